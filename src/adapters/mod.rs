@@ -1,0 +1,9 @@
+//! Floor 3: each module wraps one thing outside and returns owned domain values.
+//!
+//! **Invariant:** adapters do not import each other, and decide nothing.
+
+pub mod config;
+pub mod spool;
+pub mod ssh;
+pub mod users;
+pub mod watch;

@@ -1,0 +1,38 @@
+//! Every bound in the program, each with its reason.
+//!
+//! **Invariant:** constants only.
+
+/// The largest task or order file that is read, in bytes. Seeds are under 1 kB; a long script fits.
+pub const DROPPED_FILE_BYTES_MAX: u64 = 1 << 20;
+/// How deep JSON and Python literals may nest. Task files nest three deep.
+pub const NESTING_MAX: usize = 32;
+/// How many values one task file may hold; bounds memory for adversarial input.
+pub const VALUES_MAX: usize = 100_000;
+/// The longest string in a task file, in bytes; scripts are the longest that make sense.
+pub const STRING_BYTES_MAX: usize = 512 << 10;
+/// The longest title, note or name a person wrote, in bytes. CODO's column held 50 characters; titles in Chinese need more.
+pub const TITLE_BYTES_MAX: usize = 400;
+/// The longest identifier other than a host name, in bytes.
+pub const NAME_BYTES_MAX: usize = 100;
+/// The longest host name, in bytes (RFC 1035).
+pub const HOST_NAME_BYTES_MAX: usize = 253;
+/// How many hosts one group may hold unless configured otherwise (CODO's limit).
+pub const HOSTS_PER_GROUP: usize = 100;
+/// How many hosts may be in flight over all tasks unless configured otherwise.
+pub const HOSTS_IN_FLIGHT: usize = 100;
+/// The longest file name that may be dropped, in bytes, with its `.json`.
+pub const DROP_NAME_BYTES_MAX: usize = 105;
+/// The longest a step may run unless its template says otherwise, in seconds (CODO's fixed limit).
+pub const STEP_TIMEOUT_S: u64 = 1800;
+/// How long a connection may take from the first SYN to the end of authentication, in seconds.
+pub const CONNECT_TIMEOUT_S: u64 = 10;
+/// How long a step may take to die after TERM before KILL is sent, in seconds.
+pub const KILL_GRACE_S: u64 = 10;
+/// How often an idle connection is asked whether it still lives, in seconds.
+pub const KEEPALIVE_S: u64 = 15;
+/// How many bytes of output are kept of one step on one host; more is counted and dropped.
+pub const OUTPUT_BYTES_MAX: u64 = 16 << 20;
+/// How many problems are listed for one file; a file with more is hopeless anyway.
+pub const PROBLEMS_MAX: usize = 100;
+/// How often the spool is read from scratch whatever the watcher says, in seconds.
+pub const RESCAN_S: u64 = 30;

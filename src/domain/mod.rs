@@ -1,0 +1,15 @@
+//! Floor 1: what tasks, templates, inventories and plans mean.
+//!
+//! **Invariant:** pure. Text or values come in, values go out; nothing here touches the world or knows the time.
+
+pub mod envelope;
+pub mod inventory;
+pub mod known_hosts;
+pub mod order;
+pub mod plan;
+pub mod policy;
+pub mod problem;
+pub mod run;
+pub mod submission;
+pub mod template;
+pub mod wire;

@@ -1,0 +1,6 @@
+//! spoolgate.
+
+pub mod adapters;
+pub mod base;
+pub mod domain;
+pub mod engine;
