@@ -1,1 +1,5 @@
-fn main() {}
+//! The spoolgate binary.
+
+fn main() -> std::process::ExitCode {
+    spoolgate::shells::cli::main()
+}

@@ -1,1 +1,260 @@
-//! (being written)
+//! Reads the configuration directory: settings, policy, inventory, templates and known hosts. Floor 3.
+//!
+//! **Invariant:** reads only, and all or nothing: with one problem in any file there is no configuration, and
+//! every problem of every file is reported. Nothing is defaulted in a serde attribute; the defaults stand in
+//! [`Settings::default`] and [`crate::base::limits`].
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use crate::base::limits;
+use crate::base::time::Zone;
+use crate::domain::inventory::Inventory;
+use crate::domain::known_hosts::KnownHosts;
+use crate::domain::plan::{Defaults, Library};
+use crate::domain::policy::Policy;
+use crate::domain::problem::Problem;
+use crate::domain::template::{Catalogue, Template};
+
+/// A configuration directory, read.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// What tasks are resolved against.
+    pub library: Library,
+    /// How the daemon works.
+    pub settings: Settings,
+}
+
+/// How the daemon works.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// The Unix group whose members may drop files; the daemon's own group when `None`.
+    pub group: Option<String>,
+    /// How long a connection may take.
+    pub connect_timeout: Duration,
+    /// How often a silent connection is asked whether it lives.
+    pub keepalive: Duration,
+    /// Whether keys of the SSH agent are tried.
+    pub agent: bool,
+    /// Whether a spool on a network file system is tolerated.
+    pub network_spool: bool,
+}
+
+impl Default for Settings {
+    fn default() -> Settings {
+        Settings {
+            group: None,
+            connect_timeout: Duration::from_secs(limits::CONNECT_TIMEOUT_S),
+            keepalive: Duration::from_secs(limits::KEEPALIVE_S),
+            agent: true,
+            network_spool: false,
+        }
+    }
+}
+
+/// Why there is no configuration.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// A file or directory that is there could not be read.
+    #[error("cannot read {path}: {source}; check its owner and mode", path = path.display())]
+    Unreadable {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// Files were read and are wrong.
+    #[error("the configuration in {dir} has {} problem(s)", problems.len(), dir = dir.display())]
+    Wrong {
+        /// The configuration directory.
+        dir: PathBuf,
+        /// Everything wrong with it.
+        problems: Vec<Problem>,
+    },
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SettingsFile {
+    time_zone: Option<String>,
+    group: Option<String>,
+    network_spool: Option<bool>,
+    ssh: Option<SshTable>,
+    limits: Option<LimitsTable>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SshTable {
+    user: Option<String>,
+    key: Option<String>,
+    known_hosts: Option<PathBuf>,
+    agent: Option<bool>,
+    connect_timeout_s: Option<u64>,
+    keepalive_s: Option<u64>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct LimitsTable {
+    hosts_in_flight: Option<usize>,
+    hosts_per_group: Option<usize>,
+}
+
+/// What the configuration falls back to: facts about who runs the daemon, handed in by the caller.
+#[derive(Clone, Debug)]
+pub struct Surroundings {
+    /// The user to log in as when nothing names one.
+    pub user: String,
+    /// The home directory, for `~/.ssh/known_hosts` and keys that begin with `~/`.
+    pub home: PathBuf,
+    /// The owner of the state directory, who may do everything without a policy file.
+    pub owner: u32,
+}
+
+/// Reads the configuration directory `dir`. What is not there has its default: no policy file is personal mode,
+/// no `known_hosts` is `~/.ssh/known_hosts`.
+///
+/// # Errors
+/// When something that is there cannot be read, or with every problem of every file.
+pub fn load(dir: &Path, surroundings: &Surroundings) -> Result<Config, ConfigError> {
+    let mut problems = Vec::new();
+    let file = read_settings(dir, &mut problems)?;
+    let (ssh, bounds) = (file.ssh.unwrap_or_default(), file.limits.unwrap_or_default());
+    let zone = read_zone(file.time_zone.as_deref(), &mut problems);
+    let policy = read_policy(dir, surroundings.owner, &mut problems)?;
+    let inventory = read_inventory(dir, &mut problems)?;
+    let catalogue = read_catalogue(dir, &mut problems)?;
+    let known_hosts = read_known_hosts(dir, ssh.known_hosts.as_deref(), &surroundings.home)?;
+    if !problems.is_empty() {
+        return Err(ConfigError::Wrong { dir: dir.to_owned(), problems });
+    }
+    let defaults = Settings::default();
+    let settings = Settings {
+        group: file.group,
+        connect_timeout: ssh.connect_timeout_s.map_or(defaults.connect_timeout, Duration::from_secs),
+        keepalive: ssh.keepalive_s.map_or(defaults.keepalive, Duration::from_secs),
+        agent: ssh.agent.unwrap_or(defaults.agent),
+        network_spool: file.network_spool.unwrap_or(defaults.network_spool),
+    };
+    let library = Library {
+        catalogue,
+        inventory,
+        known_hosts,
+        policy,
+        defaults: Defaults {
+            user: ssh.user.unwrap_or_else(|| surroundings.user.clone()),
+            key: ssh.key.map(|key| expand_home(&key, &surroundings.home)),
+            hosts_per_group: bounds.hosts_per_group.unwrap_or(limits::HOSTS_PER_GROUP),
+            hosts_in_flight: bounds.hosts_in_flight.unwrap_or(limits::HOSTS_IN_FLIGHT).max(1),
+        },
+        zone,
+    };
+    Ok(Config { library, settings })
+}
+
+fn expand_home(path: &str, home: &Path) -> String {
+    path.strip_prefix("~/").map_or_else(|| path.to_owned(), |rest| home.join(rest).to_string_lossy().into_owned())
+}
+
+fn read_settings(dir: &Path, problems: &mut Vec<Problem>) -> Result<SettingsFile, ConfigError> {
+    let Some(text) = read_optional(&dir.join("spoolgate.toml"))? else { return Ok(SettingsFile::default()) };
+    Ok(toml::from_str(&text).unwrap_or_else(|error| {
+        let line = error.span().map_or(1, |span| text[..span.start.min(text.len())].matches('\n').count() + 1);
+        let wanted = "settings as in docs/configuration.md";
+        problems.push(Problem::new(format!("spoolgate.toml:{line}"), error.message(), wanted));
+        SettingsFile::default()
+    }))
+}
+
+fn read_zone(name: Option<&str>, problems: &mut Vec<Problem>) -> Zone {
+    let Some(name) = name else { return Zone::system() };
+    Zone::named(name).unwrap_or_else(|error| {
+        problems.push(Problem::new("spoolgate.toml: time_zone", name, error.to_string()));
+        Zone::utc()
+    })
+}
+
+fn read_policy(dir: &Path, owner: u32, problems: &mut Vec<Problem>) -> Result<Policy, ConfigError> {
+    let personal = Policy::Personal { owner };
+    let Some(text) = read_optional(&dir.join("policy.toml"))? else { return Ok(personal) };
+    Ok(Policy::parse("policy.toml", &text).unwrap_or_else(|found| {
+        problems.extend(found);
+        personal
+    }))
+}
+
+fn read_inventory(dir: &Path, problems: &mut Vec<Problem>) -> Result<Inventory, ConfigError> {
+    let files = read_dir(&dir.join("inventory"), &["toml", "ini"])?;
+    Ok(Inventory::assemble(files.into_iter().collect()).unwrap_or_else(|found| {
+        problems.extend(found);
+        Inventory::default()
+    }))
+}
+
+fn read_catalogue(dir: &Path, problems: &mut Vec<Problem>) -> Result<Catalogue, ConfigError> {
+    let folder = dir.join("templates");
+    let files = read_dir(&folder, &["toml"])?;
+    let scripts = read_dir(&folder, &["sh", "py", "pl", "rb", "bash"])?;
+    let mut templates = Vec::new();
+    for (name, text) in &files {
+        match Template::parse(name, text, &scripts) {
+            Ok(template) => templates.push(template),
+            Err(found) => problems.extend(found),
+        }
+    }
+    Ok(Catalogue::assemble(templates).unwrap_or_else(|found| {
+        problems.extend(found);
+        Catalogue::default()
+    }))
+}
+
+fn read_known_hosts(dir: &Path, named: Option<&Path>, home: &Path) -> Result<KnownHosts, ConfigError> {
+    let own = dir.join("known_hosts");
+    let text = match named {
+        Some(path) => Some(read_text(path)?),
+        None => match read_optional(&own)? {
+            Some(text) => Some(text),
+            None => read_optional(&home.join(".ssh/known_hosts"))?,
+        },
+    };
+    Ok(text.map_or_else(KnownHosts::default, |text| KnownHosts::parse(&text)))
+}
+
+/// Reads the files of a folder with one of the endings, by name; none when there is no folder.
+fn read_dir(dir: &Path, endings: &[&str]) -> Result<BTreeMap<String, String>, ConfigError> {
+    let unreadable = |source| ConfigError::Unreadable { path: dir.to_owned(), source };
+    let entries = match std::fs::read_dir(dir) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(BTreeMap::new()),
+        Err(error) => return Err(unreadable(error)),
+    };
+    let mut files = BTreeMap::new();
+    for entry in entries {
+        let path = entry.map_err(unreadable)?.path();
+        let ending = path.extension().and_then(|ending| ending.to_str());
+        let name = path.file_name().and_then(|name| name.to_str());
+        if let (Some(ending), Some(name)) = (ending, name)
+            && endings.contains(&ending)
+            && !name.starts_with('.')
+        {
+            files.insert(name.to_owned(), read_text(&path)?);
+        }
+    }
+    Ok(files)
+}
+
+fn read_optional(path: &Path) -> Result<Option<String>, ConfigError> {
+    match read_text(path) {
+        Ok(text) => Ok(Some(text)),
+        Err(ConfigError::Unreadable { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+fn read_text(path: &Path) -> Result<String, ConfigError> {
+    std::fs::read_to_string(path).map_err(|source| ConfigError::Unreadable { path: path.to_owned(), source })
+}

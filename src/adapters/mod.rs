@@ -3,6 +3,8 @@
 //! **Invariant:** adapters do not import each other, and decide nothing.
 
 pub mod config;
+pub mod local;
+pub mod output_log;
 pub mod spool;
 pub mod ssh;
 pub mod users;

@@ -1,1 +1,70 @@
-//! (being written)
+//! Asks the system's user database (NSS) who a number is. Floor 3.
+//!
+//! **Invariant:** read only; a number without a name is still somebody, called `uid-N`.
+
+use std::collections::BTreeSet;
+use std::ffi::CString;
+use std::path::PathBuf;
+
+use nix::unistd::{Gid, Group, Uid, User, getgrouplist};
+
+use crate::base::ids::Actor;
+
+/// Returns who a uid is.
+#[must_use]
+pub fn actor(uid: u32) -> Actor {
+    let user = account(uid).map_or_else(|| format!("uid-{uid}"), |user| user.name);
+    Actor { uid, user }
+}
+
+/// Returns the names of a user's groups; none when the system does not know the user.
+#[must_use]
+pub fn groups(uid: u32) -> BTreeSet<String> {
+    let Some(user) = account(uid) else { return BTreeSet::new() };
+    let Ok(name) = CString::new(user.name) else { return BTreeSet::new() };
+    let ids = getgrouplist(&name, user.gid).unwrap_or_default();
+    ids.into_iter().filter_map(|id| Group::from_gid(id).ok().flatten()).map(|group| group.name).collect()
+}
+
+/// Returns the number of a group.
+#[must_use]
+pub fn gid_of(name: &str) -> Option<u32> {
+    Group::from_name(name).ok().flatten().map(|group| group.gid.as_raw())
+}
+
+/// Returns the uid that this process acts with.
+#[must_use]
+pub fn current_uid() -> u32 {
+    Uid::effective().as_raw()
+}
+
+/// Returns the home directory of a user.
+#[must_use]
+pub fn home(uid: u32) -> Option<PathBuf> {
+    account(uid).map(|user| user.dir)
+}
+
+fn account(uid: u32) -> Option<User> {
+    User::from_uid(Uid::from_raw(uid)).ok().flatten()
+}
+
+/// Returns the group that this process acts with.
+#[must_use]
+pub fn current_gid() -> u32 {
+    Gid::effective().as_raw()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_have_names_where_the_system_knows_them() {
+        assert_eq!(actor(0).user, "root");
+        assert!(groups(0).contains("root"));
+        assert_eq!(actor(4_000_000_000).user, "uid-4000000000");
+        assert!(groups(4_000_000_000).is_empty());
+        assert_eq!(gid_of("root"), Some(0));
+        assert_eq!(gid_of("no-such-group-here"), None);
+    }
+}

@@ -32,9 +32,9 @@ impl fmt::Display for GroupNo {
     }
 }
 
-/// Text that is not an identifier of the wanted kind.
+/// Text that is not an identifier of the wanted kind; its text says what was wanted.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("not a {kind}: {rule}")]
+#[error("a {kind}: {rule}")]
 pub struct BadId {
     /// What was wanted, in words.
     pub kind: &'static str,
@@ -42,9 +42,14 @@ pub struct BadId {
     pub rule: &'static str,
 }
 
+/// Whether a name may begin with a character.
+fn word_start(c: char) -> bool {
+    c.is_alphanumeric() || c == '_'
+}
+
 /// Declares a text identifier with its parser and its serde form.
 macro_rules! text_id {
-    ($(#[$doc:meta])* $name:ident, $kind:literal, $rule:literal, $max:expr, $allowed:expr) => {
+    ($(#[$doc:meta])* $name:ident, $kind:literal, $rule:literal, $max:expr, $first:expr, $allowed:expr) => {
         $(#[$doc])*
         #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub struct $name(String);
@@ -62,7 +67,7 @@ macro_rules! text_id {
 
             fn from_str(text: &str) -> Result<$name, BadId> {
                 let allowed: fn(char) -> bool = $allowed;
-                let starts_well = text.chars().next().is_some_and(|c| c.is_alphanumeric() || c == '_');
+                let starts_well = text.chars().next().is_some_and($first);
                 if starts_well && text.len() <= $max && text.chars().all(allowed) {
                     Ok($name(text.to_owned()))
                 } else {
@@ -100,27 +105,27 @@ macro_rules! text_id {
 text_id!(
     /// The name or address of a host, as the inventory or a task writes it.
     HostName, "host name", "letters, digits and . _ : - only, first a letter or digit, at most 253 bytes",
-    limits::HOST_NAME_BYTES_MAX, |c| c.is_alphanumeric() || matches!(c, '.' | '_' | ':' | '-')
+    limits::HOST_NAME_BYTES_MAX, word_start, |c| c.is_alphanumeric() || matches!(c, '.' | '_' | ':' | '-')
 );
 text_id!(
     /// The name of a template in the catalogue.
     TemplateName, "template name", "letters, digits and . _ - only, first a letter or digit, at most 100 bytes",
-    limits::NAME_BYTES_MAX, |c| c.is_alphanumeric() || matches!(c, '.' | '_' | '-')
+    limits::NAME_BYTES_MAX, word_start, |c| c.is_alphanumeric() || matches!(c, '.' | '_' | '-')
 );
 text_id!(
     /// The name of a step; unique inside its template, and the name of its log file.
     StepName, "step name", "letters, digits and . _ - only, first a letter or digit, at most 100 bytes",
-    limits::NAME_BYTES_MAX, |c| c.is_alphanumeric() || matches!(c, '.' | '_' | '-')
+    limits::NAME_BYTES_MAX, word_start, |c| c.is_alphanumeric() || matches!(c, '.' | '_' | '-')
 );
 text_id!(
     /// The name of a parameter, which is also the name of an environment variable.
-    ParamName, "parameter name", "ASCII letters, digits and _ only, first a letter, at most 100 bytes",
-    limits::NAME_BYTES_MAX, |c| c.is_ascii_alphanumeric() || c == '_'
+    ParamName, "parameter name", "ASCII letters, digits and _ only, first no digit, at most 100 bytes",
+    limits::NAME_BYTES_MAX, |c: char| c.is_ascii_alphabetic() || c == '_', |c| c.is_ascii_alphanumeric() || c == '_'
 );
 text_id!(
     /// A Unix account name.
     UserName, "user name", "letters, digits and . _ - only, first a letter, digit or _, at most 100 bytes",
-    limits::NAME_BYTES_MAX, |c| c.is_alphanumeric() || matches!(c, '.' | '_' | '-')
+    limits::NAME_BYTES_MAX, word_start, |c| c.is_alphanumeric() || matches!(c, '.' | '_' | '-')
 );
 
 /// Who did something: what the kernel says of the owner of the file, never what a file says of itself.
@@ -142,6 +147,14 @@ impl fmt::Display for Actor {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn parameter_names_are_names_of_variables() {
+        assert!("_A1".parse::<ParamName>().is_ok());
+        for bad in ["1A", "a-b", "a b", "", "\u{53d1}"] {
+            assert!(bad.parse::<ParamName>().is_err(), "{bad}");
+        }
+    }
 
     #[test]
     fn host_names_hold_nothing_a_shell_or_a_path_could_read() {

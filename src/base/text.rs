@@ -83,7 +83,7 @@ mod tests {
         assert_eq!(visible("safe\u{202e}txt"), "safe<U+202E>txt");
         assert_eq!(visible("发布任务 ok"), "发布任务 ok");
         assert_eq!(visible("\u{9b}31m\u{200b}"), "<U+009B>31m<U+200B>");
-        assert_eq!(visible_lines("a\tb\r\nc\x07"), "a\tb\r\nc<U+0007>".replace("\r", ""));
+        assert_eq!(visible_lines("a\tb\r\nc\x07"), "a\tb\r\nc<U+0007>".replace('\r', ""));
     }
 
     #[test]

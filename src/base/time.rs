@@ -85,17 +85,17 @@ impl Zone {
     }
 }
 
-/// Why a text is not a time.
+/// Why a text is not a time; its text says what was wanted.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BadTime {
     /// Neither of the two forms, or a date that no calendar has.
-    #[error("not a time: wanted YYYY-MM-DD HH:MM:SS or RFC 3339")]
+    #[error("a time: YYYY-MM-DD HH:MM:SS or RFC 3339")]
     Malformed,
     /// The clock jumps over this time when summer time begins.
-    #[error("this time does not exist in {0}: the clock jumps over it; name an offset (RFC 3339) or another time")]
+    #[error("a time that exists in {0}: the clock jumps over this one; name an offset (RFC 3339) or another time")]
     Gap(String),
     /// The system does not know the zone.
-    #[error("no such time zone: {0}; wanted an IANA name such as Asia/Shanghai")]
+    #[error("a time zone of this system, by its IANA name such as Asia/Shanghai; it has no {0}")]
     NoSuchZone(String),
 }
 
@@ -185,6 +185,6 @@ mod tests {
         let time = Timestamp(1_795_226_990_123);
         let text = serde_json::to_string(&time).expect("serialises");
         assert_eq!(serde_json::from_str::<Timestamp>(&text).expect("parses"), time);
-        assert_eq!(time.in_zone(&Zone::named("Asia/Shanghai").expect("known")), "2026-11-21 18:09:50 +08:00");
+        assert_eq!(time.in_zone(&Zone::named("Asia/Shanghai").expect("known")), "2026-11-21 10:09:50 +08:00");
     }
 }

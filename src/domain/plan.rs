@@ -1,1 +1,433 @@
-//! (being written)
+//! Plans: every byte that will run, on which host, in which order.
+//!
+//! **Invariant:** pure and whole: a [`Plan`] names only hosts, scripts and steps that it holds itself. Equal
+//! inputs give equal bytes, so a digest computed anywhere can be compared with one computed here.
+//!
+//! The canonical form is JSON with sorted keys, no white space and whole numbers only. The structs below declare
+//! their fields in alphabetical order and hold sorted maps, so serialising them *is* the canonical form; a test
+//! keeps that true.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+
+use crate::base::digest::Digest;
+use crate::base::ids::{GroupNo, HostName, ParamName, StepName, TemplateName, UserName};
+use crate::base::limits;
+use crate::base::time::Timestamp;
+use crate::domain::inventory::{Connection, Host, Inventory};
+use crate::domain::known_hosts::{HostKey, KnownHosts};
+use crate::domain::policy::Policy;
+use crate::domain::problem::Problem;
+use crate::domain::submission::{Submission, TemplateRef, Work};
+use crate::domain::template::bind::steers_programs;
+use crate::domain::template::{Catalogue, OnFailure, Template, fill};
+
+/// Everything that a submission is resolved against.
+#[derive(Clone, Debug)]
+pub struct Library {
+    /// The templates.
+    pub catalogue: Catalogue,
+    /// The hosts.
+    pub inventory: Inventory,
+    /// Which keys hosts answer with.
+    pub known_hosts: KnownHosts,
+    /// Who may do what.
+    pub policy: Policy,
+    /// What holds where a host or a task says nothing.
+    pub defaults: Defaults,
+    /// The zone of times without an offset.
+    pub zone: crate::base::time::Zone,
+}
+
+/// What holds where a host or a task says nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Defaults {
+    /// The user to log in as.
+    pub user: String,
+    /// The private key file; the agent only when `None`.
+    pub key: Option<String>,
+    /// How many hosts a group may hold.
+    pub hosts_per_group: usize,
+    /// How many hosts may be in flight over all tasks.
+    pub hosts_in_flight: usize,
+}
+
+/// What will run. Immutable; named by its digest.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Plan {
+    /// The environment of every step: the parameters and the task's own variables.
+    pub env: BTreeMap<ParamName, String>,
+    /// Not before this time.
+    pub exec_time: Option<Timestamp>,
+    /// The version of this form.
+    pub format: u32,
+    /// The groups in the order they run.
+    pub groups: Vec<PlannedGroup>,
+    /// The hosts by name, as the inventory described them when the plan was made.
+    pub hosts: BTreeMap<HostName, PlannedHost>,
+    /// What people see instead of the parameters' names.
+    pub labels: BTreeMap<ParamName, String>,
+    /// Not started by this time: expired.
+    pub not_after: Option<Timestamp>,
+    /// The scripts by digest, each once.
+    pub scripts: BTreeMap<Digest, String>,
+    /// What people call the task.
+    pub task_name: String,
+    /// The template it came from; `None` for a script of its own.
+    pub template: Option<UsedTemplate>,
+}
+
+/// The template a plan came from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct UsedTemplate {
+    /// Its number.
+    pub id: u32,
+    /// Its name.
+    pub name: TemplateName,
+}
+
+/// A group of hosts and the steps that each of them takes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PlannedGroup {
+    /// The hosts, in the order the task names them.
+    pub hosts: Vec<HostName>,
+    /// The group's number.
+    pub number: GroupNo,
+    /// The steps, in the order a host takes them.
+    pub steps: Vec<PlannedStep>,
+}
+
+/// One step as every host of its group takes it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PlannedStep {
+    /// The account it runs as (sudo); the connection's user when `None`.
+    pub account: Option<UserName>,
+    /// The script's arguments, each one whole argv element.
+    pub args: Vec<String>,
+    /// Variables beside the plan's.
+    pub env: BTreeMap<ParamName, String>,
+    /// Its name, unique in the plan.
+    pub name: StepName,
+    /// Added to its niceness.
+    pub nice: u8,
+    /// What its failure means for the host's later steps.
+    pub on_failure: OnFailure,
+    /// Which script.
+    pub script: Digest,
+    /// How long it may run, in seconds; 0 = no limit.
+    pub timeout_s: u64,
+}
+
+/// How a host is reached.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PlannedHost {
+    /// Name or address to connect to.
+    pub address: String,
+    /// Over SSH or on this machine.
+    pub connection: Connection,
+    /// The keys it may answer with; with none of them it is refused.
+    pub host_keys: BTreeSet<HostKey>,
+    /// The private key file.
+    pub key: Option<String>,
+    /// The port.
+    pub port: u16,
+    /// The user to log in as.
+    pub user: String,
+}
+
+/// The version of the plan's form that this program writes.
+pub const PLAN_FORMAT: u32 = 1;
+
+impl Plan {
+    /// Returns the canonical JSON: what is written to `plan.json` and what the digest covers.
+    #[must_use]
+    pub fn canonical(&self) -> Vec<u8> {
+        serde_json::to_vec(self).expect("a plan holds nothing that JSON cannot say")
+    }
+
+    /// Returns the SHA-256 digest over [`Plan::canonical`].
+    #[must_use]
+    pub fn digest(&self) -> Digest {
+        Digest::of(&self.canonical())
+    }
+
+    /// Returns the group of that number.
+    #[must_use]
+    pub fn group(&self, number: GroupNo) -> Option<&PlannedGroup> {
+        self.groups.iter().find(|group| group.number == number)
+    }
+
+    /// Returns what policy knows the work as: the template's name, `script` for a script of its own.
+    #[must_use]
+    pub fn work_name(&self) -> &str {
+        self.template.as_ref().map_or("script", |template| template.name.as_str())
+    }
+
+    /// Returns what an approver should look at twice, one sentence each.
+    #[must_use]
+    pub fn warnings(&self) -> Vec<String> {
+        let keyless: Vec<&str> = self
+            .hosts
+            .iter()
+            .filter(|(_, host)| host.connection == Connection::Ssh && host.host_keys.is_empty())
+            .map(|(name, _)| name.as_str())
+            .collect();
+        let mut warnings = Vec::new();
+        if let Some(first) = keyless.first() {
+            warnings.push(format!(
+                "{} host(s) have no known key and will be refused, {first} first; add their keys to known_hosts",
+                keyless.len()
+            ));
+        }
+        for (name, value) in self.env.iter().chain(self.groups.iter().flat_map(|g| &g.steps).flat_map(|s| &s.env)) {
+            if value.chars().any(crate::base::text::is_hidden) {
+                warnings.push(format!("parameter {name} holds hidden characters"));
+            }
+        }
+        for script in self.scripts.values() {
+            if script.chars().any(|c| !matches!(c, '\n' | '\t' | '\r') && crate::base::text::is_hidden(c)) {
+                warnings.push("a script holds hidden characters".to_owned());
+            }
+        }
+        warnings
+    }
+
+    /// Returns a plan with nothing in it.
+    #[cfg(test)]
+    pub(crate) fn empty_for_tests() -> Plan {
+        Plan {
+            env: BTreeMap::new(),
+            exec_time: None,
+            format: PLAN_FORMAT,
+            groups: Vec::new(),
+            hosts: BTreeMap::new(),
+            labels: BTreeMap::new(),
+            not_after: None,
+            scripts: BTreeMap::new(),
+            task_name: "empty".to_owned(),
+            template: None,
+        }
+    }
+}
+
+/// Resolves a submission to the plan that would run.
+///
+/// # Errors
+/// Every problem at once: unknown template or host, parameters that do not fit, groups that do not match.
+pub fn resolve(submission: &Submission, library: &Library) -> Result<Plan, Vec<Problem>> {
+    let mut problems = Vec::new();
+    let work = match &submission.work {
+        Work::Template { template, params } => from_template(template, params, submission, library, &mut problems),
+        Work::Script { script, args, account } => Some(from_script(script, args, account.as_ref(), submission)),
+    };
+    for name in submission.env.keys().filter(|name| steers_programs(name)) {
+        let wanted = "a variable that steers no program: not PATH, LD_*, SPOOLGATE_* and their like";
+        problems.push(Problem::new(format!("/env/{name}"), name.as_str(), wanted));
+    }
+    let hosts = resolve_hosts(submission, library, &mut problems);
+    let (Some(work), true) = (work, problems.is_empty()) else { return Err(problems) };
+    let groups = assemble_groups(work.steps, &hosts.groups, &mut problems);
+    if !problems.is_empty() {
+        return Err(problems);
+    }
+    let mut env = work.env;
+    env.extend(submission.env.clone());
+    Ok(Plan {
+        env,
+        exec_time: submission.exec_time,
+        format: PLAN_FORMAT,
+        groups,
+        hosts: hosts.planned,
+        labels: work.labels,
+        not_after: submission.not_after,
+        scripts: work.scripts,
+        task_name: submission.task_name.clone(),
+        template: work.template,
+    })
+}
+
+/// The half of a plan that says what runs.
+struct ResolvedWork {
+    env: BTreeMap<ParamName, String>,
+    labels: BTreeMap<ParamName, String>,
+    scripts: BTreeMap<Digest, String>,
+    steps: BTreeMap<GroupNo, Vec<PlannedStep>>,
+    template: Option<UsedTemplate>,
+}
+
+fn from_template(
+    wanted: &TemplateRef,
+    params: &BTreeMap<ParamName, String>,
+    submission: &Submission,
+    library: &Library,
+    problems: &mut Vec<Problem>,
+) -> Option<ResolvedWork> {
+    let Some(template) = library.catalogue.find(wanted) else {
+        let found = match wanted {
+            TemplateRef::Id(id) => id.to_string(),
+            TemplateRef::Name(name) => name.to_string(),
+        };
+        problems.push(Problem::new("/temp_id", found, "a template of the catalogue; try: spoolgate templates"));
+        return None;
+    };
+    let values = match template.bind(params) {
+        Ok(values) => values,
+        Err(found) => {
+            problems.extend(found);
+            return None;
+        }
+    };
+    let mut scripts = BTreeMap::new();
+    let mut steps: BTreeMap<GroupNo, Vec<(u32, PlannedStep)>> = BTreeMap::new();
+    for step in &template.steps {
+        let script = Digest::of(step.script.as_bytes());
+        scripts.entry(script).or_insert_with(|| step.script.clone());
+        let planned = PlannedStep {
+            account: step.account.clone(),
+            args: step.args.iter().map(|arg| fill(arg, &values)).collect(),
+            env: step.env.iter().map(|(name, value)| (name.clone(), fill(value, &values))).collect(),
+            name: step.name.clone(),
+            nice: step.nice,
+            on_failure: step.on_failure,
+            script,
+            timeout_s: shorter_limit(step.timeout_s, submission.timeout_s),
+        };
+        steps.entry(step.group).or_default().push((step.level, planned));
+    }
+    let steps = steps
+        .into_iter()
+        .map(|(group, mut steps)| {
+            steps.sort_by_key(|(level, _)| *level);
+            (group, steps.into_iter().map(|(_, step)| step).collect())
+        })
+        .collect();
+    let labels = labels(template);
+    let used = UsedTemplate { id: template.id, name: template.name.clone() };
+    Some(ResolvedWork { env: values, labels, scripts, steps, template: Some(used) })
+}
+
+fn labels(template: &Template) -> BTreeMap<ParamName, String> {
+    template
+        .params
+        .iter()
+        .filter(|param| param.label != param.name.as_str())
+        .map(|param| (param.name.clone(), param.label.clone()))
+        .collect()
+}
+
+/// Returns the shorter of two limits, of which 0 means none.
+fn shorter_limit(template_s: u64, task_s: Option<u64>) -> u64 {
+    match (template_s, task_s.unwrap_or(0)) {
+        (0, limit) | (limit, 0) => limit,
+        (a, b) => a.min(b),
+    }
+}
+
+fn from_script(script: &str, args: &[String], account: Option<&UserName>, submission: &Submission) -> ResolvedWork {
+    let digest = Digest::of(script.as_bytes());
+    let step = PlannedStep {
+        account: account.cloned(),
+        args: args.to_vec(),
+        env: BTreeMap::new(),
+        name: "script".parse().expect("a step name"),
+        nice: 0,
+        on_failure: OnFailure::Stop,
+        script: digest,
+        timeout_s: submission.timeout_s.unwrap_or(limits::STEP_TIMEOUT_S),
+    };
+    ResolvedWork {
+        env: BTreeMap::new(),
+        labels: BTreeMap::new(),
+        scripts: BTreeMap::from([(digest, script.to_owned())]),
+        // A script of its own runs on every group the task names.
+        steps: submission.hosts.keys().map(|group| (*group, vec![named_for_group(&step, *group)])).collect(),
+        template: None,
+    }
+}
+
+/// Step names are unique in a plan, so the same script in a later group has the group in its name.
+fn named_for_group(step: &PlannedStep, group: GroupNo) -> PlannedStep {
+    let mut step = step.clone();
+    if group != GroupNo(1) {
+        step.name = format!("{}-{group}", step.name).parse().expect("a step name with a number stays one");
+    }
+    step
+}
+
+/// The half of a plan that says where.
+struct ResolvedHosts {
+    planned: BTreeMap<HostName, PlannedHost>,
+    groups: BTreeMap<GroupNo, Vec<HostName>>,
+}
+
+fn resolve_hosts(submission: &Submission, library: &Library, problems: &mut Vec<Problem>) -> ResolvedHosts {
+    let mut resolved = ResolvedHosts { planned: BTreeMap::new(), groups: BTreeMap::new() };
+    for (group, words) in &submission.hosts {
+        let most = library.defaults.hosts_per_group;
+        if words.len() > most {
+            let found = format!("{} hosts", words.len());
+            problems.push(Problem::new(format!("/hosts/{group}"), found, format!("at most {most} hosts in a group")));
+            continue;
+        }
+        let mut seen = BTreeSet::new();
+        let names = resolved.groups.entry(*group).or_default();
+        for word in words {
+            match library.inventory.find(word) {
+                Ok(host) => {
+                    if !seen.insert(host.name.clone()) {
+                        let wanted = format!("each host once; {} is in this group already", host.name);
+                        problems.push(Problem::new(format!("/hosts/{group}"), word.as_str(), wanted));
+                    }
+                    names.push(host.name.clone());
+                    resolved.planned.entry(host.name.clone()).or_insert_with(|| planned_host(host, library));
+                }
+                Err(problem) => problems.push(Problem { pointer: format!("/hosts/{group}"), ..problem }),
+            }
+        }
+    }
+    resolved
+}
+
+fn planned_host(host: &Host, library: &Library) -> PlannedHost {
+    PlannedHost {
+        address: host.address.clone(),
+        connection: host.connection,
+        host_keys: match host.connection {
+            Connection::Ssh => library.known_hosts.keys_for(&host.address, host.port).into_iter().collect(),
+            Connection::Local => BTreeSet::new(),
+        },
+        key: host.key.clone().or_else(|| library.defaults.key.clone()),
+        port: host.port,
+        user: host.user.clone().unwrap_or_else(|| library.defaults.user.clone()),
+    }
+}
+
+/// Pairs each group's steps with its hosts; a group with only one of the two is a problem, never dropped.
+fn assemble_groups(
+    mut steps: BTreeMap<GroupNo, Vec<PlannedStep>>,
+    hosts: &BTreeMap<GroupNo, Vec<HostName>>,
+    problems: &mut Vec<Problem>,
+) -> Vec<PlannedGroup> {
+    let wanted = steps.keys().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    let mut groups = Vec::new();
+    for (number, hosts) in hosts {
+        match steps.remove(number) {
+            Some(steps) => groups.push(PlannedGroup { hosts: hosts.clone(), number: *number, steps }),
+            None => problems.push(Problem::new(
+                format!("/hosts/{number}"),
+                format!("group {number}"),
+                format!("a group that the template has steps for: {wanted}"),
+            )),
+        }
+    }
+    for number in steps.keys() {
+        problems.push(Problem::new("/hosts", format!("no group {number}"), format!("hosts for group {number}")));
+    }
+    groups
+}

@@ -1,1 +1,278 @@
-//! (being written)
+//! Floor 2: the engine. Facts come in as values, effects go out as values.
+//!
+//! **Invariant:** no clock, no async, no IO, nothing random. The same inputs at the same times give the same
+//! effects, so a seed replays a whole day.
+//!
+//! The contract with whoever drives it:
+//!
+//! 1. Effects are performed in order; the next one starts only after a durable one has returned.
+//! 2. [`Effect::RunStep`] and [`Effect::StopStep`] return at once; the end comes back as [`Input::StepEnded`].
+//! 3. A failed durable effect stops the driver; a new start recovers.
+//! 4. Every run's events are on disk before anything they announce is done.
+
+mod intake;
+mod orders;
+mod outbox;
+mod recover;
+mod schedule;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+
+use crate::base::digest::Digest;
+use crate::base::ids::{GroupNo, HostName, StepName, TaskId};
+use crate::base::time::Timestamp;
+use crate::domain::plan::Library;
+use crate::domain::policy::{Approved, Person};
+use crate::domain::problem::Problem;
+use crate::domain::record::HistoryLine;
+use crate::domain::run::{DropKey, Event, Recorded, Run, StepResult, TaskState};
+
+pub use outbox::NewTask;
+pub use recover::FoundTask;
+
+use outbox::Outbox;
+use schedule::Progress;
+
+/// A drop box of the spool.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum DropBox {
+    /// `new/`: tasks that wait for approval.
+    New,
+    /// `ready/`: tasks that wish to skip it.
+    Ready,
+    /// `orders/`: acts on tasks.
+    Orders,
+}
+
+/// A file that stands in a drop box, as it was read.
+#[derive(Clone, Debug)]
+pub struct Dropped {
+    /// Where it stands.
+    pub drop_box: DropBox,
+    /// Which file it is.
+    pub key: DropKey,
+    /// Its owner.
+    pub owner: Person,
+    /// Its bytes.
+    pub bytes: Vec<u8>,
+    /// Whether it may still be written, so that a text that ends too early is left alone.
+    pub may_grow: bool,
+}
+
+/// What the engine is told.
+#[derive(Debug)]
+pub enum Input {
+    /// Files stood in a drop box.
+    Dropped(Vec<Dropped>),
+    /// A step that [`Effect::RunStep`] began has ended.
+    StepEnded {
+        /// The task.
+        task: TaskId,
+        /// The group.
+        group: GroupNo,
+        /// The host.
+        host: HostName,
+        /// The step.
+        step: StepName,
+        /// How.
+        result: StepResult,
+    },
+    /// Configuration, templates, inventory or policy were read again.
+    Reloaded(Arc<Library>),
+    /// Time passed.
+    Tick,
+}
+
+/// What the engine wants done. The first six are durable.
+#[derive(Debug)]
+pub enum Effect {
+    /// Make a task: its directory with plan and events, and its file in the state's directory.
+    Create(NewTask),
+    /// Append events to a task's journal.
+    Append {
+        /// The task.
+        id: TaskId,
+        /// The events.
+        events: Vec<Recorded>,
+    },
+    /// Move a task's file between the states' directories.
+    Move {
+        /// The task.
+        id: TaskId,
+        /// Where it stands.
+        from: TaskState,
+        /// Where it belongs.
+        to: TaskState,
+    },
+    /// Write a task's record in place of its file, move it to `done/` and add the line to the history.
+    Finish {
+        /// The task.
+        id: TaskId,
+        /// Where its file stands.
+        from: TaskState,
+        /// The record's bytes.
+        record: Vec<u8>,
+        /// The history's line.
+        line: HistoryLine,
+    },
+    /// Remove a dropped file that became a task, or whose order was answered.
+    Consume {
+        /// Where it stands.
+        drop_box: DropBox,
+        /// Which file.
+        key: DropKey,
+    },
+    /// Move a dropped file to `bad/` with the reasons.
+    Refuse {
+        /// Where it stands.
+        drop_box: DropBox,
+        /// Which file.
+        key: DropKey,
+        /// Everything wrong with it.
+        problems: Vec<Problem>,
+    },
+    /// Write a task's file again, because it is missing.
+    RestoreView {
+        /// The task.
+        id: TaskId,
+        /// Where it belongs.
+        state: TaskState,
+        /// Its bytes.
+        view: Vec<u8>,
+    },
+    /// Remove a task's file from a directory it does not belong in.
+    RemoveView {
+        /// The task.
+        id: TaskId,
+        /// Where it stands wrongly.
+        state: TaskState,
+    },
+    /// Run one step on one host. Only an approved plan can be named here.
+    RunStep(Start),
+    /// End the step that runs on a host, and prove it.
+    StopStep {
+        /// The task.
+        task: TaskId,
+        /// The group.
+        group: GroupNo,
+        /// The host.
+        host: HostName,
+    },
+    /// The host has taken its last step of this task; its connection is not needed any more.
+    ReleaseHost {
+        /// The task.
+        task: TaskId,
+        /// The group.
+        group: GroupNo,
+        /// The host.
+        host: HostName,
+    },
+}
+
+/// A step to run.
+#[derive(Clone, Debug)]
+pub struct Start {
+    /// The plan, with what entitles it to run.
+    pub approved: Approved,
+    /// The task.
+    pub task: TaskId,
+    /// The group.
+    pub group: GroupNo,
+    /// The host.
+    pub host: HostName,
+    /// The step.
+    pub step: StepName,
+    /// Which attempt, from 1.
+    pub attempt: u32,
+}
+
+/// All unfinished tasks and what may happen next.
+#[derive(Debug)]
+pub struct Engine {
+    library: Arc<Library>,
+    runs: BTreeMap<TaskId, Run>,
+    next_id: u64,
+    /// The newest task of each name.
+    names: HashMap<String, TaskId>,
+    /// The tasks that carry an idempotency key, with the digest of their bytes.
+    keys: HashMap<String, (TaskId, Digest)>,
+    /// When to look at a task again.
+    timers: BTreeSet<(Timestamp, TaskId)>,
+    /// Ready tasks whose time has come and that wait for a slot.
+    due: BTreeSet<TaskId>,
+    /// Running tasks and how far they are.
+    running: BTreeMap<TaskId, Progress>,
+    /// Hosts that a step or a connection occupies.
+    busy: BTreeSet<HostName>,
+}
+
+impl Engine {
+    /// Returns an engine without tasks; numbers begin at `next_id`.
+    #[must_use]
+    pub fn new(library: Arc<Library>, next_id: u64) -> Engine {
+        Engine {
+            library,
+            runs: BTreeMap::new(),
+            next_id: next_id.max(1),
+            names: HashMap::new(),
+            keys: HashMap::new(),
+            timers: BTreeSet::new(),
+            due: BTreeSet::new(),
+            running: BTreeMap::new(),
+            busy: BTreeSet::new(),
+        }
+    }
+
+    /// Takes in one fact and returns what is to be done, in order.
+    ///
+    /// Total: whatever comes from outside yields an event, a refusal or nothing, never a panic.
+    pub fn handle(&mut self, now: Timestamp, input: Input) -> Vec<Effect> {
+        let mut out = Outbox::new(now);
+        match input {
+            Input::Dropped(files) => {
+                // However often a file is shown in one input, it is one drop.
+                let mut shown = BTreeSet::new();
+                for file in files {
+                    if shown.insert(file.key.clone()) {
+                        self.on_dropped(file, &mut out);
+                    }
+                }
+            }
+            Input::StepEnded { task, group, host, step, result } => {
+                self.on_step_ended(task, group, &host, step, result, &mut out);
+            }
+            Input::Reloaded(library) => self.library = library,
+            Input::Tick => {}
+        }
+        self.schedule(&mut out);
+        out.into_effects()
+    }
+
+    /// Returns when [`Engine::handle`] wants a [`Input::Tick`] at the latest.
+    #[must_use]
+    pub fn next_deadline(&self) -> Option<Timestamp> {
+        self.timers.first().map(|(at, _)| *at)
+    }
+
+    /// Returns the unfinished tasks.
+    pub fn runs(&self) -> impl Iterator<Item = &Run> {
+        self.runs.values()
+    }
+
+    /// Returns how many hosts are in flight.
+    #[must_use]
+    pub fn hosts_in_flight(&self) -> usize {
+        self.busy.len()
+    }
+
+    /// Applies an event to a run and puts it into the outbox: the two can never differ.
+    fn record(run: &mut Run, event: Event, out: &mut Outbox) {
+        let recorded = Recorded { at: out.now(), event };
+        run.apply(&recorded).expect("the engine records only what can happen");
+        out.append(run.id, recorded);
+    }
+}
+
+#[cfg(test)]
+mod simulator;

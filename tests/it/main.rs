@@ -1,1 +1,12 @@
-fn main() {}
+//! The one integration test binary.
+#![expect(clippy::unwrap_used, reason = "a test that meets a surprise fails")]
+#![expect(clippy::print_stderr, reason = "seeds and the daemon's last words are printed")]
+
+#[expect(dead_code, reason = "the demo uses the rest of the server")]
+mod fake_ssh;
+mod main_job;
+mod ssh;
+mod sshd;
+mod templates;
+mod tidy;
+mod world;

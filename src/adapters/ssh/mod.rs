@@ -1,1 +1,118 @@
-//! (being written)
+//! SSH to one host: connect, run a command with streams, close. Floor 3.
+//!
+//! **Invariant:** nothing is sent to a host that does not answer with a key it is known by; every wait has a limit;
+//! one owner works with a session at a time. These three calls are all that is known of the library (libssh2)
+//! outside this folder, so another one could stand beside it.
+
+mod auth;
+mod exec;
+mod session;
+mod socket;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+pub use session::Session;
+
+/// A host to connect to, and with what.
+#[derive(Clone, Debug)]
+pub struct Target {
+    /// Name or address.
+    pub address: String,
+    /// Port.
+    pub port: u16,
+    /// User to log in as.
+    pub user: String,
+    /// Private key file, tried first.
+    pub key: Option<PathBuf>,
+    /// Whether the agent's keys are tried.
+    pub agent: bool,
+    /// The keys the host may answer with, as `ssh-ed25519 SHA256:…`; with none the host is refused.
+    pub host_keys: Vec<String>,
+    /// How long it may take until logged in.
+    pub connect_timeout: Duration,
+    /// How often a silent connection is asked whether it lives; after three without an answer it is lost.
+    pub keepalive: Duration,
+}
+
+/// Why something did not come back from a host.
+#[derive(Debug, thiserror::Error)]
+pub enum SshError {
+    /// No TCP connection.
+    #[error("cannot connect to {host}: {source}; is sshd running and reachable?")]
+    Connect {
+        /// `address:port`.
+        host: String,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// Not logged in in time.
+    #[error("cannot connect to {host}: no answer within {limit:?}")]
+    ConnectTimeout {
+        /// `address:port`.
+        host: String,
+        /// The limit.
+        limit: Duration,
+    },
+    /// The two sides found no common ground.
+    #[error("cannot agree on a protocol with {host}: {source}")]
+    Handshake {
+        /// `address:port`.
+        host: String,
+        /// Why.
+        source: ssh2::Error,
+    },
+    /// No key of the host is known.
+    #[error("the key of {host} is not known, so nothing was sent; add it: ssh-keyscan -p PORT HOST >> known_hosts")]
+    UnknownHostKey {
+        /// `address:port`.
+        host: String,
+    },
+    /// The host answered with a key that is not the known one.
+    #[error(
+        "{host} answered with the key {found}, but is known by {wanted}: refused, nothing was sent; \
+             if the change is right, replace it in known_hosts and approve again"
+    )]
+    HostKey {
+        /// `address:port`.
+        host: String,
+        /// What it answered with.
+        found: String,
+        /// What it is known by.
+        wanted: String,
+    },
+    /// The host did not let us in.
+    #[error("{host} does not let {user} in: {why}")]
+    Auth {
+        /// `address:port`.
+        host: String,
+        /// The user.
+        user: String,
+        /// What was tried and what came back.
+        why: String,
+    },
+    /// The command could not be started.
+    #[error("{host} did not start the command: {source}")]
+    NotStarted {
+        /// `address:port`.
+        host: String,
+        /// Why.
+        source: ssh2::Error,
+    },
+    /// The connection broke while the command ran, or may have run.
+    #[error("the connection to {host} was lost: {why}; what the command did is not known")]
+    Lost {
+        /// `address:port`.
+        host: String,
+        /// What was seen.
+        why: String,
+    },
+}
+
+impl SshError {
+    /// Whether nothing of a command can have reached the host.
+    #[must_use]
+    pub fn never_sent(&self) -> bool {
+        !matches!(self, SshError::Lost { .. })
+    }
+}

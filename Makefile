@@ -1,0 +1,44 @@
+# The two commands of the README are `make demo` and `make test`; `make help` lists the rest.
+
+CARGO ?= cargo
+PREFIX ?= /usr/local
+SYSCONFDIR ?= /etc
+DESTDIR ?=
+
+.PHONY: help demo test lint bench sim kill install
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' Makefile
+
+demo: ## Run the main job on eight stand-in hosts, in a scratch directory
+	$(CARGO) run --quiet --example demo
+
+test: ## Install what the tests need and run all of them
+	.ci/install
+	@if $(CARGO) nextest --version >/dev/null 2>&1; then \
+		$(CARGO) nextest run --no-fail-fast; else $(CARGO) test --no-fail-fast; fi
+	$(CARGO) test --quiet --doc
+
+lint: ## Check format, lints, docs and shell scripts
+	$(CARGO) fmt --check
+	$(CARGO) clippy --all-targets -- -D warnings
+	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --no-deps --document-private-items
+	shellcheck templates/*.sh .ci/run .ci/install
+
+bench: ## Measure; prints figures and ratios, judges nothing
+	.ci/install
+	$(CARGO) bench --bench spool
+
+sim: ## A long campaign of the engine's simulator: SIM_SEEDS=1000000
+	SIM_SEEDS=$${SIM_SEEDS:-1000000} $(CARGO) test --release --lib simulator -- --nocapture
+
+kill: ## A long campaign of killing the daemon: KILLS=2000
+	KILLS=$${KILLS:-2000} $(CARGO) test --test it killing_the_daemon -- --nocapture
+
+install: ## Install the binary, the templates and an example configuration
+	$(CARGO) build --release
+	install -D -m 0755 target/release/spoolgate $(DESTDIR)$(PREFIX)/bin/spoolgate
+	install -d -m 0755 $(DESTDIR)$(SYSCONFDIR)/spoolgate/templates $(DESTDIR)$(SYSCONFDIR)/spoolgate/inventory
+	install -m 0644 templates/* $(DESTDIR)$(SYSCONFDIR)/spoolgate/templates/
+	install -D -m 0644 docs/example-spoolgate.toml $(DESTDIR)$(PREFIX)/share/doc/spoolgate/spoolgate.toml
+	install -D -m 0644 docs/example-policy.toml $(DESTDIR)$(PREFIX)/share/doc/spoolgate/policy.toml

@@ -1,0 +1,379 @@
+//! Takes dropped files out of the drop boxes. Floor 3.
+//!
+//! **Invariant:** a file is opened once, without following links and without blocking, judged by that descriptor
+//! and read through it; what is handed on are bytes that nobody can change any more. A file disappears from its box
+//! only by [`consume`] (what it became is durable) or [`refuse`] (it stands in `bad/` with the reasons).
+
+use std::collections::BTreeSet;
+use std::fs::{self, File, Metadata, OpenOptions};
+use std::io::Read as _;
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, OpenOptionsExt as _};
+use std::path::Path;
+
+use nix::fcntl::OFlag;
+use serde::Serialize;
+
+use crate::adapters::spool::SpoolError;
+use crate::adapters::spool::layout::Layout;
+use crate::adapters::spool::store::{move_aside, sync_dir};
+use crate::base::digest::Digest;
+use crate::base::limits;
+use crate::base::time::Timestamp;
+use crate::domain::problem::Problem;
+use crate::domain::run::DropKey;
+use crate::engine::DropBox;
+
+/// A file that nothing says is complete must have been quiet for this long before it is read.
+const QUIET_MS: i64 = 2_000;
+/// How long a text that ends too early may stay, counted from its last change.
+const MAY_GROW_MS: i64 = 60_000;
+
+/// What the watcher saw of a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Seen {
+    /// It was made or changed and not closed since.
+    Opened,
+    /// It was closed after writing, or renamed in.
+    Complete,
+}
+
+/// What a look at a dropped file found.
+#[derive(Clone, Debug)]
+pub enum Looked {
+    /// Its bytes, copied.
+    Taken {
+        /// Which file.
+        key: DropKey,
+        /// Its bytes.
+        bytes: Vec<u8>,
+        /// Whether it may still be written.
+        may_grow: bool,
+    },
+    /// It may still be written; look again later.
+    NotYet,
+    /// It is not there any more.
+    Gone,
+    /// It can never be read as a task.
+    Refused {
+        /// Its owner, where it is known.
+        uid: Option<u32>,
+        /// Why.
+        problems: Vec<Problem>,
+    },
+}
+
+/// Lists the files that stand in the drop boxes, all of them, but for the daemon's own (`is_own`), hidden names and
+/// names that do not end in `.json`.
+///
+/// # Errors
+/// When a box cannot be listed.
+pub fn scan(
+    layout: &Layout,
+    is_own: &dyn Fn(DropBox, &str) -> bool,
+) -> Result<BTreeSet<(DropBox, String)>, SpoolError> {
+    let mut found = BTreeSet::new();
+    for drop_box in [DropBox::New, DropBox::Ready, DropBox::Orders] {
+        let dir = layout.drop_box(drop_box);
+        for entry in fs::read_dir(&dir).map_err(|e| SpoolError::io("list", &dir, e))? {
+            let name = entry.map_err(|e| SpoolError::io("list", &dir, e))?.file_name();
+            // A name that is not UTF-8 cannot be dropped by any of our tools; it is left alone.
+            if let Some(name) = name.to_str().filter(|name| is_drop_name(name) && !is_own(drop_box, name)) {
+                found.insert((drop_box, name.to_owned()));
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// Whether a name in a drop box is looked at: `.json` at the end, no dot in front.
+#[must_use]
+pub fn is_drop_name(name: &str) -> bool {
+    !name.starts_with('.') && Path::new(name).extension().is_some_and(|ending| ending == "json")
+}
+
+/// Decides when a file is read. `age_ms` counts from its last change.
+#[must_use]
+pub fn is_complete(seen: Option<Seen>, age_ms: i64) -> bool {
+    seen == Some(Seen::Complete) || age_ms >= QUIET_MS
+}
+
+/// Decides whether a text that ends too early may still be written.
+#[must_use]
+pub fn may_still_grow(seen: Option<Seen>, age_ms: i64) -> bool {
+    let limit = match seen {
+        Some(Seen::Complete) => 0,
+        Some(Seen::Opened) => MAY_GROW_MS,
+        // Nobody saw it being made, so it stood here before the daemon did.
+        None => MAY_GROW_MS / 6,
+    };
+    age_ms < limit
+}
+
+/// Looks at one dropped file and copies it when it is complete.
+///
+/// # Errors
+/// When reading fails for a reason that is not the file's own.
+pub fn look(
+    layout: &Layout,
+    drop_box: DropBox,
+    name: &str,
+    seen: Option<Seen>,
+    personal: bool,
+    now: Timestamp,
+) -> Result<Looked, SpoolError> {
+    let path = layout.drop_box(drop_box).join(name);
+    let refused =
+        |uid, found: String, wanted: &str| Ok(Looked::Refused { uid, problems: vec![Problem::new("", found, wanted)] });
+    let named = match fs::symlink_metadata(&path) {
+        Ok(meta) => meta,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Looked::Gone),
+        Err(error) => return Err(SpoolError::io("look at", &path, error)),
+    };
+    let uid = Some(named.uid());
+    if !named.is_file() {
+        return refused(uid, kind(&named).to_owned(), "a regular file");
+    }
+    if let Some(rule) = bad_name(name) {
+        return refused(uid, format!("the name {name}"), rule);
+    }
+    let mut file = match open(&path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Looked::Gone),
+        Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
+            let wanted = "a file that the daemon may read; try: chmod g+r before dropping it";
+            return refused(uid, "no permission to read it".to_owned(), wanted);
+        }
+        Err(error) if error.raw_os_error() == Some(nix::errno::Errno::ELOOP as i32) => {
+            return refused(uid, "a symbolic link".to_owned(), "a regular file");
+        }
+        Err(error) => return Err(SpoolError::io("open", &path, error)),
+    };
+    let meta = file.metadata().map_err(|e| SpoolError::io("look at", &path, e))?;
+    let problems = file_problems(&meta, personal);
+    if !problems.is_empty() {
+        return Ok(Looked::Refused { uid: Some(meta.uid()), problems });
+    }
+    let age_ms = now.0.saturating_sub(meta.mtime() * 1000 + meta.mtime_nsec() / 1_000_000);
+    if !is_complete(seen, age_ms) {
+        return Ok(Looked::NotYet);
+    }
+    let bytes =
+        read_at_most(&mut file, limits::DROPPED_FILE_BYTES_MAX).map_err(|e| SpoolError::io("read", &path, e))?;
+    let after = file.metadata().map_err(|e| SpoolError::io("look at", &path, e))?;
+    if stamp(&meta) != stamp(&after) || bytes.len() as u64 != meta.size() {
+        return Ok(Looked::NotYet);
+    }
+    let may_grow = may_still_grow(seen, age_ms);
+    if bytes.is_empty() && !may_grow {
+        return refused(Some(meta.uid()), "an empty file".to_owned(), "a JSON object");
+    }
+    let key = DropKey {
+        name: name.to_owned(),
+        uid: meta.uid(),
+        dev: meta.dev(),
+        ino: meta.ino(),
+        mtime_ns: mtime_ns(&meta),
+        digest: Digest::of(&bytes),
+    };
+    Ok(Looked::Taken { key, bytes, may_grow })
+}
+
+fn open(path: &Path) -> std::io::Result<File> {
+    let flags = OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
+    OpenOptions::new().read(true).custom_flags(flags.bits()).open(path)
+}
+
+fn read_at_most(file: &mut File, most: u64) -> std::io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    file.take(most + 1).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// Says everything about an open file that keeps it from being a task.
+fn file_problems(meta: &Metadata, personal: bool) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    if !meta.is_file() {
+        problems.push(Problem::new("", kind(meta), "a regular file"));
+    }
+    if meta.nlink() > 1 {
+        let found = format!("a file with {} hard links", meta.nlink());
+        problems.push(Problem::new("", found, "a file with one link: another name could belong to somebody else"));
+    }
+    if meta.size() > limits::DROPPED_FILE_BYTES_MAX {
+        let wanted = format!("at most {} bytes", limits::DROPPED_FILE_BYTES_MAX);
+        problems.push(Problem::new("", format!("{} bytes", meta.size()), wanted));
+    }
+    // Whoever can write the file could put words into its owner's mouth.
+    let others = if personal { 0o002 } else { 0o022 };
+    if meta.mode() & others != 0 {
+        let found = format!("mode {:04o}: writable by others", meta.mode() & 0o7777);
+        problems.push(Problem::new("", found, "a file that only its owner can write; try: chmod go-w"));
+    }
+    problems
+}
+
+/// Names the kind of a file that is not regular.
+fn kind(meta: &Metadata) -> &'static str {
+    let kind = meta.file_type();
+    if kind.is_symlink() {
+        "a symbolic link"
+    } else if kind.is_dir() {
+        "a directory"
+    } else if kind.is_fifo() {
+        "a FIFO"
+    } else if kind.is_socket() {
+        "a socket"
+    } else {
+        "a device"
+    }
+}
+
+/// Returns the rule that a name breaks. Tasks answer to their names, so they must be words on a line.
+fn bad_name(name: &str) -> Option<&'static str> {
+    let allowed = |c: char| c.is_alphanumeric() || matches!(c, '.' | '_' | '-');
+    let good = name.len() <= limits::DROP_NAME_BYTES_MAX
+        && name.chars().all(allowed)
+        && name.chars().next().is_some_and(|c| c.is_alphanumeric() || c == '_');
+    (!good).then_some("a name of letters, digits and . _ -, first a letter or digit, at most 105 bytes with .json")
+}
+
+fn stamp(meta: &Metadata) -> (u64, u64, i64, i64) {
+    (meta.ino(), meta.size(), meta.mtime(), meta.mtime_nsec())
+}
+
+fn mtime_ns(meta: &Metadata) -> String {
+    format!("{}", i128::from(meta.mtime()) * 1_000_000_000 + i128::from(meta.mtime_nsec()))
+}
+
+/// Takes files out of their boxes whose tasks are durable. A file that was replaced meanwhile is another file and stays.
+///
+/// They are renamed away and deleted by [`sweep`] when there is time: ext4 makes new files several times slower while
+/// it steps over inodes that were freed within the last seconds, and in a burst each deletion comes between creations.
+///
+/// After a power cut in the middle a file may be back; its key tells that it was taken.
+///
+/// # Errors
+/// When a file operation fails.
+pub fn consume(layout: &Layout, keys: &[(DropBox, DropKey)]) -> Result<(), SpoolError> {
+    let mut touched = BTreeSet::new();
+    for (drop_box, key) in keys {
+        let path = layout.drop_box(*drop_box).join(&key.name);
+        let same =
+            fs::symlink_metadata(&path).is_ok_and(|meta| meta.ino() == key.ino && mtime_ns(&meta) == key.mtime_ns);
+        if same {
+            let taken = layout.staging().join(format!("{TAKEN}{}-{}", key.ino, key.mtime_ns));
+            fs::rename(&path, &taken).map_err(|e| SpoolError::io("take away", &path, e))?;
+            touched.insert(*drop_box);
+        }
+    }
+    touched.into_iter().try_for_each(|drop_box| sync_dir(&layout.drop_box(drop_box)))
+}
+
+/// How the names of files begin that were taken out of their boxes.
+const TAKEN: &str = "taken-";
+
+/// Deletes the files that [`consume`] took away.
+///
+/// # Errors
+/// When a file operation fails.
+pub fn sweep(layout: &Layout) -> Result<(), SpoolError> {
+    let staging = layout.staging();
+    for entry in fs::read_dir(&staging).map_err(|e| SpoolError::io("list", &staging, e))? {
+        let entry = entry.map_err(|e| SpoolError::io("list", &staging, e))?;
+        if entry.file_name().to_string_lossy().starts_with(TAKEN) {
+            fs::remove_file(entry.path()).map_err(|e| SpoolError::io("remove", &entry.path(), e))?;
+        }
+    }
+    Ok(())
+}
+
+/// What stands in `NAME.why`.
+#[derive(Debug, Serialize)]
+struct Why<'a> {
+    at: Timestamp,
+    from: &'static str,
+    name: &'a str,
+    uid: Option<u32>,
+    problems: &'a [Problem],
+}
+
+/// Moves a file into `bad/`, as it is, and writes beside it why.
+///
+/// After a power cut in the middle the file stands in one of the two places; in its box it is refused again.
+///
+/// # Errors
+/// When a file operation fails.
+pub fn refuse(
+    layout: &Layout,
+    drop_box: DropBox,
+    name: &str,
+    uid: Option<u32>,
+    problems: &[Problem],
+    now: Timestamp,
+) -> Result<(), SpoolError> {
+    let dir = layout.drop_box(drop_box);
+    // The name may hold anything that a file name can; what stands in bad/ must be harmless to list.
+    let stem: String = name
+        .strip_suffix(".json")
+        .unwrap_or(name)
+        .chars()
+        .map(|c| if crate::base::text::is_hidden(c) { '_' } else { c })
+        .collect();
+    let Some(moved) = move_aside(&dir.join(name), &layout.bad(), &stem)? else { return Ok(()) };
+    let from = match drop_box {
+        DropBox::New => "new",
+        DropBox::Ready => "ready",
+        DropBox::Orders => "orders",
+    };
+    let why = Why { at: now, from, name, uid, problems };
+    let mut text = serde_json::to_vec_pretty(&why).expect("reasons serialise");
+    text.push(b'\n');
+    let path = moved.with_extension("why");
+    let written = OpenOptions::new()
+        .create(true)
+        .write(true)
+        .truncate(true)
+        .mode(0o640)
+        .open(&path)
+        .and_then(|mut file| std::io::Write::write_all(&mut file, &text).and_then(|()| file.sync_all()));
+    written.map_err(|e| SpoolError::io("write", &path, e))?;
+    sync_dir(&layout.bad())?;
+    sync_dir(&dir)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_read_when_it_is_known_complete_or_was_quiet() {
+        assert!(is_complete(Some(Seen::Complete), 0));
+        assert!(!is_complete(Some(Seen::Opened), 1_999));
+        assert!(is_complete(Some(Seen::Opened), 2_000));
+        assert!(!is_complete(None, 0));
+        assert!(is_complete(None, 2_000));
+    }
+
+    #[test]
+    fn a_text_that_ends_too_early_waits_only_while_somebody_may_write_it() {
+        assert!(!may_still_grow(Some(Seen::Complete), 0));
+        assert!(may_still_grow(Some(Seen::Opened), 59_999));
+        assert!(!may_still_grow(Some(Seen::Opened), 60_000));
+        assert!(may_still_grow(None, 9_999));
+        assert!(!may_still_grow(None, 10_000));
+    }
+
+    #[test]
+    fn names_are_words() {
+        for good in ["a.json", "1.json", "nightly-backup.json", "发布.json"] {
+            assert!(is_drop_name(good) && bad_name(good).is_none(), "{good}");
+        }
+        for ignored in [".a.json", "a.txt", "json", ".json", "a.json~"] {
+            assert!(!is_drop_name(ignored), "{ignored}");
+        }
+        let long = format!("{}.json", "a".repeat(101));
+        for bad in ["a b.json", "-rf.json", "a\n.json", "$(id).json", &long] {
+            assert!(bad_name(bad).is_some(), "{bad}");
+        }
+    }
+}

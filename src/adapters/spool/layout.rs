@@ -1,0 +1,176 @@
+//! Where everything stands, and how the directories are made. Floor 3.
+//!
+//! **Invariant:** paths are made of ids and fixed words only; no text from a task file becomes a path component.
+
+use std::fs::{self, DirBuilder, Permissions};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _, chown};
+use std::path::{Path, PathBuf};
+
+use nix::sys::statfs::{FUSE_SUPER_MAGIC, NFS_SUPER_MAGIC, SMB_SUPER_MAGIC, statfs};
+
+use crate::adapters::spool::SpoolError;
+use crate::base::ids::{HostName, StepName, TaskId};
+use crate::domain::run::TaskState;
+use crate::engine::DropBox;
+
+/// The magic number of CIFS (linux/magic.h), which nix does not name.
+const CIFS_MAGIC: i64 = 0xff53_4d42;
+
+/// The paths below one state directory.
+#[derive(Clone, Debug)]
+pub struct Layout {
+    root: PathBuf,
+}
+
+impl Layout {
+    /// Names the state directory; nothing is made.
+    #[must_use]
+    pub fn new(root: PathBuf) -> Layout {
+        Layout { root }
+    }
+
+    /// Returns the spool directory.
+    #[must_use]
+    pub fn spool(&self) -> PathBuf {
+        self.root.join("spool")
+    }
+
+    /// Returns a drop box.
+    #[must_use]
+    pub fn drop_box(&self, drop_box: DropBox) -> PathBuf {
+        self.spool().join(match drop_box {
+            DropBox::New => "new",
+            DropBox::Ready => "ready",
+            DropBox::Orders => "orders",
+        })
+    }
+
+    /// Returns the directory of a state.
+    #[must_use]
+    pub fn state(&self, state: TaskState) -> PathBuf {
+        self.spool().join(state.word())
+    }
+
+    /// Returns the file of a task in a state.
+    #[must_use]
+    pub fn task_file(&self, state: TaskState, id: TaskId) -> PathBuf {
+        self.state(state).join(format!("{id}.json"))
+    }
+
+    /// Returns where refused files stand.
+    #[must_use]
+    pub fn bad(&self) -> PathBuf {
+        self.spool().join("bad")
+    }
+
+    /// Returns where files are written before they are renamed into place.
+    #[must_use]
+    pub fn staging(&self) -> PathBuf {
+        self.spool().join(".tmp")
+    }
+
+    /// Returns the daemon's lock file.
+    #[must_use]
+    pub fn lock(&self) -> PathBuf {
+        self.spool().join(".lock")
+    }
+
+    /// Returns the directory of all runs.
+    #[must_use]
+    pub fn runs(&self) -> PathBuf {
+        self.root.join("runs")
+    }
+
+    /// Returns the directory of one run.
+    #[must_use]
+    pub fn run(&self, id: TaskId) -> PathBuf {
+        self.runs().join(id.to_string())
+    }
+
+    /// Returns a run's plan.
+    #[must_use]
+    pub fn plan(&self, id: TaskId) -> PathBuf {
+        self.run(id).join("plan.json")
+    }
+
+    /// Returns a run's journal.
+    #[must_use]
+    pub fn events(&self, id: TaskId) -> PathBuf {
+        self.run(id).join("events.jsonl")
+    }
+
+    /// Returns the directory of a host's logs in a run.
+    #[must_use]
+    pub fn output(&self, id: TaskId, host: &HostName) -> PathBuf {
+        self.run(id).join("output").join(host.as_str())
+    }
+
+    /// Returns the log of a step on a host.
+    #[must_use]
+    pub fn log(&self, id: TaskId, host: &HostName, step: &StepName) -> PathBuf {
+        self.output(id, host).join(format!("{step}.log"))
+    }
+
+    /// Returns the index of finished tasks.
+    #[must_use]
+    pub fn history(&self) -> PathBuf {
+        self.root.join("history.jsonl")
+    }
+
+    /// Makes every directory with its owner's group and mode, and checks that they can hold a spool.
+    ///
+    /// Drop boxes are mode 3730: members of `group` can put files in, and can neither list nor take away what others
+    /// put in. With `group` the rest can be read by its members, without it by the owner only.
+    ///
+    /// # Errors
+    /// When a directory cannot be made, others could write to it, or it stands on a file system where renames and
+    /// owners cannot be relied on (unless `network_spool`).
+    pub fn create(&self, group: Option<u32>, network_spool: bool) -> Result<(), SpoolError> {
+        let shared = if group.is_some() { 0o2750 } else { 0o700 };
+        // What is made below keeps the group, the history among it.
+        let outer = if group.is_some() { 0o2755 } else { 0o700 };
+        make(&self.root, outer, group)?;
+        make(&self.spool(), outer, group)?;
+        for drop_box in [DropBox::New, DropBox::Ready, DropBox::Orders] {
+            make(&self.drop_box(drop_box), 0o3730, group)?;
+        }
+        for dir in [self.state(TaskState::Running), self.state(TaskState::Done), self.bad(), self.runs()] {
+            make(&dir, shared, group)?;
+        }
+        // What is written here is renamed into the directories above and keeps its group.
+        make(&self.staging(), shared, group)?;
+        self.check(network_spool)
+    }
+
+    fn check(&self, network_spool: bool) -> Result<(), SpoolError> {
+        let device =
+            |path: &Path| fs::metadata(path).map(|meta| meta.dev()).map_err(|e| SpoolError::io("look at", path, e));
+        let here = device(&self.root)?;
+        for dir in [self.spool(), self.runs(), self.bad(), self.state(TaskState::Running), self.state(TaskState::Done)]
+        {
+            if device(&dir)? != here {
+                let why = "it is another file system than the state directory; a rename cannot cross them".to_owned();
+                return Err(SpoolError::Unsuitable { path: dir, why });
+            }
+        }
+        let kind = statfs(&self.root).map_err(|e| SpoolError::io("look at the file system of", &self.root, e))?;
+        let magic = kind.filesystem_type();
+        let remote = [NFS_SUPER_MAGIC, SMB_SUPER_MAGIC, FUSE_SUPER_MAGIC].contains(&magic) || magic.0 == CIFS_MAGIC;
+        if remote && !network_spool {
+            let why = "a network or FUSE file system keeps neither owners nor renames reliably; \
+                       use a local disk, or set network_spool = true and accept that"
+                .to_owned();
+            return Err(SpoolError::Unsuitable { path: self.root.clone(), why });
+        }
+        Ok(())
+    }
+}
+
+/// Makes one directory, or takes it as it stands when its mode keeps others out.
+fn make(path: &Path, mode: u32, group: Option<u32>) -> Result<(), SpoolError> {
+    DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(|e| SpoolError::io("make", path, e))?;
+    if group.is_some() {
+        chown(path, None, group).map_err(|e| SpoolError::io("change the group of", path, e))?;
+    }
+    fs::set_permissions(path, Permissions::from_mode(mode)).map_err(|e| SpoolError::io("set the mode of", path, e))
+}

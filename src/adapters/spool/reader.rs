@@ -1,0 +1,152 @@
+//! Reads tasks as anybody may who can read the files. Floor 3.
+//!
+//! **Invariant:** never writes, takes no lock, and never reads an event twice: a follower goes on where it stopped.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read as _, Seek as _, SeekFrom};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use nix::fcntl::{Flock, FlockArg};
+
+use crate::adapters::spool::SpoolError;
+use crate::adapters::spool::layout::Layout;
+use crate::base::ids::TaskId;
+use crate::domain::plan::Plan;
+use crate::domain::record::HistoryLine;
+use crate::domain::run::{Event, Recorded, Run};
+
+/// Returns the numbers of all tasks, ascending.
+///
+/// # Errors
+/// When the runs cannot be listed.
+pub fn task_ids(layout: &Layout) -> Result<Vec<TaskId>, SpoolError> {
+    let dir = layout.runs();
+    let mut ids = Vec::new();
+    for entry in fs::read_dir(&dir).map_err(|e| SpoolError::io("list", &dir, e))? {
+        let name = entry.map_err(|e| SpoolError::io("list", &dir, e))?.file_name();
+        ids.extend(name.to_str().and_then(|digits| digits.parse().ok()).map(TaskId));
+    }
+    ids.sort_unstable();
+    Ok(ids)
+}
+
+/// Returns the history's lines; one that is torn or of another version is passed over.
+///
+/// # Errors
+/// When the file is there and cannot be read.
+pub fn history(layout: &Layout) -> Result<Vec<HistoryLine>, SpoolError> {
+    let path = layout.history();
+    let bytes = match fs::read(&path) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(SpoolError::io("read", &path, error)),
+    };
+    Ok(bytes.split(|byte| *byte == b'\n').filter_map(|line| serde_json::from_slice(line).ok()).collect())
+}
+
+/// Returns the process id of the daemon that serves this state; `None` when none does.
+///
+/// # Errors
+/// When the lock file is there and cannot be looked at.
+pub fn daemon_pid(layout: &Layout) -> Result<Option<String>, SpoolError> {
+    let path = layout.lock();
+    let file = match OpenOptions::new().read(true).open(&path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(SpoolError::io("open", &path, error)),
+    };
+    match Flock::lock(file, FlockArg::LockSharedNonblock) {
+        Ok(_free) => Ok(None),
+        Err((mut file, _)) => {
+            let mut pid = String::new();
+            file.read_to_string(&mut pid).map_err(|e| SpoolError::io("read", &path, e))?;
+            Ok(Some(pid.trim().to_owned()))
+        }
+    }
+}
+
+/// Returns the reasons why a dropped file was refused, once it was: the text of the newest `NAME.why` after `since_ms`.
+#[must_use]
+pub fn refusal(layout: &Layout, stem: &str, since_ms: i64) -> Option<String> {
+    use std::os::unix::fs::MetadataExt as _;
+    let newest = fs::read_dir(layout.bad())
+        .ok()?
+        .filter_map(Result::ok)
+        .filter(|entry| {
+            let name = entry.file_name();
+            let name = name.to_string_lossy();
+            name.strip_prefix(stem).and_then(|rest| rest.strip_suffix(".why")).is_some_and(|middle| {
+                middle.is_empty() || middle.strip_prefix('.').is_some_and(|n| n.bytes().all(|b| b.is_ascii_digit()))
+            })
+        })
+        .filter_map(|entry| {
+            let meta = entry.metadata().ok()?;
+            let changed_ms = meta.mtime() * 1000 + meta.mtime_nsec() / 1_000_000;
+            (changed_ms >= since_ms).then(|| (changed_ms, entry.path()))
+        })
+        .max()?;
+    fs::read_to_string(newest.1).ok()
+}
+
+/// A task that is being read: the fold of its events so far, and where they stopped.
+#[derive(Debug)]
+pub struct Follower {
+    path: PathBuf,
+    id: TaskId,
+    plan: Arc<Plan>,
+    offset: u64,
+    /// The fold; `None` before the first event.
+    run: Option<Run>,
+}
+
+impl Follower {
+    /// Opens a task and reads what is there.
+    ///
+    /// # Errors
+    /// When its files cannot be read, or say what cannot be.
+    pub fn open(layout: &Layout, id: TaskId) -> Result<(Follower, Vec<Recorded>), SpoolError> {
+        let path = layout.plan(id);
+        let bytes = fs::read(&path).map_err(|e| SpoolError::io("read", &path, e))?;
+        let plan: Plan =
+            serde_json::from_slice(&bytes).map_err(|e| SpoolError::io("understand", &path, io::Error::from(e)))?;
+        let mut follower = Follower { path: layout.events(id), id, plan: Arc::new(plan), offset: 0, run: None };
+        let events = follower.news()?;
+        Ok((follower, events))
+    }
+
+    /// Returns the task as far as its events are read.
+    #[must_use]
+    pub fn run(&self) -> Option<&Run> {
+        self.run.as_ref()
+    }
+
+    /// Reads the events that came since the last call; a line that is still written is left for the next.
+    ///
+    /// # Errors
+    /// When the journal cannot be read, or says what cannot be.
+    pub fn news(&mut self) -> Result<Vec<Recorded>, SpoolError> {
+        let fail = |act, source| SpoolError::io(act, &self.path, source);
+        let mut file = File::open(&self.path).map_err(|e| fail("open", e))?;
+        file.seek(SeekFrom::Start(self.offset)).map_err(|e| fail("seek in", e))?;
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes).map_err(|e| fail("read", e))?;
+        let whole = bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
+        let mut events: Vec<Recorded> = Vec::new();
+        for line in bytes[..whole].split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
+            events.push(serde_json::from_slice(line).map_err(|e| fail("understand", io::Error::from(e)))?);
+        }
+        self.offset += whole as u64;
+        for recorded in &events {
+            let applied = match (&mut self.run, &recorded.event) {
+                (None, Event::Accepted(_)) => {
+                    Run::begin(self.id, Arc::clone(&self.plan), recorded).map(|run| self.run = Some(run))
+                }
+                (Some(run), _) => run.apply(recorded),
+                (None, _) => Run::begin(self.id, Arc::clone(&self.plan), recorded).map(drop),
+            };
+            applied.map_err(|illegal| SpoolError::io("believe", &self.path, io::Error::other(illegal)))?;
+        }
+        Ok(events)
+    }
+}

@@ -1,0 +1,230 @@
+//! Running one command on an open session. Floor 3.
+//!
+//! **Invariant:** stdin is fed while output is read, so neither side can block the other; memory is one buffer,
+//! whatever the command prints; the end is known only after the host said so.
+
+use std::io::{self, Read as _, Write as _};
+use std::time::Duration;
+
+use ssh2::Channel;
+use tokio::time::{Instant, timeout_at};
+
+use crate::adapters::ssh::socket::AGAIN;
+use crate::adapters::ssh::{Session, SshError};
+use crate::domain::output::{ExecEnd, Stream};
+
+/// One write to a channel moves at most this much (libssh2's packet).
+const WRITE_BYTES_MAX: usize = 32_700;
+/// How much is read at once.
+const BUFFER_BYTES: usize = 32 << 10;
+/// How long a process that was left in the background may hold the streams open after the command's end.
+const LINGER: Duration = Duration::from_secs(2);
+/// How many keepalive periods may pass without a byte from the host.
+const SILENT_PERIODS_MAX: u32 = 3;
+/// How long closing a channel may take.
+const CLOSE_LIMIT: Duration = Duration::from_secs(5);
+
+impl Session {
+    /// Runs `command` with `stdin` and hands its output to `sink` as it comes.
+    ///
+    /// When the returned future is dropped, the command goes on at the host and the session can be used again.
+    ///
+    /// # Errors
+    /// [`SshError::NotStarted`] when the host never took the command, [`SshError::Lost`] when the connection broke.
+    pub async fn exec(
+        &mut self,
+        command: &str,
+        stdin: &[u8],
+        sink: &mut (impl FnMut(Stream, &[u8]) + Send),
+    ) -> Result<ExecEnd, SshError> {
+        let limit = self.keepalive * SILENT_PERIODS_MAX;
+        let channel = tokio::time::timeout(limit, self.start(command)).await;
+        let channel = channel.unwrap_or_else(|_| Err(self.lost("no answer to the command")))?;
+        self.abandoned.push(channel);
+        // From here on a drop of this future leaves the channel among the abandoned ones.
+        let ended = self.pump(stdin, sink).await;
+        let channel = self.abandoned.pop();
+        match (ended, channel) {
+            (Ok(()), Some(channel)) => self.finish(channel).await,
+            (Ok(()), None) => Err(self.lost("its channel is gone")),
+            (Err(error), channel) => {
+                self.abandoned.extend(channel);
+                Err(error)
+            }
+        }
+    }
+
+    async fn start(&self, command: &str) -> Result<Channel, SshError> {
+        let ssh = &self.ssh;
+        let not_started = |source| SshError::NotStarted { host: self.host.clone(), source };
+        let mut channel =
+            self.readiness.retry(|| ssh.block_directions(), || ssh.channel_session()).await.map_err(not_started)?;
+        // Once the request may be on its way, nobody knows whether the host obeyed it.
+        self.readiness
+            .retry(|| ssh.block_directions(), || channel.exec(command))
+            .await
+            .map_err(|error| self.lost(error.message()))?;
+        Ok(channel)
+    }
+
+    /// Feeds stdin and drains both streams until the host has closed them.
+    async fn pump(&mut self, stdin: &[u8], sink: &mut (impl FnMut(Stream, &[u8]) + Send)) -> Result<(), SshError> {
+        let mut pump =
+            Pump { rest: stdin, eof_sent: false, buffer: vec![0; BUFFER_BYTES], linger_until: None, moved: false };
+        let mut quiet_since = Instant::now();
+        let mut silent_periods = 0;
+        loop {
+            let keepalive = quiet_since + self.keepalive;
+            let until = pump.linger_until.map_or(keepalive, |linger| linger.min(keepalive));
+            let ssh = self.ssh.clone();
+            let channel = self.abandoned.last_mut().expect("the channel was put there");
+            pump.moved = false;
+            let turn = self.readiness.retry(|| ssh.block_directions(), || pump.turn(channel, sink));
+            match timeout_at(until, turn).await {
+                Ok(Ok(Turn::Ended)) => return Ok(()),
+                Ok(Ok(Turn::Moved)) => quiet_since = Instant::now(),
+                Ok(Err(error)) => return Err(self.lost(error.message())),
+                Err(_) if pump.linger_until.is_some_and(|linger| linger <= Instant::now()) => return Ok(()),
+                Err(_) => {
+                    quiet_since = Instant::now();
+                    silent_periods = if self.readiness.heard_since() { 0 } else { silent_periods + 1 };
+                    if silent_periods >= SILENT_PERIODS_MAX {
+                        return Err(self.lost(format!("nothing was heard for {:?}", self.keepalive * silent_periods)));
+                    }
+                    self.ask_whether_it_lives().await?;
+                }
+            }
+        }
+    }
+
+    /// Sends a keepalive, which the host answers.
+    async fn ask_whether_it_lives(&self) -> Result<(), SshError> {
+        let ssh = &self.ssh;
+        let asked = self.readiness.retry(|| ssh.block_directions(), || ssh.keepalive_send());
+        match tokio::time::timeout(self.keepalive, asked).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(error)) => Err(self.lost(error.message())),
+            Err(_) => Err(self.lost("it takes no more bytes")),
+        }
+    }
+
+    /// Reads how the command ended and closes its channel. The streams are at their end before the channel is closed:
+    /// closing earlier is an error of the protocol.
+    async fn finish(&mut self, mut channel: Channel) -> Result<ExecEnd, SshError> {
+        let ssh = self.ssh.clone();
+        let closing = async {
+            self.readiness.retry(|| ssh.block_directions(), || channel.close()).await?;
+            self.readiness.retry(|| ssh.block_directions(), || channel.wait_close()).await
+        };
+        // A host that said how the command ended has said what matters.
+        let closed = tokio::time::timeout(CLOSE_LIMIT, closing).await;
+        let signal = channel.exit_signal().ok().and_then(|signal| signal.exit_signal);
+        let status = channel.exit_status().ok();
+        match (signal, status, closed) {
+            (Some(name), _, _) => Ok(ExecEnd::Signal(name)),
+            (None, Some(code), Ok(Ok(()))) => Ok(ExecEnd::Exit(code)),
+            (None, Some(code), _) if code != 0 => Ok(ExecEnd::Exit(code)),
+            _ => Err(self.lost("the channel ended without an exit status")),
+        }
+    }
+}
+
+/// What one turn of the pump did.
+enum Turn {
+    /// Bytes went in or out.
+    Moved,
+    /// The host closed both streams.
+    Ended,
+}
+
+/// The state of one command's streams.
+struct Pump<'a> {
+    rest: &'a [u8],
+    eof_sent: bool,
+    buffer: Vec<u8>,
+    linger_until: Option<Instant>,
+    moved: bool,
+}
+
+impl Pump<'_> {
+    /// Moves what can be moved; "not now" only when nothing could.
+    fn turn(
+        &mut self,
+        channel: &mut Channel,
+        sink: &mut (impl FnMut(Stream, &[u8]) + Send),
+    ) -> Result<Turn, ssh2::Error> {
+        self.moved = false;
+        self.feed(channel)?;
+        self.drain(channel, Stream::Out, sink)?;
+        self.drain(channel, Stream::Err, sink)?;
+        if channel.eof() {
+            return Ok(Turn::Ended);
+        }
+        if self.linger_until.is_none() && has_ended(channel) {
+            self.linger_until = Some(Instant::now() + LINGER);
+        }
+        if self.moved { Ok(Turn::Moved) } else { Err(ssh2::Error::from_errno(ssh2::ErrorCode::Session(AGAIN))) }
+    }
+
+    fn feed(&mut self, channel: &mut Channel) -> Result<(), ssh2::Error> {
+        while !self.rest.is_empty() {
+            let piece = &self.rest[..self.rest.len().min(WRITE_BYTES_MAX)];
+            match channel.write(piece) {
+                Ok(0) => break,
+                Ok(count) => {
+                    self.rest = &self.rest[count..];
+                    self.moved = true;
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                // The command does not read any more; how it ended will tell.
+                Err(_) if channel.eof() => self.rest = &[],
+                Err(_) => return Err(broken()),
+            }
+        }
+        if !self.eof_sent {
+            match channel.send_eof() {
+                Ok(()) => self.eof_sent = true,
+                Err(error) if error.code() == ssh2::ErrorCode::Session(AGAIN) => {}
+                Err(_) if channel.eof() => self.eof_sent = true,
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    fn drain(
+        &mut self,
+        channel: &mut Channel,
+        stream: Stream,
+        sink: &mut (impl FnMut(Stream, &[u8]) + Send),
+    ) -> Result<(), ssh2::Error> {
+        let number = match stream {
+            Stream::Out => 0,
+            Stream::Err => ssh2::EXTENDED_DATA_STDERR,
+        };
+        loop {
+            match channel.stream(number).read(&mut self.buffer) {
+                Ok(0) => return Ok(()),
+                Ok(count) => {
+                    self.moved = true;
+                    sink(stream, &self.buffer[..count]);
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Err(_) => return Err(broken()),
+            }
+        }
+    }
+}
+
+/// The error of a stream that broke, in the library's words.
+fn broken() -> ssh2::Error {
+    const SOCKET_RECV: i32 = -43;
+    ssh2::Error::new(ssh2::ErrorCode::Session(SOCKET_RECV), "the stream broke")
+}
+
+/// Whether the host has said how the command ended. An exit status of 0 cannot be told from none yet, so only
+/// other ends begin the wait for lingering streams early.
+fn has_ended(channel: &Channel) -> bool {
+    channel.exit_status().is_ok_and(|code| code != 0)
+        || channel.exit_signal().is_ok_and(|signal| signal.exit_signal.is_some())
+}

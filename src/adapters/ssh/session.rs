@@ -1,0 +1,157 @@
+//! One connection to one host. Floor 3.
+//!
+//! **Invariant:** the host's key is compared before anything else is said; the session is closed explicitly, never
+//! by going out of scope.
+
+use std::net::{Shutdown, TcpStream};
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD_NO_PAD;
+use ssh2::{HashType, HostKeyType, MethodType, Session as Ssh2};
+
+use crate::adapters::ssh::auth::log_in;
+use crate::adapters::ssh::socket::Readiness;
+use crate::adapters::ssh::{SshError, Target};
+
+/// How long a polite goodbye may take before the socket is shut.
+const CLOSE_LIMIT: Duration = Duration::from_secs(2);
+/// How long authentication on a blocking socket (the agent's) may wait for the host.
+const BLOCKING_LIMIT_MS: u32 = 10_000;
+
+/// An open, authenticated connection. Commands run on it one after the other.
+pub struct Session {
+    // Dropped before the session: see the invariant of `socket`.
+    pub(super) readiness: Readiness,
+    pub(super) ssh: Ssh2,
+    stream: TcpStream,
+    pub(super) host: String,
+    pub(super) keepalive: Duration,
+    /// Channels of commands whose callers stopped waiting; closed with the session.
+    pub(super) abandoned: Vec<ssh2::Channel>,
+}
+
+impl Session {
+    /// Connects, compares the host's key and logs in, all within the target's limit.
+    ///
+    /// # Errors
+    /// Nothing of any command was sent then: every error of this function is [`SshError::never_sent`].
+    pub async fn connect(target: &Target) -> Result<Session, SshError> {
+        let host = format!("{}:{}", target.address, target.port);
+        if target.host_keys.is_empty() {
+            return Err(SshError::UnknownHostKey { host });
+        }
+        let limit = target.connect_timeout;
+        match tokio::time::timeout(limit, open(target, &host)).await {
+            Ok(opened) => opened,
+            Err(_) => Err(SshError::ConnectTimeout { host, limit }),
+        }
+    }
+
+    /// Says goodbye and closes, within a limit; a host that does not answer is cut off.
+    pub async fn close(mut self) {
+        let ssh = self.ssh.clone();
+        for mut channel in std::mem::take(&mut self.abandoned) {
+            let closing = self.readiness.retry(|| ssh.block_directions(), || channel.close());
+            let _ = tokio::time::timeout(CLOSE_LIMIT, closing).await;
+        }
+        let goodbye = self.readiness.retry(|| ssh.block_directions(), || ssh.disconnect(None, "done", None));
+        let _ = tokio::time::timeout(CLOSE_LIMIT, goodbye).await;
+    }
+
+    /// Makes the error of a connection that broke.
+    pub(super) fn lost(&self, why: impl Into<String>) -> SshError {
+        SshError::Lost { host: self.host.clone(), why: why.into() }
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        // A shut socket keeps the library's own clean-up from waiting for the host. The registration, declared first,
+        // ends before the session closes its socket.
+        let _ = self.stream.shutdown(Shutdown::Both);
+    }
+}
+
+async fn open(target: &Target, host: &str) -> Result<Session, SshError> {
+    let connect = |source| SshError::Connect { host: host.to_owned(), source };
+    let stream = tokio::net::TcpStream::connect((target.address.as_str(), target.port)).await.map_err(connect)?;
+    let stream = stream.into_std().map_err(connect)?;
+    Readiness::prepare(&stream, target.keepalive).map_err(connect)?;
+    let readiness = Readiness::new(&stream).map_err(connect)?;
+    let handshake = |source| SshError::Handshake { host: host.to_owned(), source };
+    let mut ssh = Ssh2::new().map_err(handshake)?;
+    ssh.set_blocking(false);
+    ssh.set_timeout(BLOCKING_LIMIT_MS);
+    ssh.set_tcp_stream(stream.try_clone().map_err(connect)?);
+    prefer(&ssh, target).map_err(handshake)?;
+    let directions = ssh.clone();
+    readiness.retry(|| directions.block_directions(), || ssh.handshake()).await.map_err(handshake)?;
+    compare_host_key(&ssh, target, host)?;
+    log_in(target, host, &ssh, &readiness).await?;
+    ssh.set_keepalive(true, u32::try_from(target.keepalive.as_secs()).unwrap_or(15).max(1));
+    Ok(Session { readiness, ssh, stream, host: host.to_owned(), keepalive: target.keepalive, abandoned: Vec::new() })
+}
+
+/// Chooses what costs least, and asks the host for the kinds of key it is known by.
+fn prefer(ssh: &Ssh2, target: &Target) -> Result<(), ssh2::Error> {
+    let offered = |kind, wanted: &[&str]| -> Result<String, ssh2::Error> {
+        let supported = ssh.supported_algs(kind)?;
+        Ok(wanted.iter().filter(|name| supported.contains(name)).copied().collect::<Vec<_>>().join(","))
+    };
+    let kex = offered(
+        MethodType::Kex,
+        &[
+            "curve25519-sha256",
+            "curve25519-sha256@libssh.org",
+            "ecdh-sha2-nistp256",
+            "ecdh-sha2-nistp384",
+            "ecdh-sha2-nistp521",
+            "diffie-hellman-group16-sha512",
+            "diffie-hellman-group14-sha256",
+        ],
+    )?;
+    ssh.method_pref(MethodType::Kex, &kex)?;
+    let ciphers = offered(
+        MethodType::CryptCs,
+        &[
+            "aes128-gcm@openssh.com",
+            "chacha20-poly1305@openssh.com",
+            "aes256-gcm@openssh.com",
+            "aes128-ctr",
+            "aes256-ctr",
+        ],
+    )?;
+    ssh.method_pref(MethodType::CryptCs, &ciphers)?;
+    ssh.method_pref(MethodType::CryptSc, &ciphers)?;
+    let known: Vec<&str> =
+        target.host_keys.iter().filter_map(|key| key.split(' ').next()).flat_map(signatures).collect();
+    let host_keys = offered(MethodType::HostKey, &known)?;
+    if host_keys.is_empty() { Ok(()) } else { ssh.method_pref(MethodType::HostKey, &host_keys) }
+}
+
+/// Returns the signature algorithms that a kind of host key can answer with: RSA keys sign with SHA-2 nowadays.
+fn signatures(algorithm: &str) -> Vec<&str> {
+    match algorithm {
+        "ssh-rsa" => vec!["rsa-sha2-512", "rsa-sha2-256", "ssh-rsa"],
+        other => vec![other],
+    }
+}
+
+fn compare_host_key(ssh: &Ssh2, target: &Target, host: &str) -> Result<(), SshError> {
+    let algorithm = match ssh.host_key() {
+        Some((_, HostKeyType::Rsa)) => "ssh-rsa",
+        Some((_, HostKeyType::Dss)) => "ssh-dss",
+        Some((_, HostKeyType::Ecdsa256)) => "ecdsa-sha2-nistp256",
+        Some((_, HostKeyType::Ecdsa384)) => "ecdsa-sha2-nistp384",
+        Some((_, HostKeyType::Ecdsa521)) => "ecdsa-sha2-nistp521",
+        Some((_, HostKeyType::Ed25519)) => "ssh-ed25519",
+        _ => "unknown",
+    };
+    let hash = ssh.host_key_hash(HashType::Sha256).map(|hash| STANDARD_NO_PAD.encode(hash)).unwrap_or_default();
+    let found = format!("{algorithm} SHA256:{hash}");
+    if target.host_keys.contains(&found) {
+        return Ok(());
+    }
+    Err(SshError::HostKey { host: host.to_owned(), found, wanted: target.host_keys.join(" or ") })
+}

@@ -1,0 +1,174 @@
+//! What Ansible's connection variables mean for a host. Floor 1.
+//!
+//! **Invariant:** pure. What would make Ansible reach a host in a way that is not built here (a proxy, another
+//! transport) is a problem; it never becomes a direct connection. Passwords are never kept.
+
+use std::collections::BTreeSet;
+
+use super::groups::Vars;
+use super::ini_words::split_words;
+use super::{Connection, Host, check_address, check_user};
+use crate::base::ids::HostName;
+use crate::domain::problem::Problem;
+
+/// `ssh_config` keywords that do not change which host is reached, as which user and with which key; they may stand
+/// in `ansible_ssh_common_args` and its like, and have no effect. Host keys are checked whatever they say.
+const HARMLESS: &[&str] = &[
+    "batchmode",
+    "checkhostip",
+    "compression",
+    "connectionattempts",
+    "connecttimeout",
+    "controlmaster",
+    "controlpath",
+    "controlpersist",
+    "forwardagent",
+    "gssapiauthentication",
+    "gssapidelegatecredentials",
+    "identitiesonly",
+    "kbdinteractiveauthentication",
+    "loglevel",
+    "passwordauthentication",
+    "preferredauthentications",
+    "pubkeyauthentication",
+    "requesttty",
+    "serveralivecountmax",
+    "serveraliveinterval",
+    "stricthostkeychecking",
+    "tcpkeepalive",
+    "userknownhostsfile",
+];
+
+/// Makes a host from its variables, which stand for what the file said at `pointer` and what its groups gave it.
+pub(super) fn host(name: HostName, vars: Vars, pointer: &str, problems: &mut Vec<Problem>) -> Host {
+    let mut complain = |found: String, wanted: String| problems.push(Problem::new(pointer, found, wanted));
+    let mut either = |names: [&str; 2]| {
+        let given: Vec<(&str, &String)> =
+            names.into_iter().filter_map(|n| vars.get(n).map(|value| (n, value))).collect();
+        if let [(_, first), (_, second)] = given.as_slice()
+            && first != second
+        {
+            complain(format!("{name} with both {} and {}", names[0], names[1]), "one of the two".to_owned());
+        }
+        given.first().map(|(_, value)| (*value).clone())
+    };
+    let address = either(["ansible_host", "ansible_ssh_host"]).unwrap_or_else(|| name.to_string());
+    let port = either(["ansible_port", "ansible_ssh_port"]);
+    let user = either(["ansible_user", "ansible_ssh_user"]);
+    let key = either(["ansible_private_key_file", "ansible_ssh_private_key_file"]);
+    if let Err(wanted) = check_address(&address) {
+        complain(format!("{name} at {address}"), wanted);
+    }
+    let port = port.map_or(22, |text| {
+        text.parse().ok().filter(|&port| port != 0).unwrap_or_else(|| {
+            complain(format!("{name} on port {text}"), "a port from 1 to 65535".to_owned());
+            22
+        })
+    });
+    if let Some(Err(wanted)) = user.as_deref().map(check_user) {
+        complain(format!("{name} with the user {}", user.as_deref().unwrap_or_default()), wanted);
+    }
+    let connection = match vars.get("ansible_connection").map(|text| text.rsplit('.').next().unwrap_or(text)) {
+        None | Some("ssh" | "smart" | "paramiko" | "paramiko_ssh") => Connection::Ssh,
+        Some("local") => Connection::Local,
+        Some(other) => {
+            complain(format!("{name} with ansible_connection={other}"), "ssh or local".to_owned());
+            Connection::Ssh
+        }
+    };
+    for variable in ["ansible_ssh_args", "ansible_ssh_common_args", "ansible_ssh_extra_args"] {
+        if connection == Connection::Ssh
+            && let Some(Err(found)) = vars.get(variable).map(|args| check_ssh_args(args))
+        {
+            complain(
+                format!("{name} with {found} in {variable}"),
+                "a host that is reached directly; jump hosts and other ssh options are not built yet".to_owned(),
+            );
+        }
+    }
+    let vars = vars.into_iter().filter(|(name, _)| !is_password(name)).collect();
+    Host { name, address, port, user, key, connection, tags: BTreeSet::new(), vars }
+}
+
+/// Finds an ssh argument that would change how or whether the host is reached.
+fn check_ssh_args(args: &str) -> Result<(), String> {
+    let words = split_words(args).map_err(|wanted| format!("quotes that lack {wanted}"))?;
+    let mut words = words.iter().map(String::as_str);
+    while let Some(word) = words.next() {
+        let option = match word {
+            "-C" | "-q" | "-v" | "-vv" | "-vvv" | "-T" | "-t" | "-tt" | "-4" | "-x" => continue,
+            "-o" => words.next().unwrap_or_default(),
+            other => other.strip_prefix("-o").ok_or_else(|| other.to_owned())?,
+        };
+        let end = option.trim_start().find(|c: char| c == '=' || c.is_whitespace());
+        let keyword = end.map_or(option.trim(), |end| &option.trim_start()[..end]);
+        if !HARMLESS.contains(&keyword.to_ascii_lowercase().as_str()) {
+            return Err(keyword.to_owned());
+        }
+    }
+    Ok(())
+}
+
+/// Whether a variable of Ansible's holds a password.
+fn is_password(name: &str) -> bool {
+    name.starts_with("ansible_")
+        && (name.ends_with("_pass") || name.ends_with("password") || name.ends_with("passphrase"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(vars: &[(&str, &str)], want: &str) {
+        let vars = vars.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        let mut problems = Vec::new();
+        let host = host("h".parse().unwrap(), vars, "f:1", &mut problems);
+        let mut shown = format!("{} {}", host.address, host.port);
+        shown.extend(host.user.map(|user| format!(" user={user}")));
+        shown.extend(host.key.map(|key| format!(" key={key}")));
+        shown.push_str(if host.connection == Connection::Local { " local" } else { "" });
+        shown.extend(host.vars.keys().filter(|name| name.contains("pass")).map(|name| format!(" kept {name}")));
+        shown.extend(problems.iter().map(|problem| format!(" | {}", problem.found)));
+        assert_eq!(shown, want);
+    }
+
+    #[test]
+    fn connection_variables_are_mapped() {
+        check(&[], "h 22");
+        check(&[("ansible_host", "10.0.0.1"), ("ansible_port", "2222"), ("ansible_user", "u")], "10.0.0.1 2222 user=u");
+        check(
+            &[("ansible_ssh_host", "::1"), ("ansible_ssh_port", "23"), ("ansible_ssh_user", "d\\u")],
+            "::1 23 user=d\\u",
+        );
+        check(
+            &[("ansible_ssh_private_key_file", "~/.ssh/k"), ("ansible_connection", "local")],
+            "h 22 key=~/.ssh/k local",
+        );
+        check(&[("ansible_password", "x"), ("ansible_become_pass", "x"), ("ansible_ssh_pass", "x")], "h 22");
+        check(
+            &[("ansible_host", "a"), ("ansible_ssh_host", "b")],
+            "a 22 | h with both ansible_host and ansible_ssh_host",
+        );
+        check(&[("ansible_host", "-oProxyCommand=x")], "-oProxyCommand=x 22 | h at -oProxyCommand=x");
+        check(&[("ansible_port", "0")], "h 22 | h on port 0");
+        check(&[("ansible_user", "-l root")], "h 22 user=-l root | h with the user -l root");
+        check(&[("ansible_connection", "community.docker.docker")], "h 22 | h with ansible_connection=docker");
+    }
+
+    #[test]
+    fn a_proxy_is_never_dropped_in_silence() {
+        let args = |args| [("ansible_ssh_common_args", args)];
+        check(
+            &args("-o 'ProxyCommand ssh -W %h:%p user@gw -p 51006'"),
+            "h 22 | h with ProxyCommand in ansible_ssh_common_args",
+        );
+        check(&args("-oproxyjump=gw"), "h 22 | h with proxyjump in ansible_ssh_common_args");
+        check(&args("-J gw"), "h 22 | h with -J in ansible_ssh_common_args");
+        check(&args("-o Port=23 -C"), "h 22 | h with Port in ansible_ssh_common_args");
+        check(&args("-o 'x"), "h 22 | h with quotes that lack a closing ' in ansible_ssh_common_args");
+        check(&args("-o"), "h 22 | h with  in ansible_ssh_common_args");
+        check(&args("-C -o ControlMaster=auto -o 'ControlPersist 60s' -oStrictHostKeyChecking=no"), "h 22");
+        check(&[args("-J gw")[0], ("ansible_connection", "local")], "h 22 local");
+    }
+}

@@ -1,0 +1,21 @@
+//! What comes back from a process, whatever carried it.
+//!
+//! **Invariant:** exit code and exit signal are never folded into one number.
+
+/// One of a process's two output streams.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stream {
+    /// Standard output.
+    Out,
+    /// Standard error.
+    Err,
+}
+
+/// How a process ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ExecEnd {
+    /// It exited with this code.
+    Exit(i32),
+    /// This signal ended it, without `SIG` in front.
+    Signal(String),
+}

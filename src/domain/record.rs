@@ -1,0 +1,264 @@
+//! What stands in the state files: the view of a task while it waits or runs, and its record once it ended.
+//!
+//! **Invariant:** both are computed from the fold alone, so they can be written again at any time and come out
+//! byte for byte the same. No view names a state: the directory it stands in does.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::base::digest::Digest;
+use crate::base::ids::{Actor, GroupNo, HostName, StepName, TaskId};
+use crate::base::time::Timestamp;
+use crate::domain::plan::UsedTemplate;
+use crate::domain::policy::{Admission, Approval};
+use crate::domain::run::{Ended, Ending, Lane, Outcome, OutputFacts, Run, Stage, StepState};
+use crate::domain::submission::Claims;
+
+/// What `new/ID.json`, `ready/ID.json` and `running/ID.json` hold.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct View {
+    /// The task's number.
+    pub id: TaskId,
+    /// The name it was dropped under.
+    pub name: String,
+    /// What people call it.
+    pub task_name: String,
+    /// The template it runs; `None` for a script of its own.
+    pub template: Option<UsedTemplate>,
+    /// The plan's digest.
+    pub digest: Digest,
+    /// Who submitted it.
+    pub submitter: Actor,
+    /// What the file claims about people.
+    pub claims: Claims,
+    /// When it was accepted.
+    pub accepted_at: Timestamp,
+    /// How it was let in.
+    pub admission: Admission,
+    /// Not before this time, as submitted.
+    pub exec_time: Option<Timestamp>,
+    /// How many hosts it touches.
+    pub hosts: usize,
+    /// The remark.
+    pub details: String,
+}
+
+/// What `done/ID.json` holds: complete, readable without any other file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Record {
+    /// What it was.
+    #[serde(flatten)]
+    pub view: View,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// When it began to run, if it did.
+    pub started: Option<Timestamp>,
+    /// When it ended.
+    pub ended: Timestamp,
+    /// Who approved it and when.
+    pub approvals: Vec<TimedApproval>,
+    /// The rejection, if any.
+    pub rejected: Option<Ended>,
+    /// The cancellation, if any.
+    pub cancelled: Option<Ended>,
+    /// How each host ended.
+    pub outcomes: BTreeMap<HostName, Outcome>,
+    /// Per host, every step of its plan in the order it takes them.
+    pub results: BTreeMap<HostName, Vec<StepRecord>>,
+    /// The file's text, as it was dropped.
+    pub submission: String,
+}
+
+/// An approval and its time.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TimedApproval {
+    /// When.
+    pub at: Timestamp,
+    /// What.
+    #[serde(flatten)]
+    pub approval: Approval,
+}
+
+/// One step on one host, as it is recorded.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StepRecord {
+    /// The group.
+    pub group: GroupNo,
+    /// The step.
+    pub step: StepName,
+    /// How it ended; `skipped` when it never started.
+    pub outcome: Outcome,
+    /// The process's exit code, when it exited.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exit_code: Option<i32>,
+    /// The signal, when one ended the process.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signal: Option<String>,
+    /// What is known of an ending that is neither.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// How often it was started.
+    pub attempts: u32,
+    /// When it was sent.
+    pub started: Option<Timestamp>,
+    /// When its end was known.
+    pub ended: Option<Timestamp>,
+    /// What it printed.
+    #[serde(flatten)]
+    pub output: OutputFacts,
+}
+
+/// Returns the view of a task.
+#[must_use]
+pub fn view(run: &Run) -> View {
+    View {
+        id: run.id,
+        name: run.accepted.name.clone(),
+        task_name: run.plan.task_name.clone(),
+        template: run.plan.template.clone(),
+        digest: run.accepted.digest,
+        submitter: run.accepted.by.clone(),
+        claims: run.accepted.claims.clone(),
+        accepted_at: run.accepted_at,
+        admission: run.accepted.admission.clone(),
+        exec_time: run.plan.exec_time,
+        hosts: run.plan.hosts.len(),
+        details: run.accepted.details.clone(),
+    }
+}
+
+/// Returns the record of a task that ended; `None` while it has not.
+#[must_use]
+pub fn record(run: &Run) -> Option<Record> {
+    let Stage::Done { outcome, started, ended } = run.stage else { return None };
+    let mut outcomes: BTreeMap<HostName, Outcome> = BTreeMap::new();
+    let mut results: BTreeMap<HostName, Vec<StepRecord>> = BTreeMap::new();
+    for lane in &run.lanes {
+        let lane_outcome = lane.outcome();
+        // A host in two groups is as bad as its worse group; skipped says less than anything that happened.
+        outcomes
+            .entry(lane.host.clone())
+            .and_modify(|known| {
+                if lane_outcome != Outcome::Skipped && (*known == Outcome::Skipped || lane_outcome > *known) {
+                    *known = lane_outcome;
+                }
+            })
+            .or_insert(lane_outcome);
+        results.entry(lane.host.clone()).or_default().extend(step_records(run, lane));
+    }
+    Some(Record {
+        view: view(run),
+        outcome,
+        started,
+        ended,
+        approvals: run
+            .approvals
+            .iter()
+            .map(|(at, approval)| TimedApproval { at: *at, approval: approval.clone() })
+            .collect(),
+        rejected: run.rejected.clone(),
+        cancelled: run.cancelled.clone(),
+        outcomes,
+        results,
+        submission: run.accepted.submission.clone(),
+    })
+}
+
+/// Returns the steps of one lane as they are recorded, in order.
+pub fn step_records<'a>(run: &'a Run, lane: &'a Lane) -> impl Iterator<Item = StepRecord> + 'a {
+    let steps = run.plan.group(lane.group).map_or(&[][..], |group| &group.steps);
+    steps.iter().zip(&lane.steps).map(|(planned, state)| step_record(lane.group, &planned.name, state))
+}
+
+fn step_record(group: GroupNo, step: &StepName, state: &StepState) -> StepRecord {
+    let mut record = StepRecord {
+        group,
+        step: step.clone(),
+        outcome: Outcome::Skipped,
+        exit_code: None,
+        signal: None,
+        reason: None,
+        attempts: 0,
+        started: None,
+        ended: None,
+        output: OutputFacts::default(),
+    };
+    match state {
+        StepState::Waiting => {}
+        StepState::Open { attempt, since } => {
+            record.attempts = *attempt;
+            record.started = Some(*since);
+        }
+        StepState::Ended(result) => {
+            record.outcome = result.ending.outcome();
+            record.attempts = result.attempt;
+            record.started = Some(result.started);
+            record.ended = Some(result.ended);
+            record.output = result.output;
+            match &result.ending {
+                Ending::Exit(code) => record.exit_code = Some(*code),
+                Ending::Signal(name) => record.signal = Some(name.clone()),
+                Ending::NotSent(why) | Ending::Lost(why) | Ending::KillUnconfirmed(why) => {
+                    record.reason = Some(why.clone());
+                }
+                Ending::TimedOut | Ending::Cancelled => {}
+            }
+        }
+    }
+    record
+}
+
+/// One line of `history.jsonl`: enough to list a finished task and to recognise a repeated submission.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HistoryLine {
+    /// The task's number.
+    pub id: TaskId,
+    /// The name it was dropped under.
+    pub name: String,
+    /// What people call it.
+    pub task_name: String,
+    /// What policy knows the work as.
+    pub work: String,
+    /// Who submitted it.
+    pub submitter: Actor,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// When it was accepted.
+    pub accepted_at: Timestamp,
+    /// When it began to run, if it did.
+    pub started: Option<Timestamp>,
+    /// When it ended.
+    pub ended: Timestamp,
+    /// How many hosts it was for.
+    pub hosts: usize,
+    /// On how many of them it did not end well.
+    pub hosts_not_ok: usize,
+    /// The digest of the dropped file's bytes.
+    pub submission: Digest,
+    /// The key that makes repeated submissions one task.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub idempotency_key: Option<String>,
+}
+
+impl HistoryLine {
+    /// Returns the line of a record.
+    #[must_use]
+    pub fn of(run: &Run, record: &Record) -> HistoryLine {
+        HistoryLine {
+            id: run.id,
+            name: run.accepted.name.clone(),
+            task_name: run.plan.task_name.clone(),
+            work: run.plan.work_name().to_owned(),
+            submitter: run.accepted.by.clone(),
+            outcome: record.outcome,
+            accepted_at: run.accepted_at,
+            started: record.started,
+            ended: record.ended,
+            hosts: record.outcomes.len(),
+            hosts_not_ok: record.outcomes.values().filter(|outcome| **outcome != Outcome::Ok).count(),
+            submission: run.accepted.drop.digest,
+            idempotency_key: run.accepted.idempotency_key.clone(),
+        }
+    }
+}

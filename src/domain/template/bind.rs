@@ -1,0 +1,233 @@
+//! Checks a task's values against a template's parameters. Floor 1.
+//!
+//! **Invariant:** pure. What is bound fits its parameter, every name that an argument or variable needs has a value,
+//! and no value that a submitter chose steers the programs that scripts start.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{Param, ParamKind, RESERVED, Template, placeholders};
+use crate::base::ids::ParamName;
+use crate::domain::problem::Problem;
+
+/// Variables that change what programs load, run or read. Parameters reach scripts as variables, so a submitter who
+/// could set one would run code that no approver reads in the plan.
+const STEERING: &[&str] = &[
+    "BASHOPTS",
+    "CDPATH",
+    "EDITOR",
+    "ENV",
+    "GIT_ASKPASS",
+    "GIT_DIR",
+    "GIT_EDITOR",
+    "GIT_EXEC_PATH",
+    "GIT_EXTERNAL_DIFF",
+    "GIT_PAGER",
+    "GIT_PROXY_COMMAND",
+    "GIT_SSH",
+    "GIT_SSH_COMMAND",
+    "GIT_TEMPLATE_DIR",
+    "GIT_WORK_TREE",
+    "GLOBIGNORE",
+    "GZIP",
+    "HOME",
+    "IFS",
+    "JAVA_TOOL_OPTIONS",
+    "PAGER",
+    "PATH",
+    "PROMPT_COMMAND",
+    "PS4",
+    "RSYNC_RSH",
+    "RUBYLIB",
+    "RUBYOPT",
+    "SHELL",
+    "SHELLOPTS",
+    "SSH_ASKPASS",
+    "TAR_OPTIONS",
+    "VISUAL",
+];
+/// The same, by how they begin.
+const STEERING_PREFIXES: &[&str] =
+    &["BASH_", "DYLD_", "GIT_CONFIG", "LD_", "NODE_", "PERL5", "PYTHON", "SPOOLGATE_", "ZDOPS_"];
+
+/// Whether a variable of this name changes which code programs load or run (`PATH`, `LD_PRELOAD`, `BASH_ENV`), or is
+/// one of our own. No submitter may choose its value.
+#[must_use]
+pub fn steers_programs(name: &ParamName) -> bool {
+    let name = name.as_str();
+    STEERING.contains(&name) || STEERING_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
+}
+
+impl Template {
+    /// Checks the values that a task gives and fills in the defaults. What is returned holds every parameter that
+    /// has a value, `true` and `false` in lower case.
+    ///
+    /// # Errors
+    /// Every value that does not fit, every one that is missing, and every one that the template does not take.
+    pub fn bind(&self, given: &BTreeMap<ParamName, String>) -> Result<BTreeMap<ParamName, String>, Vec<Problem>> {
+        let mut problems = Vec::new();
+        let mut bound = BTreeMap::new();
+        for param in &self.params {
+            match (given.get(&param.name).or(param.default.as_ref()), param.required) {
+                (Some(value), _) => match param.read(value) {
+                    Ok(value) => {
+                        bound.insert(param.name.clone(), value);
+                    }
+                    Err(wanted) => problems.push(Problem::new(format!("/args/{}", param.name), value, wanted)),
+                },
+                (None, true) => problems.push(Problem::new(
+                    format!("/args/{}", param.name),
+                    "nothing",
+                    format!("{} for {}", param.wanted(), param.label),
+                )),
+                (None, false) => {}
+            }
+        }
+        for (name, value) in given.iter().filter(|(name, _)| self.params.iter().all(|param| param.name != **name)) {
+            match self.check_other(name, value) {
+                Ok(()) => {
+                    bound.insert(name.clone(), value.clone());
+                }
+                Err((found, wanted)) => problems.push(Problem::new(format!("/args/{name}"), found, wanted)),
+            }
+        }
+        if self.other_params {
+            problems.extend(self.missing_others(given));
+        }
+        if problems.is_empty() { Ok(bound) } else { Err(problems) }
+    }
+
+    /// Checks a value whose name the template does not declare.
+    fn check_other(&self, name: &ParamName, value: &str) -> Result<(), (String, String)> {
+        if !self.other_params {
+            let known = self.params.iter().map(|param| param.name.as_str()).collect::<Vec<_>>().join(", ");
+            let known = if known.is_empty() { "no parameters".to_owned() } else { format!("one of {known}") };
+            return Err((format!("the parameter {name}"), known));
+        }
+        if RESERVED.contains(&name.as_str()) || steers_programs(name) {
+            return Err((
+                format!("the parameter {name}"),
+                "a name that does not steer the system or scripts".to_owned(),
+            ));
+        }
+        if value.contains('\0') {
+            return Err((value.to_owned(), "text without NUL".to_owned()));
+        }
+        Ok(())
+    }
+
+    /// Finds the undeclared names that steps use and nobody gave.
+    fn missing_others(&self, given: &BTreeMap<ParamName, String>) -> Vec<Problem> {
+        let texts = self.steps.iter().flat_map(|step| step.args.iter().chain(step.env.values()));
+        let used: BTreeSet<ParamName> = texts.flat_map(|text| placeholders(text).unwrap_or_default()).collect();
+        let declared = |name: &ParamName| self.params.iter().any(|param| param.name == *name);
+        used.into_iter()
+            .filter(|name| !declared(name) && !given.contains_key(name))
+            .map(|name| Problem::new(format!("/args/{name}"), "nothing", "a value, since a step's arguments use it"))
+            .collect()
+    }
+}
+
+impl Param {
+    /// Reads a value as this parameter takes it.
+    ///
+    /// # Errors
+    /// What would have fitted.
+    pub(super) fn read(&self, value: &str) -> Result<String, String> {
+        let fits = match &self.kind {
+            ParamKind::String => !value.contains('\0'),
+            ParamKind::Int => value.parse::<i64>().is_ok(),
+            ParamKind::Bool => {
+                let lower = value.to_ascii_lowercase();
+                if lower == "true" || lower == "false" {
+                    return Ok(lower);
+                }
+                false
+            }
+            ParamKind::Enum(values) => values.iter().any(|allowed| allowed == value),
+        };
+        if fits { Ok(value.to_owned()) } else { Err(self.wanted()) }
+    }
+
+    fn wanted(&self) -> String {
+        match &self.kind {
+            ParamKind::String => "text without NUL".to_owned(),
+            ParamKind::Int => "a whole number".to_owned(),
+            ParamKind::Bool => "true or false".to_owned(),
+            ParamKind::Enum(values) => format!("one of {}", values.join(", ")),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TEMPLATE: &str = r#"
+        id = 1
+        name = "t"
+        title = "t"
+        [[param]]
+        name = "TAG"
+        label = "版本"
+        required = true
+        [[param]]
+        name = "COUNT"
+        type = "int"
+        default = 3
+        [[param]]
+        name = "FORCE"
+        type = "bool"
+        required = false
+        [[param]]
+        name = "WHERE"
+        type = "enum"
+        values = ["test", "prod"]
+        default = "test"
+        [[step]]
+        name = "a"
+        script = "true"
+        args = ["{TAG}"]
+    "#;
+
+    #[track_caller]
+    fn check(text: &str, given: &[(&str, &str)], want: &str) {
+        let template = Template::parse("t.toml", text, &BTreeMap::new()).unwrap();
+        let given = given.iter().map(|(name, value)| (name.parse().unwrap(), (*value).to_owned())).collect();
+        let shown: Vec<String> = match template.bind(&given) {
+            Ok(bound) => bound.iter().map(|(name, value)| format!("{name}={value}")).collect(),
+            Err(problems) => problems.iter().map(ToString::to_string).collect(),
+        };
+        assert_eq!(shown.join(" "), want, "{given:?}");
+    }
+
+    #[test]
+    fn values_are_checked_and_defaults_filled_in() {
+        check(TEMPLATE, &[("TAG", "v1")], "COUNT=3 TAG=v1 WHERE=test");
+        check(
+            TEMPLATE,
+            &[("TAG", ""), ("COUNT", "-7"), ("FORCE", "True"), ("WHERE", "prod")],
+            "COUNT=-7 FORCE=true TAG= WHERE=prod",
+        );
+        check(
+            TEMPLATE,
+            &[("COUNT", "x"), ("FORCE", "yes"), ("WHERE", "moon"), ("OTHER", "1")],
+            "/args/TAG: found nothing; wanted text without NUL for 版本 /args/COUNT: found x; wanted a whole number \
+             /args/FORCE: found yes; wanted true or false /args/WHERE: found moon; wanted one of test, prod \
+             /args/OTHER: found the parameter OTHER; wanted one of TAG, COUNT, FORCE, WHERE",
+        );
+    }
+
+    #[test]
+    fn other_parameters_may_not_steer_programs() {
+        let open = "id = 1\nname = \"t\"\ntitle = \"t\"\nother_params = true\n[[step]]\nname = \"a\"\nscript = \"true\"\nargs = [\"{X}\"]\n";
+        check(open, &[("X", "1"), ("GIT_URL", "u"), ("arg02", "2")], "GIT_URL=u X=1 arg02=2");
+        let bad = [("LD_PRELOAD", "x"), ("PATH", "/tmp"), ("HOST", "h"), ("BASH_ENV", "x"), ("SPOOLGATE_TASK", "1")];
+        for (name, value) in bad {
+            let want = format!(
+                "/args/{name}: found the parameter {name}; wanted a name that does not steer the system or scripts"
+            );
+            check(open, &[("X", "1"), (name, value)], &want);
+        }
+        check(open, &[], "/args/X: found nothing; wanted a value, since a step's arguments use it");
+    }
+}

@@ -1,0 +1,255 @@
+//! Templates: ordered steps with parameters, one TOML file each. Floor 1.
+//!
+//! A text goes through three hands: [`Template::parse`] reads the file, [`Template::bind`] checks a task's values
+//! against the parameters, and [`fill`] puts them into arguments and variables, where nobody looks at them again.
+//!
+//! **Invariant:** pure. A [`Template`] is whole: script files are already read into it, names are unique, and
+//! every problem of a file is reported at once.
+
+pub mod bind;
+mod file;
+
+use std::collections::BTreeMap;
+
+use crate::base::ids::{GroupNo, ParamName, StepName, TemplateName, UserName};
+use crate::domain::problem::Problem;
+use crate::domain::submission::TemplateRef;
+
+/// A template of the catalogue.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Template {
+    /// Its number, unique in the catalogue (`temp_id`).
+    pub id: u32,
+    /// Its name, unique in the catalogue.
+    pub name: TemplateName,
+    /// One line for people.
+    pub title: String,
+    /// The parameters it takes, in the order people are asked for them.
+    pub params: Vec<Param>,
+    /// Whether parameters that are not declared are taken too, as strings (ported CODO templates need it).
+    pub other_params: bool,
+    /// Its steps in file order.
+    pub steps: Vec<Step>,
+}
+
+/// A parameter of a template.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Param {
+    /// Its name in tasks and in the environment.
+    pub name: ParamName,
+    /// What people see instead of the name (CODO's alias).
+    pub label: String,
+    /// What values it takes.
+    pub kind: ParamKind,
+    /// The value when a task gives none.
+    pub default: Option<String>,
+    /// Whether a task must give it when there is no default.
+    pub required: bool,
+}
+
+/// What values a parameter takes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ParamKind {
+    /// Any text.
+    String,
+    /// A whole number.
+    Int,
+    /// `true` or `false`.
+    Bool,
+    /// One of these.
+    Enum(Vec<String>),
+}
+
+/// One thing done on each host of a group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Step {
+    /// Its name, unique in the template.
+    pub name: StepName,
+    /// The group of hosts it runs on.
+    pub group: GroupNo,
+    /// Order inside one host: ascending; equal levels run in file order.
+    pub level: u32,
+    /// The script's text.
+    pub script: String,
+    /// Arguments; `{NAME}` stands for a parameter's value and stays inside its one argv element.
+    pub args: Vec<String>,
+    /// Variables for its environment beside the parameters; `{NAME}` as in `args`.
+    pub env: BTreeMap<ParamName, String>,
+    /// The account to run as (sudo); the connection's user when `None`.
+    pub account: Option<UserName>,
+    /// How long it may run, in seconds; 0 = no limit.
+    pub timeout_s: u64,
+    /// Added to the process's niceness, 0 to 19.
+    pub nice: u8,
+    /// What a failure means for the rest of this host's steps.
+    pub on_failure: OnFailure,
+}
+
+/// What a failed step means for the steps after it on the same host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OnFailure {
+    /// The host's later steps are skipped and the host has failed.
+    Stop,
+    /// The host's later steps run; the host has failed all the same.
+    Continue,
+}
+
+/// The templates by name; numbers are unique too.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Catalogue {
+    templates: BTreeMap<TemplateName, Template>,
+}
+
+impl Catalogue {
+    /// Puts templates together.
+    ///
+    /// # Errors
+    /// Every number and every name that two templates share.
+    pub fn assemble(templates: Vec<Template>) -> Result<Catalogue, Vec<Problem>> {
+        let mut catalogue = Catalogue::default();
+        let mut ids: BTreeMap<u32, TemplateName> = BTreeMap::new();
+        let mut problems = Vec::new();
+        for template in templates {
+            if let Some(first) = ids.insert(template.id, template.name.clone()) {
+                let found = format!("id {} in {first} and {}", template.id, template.name);
+                problems.push(Problem::new("templates", found, "an id of its own for every template"));
+            }
+            let id = template.id;
+            if let Some(first) = catalogue.templates.insert(template.name.clone(), template) {
+                let found = format!("the name {} with id {} and id {id}", first.name, first.id);
+                problems.push(Problem::new("templates", found, "a name of its own for every template"));
+            }
+        }
+        if problems.is_empty() { Ok(catalogue) } else { Err(problems) }
+    }
+
+    /// Returns the template that a task names by number or by name.
+    ///
+    /// A name of digits only, as in `"temp_id": "32"`, is a name here: telling the two apart is the reader's work.
+    #[must_use]
+    pub fn find(&self, wanted: &TemplateRef) -> Option<&Template> {
+        match wanted {
+            TemplateRef::Name(name) => self.templates.get(name),
+            TemplateRef::Id(id) => self.templates.values().find(|template| template.id == *id),
+        }
+    }
+
+    /// Returns the templates in the order of their names.
+    pub fn iter(&self) -> impl Iterator<Item = &Template> {
+        self.templates.values()
+    }
+}
+
+/// The names that stand for the place a step runs at; no parameter has one of them.
+pub const RESERVED: [&str; 3] = ["TASK", "HOST", "GROUP"];
+
+/// A piece of a text with placeholders.
+enum Piece<'a> {
+    Literal(&'a str),
+    Name(&'a str),
+}
+
+/// Splits a text into literal pieces and names; a brace that opens neither is an error.
+fn pieces(text: &str) -> Result<Vec<Piece<'_>>, String> {
+    let mut pieces = Vec::new();
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once('{') {
+        pieces.push(Piece::Literal(before));
+        if let Some(behind) = after.strip_prefix('{') {
+            pieces.push(Piece::Literal("{"));
+            rest = behind;
+            continue;
+        }
+        let (name, behind) = after.split_once('}').ok_or_else(|| format!("{{{after}"))?;
+        if name.parse::<ParamName>().is_err() {
+            return Err(format!("{{{name}}}"));
+        }
+        pieces.push(Piece::Name(name));
+        rest = behind;
+    }
+    pieces.push(Piece::Literal(rest));
+    Ok(pieces)
+}
+
+/// Returns the names that a text has placeholders for.
+///
+/// # Errors
+/// The braces that are neither `{NAME}` nor `{{`.
+fn placeholders(text: &str) -> Result<Vec<ParamName>, String> {
+    let pieces = pieces(text)?;
+    Ok(pieces.iter().filter_map(|piece| if let Piece::Name(name) = piece { name.parse().ok() } else { None }).collect())
+}
+
+/// Puts values into one argument or variable: `{NAME}` becomes the value, `{{` becomes `{`.
+///
+/// A text with a brace that is neither stays (a template has none); a value is never looked at again.
+/// A name without a value becomes nothing; [`Template::bind`] has seen to it that there is none.
+#[must_use]
+pub fn fill(text: &str, values: &BTreeMap<ParamName, String>) -> String {
+    let Ok(pieces) = pieces(text) else { return text.to_owned() };
+    let mut filled = String::with_capacity(text.len());
+    for piece in pieces {
+        match piece {
+            Piece::Literal(literal) => filled.push_str(literal),
+            Piece::Name(name) => {
+                let value = name.parse::<ParamName>().ok().and_then(|name| values.get(&name));
+                filled.push_str(value.map_or("", String::as_str));
+            }
+        }
+    }
+    filled
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn template(id: u32, name: &str) -> Template {
+        let text = format!("id = {id}\nname = \"{name}\"\ntitle = \"t\"\n[[step]]\nname = \"a\"\nscript = \"true\"\n");
+        Template::parse("t.toml", &text, &BTreeMap::new()).unwrap()
+    }
+
+    #[test]
+    fn templates_are_found_by_number_and_by_name() {
+        let catalogue = Catalogue::assemble(vec![template(2, "b"), template(1, "a")]).unwrap();
+        assert_eq!(catalogue.iter().map(|t| t.id).collect::<Vec<_>>(), [1, 2]);
+        assert_eq!(catalogue.find(&TemplateRef::Id(2)).map(|t| t.name.as_str()), Some("b"));
+        assert_eq!(catalogue.find(&TemplateRef::Name("a".parse().unwrap())).map(|t| t.id), Some(1));
+        assert_eq!(catalogue.find(&TemplateRef::Id(3)), None);
+    }
+
+    #[test]
+    fn numbers_and_names_are_unique() {
+        let problems = Catalogue::assemble(vec![template(1, "a"), template(1, "b"), template(2, "a")]).unwrap_err();
+        let shown: Vec<String> = problems.iter().map(|problem| problem.found.clone()).collect();
+        assert_eq!(shown, ["id 1 in a and b", "the name a with id 1 and id 2"]);
+    }
+
+    #[track_caller]
+    fn check(text: &str, want: &str) {
+        let values = [("A", "1 2"), ("B", "{A}"), ("EMPTY", "")];
+        let values = values.into_iter().map(|(name, value)| (name.parse().unwrap(), value.to_owned())).collect();
+        assert_eq!(fill(text, &values), want, "{text}");
+    }
+
+    #[test]
+    fn values_go_in_as_they_are() {
+        check("", "");
+        check("plain } text", "plain } text");
+        check("--x={A}", "--x=1 2");
+        check("{A}{A}", "1 21 2");
+        check("{B}", "{A}");
+        check("[{EMPTY}]", "[]");
+        check("{{A}", "{A}");
+        check("{{{A}}", "{1 2}");
+    }
+
+    #[test]
+    fn a_brace_opens_a_name_or_is_doubled() {
+        for bad in ["{", "{}", "{a b}", "{A", "${a-b}", "{{{"] {
+            assert!(placeholders(bad).is_err(), "{bad}");
+        }
+        assert_eq!(placeholders("{A}{{B}{C}").map(|names| names.len()), Ok(2));
+    }
+}

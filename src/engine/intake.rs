@@ -1,0 +1,144 @@
+//! What becomes of a dropped task file: a task, or a refusal with every reason.
+//!
+//! **Invariant:** the same drop never makes two tasks, and no drop disappears: it is consumed after its task is
+//! durable, refused into `bad/`, or left alone because it may still be written.
+
+use std::sync::Arc;
+
+use crate::base::ids::TaskId;
+use crate::domain::plan::{Plan, resolve};
+use crate::domain::policy::Admission;
+use crate::domain::problem::Problem;
+use crate::domain::record::view;
+use crate::domain::run::{Accepted, Event, Recorded, Run};
+use crate::domain::submission::{Schedule, Submission, Work};
+use crate::domain::wire::read_task;
+use crate::engine::outbox::{NewTask, Outbox};
+use crate::engine::{DropBox, Dropped, Effect, Engine};
+
+impl Engine {
+    pub(super) fn on_dropped(&mut self, file: Dropped, out: &mut Outbox) {
+        match file.drop_box {
+            DropBox::Orders => self.on_order(file, out),
+            DropBox::New | DropBox::Ready => self.on_submission(file, out),
+        }
+    }
+
+    fn on_submission(&mut self, file: Dropped, out: &mut Outbox) {
+        let submission = match read_task(&file.bytes, &self.library.zone) {
+            Ok(submission) => submission,
+            Err(unreadable) if unreadable.truncated && file.may_grow => return,
+            Err(unreadable) => return refuse(file, unreadable.problems, out),
+        };
+        if let Some(answer) = self.repeated(&submission, &file) {
+            return match answer {
+                Ok(()) => out.durable(Effect::Consume { drop_box: file.drop_box, key: file.key }),
+                Err(problem) => refuse(file, vec![problem], out),
+            };
+        }
+        match self.judge(&submission, &file, out) {
+            Ok((plan, admission)) => self.accept(file, submission, plan, admission, out),
+            Err(problems) => refuse(file, problems, out),
+        }
+    }
+
+    /// Answers a submission whose idempotency key is known: the same bytes are the same task.
+    fn repeated(&self, submission: &Submission, file: &Dropped) -> Option<Result<(), Problem>> {
+        let key = submission.idempotency_key.as_ref()?;
+        let (task, digest) = self.keys.get(key)?;
+        Some(if *digest == file.key.digest {
+            Ok(())
+        } else {
+            let wanted = format!("a key of its own: task {task} has this key and other bytes");
+            Err(Problem::new("/idempotency_key", key, wanted))
+        })
+    }
+
+    /// Resolves a submission and asks policy; all problems of both.
+    fn judge(
+        &self,
+        submission: &Submission,
+        file: &Dropped,
+        out: &Outbox,
+    ) -> Result<(Arc<Plan>, Admission), Vec<Problem>> {
+        let mut problems = Vec::new();
+        if submission.not_after.is_some_and(|end| end <= out.now()) {
+            problems.push(Problem::new("/not_after", "a time that has passed", "a time to come"));
+        }
+        let plan = resolve(submission, &self.library).map_err(|found| problems.extend(found)).ok();
+        let wish = match (file.drop_box, submission.schedule) {
+            (DropBox::Ready, None | Some(Schedule::Ready)) => Schedule::Ready,
+            // Where box and file differ the more careful one holds.
+            _ => Schedule::New,
+        };
+        let work = self.work_name(submission, plan.as_ref());
+        let admission = self
+            .library
+            .policy
+            .admit(&file.owner, &work, wish)
+            .map_err(|refusal| problems.push(Problem::new("", file.owner.actor.to_string(), refusal.0)))
+            .ok();
+        match (plan, admission) {
+            (Some(plan), Some(admission)) if problems.is_empty() => Ok((Arc::new(plan), admission)),
+            _ => Err(problems),
+        }
+    }
+
+    /// Returns what policy knows the work as, also when the plan could not be made.
+    fn work_name(&self, submission: &Submission, plan: Option<&Plan>) -> String {
+        match (plan, &submission.work) {
+            (Some(plan), _) => plan.work_name().to_owned(),
+            (None, Work::Script { .. }) => "script".to_owned(),
+            (None, Work::Template { template, .. }) => {
+                self.library.catalogue.find(template).map_or_else(String::new, |found| found.name.to_string())
+            }
+        }
+    }
+
+    fn accept(
+        &mut self,
+        file: Dropped,
+        submission: Submission,
+        plan: Arc<Plan>,
+        admission: Admission,
+        out: &mut Outbox,
+    ) {
+        let id = TaskId(self.next_id);
+        self.next_id += 1;
+        let name = file.key.name.strip_suffix(".json").unwrap_or(&file.key.name).to_owned();
+        let accepted = Recorded {
+            at: out.now(),
+            event: Event::Accepted(Box::new(Accepted {
+                name: name.clone(),
+                by: file.owner.actor,
+                claims: submission.claims,
+                drop: file.key.clone(),
+                admission,
+                digest: plan.digest(),
+                idempotency_key: submission.idempotency_key,
+                details: submission.details,
+                task_type: submission.task_type,
+                submission: String::from_utf8_lossy(&file.bytes).into_owned(),
+            })),
+        };
+        let run = Run::begin(id, Arc::clone(&plan), &accepted).expect("the digest is the plan's own");
+        let view = serde_json::to_vec_pretty(&view(&run)).expect("a view holds nothing that JSON cannot say");
+        out.durable(Effect::Create(NewTask { id, plan, events: vec![accepted], state: run.state(), view }));
+        out.durable(Effect::Consume { drop_box: file.drop_box, key: file.key });
+        self.index(&run);
+        self.watch(&run);
+        self.runs.insert(id, run);
+    }
+
+    /// Makes an unfinished run findable by what it came from.
+    pub(super) fn index(&mut self, run: &Run) {
+        self.names.insert(run.accepted.name.clone(), run.id);
+        if let Some(key) = &run.accepted.idempotency_key {
+            self.keys.insert(key.clone(), (run.id, run.accepted.drop.digest));
+        }
+    }
+}
+
+fn refuse(file: Dropped, problems: Vec<Problem>, out: &mut Outbox) {
+    out.durable(Effect::Refuse { drop_box: file.drop_box, key: file.key, problems });
+}

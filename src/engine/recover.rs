@@ -1,0 +1,153 @@
+//! The start: tasks as they were found on disk become an engine and the effects that finish what was cut short.
+//!
+//! **Invariant:** events are believed, directories are corrected. A step that was open when the daemon stopped
+//! is lost, never run again; a host between two steps goes on with the next.
+
+use std::sync::Arc;
+
+use crate::base::ids::TaskId;
+use crate::base::time::Timestamp;
+use crate::domain::plan::{Library, Plan};
+use crate::domain::record::{HistoryLine, view};
+use crate::domain::run::{
+    Ending, Event, IllegalEvent, OutputFacts, Recorded, Run, Stage, StepResult, StepState, TaskState,
+};
+use crate::engine::outbox::Outbox;
+use crate::engine::schedule::{Progress, finish};
+use crate::engine::{DropBox, Effect, Engine};
+
+/// An unfinished task as it stands on disk.
+#[derive(Debug)]
+pub struct FoundTask {
+    /// Its number.
+    pub id: TaskId,
+    /// Its plan.
+    pub plan: Arc<Plan>,
+    /// Its events.
+    pub events: Vec<Recorded>,
+    /// The directories that hold a file of it.
+    pub standing: Vec<TaskState>,
+}
+
+impl Engine {
+    /// Returns the engine that goes on from what is on disk, the effects that repair it, and the tasks whose
+    /// journal cannot be believed; those are left as they are for a person to look at.
+    #[must_use]
+    pub fn recover(
+        library: Arc<Library>,
+        next_id: u64,
+        found: Vec<FoundTask>,
+        history: Vec<HistoryLine>,
+        now: Timestamp,
+    ) -> (Engine, Vec<Effect>, Vec<IllegalEvent>) {
+        let mut engine = Engine::new(library, next_id);
+        for line in history {
+            engine.next_id = engine.next_id.max(line.id.0 + 1);
+            if let Some(key) = line.idempotency_key {
+                engine.keys.insert(key, (line.id, line.submission));
+            }
+            engine.names.insert(line.name, line.id);
+        }
+        let mut out = Outbox::new(now);
+        let mut unbelievable = Vec::new();
+        for task in found {
+            engine.next_id = engine.next_id.max(task.id.0 + 1);
+            match Run::fold(task.id, task.plan, &task.events) {
+                Ok(run) => engine.resume(run, &task.standing, &mut out),
+                Err(illegal) => unbelievable.push(illegal),
+            }
+        }
+        engine.schedule(&mut out);
+        (engine, out.into_effects(), unbelievable)
+    }
+
+    fn resume(&mut self, mut run: Run, standing: &[TaskState], out: &mut Outbox) {
+        let id = run.id;
+        consume_again(&run, out);
+        if matches!(run.stage, Stage::Done { .. }) {
+            return finish_again(&run, standing, out);
+        }
+        correct_directory(&run, run.state(), standing, out);
+        self.index(&run);
+        close_open_steps(&mut run, out);
+        let (rejected, cancelled) = (run.rejected.is_some(), run.cancelled.is_some());
+        let running = matches!(run.stage, Stage::Running { .. });
+        if running {
+            self.running.insert(id, Progress::of(&run));
+        }
+        self.watch(&run);
+        self.runs.insert(id, run);
+        if rejected {
+            self.close(id, crate::domain::run::Outcome::Rejected, out);
+        } else if cancelled && !running {
+            self.close(id, crate::domain::run::Outcome::Cancelled, out);
+        } else if cancelled {
+            self.stop_running(id, out);
+        }
+    }
+}
+
+/// Ends the steps that nobody watches any more.
+fn close_open_steps(run: &mut Run, out: &mut Outbox) {
+    let open: Vec<_> = run
+        .lanes
+        .iter()
+        .filter_map(|lane| {
+            let n = lane.open_step()?;
+            let StepState::Open { attempt, since } = lane.steps[n] else { return None };
+            let step = run.plan.group(lane.group)?.steps[n].name.clone();
+            Some((lane.group, lane.host.clone(), step, attempt, since))
+        })
+        .collect();
+    for (group, host, step, attempt, started) in open {
+        let why = "the daemon stopped while the step ran; what it did is not known".to_owned();
+        let result = StepResult {
+            attempt,
+            ending: Ending::Lost(why),
+            started,
+            ended: out.now(),
+            output: OutputFacts::default(),
+        };
+        Engine::record(run, Event::StepEnded { group, host, step, result }, out);
+    }
+}
+
+/// Removes the files that a run came from and that were answered in it: a crash may have left them in their boxes,
+/// and nobody may take them for new ones.
+fn consume_again(run: &Run, out: &mut Outbox) {
+    for drop_box in [DropBox::New, DropBox::Ready] {
+        out.durable(Effect::Consume { drop_box, key: run.accepted.drop.clone() });
+    }
+    for key in &run.orders {
+        out.durable(Effect::Consume { drop_box: DropBox::Orders, key: key.clone() });
+    }
+}
+
+/// Writes the record of a task whose last event is on disk; what stands in `done/` may still be a view.
+fn finish_again(run: &Run, standing: &[TaskState], out: &mut Outbox) {
+    let right = standing.first().copied().unwrap_or(TaskState::Running);
+    correct_directory(run, right, standing, out);
+    out.durable(finish(run, right));
+}
+
+/// Makes the task's file stand in the right directory, and nowhere else.
+fn correct_directory(run: &Run, right: TaskState, standing: &[TaskState], out: &mut Outbox) {
+    if standing.contains(&right) {
+        for state in standing.iter().filter(|state| **state != right) {
+            out.durable(Effect::RemoveView { id: run.id, state: *state });
+        }
+        return;
+    }
+    match standing {
+        [] => {
+            let view = serde_json::to_vec_pretty(&view(run)).expect("a view holds nothing that JSON cannot say");
+            out.durable(Effect::RestoreView { id: run.id, state: right, view });
+        }
+        [from, others @ ..] => {
+            out.durable(Effect::Move { id: run.id, from: *from, to: right });
+            for state in others {
+                out.durable(Effect::RemoveView { id: run.id, state: *state });
+            }
+        }
+    }
+}

@@ -1,0 +1,471 @@
+//! The seeded simulator: the engine's real code against a model of the disk, the hosts and the people.
+//!
+//! Every seed chooses tasks, votes, failures and times, and crashes the daemon after any effect, in the middle
+//! of an append too. After every input: the directories are what the events fold to, nothing dropped is lost,
+//! nothing is started twice, slots hold. A calm phase without crashes follows, in which every task that may
+//! end must end. Replay one seed with `SIM_SEED=7 cargo test --lib simulator`.
+
+#![expect(clippy::cast_possible_truncation, clippy::cast_possible_wrap, reason = "rolls of dice are small")]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+
+use super::*;
+use crate::base::ids::Actor;
+use crate::base::time::Zone;
+use crate::domain::inventory::{Connection, Host, Inventory};
+use crate::domain::known_hosts::KnownHosts;
+use crate::domain::plan::{Defaults, Plan};
+use crate::domain::policy::Policy;
+use crate::domain::run::{Ending, Outcome, OutputFacts, Stage};
+use crate::domain::template::{Catalogue, Template};
+
+const SLOTS: usize = 3;
+const POLICY: &str = r#"
+    [[submit]]
+    who = ["*"]
+    templates = ["*"]
+    into = ["new", "ready"]
+    [[approve]]
+    who = ["boss", "deputy"]
+    templates = ["*"]
+    [[approve]]
+    who = ["boss", "deputy"]
+    templates = ["twice"]
+    approvals = 2
+    [[control]]
+    who = ["boss"]
+    templates = ["*"]
+"#;
+
+/// Numbers from a seed (`splitmix64`), so that a failing day can be lived again.
+struct Dice(u64);
+
+impl Dice {
+    fn roll(&mut self, sides: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (z ^ (z >> 31)) % sides
+    }
+
+    fn one_in(&mut self, n: u64) -> bool {
+        self.roll(n) == 0
+    }
+}
+
+fn library() -> Arc<Library> {
+    let template = |text: &str| Template::parse("t.toml", text, &BTreeMap::new()).expect("parses");
+    let plain = template(
+        "id = 1\nname = \"plain\"\ntitle = \"t\"\nother_params = true\n\
+         [[step]]\nname = \"a\"\nscript = \"true\"\n[[step]]\nname = \"b\"\nscript = \"true\"\non_failure = \"continue\"\n\
+         [[step]]\nname = \"c\"\nscript = \"true\"\n",
+    );
+    let twice = template(
+        "id = 2\nname = \"twice\"\ntitle = \"t\"\n[[step]]\nname = \"a\"\nscript = \"true\"\n\
+         [[step]]\nname = \"z\"\ngroup = 2\nscript = \"true\"\n",
+    );
+    let hosts = (1..=6).map(|n| {
+        let name: HostName = format!("h{n}").parse().expect("a name");
+        let host = Host {
+            name: name.clone(),
+            address: format!("127.0.0.{n}"),
+            port: 22,
+            user: None,
+            key: None,
+            connection: Connection::Ssh,
+            tags: BTreeSet::new(),
+            vars: BTreeMap::new(),
+        };
+        (name, host)
+    });
+    Arc::new(Library {
+        catalogue: Catalogue::assemble(vec![plain, twice]).expect("unique"),
+        inventory: Inventory { hosts: hosts.collect(), groups: BTreeMap::new() },
+        known_hosts: KnownHosts::default(),
+        policy: Policy::parse("policy.toml", POLICY).expect("parses"),
+        defaults: Defaults { user: "ops".to_owned(), key: None, hosts_per_group: 100, hosts_in_flight: SLOTS },
+        zone: Zone::utc(),
+    })
+}
+
+/// What is on disk.
+#[derive(Default)]
+struct Disk {
+    runs: BTreeMap<TaskId, (Arc<Plan>, Vec<Recorded>)>,
+    views: BTreeSet<(TaskState, TaskId)>,
+    records: BTreeSet<TaskId>,
+    boxes: BTreeMap<(DropBox, String), Dropped>,
+    bad: BTreeSet<String>,
+    history: Vec<HistoryLine>,
+}
+
+/// A step that was sent to a host and has not answered.
+type Flight = (TaskId, GroupNo, HostName, StepName, u32);
+
+struct World {
+    dice: Dice,
+    now: Timestamp,
+    engine: Option<Engine>,
+    disk: Disk,
+    dropped: u64,
+    flights: Vec<Flight>,
+    stopped: BTreeSet<(TaskId, HostName)>,
+    /// Every start that a host ever saw.
+    starts: BTreeMap<(TaskId, HostName, StepName), u32>,
+    crashes: bool,
+    /// How long each journal was when it was last looked at, and what it said: an unchanged one says the same.
+    known: BTreeMap<TaskId, (usize, TaskState)>,
+}
+
+impl World {
+    fn new(seed: u64) -> World {
+        World {
+            dice: Dice(seed),
+            now: Timestamp(1_000_000),
+            engine: None,
+            disk: Disk::default(),
+            dropped: 0,
+            flights: Vec::new(),
+            stopped: BTreeSet::new(),
+            starts: BTreeMap::new(),
+            crashes: true,
+            known: BTreeMap::new(),
+        }
+    }
+
+    /// Performs effects until the end or a crash.
+    fn perform(&mut self, effects: Vec<Effect>) {
+        let crash_at = (self.crashes && self.dice.one_in(8)).then(|| self.dice.roll(effects.len() as u64 + 1) as usize);
+        for (n, effect) in effects.into_iter().enumerate() {
+            if Some(n) == crash_at {
+                self.tear(&effect);
+                self.crash();
+                return;
+            }
+            self.perform_one(effect);
+        }
+        if crash_at.is_some() {
+            self.crash();
+        }
+    }
+
+    /// A crash inside an append leaves any prefix of its lines.
+    fn tear(&mut self, effect: &Effect) {
+        if let Effect::Append { id, events } = effect {
+            let kept = self.dice.roll(events.len() as u64 + 1) as usize;
+            let journal = &mut self.disk.runs.get_mut(id).expect("the task exists").1;
+            journal.extend_from_slice(&events[..kept]);
+        }
+    }
+
+    fn crash(&mut self) {
+        self.known.clear();
+        self.engine = None;
+        self.flights.clear();
+        self.stopped.clear();
+    }
+
+    fn perform_one(&mut self, effect: Effect) {
+        let disk = &mut self.disk;
+        match effect {
+            Effect::Create(new) => {
+                assert!(disk.runs.insert(new.id, (new.plan, new.events)).is_none(), "task {} made twice", new.id);
+                disk.views.insert((new.state, new.id));
+            }
+            Effect::Append { id, events } => disk.runs.get_mut(&id).expect("the task exists").1.extend(events),
+            Effect::Move { id, from, to } => {
+                assert!(disk.views.remove(&(from, id)), "task {id} is not in {from:?}");
+                disk.views.insert((to, id));
+            }
+            Effect::Finish { id, from, line, .. } => {
+                assert!(disk.views.remove(&(from, id)), "task {id} is not in {from:?}");
+                disk.views.insert((TaskState::Done, id));
+                disk.records.insert(id);
+                disk.history.push(line);
+            }
+            Effect::Consume { drop_box, key } => drop(disk.boxes.remove(&(drop_box, key.name))),
+            Effect::Refuse { drop_box, key, .. } => {
+                disk.boxes.remove(&(drop_box, key.name.clone())).expect("the file is there");
+                disk.bad.insert(key.name);
+            }
+            Effect::RestoreView { id, state, .. } => drop(disk.views.insert((state, id))),
+            Effect::RemoveView { id, state } => assert!(disk.views.remove(&(state, id))),
+            Effect::RunStep(start) => {
+                let key = (start.task, start.host.clone(), start.step.clone());
+                let count = self.starts.entry(key).or_default();
+                *count += 1;
+                assert_eq!(*count, 1, "{} started twice on {} of task {}", start.step, start.host, start.task);
+                self.flights.push((start.task, start.group, start.host, start.step, start.attempt));
+            }
+            Effect::StopStep { task, host, .. } => drop(self.stopped.insert((task, host))),
+            Effect::ReleaseHost { .. } => {}
+        }
+    }
+
+    fn start_engine(&mut self) {
+        let found = self
+            .disk
+            .runs
+            .iter()
+            .filter(|(id, _)| !(self.disk.records.contains(id) && self.disk.views.contains(&(TaskState::Done, **id))))
+            .map(|(id, (plan, events))| FoundTask {
+                id: *id,
+                plan: Arc::clone(plan),
+                events: events.clone(),
+                standing: self.disk.views.iter().filter(|(_, task)| task == id).map(|(state, _)| *state).collect(),
+            })
+            .collect();
+        let next_id = self.disk.runs.keys().last().map_or(1, |id| id.0 + 1);
+        let (engine, effects, bad) = Engine::recover(library(), next_id, found, self.disk.history.clone(), self.now);
+        assert_eq!(bad, vec![], "a journal of our own cannot be believed");
+        self.engine = Some(engine);
+        self.perform(effects);
+    }
+
+    fn input(&mut self, input: Input) {
+        let Some(engine) = &mut self.engine else { return };
+        let effects = engine.handle(self.now, input);
+        self.perform(effects);
+    }
+
+    /// Shows the engine everything in the boxes, as a rescan does.
+    fn rescan(&mut self) {
+        let mut files: Vec<Dropped> = self.disk.boxes.values().cloned().collect();
+        if self.dice.one_in(4) {
+            // A watcher and a rescan may both have seen a file.
+            files.extend(files.clone());
+        }
+        self.input(Input::Dropped(files));
+    }
+
+    fn drop_file(&mut self, drop_box: DropBox, user: &str, text: String) {
+        self.dropped += 1;
+        let name = format!("f{}.json", self.dropped);
+        let uid = u32::try_from(user.len()).expect("short");
+        let key = DropKey {
+            name: name.clone(),
+            uid,
+            dev: 1,
+            ino: self.dropped,
+            mtime_ns: self.now.0.to_string(),
+            digest: Digest::of(text.as_bytes()),
+        };
+        let owner = Person { actor: Actor { uid, user: user.to_owned() }, groups: BTreeSet::new() };
+        let file = Dropped { drop_box, key, owner, bytes: text.into_bytes(), may_grow: false };
+        self.disk.boxes.insert((drop_box, name), file);
+    }
+
+    fn drop_task(&mut self) {
+        let host = |dice: &mut Dice| format!("h{}", dice.roll(6) + 1);
+        let mut hosts: Vec<String> = (0..=self.dice.roll(4)).map(|_| host(&mut self.dice)).collect();
+        hosts.sort();
+        hosts.dedup();
+        let hosts = serde_json::to_string(&hosts).expect("strings");
+        let (template, groups) = match self.dice.roll(3) {
+            0 => ("twice", format!("{{\"1\": {hosts}, \"2\": [\"{}\"]}}", host(&mut self.dice))),
+            1 => ("nothing", format!("{{\"1\": {hosts}}}")),
+            _ => ("plain", format!("{{\"1\": {hosts}}}")),
+        };
+        let mut text = format!(r#"{{"task_name": "t", "temp_id": "{template}", "hosts": {groups}"#);
+        if self.dice.one_in(3) {
+            let at = self.now.plus_ms(self.dice.roll(60_000) as i64 - 10_000);
+            text += &format!(r#", "exec_time": "{at}""#);
+        }
+        if self.dice.one_in(6) {
+            text += &format!(r#", "not_after": "{}""#, self.now.plus_ms(self.dice.roll(30_000) as i64));
+        }
+        if self.dice.one_in(6) {
+            text += &format!(r#", "idempotency_key": "k{}""#, self.dice.roll(4));
+        }
+        let drop_box = if self.dice.one_in(2) { DropBox::New } else { DropBox::Ready };
+        let user = ["bob", "boss"][self.dice.roll(2) as usize];
+        self.drop_file(drop_box, user, text + "}");
+    }
+
+    fn drop_order(&mut self) {
+        let Some((id, (plan, _))) =
+            self.disk.runs.iter().nth(self.dice.roll(self.disk.runs.len().max(1) as u64) as usize)
+        else {
+            return;
+        };
+        let text = match self.dice.roll(6) {
+            0 => format!(r#"{{"order":"cancel","task":{id},"reason":"sim"}}"#),
+            1 => format!(r#"{{"order":"reject","task":{id},"reason":"sim"}}"#),
+            2 => format!(r#"{{"order":"approve","task":{id},"digest":"{}"}}"#, Digest::of(b"another plan")),
+            _ => format!(r#"{{"order":"approve","task":{id},"digest":"{}"}}"#, plan.digest()),
+        };
+        let user = ["bob", "boss", "deputy"][self.dice.roll(3) as usize];
+        self.drop_file(DropBox::Orders, user, text);
+    }
+
+    fn end_flight(&mut self) {
+        if self.flights.is_empty() {
+            return;
+        }
+        let (task, group, host, step, attempt) =
+            self.flights.swap_remove(self.dice.roll(self.flights.len() as u64) as usize);
+        let ending = match self.dice.roll(8) {
+            _ if self.stopped.contains(&(task, host.clone())) => Ending::Cancelled,
+            0 => Ending::Exit(1),
+            1 => Ending::TimedOut,
+            2 => Ending::NotSent("refused".to_owned()),
+            _ => Ending::Exit(0),
+        };
+        let result = StepResult { attempt, ending, started: self.now, ended: self.now, output: OutputFacts::default() };
+        self.input(Input::StepEnded { task, group, host, step, result });
+    }
+
+    fn step(&mut self) {
+        if self.engine.is_none() {
+            self.start_engine();
+            return;
+        }
+        match self.dice.roll(7) {
+            0 => self.drop_task(),
+            1 => self.drop_order(),
+            2 | 3 => self.end_flight(),
+            4 => self.rescan(),
+            5 => {
+                self.now = self.now.plus_ms(self.dice.roll(5_000) as i64);
+                self.input(Input::Tick);
+            }
+            _ => {
+                if self.crashes && self.dice.one_in(20) {
+                    self.crash();
+                }
+            }
+        }
+    }
+
+    /// The laws.
+    fn check(&mut self) {
+        let Some(engine) = &self.engine else { return };
+        for (id, (plan, events)) in &self.disk.runs {
+            let standing: Vec<TaskState> =
+                self.disk.views.iter().filter(|(_, task)| task == id).map(|(state, _)| *state).collect();
+            if let Some((length, state)) = self.known.get(id)
+                && *length == events.len()
+            {
+                assert_eq!(standing, [*state], "task {id}: the directory is not what the events say");
+                continue;
+            }
+            let run = Run::fold(*id, Arc::clone(plan), events).expect("the journal folds");
+            self.known.insert(*id, (events.len(), run.state()));
+            assert_eq!(standing, [run.state()], "task {id}: the directory is not what the events say");
+            if let Some(held) = engine.runs.get(id) {
+                assert_eq!(*held, run, "task {id}: the engine is not what the events say");
+            } else {
+                assert_eq!(run.state(), TaskState::Done, "task {id} is not done and not held");
+                assert!(self.disk.records.contains(id), "task {id} is done without a record");
+            }
+        }
+        assert!(self.flights.len() <= SLOTS, "more hosts in flight than slots");
+        let hosts: BTreeSet<&HostName> = self.flights.iter().map(|flight| &flight.2).collect();
+        assert_eq!(hosts.len(), self.flights.len(), "two steps at once on one host");
+        let tasks: BTreeMap<&str, usize> = self.disk.runs.values().fold(BTreeMap::new(), |mut names, (_, events)| {
+            if let Event::Accepted(accepted) = &events[0].event {
+                *names.entry(accepted.drop.name.as_str()).or_default() += 1;
+            }
+            names
+        });
+        assert!(tasks.values().all(|count| *count == 1), "one drop made two tasks: {tasks:?}");
+    }
+
+    /// Without crashes, with every vote given, every task must end.
+    fn calm_down(&mut self) {
+        self.crashes = false;
+        for round in 0..2_000 {
+            if self.engine.is_none() {
+                self.start_engine();
+            }
+            self.rescan();
+            let waiting: Vec<(TaskId, Digest)> = self
+                .engine
+                .iter()
+                .flat_map(Engine::runs)
+                .filter(|run| matches!(run.stage, Stage::New))
+                .map(|run| (run.id, run.accepted.digest))
+                .collect();
+            for (id, digest) in waiting {
+                for user in ["boss", "deputy", "deputy2"] {
+                    let text = format!(r#"{{"order":"approve","task":{id},"digest":"{digest}"}}"#);
+                    self.drop_file(DropBox::Orders, user, text);
+                }
+                if round > 3 {
+                    let text = format!(r#"{{"order":"reject","task":{id},"reason":"its own submitter is needed"}}"#);
+                    self.drop_file(DropBox::Orders, "boss", text);
+                }
+            }
+            self.end_flight();
+            self.now = self.now.plus_ms(1_000);
+            self.input(Input::Tick);
+            self.check();
+            if self.engine.as_ref().is_some_and(|engine| engine.runs.is_empty()) && self.disk.boxes.is_empty() {
+                return;
+            }
+        }
+        panic!("tasks or files are left after the calm: {:?} {:?}", self.engine, self.disk.boxes.keys());
+    }
+}
+
+fn live(seed: u64) -> World {
+    let mut world = World::new(seed);
+    for _ in 0..150 {
+        world.step();
+        world.check();
+    }
+    world.calm_down();
+    world
+}
+
+#[test]
+fn simulator_seeds_lose_nothing_and_start_nothing_twice() {
+    let seeds = match (std::env::var("SIM_SEED"), std::env::var("SIM_SEEDS")) {
+        (Ok(seed), _) => seed.parse().map(|seed| seed..seed + 1).expect("SIM_SEED is a number"),
+        (_, Ok(count)) => 0..count.parse().expect("SIM_SEEDS is a number"),
+        _ => 0..10_000,
+    };
+    let outcomes: Mutex<BTreeMap<Outcome, u32>> = Mutex::default();
+    let next = AtomicU64::new(seeds.start);
+    let work = || {
+        loop {
+            let seed = next.fetch_add(1, Ordering::Relaxed);
+            if seed >= seeds.end {
+                return;
+            }
+            let world = std::panic::catch_unwind(|| live(seed));
+            let world =
+                world.unwrap_or_else(|_| panic!("seed {seed}; replay: SIM_SEED={seed} cargo test --lib simulator"));
+            let mut outcomes = outcomes.lock().expect("nobody panicked with it");
+            for line in world.disk.history {
+                *outcomes.entry(line.outcome).or_default() += 1;
+            }
+        }
+    };
+    std::thread::scope(|threads| {
+        for _ in 0..std::thread::available_parallelism().map_or(1, usize::from) {
+            threads.spawn(work);
+        }
+    });
+    let outcomes = outcomes.into_inner().expect("nobody panicked with it");
+    // A simulator that never reaches an outcome proves nothing about it.
+    if seeds.end - seeds.start > 500 {
+        for outcome in [
+            Outcome::Ok,
+            Outcome::Failed,
+            Outcome::TimedOut,
+            Outcome::Cancelled,
+            Outcome::Lost,
+            Outcome::Rejected,
+            Outcome::Expired,
+        ] {
+            assert!(
+                outcomes.get(&outcome).is_some_and(|count| *count > 10),
+                "{outcome:?} hardly happened: {outcomes:?}"
+            );
+        }
+    }
+}

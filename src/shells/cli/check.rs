@@ -1,0 +1,171 @@
+//! `check` and `plan`: what a file means, without daemon and network. Floor 4.
+//!
+//! **Invariant:** the same reader and resolver as the daemon's, so the digest is the one it will compute.
+
+use std::fmt::Write as _;
+use std::path::PathBuf;
+
+use clap::Args;
+
+use crate::base::ids::TaskId;
+use crate::base::text::{visible, visible_lines};
+use crate::domain::envelope::envelope;
+use crate::domain::inventory::Connection;
+use crate::domain::plan::{Plan, PlannedHost, PlannedStep, resolve};
+use crate::domain::wire::read_task;
+use crate::shells::cli::failure::Failure;
+use crate::shells::cli::submit::read_file;
+use crate::shells::cli::{Context, tasks};
+
+/// Arguments of `check`.
+#[derive(Debug, Args)]
+pub(super) struct Check {
+    /// The task file; `-` reads standard input.
+    file: PathBuf,
+}
+
+impl Check {
+    pub(super) fn run(self, context: &Context) -> Result<(), Failure> {
+        let (shown, plan) = plan_of_file(context, &self.file)?;
+        for warning in plan.warnings() {
+            context.output.say(format!("{shown}: warning: {warning}"));
+        }
+        if context.output.json {
+            return context.output.object(serde_json::json!({"ok": true, "digest": plan.digest()}));
+        }
+        context.output.line(format!("{shown}: ok, {} host(s), plan {}", plan.hosts.len(), plan.digest()))
+    }
+}
+
+/// Arguments of `plan`.
+#[derive(Debug, Args)]
+pub(super) struct PlanOf {
+    /// A task file, `-` for standard input, or a task's number or name.
+    what: PathBuf,
+    /// Print also the exact bytes that each host's shell reads.
+    #[arg(long)]
+    bytes: bool,
+}
+
+impl PlanOf {
+    pub(super) fn run(self, context: &Context) -> Result<(), Failure> {
+        let word = self.what.to_string_lossy();
+        // A file that is there is meant; a task has a number or a name without a slash.
+        let is_file = word == "-" || self.what.is_file();
+        let (id, plan) = if is_file {
+            (TaskId(0), plan_of_file(context, &self.what)?.1)
+        } else {
+            let follower = tasks::open(context, &word)?;
+            let run = tasks::run_of(&follower)?;
+            (run.id, (*run.plan).clone())
+        };
+        if context.output.json {
+            let value = serde_json::json!({"digest": plan.digest(), "plan": plan, "warnings": plan.warnings()});
+            return context.output.object(value);
+        }
+        context.output.bytes(describe(&plan, self.bytes.then_some(id)).as_bytes())
+    }
+}
+
+fn plan_of_file(context: &Context, file: &std::path::Path) -> Result<(String, Plan), Failure> {
+    let (shown, bytes) = read_file(file)?;
+    let library = context.config()?.library;
+    let submission = read_task(&bytes, &library.zone).map_err(|bad| Failure::invalid(&shown, &bad.problems))?;
+    let plan = resolve(&submission, &library).map_err(|problems| Failure::invalid(&shown, &problems))?;
+    Ok((shown, plan))
+}
+
+/// Writes a plan for people. With a task's number, also the bytes that go to each host.
+pub(super) fn describe(plan: &Plan, bytes_for: Option<TaskId>) -> String {
+    let mut text = format!("task       {}\n", visible(&plan.task_name));
+    let work =
+        plan.template.as_ref().map_or_else(|| "a script of its own".to_owned(), |t| format!("{} ({})", t.name, t.id));
+    push(&mut text, "template", &work);
+    if let Some(time) = plan.exec_time {
+        push(&mut text, "not before", &time.to_string());
+    }
+    if let Some(time) = plan.not_after {
+        push(&mut text, "not after", &time.to_string());
+    }
+    for (name, value) in &plan.env {
+        let label = plan.labels.get(name).map(|label| format!(" ({label})")).unwrap_or_default();
+        push(&mut text, "parameter", &format!("{name}{label} = {}", quoted(value)));
+    }
+    for group in &plan.groups {
+        push(&mut text, &format!("group {}", group.number), &format!("{} host(s)", group.hosts.len()));
+        for name in &group.hosts {
+            if let Some(host) = plan.hosts.get(name) {
+                push(&mut text, "  host", &format!("{name}  {}", describe_host(host)));
+            }
+        }
+        for step in &group.steps {
+            describe_step(&mut text, plan, step);
+        }
+    }
+    if let Some(task) = bytes_for {
+        describe_bytes(&mut text, plan, task);
+    }
+    for warning in plan.warnings() {
+        push(&mut text, "warning", &warning);
+    }
+    push(&mut text, "digest", &plan.digest().to_string());
+    text
+}
+
+fn push(text: &mut String, name: &str, value: &str) {
+    writeln!(text, "{name:<10} {value}").expect("writing to a string cannot fail");
+}
+
+fn describe_host(host: &PlannedHost) -> String {
+    match host.connection {
+        Connection::Local => "on this machine".to_owned(),
+        Connection::Ssh => {
+            let keys: Vec<String> = host.host_keys.iter().map(ToString::to_string).collect();
+            let keys = if keys.is_empty() { "NO KNOWN KEY".to_owned() } else { keys.join(", ") };
+            format!("{}@{} port {}  {keys}", host.user, host.address, host.port)
+        }
+    }
+}
+
+fn describe_step(text: &mut String, plan: &Plan, step: &PlannedStep) {
+    let account = step.account.as_ref().map(|account| format!(" as {account}")).unwrap_or_default();
+    let limit = if step.timeout_s == 0 { "no limit".to_owned() } else { format!("at most {} s", step.timeout_s) };
+    let nice = if step.nice == 0 { String::new() } else { format!(", nice {}", step.nice) };
+    let on_failure = format!("{:?}", step.on_failure).to_lowercase();
+    push(text, "  step", &format!("{}{account}, {limit}{nice}, on failure {on_failure}", step.name));
+    if !step.args.is_empty() {
+        push(text, "    args", &step.args.iter().map(|arg| quoted(arg)).collect::<Vec<_>>().join(" "));
+    }
+    for (name, value) in &step.env {
+        push(text, "    env", &format!("{name} = {}", quoted(value)));
+    }
+    push(text, "    script", &step.script.to_string());
+    let script = plan.scripts.get(&step.script).map_or("", String::as_str);
+    for line in script.lines() {
+        writeln!(text, "      | {}", visible_lines(line)).expect("writing to a string cannot fail");
+    }
+}
+
+fn describe_bytes(text: &mut String, plan: &Plan, task: TaskId) {
+    for group in &plan.groups {
+        for host in &group.hosts {
+            for step in &group.steps {
+                let envelope = envelope(plan, task, group.number, host, step);
+                let stdin = String::from_utf8_lossy(&envelope.stdin);
+                push(
+                    text,
+                    "bytes",
+                    &format!("{host} {}: {} reads {} bytes", step.name, envelope.command, envelope.stdin.len()),
+                );
+                for line in stdin.lines() {
+                    writeln!(text, "      > {}", visible_lines(line)).expect("writing to a string cannot fail");
+                }
+            }
+        }
+    }
+}
+
+/// Writes a value as one word, so that its ends can be seen.
+fn quoted(value: &str) -> String {
+    format!("'{}'", visible(value).replace('\'', "'\\''"))
+}

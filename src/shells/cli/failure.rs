@@ -1,0 +1,171 @@
+//! How a command ends: one table of exit codes. Floor 4.
+//!
+//! **Invariant:** nothing but [`Failure::exit_code`] turns a failure into a number, and only `main` ends the process.
+
+use crate::adapters::config::ConfigError;
+use crate::adapters::spool::SpoolError;
+use crate::domain::problem::Problem;
+use crate::domain::run::Outcome;
+use crate::shells::daemon::DaemonError;
+
+/// What kind of failure it was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// Our own broken promise.
+    Bug,
+    /// Words that mean nothing here.
+    Usage,
+    /// No such task, host or template.
+    NotFound,
+    /// The task changed meanwhile.
+    Changed,
+    /// A file that is not a task.
+    Invalid,
+    /// Not allowed.
+    Refused,
+    /// The daemon does not answer, or the spool cannot be reached.
+    Unavailable,
+    /// The task failed on at least one host.
+    TaskFailed,
+    /// The task ended, and what some host did is not known.
+    TaskLost,
+    /// The task will never run, or was ended.
+    TaskEnded,
+    /// Waited too long.
+    TimedOut,
+    /// The reader of our output went away.
+    ClosedPipe,
+}
+
+/// A command that did not do what was asked.
+#[derive(Debug)]
+pub(super) struct Failure {
+    pub(super) kind: Kind,
+    /// What happened, to what.
+    pub(super) message: String,
+    /// What to do next.
+    pub(super) hint: Option<String>,
+}
+
+impl Failure {
+    pub(super) fn new(kind: Kind, message: impl Into<String>) -> Failure {
+        Failure { kind, message: message.into(), hint: None }
+    }
+
+    pub(super) fn hint(mut self, hint: impl Into<String>) -> Failure {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// The end of a command whose reader has seen enough; says nothing.
+    pub(super) fn closed_pipe() -> Failure {
+        Failure::new(Kind::ClosedPipe, "")
+    }
+
+    /// The failure of a file with problems, each on its line.
+    pub(super) fn invalid(name: &str, problems: &[Problem]) -> Failure {
+        let lines: Vec<String> = problems
+            .iter()
+            .map(|problem| match (problem.line, problem.column) {
+                (Some(line), Some(column)) => {
+                    let place = Problem { line: None, column: None, ..problem.clone() };
+                    format!("{name}:{line}:{column}: {place}")
+                }
+                _ => format!("{name}: {problem}"),
+            })
+            .collect();
+        Failure::new(Kind::Invalid, lines.join("\n"))
+    }
+
+    /// Returns the exit code, and the word that names the failure in every language.
+    pub(super) fn exit_code(&self) -> (u8, &'static str) {
+        match self.kind {
+            Kind::Bug => (1, "E-BUG"),
+            Kind::Usage => (2, "E-USAGE"),
+            Kind::NotFound => (3, "E-NOT-FOUND"),
+            Kind::Changed => (4, "E-DIGEST"),
+            Kind::Invalid => (5, "E-INVALID"),
+            Kind::Refused => (6, "E-REFUSED"),
+            Kind::Unavailable => (7, "E-UNAVAILABLE"),
+            Kind::TaskFailed => (8, "E-TASK-FAILED"),
+            Kind::TaskLost => (9, "E-TASK-LOST"),
+            Kind::TaskEnded => (10, "E-TASK-ENDED"),
+            Kind::TimedOut => (124, "E-TIMED-OUT"),
+            Kind::ClosedPipe => (0, ""),
+        }
+    }
+}
+
+/// Returns how a command ends that ends with the task's own result.
+pub(super) fn of_outcome(task: &str, outcome: Outcome) -> Result<(), Failure> {
+    let kind = match outcome {
+        Outcome::Ok => return Ok(()),
+        Outcome::Failed | Outcome::TimedOut | Outcome::RolledBack | Outcome::Skipped => Kind::TaskFailed,
+        Outcome::Lost | Outcome::KillUnconfirmed => Kind::TaskLost,
+        Outcome::Rejected | Outcome::Cancelled | Outcome::Expired | Outcome::Stale => Kind::TaskEnded,
+    };
+    Err(Failure::new(kind, format!("task {task} ended: {}", outcome.word())).hint(format!("spoolgate show {task}")))
+}
+
+impl From<SpoolError> for Failure {
+    fn from(error: SpoolError) -> Failure {
+        let failure = Failure::new(Kind::Unavailable, error.to_string());
+        match error {
+            SpoolError::Io { source, .. } if source.kind() == std::io::ErrorKind::PermissionDenied => {
+                failure.hint("you need to be in the group that spoolgate.toml names")
+            }
+            SpoolError::Io { source, .. } if source.kind() == std::io::ErrorKind::NotFound => {
+                failure.hint("is this the right --state? the daemon makes it: spoolgate daemon")
+            }
+            _ => failure,
+        }
+    }
+}
+
+impl From<ConfigError> for Failure {
+    fn from(error: ConfigError) -> Failure {
+        let mut message = error.to_string();
+        if let ConfigError::Wrong { problems, .. } = &error {
+            for problem in problems {
+                message.push_str(&format!("\n  {problem}"));
+            }
+        }
+        Failure::new(Kind::Unavailable, message)
+    }
+}
+
+impl From<DaemonError> for Failure {
+    fn from(error: DaemonError) -> Failure {
+        match error {
+            DaemonError::Config(error) => error.into(),
+            other => Failure::new(Kind::Unavailable, other.to_string()),
+        }
+    }
+}
+
+impl From<std::io::Error> for Failure {
+    fn from(error: std::io::Error) -> Failure {
+        Failure::new(Kind::Unavailable, error.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tasks_end_commands_with_their_own_codes() {
+        for (outcome, code) in [
+            (Outcome::Failed, 8),
+            (Outcome::TimedOut, 8),
+            (Outcome::Lost, 9),
+            (Outcome::KillUnconfirmed, 9),
+            (Outcome::Rejected, 10),
+            (Outcome::Cancelled, 10),
+            (Outcome::Expired, 10),
+        ] {
+            assert_eq!(of_outcome("1", outcome).unwrap_err().exit_code().0, code, "{outcome:?}");
+        }
+        assert!(of_outcome("1", Outcome::Ok).is_ok());
+    }
+}

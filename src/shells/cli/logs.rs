@@ -1,0 +1,193 @@
+//! `logs`: what steps printed. Floor 4.
+//!
+//! **Invariant:** bytes of hosts reach a terminal only with their control characters written out; `--raw` is for
+//! files and pipes.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{ErrorKind, Read as _, Seek as _, SeekFrom};
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+
+use crate::adapters::spool::reader::Follower;
+use crate::base::text::visible_lines;
+use crate::domain::run::{Run, StepState};
+use crate::shells::cli::Context;
+use crate::shells::cli::failure::{Failure, Kind};
+use crate::shells::cli::tasks::{self, wait_for};
+use crate::shells::cli::watch::outcome_of;
+
+/// Arguments of `logs`.
+#[derive(Debug, Args)]
+pub(super) struct Logs {
+    /// The task's number, or the name it was dropped under.
+    task: String,
+    /// Only this host.
+    #[arg(long)]
+    host: Option<String>,
+    /// Only this step.
+    #[arg(long)]
+    step: Option<String>,
+    /// Only standard output, or only standard error.
+    #[arg(long, value_enum)]
+    stream: Option<StreamName>,
+    /// Print what comes until the task ends, and end with its result.
+    #[arg(long, short)]
+    follow: bool,
+    /// Print the bytes as they came; not to a terminal.
+    #[arg(long)]
+    raw: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum StreamName {
+    Out,
+    Err,
+}
+
+/// A log that is printed piece by piece.
+struct Tail {
+    label: String,
+    path: PathBuf,
+    offset: u64,
+    /// The end of a line that has not come whole.
+    rest: Vec<u8>,
+}
+
+impl Logs {
+    pub(super) fn run(self, context: &Context) -> Result<(), Failure> {
+        if self.raw && context.output.is_terminal() {
+            return Err(
+                Failure::new(Kind::Usage, "--raw would let hosts command your terminal").hint("redirect it to a file")
+            );
+        }
+        let mut follower = tasks::open(context, &self.task)?;
+        let mut tails = BTreeMap::new();
+        self.print(context, &follower, &mut tails)?;
+        if tails.is_empty() && !self.follow {
+            self.nothing(tasks::run_of(&follower)?, context)?;
+        }
+        if !self.follow {
+            return flush(context, &mut tails);
+        }
+        let outcome = wait_for(None, || {
+            follower.news()?;
+            let outcome = outcome_of(&follower);
+            self.print(context, &follower, &mut tails)?;
+            Ok(outcome)
+        })?;
+        flush(context, &mut tails)?;
+        outcome.map_or(Ok(()), |outcome| crate::shells::cli::failure::of_outcome(&self.task, outcome))
+    }
+
+    /// Says why there is nothing to print.
+    fn nothing(&self, run: &Run, context: &Context) -> Result<(), Failure> {
+        let known = |host: &String| run.lanes.iter().any(|lane| lane.host.as_str() == host);
+        if let Some(host) = self.host.as_ref().filter(|host| !known(host)) {
+            return Err(Failure::new(Kind::NotFound, format!("task {} has no host {host}", run.id)));
+        }
+        context.output.say(format!("task {}: nothing was printed", run.id));
+        Ok(())
+    }
+
+    /// Prints what is new in every log that is wanted.
+    fn print(
+        &self,
+        context: &Context,
+        follower: &Follower,
+        tails: &mut BTreeMap<PathBuf, Tail>,
+    ) -> Result<(), Failure> {
+        let run = tasks::run_of(follower)?;
+        let one = self.host.is_some() && self.step.is_some();
+        for lane in run.lanes.iter().filter(|lane| self.host.as_ref().is_none_or(|host| lane.host.as_str() == host)) {
+            let steps = run.plan.group(lane.group).map_or(&[][..], |group| &group.steps);
+            for (step, state) in steps.iter().zip(&lane.steps) {
+                let wanted = self.step.as_ref().is_none_or(|name| step.name.as_str() == name);
+                if !wanted || matches!(state, StepState::Waiting) {
+                    continue;
+                }
+                let path = context.layout.log(run.id, &lane.host, &step.name);
+                if !path.exists() {
+                    continue;
+                }
+                let label = if one { String::new() } else { format!("{} {} | ", lane.host, step.name) };
+                let tail = tails.entry(path.clone()).or_insert(Tail { label, path, offset: 0, rest: Vec::new() });
+                self.print_news(context, tail)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn print_news(&self, context: &Context, tail: &mut Tail) -> Result<(), Failure> {
+        let from = tail.offset;
+        let bytes = read_from(&tail.path, from)?;
+        if bytes.is_empty() {
+            return Ok(());
+        }
+        tail.offset += bytes.len() as u64;
+        let bytes = match self.stream {
+            None => bytes,
+            Some(stream) => only(stream, &tail.path, from, &bytes)?,
+        };
+        if self.raw {
+            return context.output.bytes(&bytes);
+        }
+        tail.rest.extend(bytes);
+        let whole = tail.rest.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
+        let lines: Vec<u8> = tail.rest.drain(..whole).collect();
+        print_lines(context, &tail.label, &lines)
+    }
+}
+
+/// Prints the last lines that never ended.
+fn flush(context: &Context, tails: &mut BTreeMap<PathBuf, Tail>) -> Result<(), Failure> {
+    for tail in tails.values_mut().filter(|tail| !tail.rest.is_empty()) {
+        let mut rest = std::mem::take(&mut tail.rest);
+        rest.push(b'\n');
+        print_lines(context, &tail.label, &rest)?;
+    }
+    Ok(())
+}
+
+fn print_lines(context: &Context, label: &str, bytes: &[u8]) -> Result<(), Failure> {
+    let text = String::from_utf8_lossy(bytes);
+    let lines: String = text.lines().map(|line| format!("{label}{}\n", visible_lines(line))).collect();
+    context.output.bytes(lines.as_bytes())
+}
+
+fn read_from(path: &PathBuf, offset: u64) -> Result<Vec<u8>, Failure> {
+    let mut bytes = Vec::new();
+    let mut file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(bytes),
+        Err(error) => return Err(error.into()),
+    };
+    file.seek(SeekFrom::Start(offset))?;
+    file.read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// Keeps the bytes of one stream: the marks beside the log say where each begins.
+fn only(stream: StreamName, path: &std::path::Path, from: u64, bytes: &[u8]) -> Result<Vec<u8>, Failure> {
+    let marks = std::fs::read_to_string(path.with_extension("streams"))?;
+    let mut kept = Vec::new();
+    let marks: Vec<(u64, StreamName)> = marks
+        .lines()
+        .filter_map(|line| {
+            let mut words = line.split(' ');
+            let offset = words.next()?.parse().ok()?;
+            Some((offset, if words.next()? == "e" { StreamName::Err } else { StreamName::Out }))
+        })
+        .collect();
+    let end = from + bytes.len() as u64;
+    for (n, (begin, name)) in marks.iter().enumerate() {
+        let until = marks.get(n + 1).map_or(end, |(next, _)| *next).min(end);
+        let begin = (*begin).max(from);
+        if *name == stream && begin < until {
+            let slice = |at: u64| usize::try_from(at - from).unwrap_or(usize::MAX);
+            kept.extend_from_slice(&bytes[slice(begin)..slice(until)]);
+        }
+    }
+    Ok(kept)
+}

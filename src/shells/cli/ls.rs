@@ -1,0 +1,163 @@
+//! `ls`: tasks in lines. Floor 4.
+//!
+//! **Invariant:** finished tasks are listed from the history's index, the others from their journals.
+
+use clap::Args;
+use unicode_width::UnicodeWidthChar as _;
+
+use crate::adapters::spool::reader::{self, Follower};
+use crate::base::ids::TaskId;
+use crate::base::text::visible;
+use crate::domain::run::{Outcome, Run, TaskState};
+use crate::shells::cli::Context;
+use crate::shells::cli::failure::{Failure, Kind};
+
+/// Arguments of `ls`.
+#[derive(Debug, Args)]
+pub(super) struct Ls {
+    /// Only these states: new, ready, running, done.
+    #[arg(long, value_delimiter = ',')]
+    state: Vec<String>,
+    /// Only tasks that this user submitted.
+    #[arg(long)]
+    by: Option<String>,
+    /// At most so many finished tasks, the newest.
+    #[arg(long, default_value_t = 20)]
+    done: usize,
+    /// Print columns separated by tabs, without a heading.
+    #[arg(long)]
+    plain: bool,
+}
+
+/// One task in a line.
+#[derive(Debug, serde::Serialize)]
+struct Row {
+    id: TaskId,
+    state: &'static str,
+    outcome: Option<Outcome>,
+    name: String,
+    task_name: String,
+    submitter: String,
+    accepted_at: crate::base::time::Timestamp,
+    hosts: usize,
+    hosts_ended: usize,
+    approvals_missing: u32,
+}
+
+impl Ls {
+    pub(super) fn run(self, context: &Context) -> Result<(), Failure> {
+        for state in &self.state {
+            if !["new", "ready", "running", "done"].contains(&state.as_str()) {
+                return Err(Failure::new(Kind::Usage, format!("no state {state}; wanted new, ready, running, done")));
+            }
+        }
+        let mut rows = rows(context, self.done)?;
+        rows.retain(|row| self.state.is_empty() || self.state.iter().any(|state| state == row.state));
+        rows.retain(|row| self.by.as_ref().is_none_or(|by| *by == row.submitter));
+        if context.output.json {
+            return context.output.object(serde_json::json!({ "tasks": rows }));
+        }
+        if !self.plain {
+            context
+                .output
+                .line("ID      STATE             TASK                            BY            HOSTS   ACCEPTED")?;
+        }
+        for row in &rows {
+            let state = row.outcome.map_or(row.state, Outcome::word);
+            let hosts = format!("{}/{}", row.hosts_ended, row.hosts);
+            let line = if self.plain {
+                let name = visible(&row.task_name);
+                format!("{}\t{state}\t{}\t{name}\t{}\t{hosts}\t{}", row.id, row.name, row.submitter, row.accepted_at)
+            } else {
+                let state = match row.approvals_missing {
+                    0 => state.to_owned(),
+                    missing => format!("{state} (needs {missing})"),
+                };
+                let (task, by) = (fit(&visible(&row.task_name), 30), fit(&row.submitter, 12));
+                format!("{:<7} {state:<17} {task}  {by}  {hosts:<7} {}", row.id, row.accepted_at)
+            };
+            context.output.line(line)?;
+        }
+        Ok(())
+    }
+}
+
+fn rows(context: &Context, done_max: usize) -> Result<Vec<Row>, Failure> {
+    let history = reader::history(&context.layout)?;
+    let finished: std::collections::BTreeSet<TaskId> = history.iter().map(|line| line.id).collect();
+    let mut rows: Vec<Row> = Vec::new();
+    for line in history.iter().rev().take(done_max) {
+        rows.push(Row {
+            id: line.id,
+            state: TaskState::Done.word(),
+            outcome: Some(line.outcome),
+            name: line.name.clone(),
+            task_name: line.task_name.clone(),
+            submitter: line.submitter.user.clone(),
+            accepted_at: line.accepted_at,
+            hosts: line.hosts,
+            hosts_ended: line.hosts - line.hosts_not_ok,
+            approvals_missing: 0,
+        });
+    }
+    for id in reader::task_ids(&context.layout)?.into_iter().filter(|id| !finished.contains(id)) {
+        let (follower, _) = Follower::open(&context.layout, id)?;
+        rows.extend(follower.run().map(row));
+    }
+    rows.sort_by_key(|row| row.id);
+    Ok(rows)
+}
+
+fn row(run: &Run) -> Row {
+    Row {
+        id: run.id,
+        state: run.state().word(),
+        outcome: match run.stage {
+            crate::domain::run::Stage::Done { outcome, .. } => Some(outcome),
+            _ => None,
+        },
+        name: run.accepted.name.clone(),
+        task_name: run.plan.task_name.clone(),
+        submitter: run.accepted.by.user.clone(),
+        accepted_at: run.accepted_at,
+        hosts: run.plan.hosts.len(),
+        hosts_ended: run.lanes.iter().filter(|lane| lane.outcome() == Outcome::Ok).count(),
+        approvals_missing: run.approvals_missing(),
+    }
+}
+
+/// Cuts or pads a text to so many cells of a terminal, in which Chinese characters take two.
+pub(super) fn fit(text: &str, cells: usize) -> String {
+    let width = |c: char| c.width().unwrap_or(0);
+    let total: usize = text.chars().map(width).sum();
+    let mut fitted = String::new();
+    let mut used = 0;
+    let room = if total > cells { cells - 1 } else { cells };
+    for c in text.chars() {
+        if used + width(c) > room {
+            break;
+        }
+        fitted.push(c);
+        used += width(c);
+    }
+    if total > cells {
+        fitted.push('~');
+        used += 1;
+    }
+    fitted.extend(std::iter::repeat_n(' ', cells - used));
+    fitted
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn chinese_names_keep_columns_straight() {
+        assert_eq!(fit("abc", 5), "abc  ");
+        assert_eq!(fit("发布", 5), "发布 ");
+        assert_eq!(fit("发布任务", 5), "发布~");
+        assert_eq!(fit("发布任务", 6), "发布~ ");
+        assert_eq!(fit("abcdef", 5), "abcd~");
+    }
+}

@@ -1,0 +1,188 @@
+//! The command line: one file a verb. Floor 4.
+//!
+//! **Invariant:** writes only drop files and orders, like everybody else; reads the same files through the same fold
+//! as the daemon.
+
+mod check;
+mod failure;
+mod listing;
+mod logs;
+mod ls;
+mod order;
+mod output;
+mod show;
+mod submit;
+mod tasks;
+mod watch;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::adapters::config::{self, Config};
+use crate::adapters::spool::layout::Layout;
+use crate::shells::cli::failure::Failure;
+use crate::shells::cli::output::Output;
+use crate::shells::{Dirs, daemon, surroundings};
+
+/// Operations tasks as files: an exact plan, approved by the right people, run once per host over SSH.
+#[derive(Debug, Parser)]
+#[command(name = "spoolgate", version, arg_required_else_help = true, disable_help_subcommand = true)]
+struct Arguments {
+    /// Configuration directory [/etc/spoolgate, else ~/.config/spoolgate].
+    #[arg(long, global = true, value_name = "DIR")]
+    config: Option<PathBuf>,
+    /// State directory [/var/lib/spoolgate, else ~/.local/state/spoolgate].
+    #[arg(long, global = true, value_name = "DIR")]
+    state: Option<PathBuf>,
+    /// Print JSON: one object, or one line each for streams.
+    #[arg(long, global = true)]
+    json: bool,
+    /// Say nothing but data and failures.
+    #[arg(long, short, global = true)]
+    quiet: bool,
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Serve the spool until told to stop (TERM, INT); HUP reads the configuration again.
+    Daemon,
+    /// Drop a task into the spool and wait for its number.
+    Submit(submit::Submit),
+    /// Say everything that is wrong with a task file; needs no daemon.
+    Check(check::Check),
+    /// Print what exactly would run where, and the digest; needs no daemon and no network.
+    Plan(check::PlanOf),
+    /// List tasks.
+    Ls(ls::Ls),
+    /// Show everything about a task.
+    Show(show::Show),
+    /// Let exactly the plan you saw run.
+    Approve(order::Approve),
+    /// Refuse a task for good.
+    Reject(order::Reject),
+    /// Stop a task: what runs is ended, what has not started never starts.
+    Cancel(order::Cancel),
+    /// Print what steps printed.
+    Logs(logs::Logs),
+    /// Print what happens, one sentence or one JSON line each.
+    Watch(watch::Watch),
+    /// Wait until tasks have ended and end with their result.
+    Wait(watch::Wait),
+    /// List the templates of the catalogue.
+    Templates,
+    /// List the hosts of the inventory.
+    Hosts,
+}
+
+/// What every verb needs.
+struct Context {
+    dirs: Dirs,
+    layout: Layout,
+    output: Output,
+}
+
+impl Context {
+    fn config(&self) -> Result<Config, Failure> {
+        Ok(config::load(&self.dirs.config, &surroundings(&self.dirs))?)
+    }
+}
+
+/// Runs one command; the exit codes are a table in `failure`.
+#[must_use]
+pub fn main() -> ExitCode {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            // Help that was asked for is data; everything else is talk. Nobody is left to tell when it cannot be printed.
+            let _ = error.print();
+            return ExitCode::from(if error.use_stderr() { 2 } else { 0 });
+        }
+    };
+    let output = Output::new(arguments.json, arguments.quiet);
+    match run(arguments, output) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            let (code, word) = failure.exit_code();
+            if !word.is_empty() {
+                let hint = failure.hint.map(|hint| format!("\ntry: {hint}")).unwrap_or_default();
+                Output::new(false, false).say(format!("spoolgate: {word}: {}{hint}", failure.message));
+            }
+            ExitCode::from(code)
+        }
+    }
+}
+
+fn run(arguments: Arguments, output: Output) -> Result<(), Failure> {
+    let dirs = directories(arguments.config, arguments.state, |name| std::env::var_os(name).map(PathBuf::from));
+    let context = Context { layout: Layout::new(dirs.state.clone()), dirs, output };
+    match arguments.verb {
+        Verb::Daemon => {
+            let _ =
+                tracing_subscriber::fmt().with_ansi(false).with_writer(std::io::stderr).with_target(false).try_init();
+            Ok(daemon::run(&context.dirs)?)
+        }
+        Verb::Submit(verb) => verb.run(&context),
+        Verb::Check(verb) => verb.run(&context),
+        Verb::Plan(verb) => verb.run(&context),
+        Verb::Ls(verb) => verb.run(&context),
+        Verb::Show(verb) => verb.run(&context),
+        Verb::Approve(verb) => verb.run(&context),
+        Verb::Reject(verb) => verb.run(&context),
+        Verb::Cancel(verb) => verb.run(&context),
+        Verb::Logs(verb) => verb.run(&context),
+        Verb::Watch(verb) => verb.run(&context),
+        Verb::Wait(verb) => verb.run(&context),
+        Verb::Templates => listing::templates(&context),
+        Verb::Hosts => listing::hosts(&context),
+    }
+}
+
+/// Chooses the directories: what was said, then the environment, then the system's when it is configured, then the
+/// user's own.
+fn directories(config: Option<PathBuf>, state: Option<PathBuf>, environment: impl Fn(&str) -> Option<PathBuf>) -> Dirs {
+    let set = |name: &str| environment(name).filter(|path| !path.as_os_str().is_empty());
+    let home = || set("HOME").unwrap_or_else(|| PathBuf::from("/"));
+    let system = PathBuf::from("/etc/spoolgate/spoolgate.toml").exists();
+    let config = config.or_else(|| set("SPOOLGATE_CONFIG")).unwrap_or_else(|| {
+        if system {
+            return PathBuf::from("/etc/spoolgate");
+        }
+        set("XDG_CONFIG_HOME").unwrap_or_else(|| home().join(".config")).join("spoolgate")
+    });
+    let state = state.or_else(|| set("SPOOLGATE_STATE")).unwrap_or_else(|| {
+        if system {
+            return PathBuf::from("/var/lib/spoolgate");
+        }
+        set("XDG_STATE_HOME").unwrap_or_else(|| home().join(".local/state")).join("spoolgate")
+    });
+    Dirs { config, state }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        use clap::CommandFactory as _;
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn directories_are_chosen_in_order() {
+        let environment = |name: &str| match name {
+            "HOME" => Some(PathBuf::from("/home/me")),
+            "SPOOLGATE_STATE" => Some(PathBuf::from("/s")),
+            _ => None,
+        };
+        let dirs = directories(Some("/c".into()), None, environment);
+        assert_eq!(dirs, Dirs { config: "/c".into(), state: "/s".into() });
+        let dirs = directories(None, None, |name| (name == "HOME").then(|| "/home/me".into()));
+        assert_eq!(dirs.state, PathBuf::from("/home/me/.local/state/spoolgate"));
+        assert_eq!(dirs.config, PathBuf::from("/home/me/.config/spoolgate"));
+    }
+}

@@ -1,0 +1,164 @@
+//! `show`: everything about one task. Floor 4.
+//!
+//! **Invariant:** what a file claims about people is shown as a claim, beside what the kernel says.
+
+use clap::Args;
+
+use crate::adapters::spool::reader::Follower;
+use crate::base::text::visible;
+use crate::domain::policy::Admission;
+use crate::domain::record::{StepRecord, step_records, view};
+use crate::domain::run::{Event, Outcome, Recorded, Run, Stage};
+use crate::shells::cli::Context;
+use crate::shells::cli::check::describe;
+use crate::shells::cli::failure::Failure;
+use crate::shells::cli::tasks;
+
+/// Arguments of `show`.
+#[derive(Debug, Args)]
+pub(super) struct Show {
+    /// The task's number, or the name it was dropped under.
+    task: String,
+    /// Show the plan too.
+    #[arg(long)]
+    plan: bool,
+}
+
+impl Show {
+    pub(super) fn run(self, context: &Context) -> Result<(), Failure> {
+        let id = tasks::run_of(&tasks::open(context, &self.task)?)?.id;
+        let (follower, events) = Follower::open(&context.layout, id)?;
+        let run = tasks::run_of(&follower)?;
+        if context.output.json {
+            let lanes: Vec<_> = run
+                .lanes
+                .iter()
+                .map(|lane| {
+                    let steps: Vec<StepRecord> = step_records(run, lane).collect();
+                    serde_json::json!({"group": lane.group, "host": lane.host, "outcome": lane.outcome(), "steps": steps})
+                })
+                .collect();
+            let state = run.state().word();
+            return context.output.object(serde_json::json!({
+                "state": state, "task": view(run), "outcome": outcome(run), "approvals_missing": run.approvals_missing(),
+                "events": events, "results": lanes,
+            }));
+        }
+        context.output.bytes(text(run, &events).as_bytes())?;
+        if self.plan {
+            context.output.bytes(format!("\n{}", describe(&run.plan, None)).as_bytes())?;
+        }
+        Ok(())
+    }
+}
+
+fn outcome(run: &Run) -> Option<Outcome> {
+    match run.stage {
+        Stage::Done { outcome, .. } => Some(outcome),
+        _ => None,
+    }
+}
+
+fn text(run: &Run, events: &[Recorded]) -> String {
+    let mut lines = vec![format!("task {}  {}", run.id, visible(&run.plan.task_name))];
+    let mut push = |name: &str, value: String| lines.push(format!("{name:<11} {value}"));
+    push("state", outcome(run).map_or(run.state().word(), Outcome::word).to_owned());
+    push("dropped as", format!("{}.json", run.accepted.name));
+    push("submitter", run.accepted.by.to_string());
+    if let Some(claim) = &run.accepted.claims.submitter {
+        push("claim", format!("the file says: submitted by {}", visible(claim)));
+    }
+    if let Some(claim) = &run.accepted.claims.executor {
+        push("claim", format!("the file says: executed by {}", visible(claim)));
+    }
+    for (role, people) in &run.accepted.claims.associated_user {
+        push("claim", format!("the file says: {} are {}", visible(role), visible(&people.join(", "))));
+    }
+    if !run.accepted.details.is_empty() {
+        push("details", visible(&run.accepted.details));
+    }
+    push("digest", run.accepted.digest.to_string());
+    match &run.accepted.admission {
+        Admission::New { approvals, note } => {
+            let note = note.as_ref().map(|note| format!("; {note}")).unwrap_or_default();
+            push("approvals", format!("{} of {approvals}{note}", run.approvals.len()));
+        }
+        Admission::Ready { rule } => push("approvals", format!("none needed: {rule}")),
+    }
+    if let Some(time) = run.plan.exec_time {
+        push("not before", time.to_string());
+    }
+    for warning in run.plan.warnings() {
+        push("warning", warning);
+    }
+    lines.push(String::new());
+    lines.extend(events.iter().filter_map(sentence));
+    let shown = run.lanes.iter().filter(|lane| lane.outcome() != Outcome::Skipped || outcome(run).is_some());
+    for lane in shown {
+        lines.push(format!("\nhost {} (group {})  {}", lane.host, lane.group, lane.outcome().word()));
+        lines.extend(step_records(run, lane).map(|step| step_line(&step)));
+    }
+    lines.join("\n") + "\n"
+}
+
+fn step_line(step: &StepRecord) -> String {
+    let end = match (&step.exit_code, &step.signal, &step.reason) {
+        (Some(code), _, _) => format!("exit {code}"),
+        (_, Some(signal), _) => format!("signal {signal}"),
+        (_, _, Some(reason)) => visible(reason),
+        _ => String::new(),
+    };
+    let times = match (step.started, step.ended) {
+        (Some(started), Some(ended)) => format!("{started} .. {ended}  {:.3} s", Seconds(ended.0 - started.0)),
+        (Some(started), None) => format!("{started} .. running"),
+        _ => String::new(),
+    };
+    format!("  {:<20} {:<16} {end}  {times}", step.step, step.outcome.word()).trim_end().to_owned()
+}
+
+/// Milliseconds, written as seconds.
+struct Seconds(i64);
+
+impl std::fmt::Display for Seconds {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}.{:03}", self.0 / 1000, self.0.rem_euclid(1000))
+    }
+}
+
+/// Says what an event means, in one line; steps have lines of their own.
+fn sentence(recorded: &Recorded) -> Option<String> {
+    match &recorded.event {
+        Event::StepStarted { .. } | Event::StepEnded { .. } => None,
+        _ => Some(format!("{}  {}", recorded.at, said(&recorded.event))),
+    }
+}
+
+/// Says what happened.
+pub(super) fn said(event: &Event) -> String {
+    match event {
+        Event::Accepted(accepted) => format!("accepted from {}", accepted.by),
+        Event::Approved { approval, .. } => {
+            let start = approval.start.map(|start| format!(", to start at {start}")).unwrap_or_default();
+            format!("approved by {} for plan {}{start}", approval.by, approval.digest.short())
+        }
+        Event::Rejected { by, reason, .. } => format!("rejected by {by}: {}", visible(reason)),
+        Event::Cancelled { by, reason, .. } => format!("cancelled by {by}: {}", visible(reason)),
+        Event::OrderRefused { by, act, why, .. } => format!("{act} by {by} refused: {}", visible(why)),
+        Event::Started => "started".to_owned(),
+        Event::StepStarted { host, step, .. } => format!("{host}: {step} started"),
+        Event::StepEnded { host, step, result, .. } => {
+            use crate::domain::run::Ending;
+            let end = match &result.ending {
+                Ending::Exit(code) => format!("exit {code}"),
+                Ending::Signal(name) => format!("signal {name}"),
+                Ending::TimedOut => "ran too long and was ended".to_owned(),
+                Ending::Cancelled => "was ended".to_owned(),
+                Ending::NotSent(why) => format!("was not sent: {}", visible(why)),
+                Ending::Lost(why) => format!("is lost: {}", visible(why)),
+                Ending::KillUnconfirmed(why) => format!("may still run: {}", visible(why)),
+            };
+            format!("{host}: {step} {end}")
+        }
+        Event::Closed { outcome } => format!("ended: {}", outcome.word()),
+    }
+}

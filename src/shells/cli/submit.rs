@@ -1,0 +1,145 @@
+//! `submit`, and how a file gets into a box. Floor 4.
+//!
+//! **Invariant:** a file appears in its box whole and durable, under a name that nobody had.
+
+use std::fs::OpenOptions;
+use std::io::{Read as _, Write as _};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
+
+use crate::adapters::spool::reader::{self, Follower};
+use crate::domain::problem::Problem;
+use crate::domain::run::TaskState;
+use crate::domain::wire::read_task;
+use crate::engine::DropBox;
+use crate::shells::cli::failure::{Failure, Kind};
+use crate::shells::cli::tasks::{ANSWER_LIMIT, daemon_runs, queued, wait_for};
+use crate::shells::cli::{Context, watch};
+use crate::shells::clock::now;
+
+/// Arguments of `submit`.
+#[derive(Debug, Args)]
+pub(super) struct Submit {
+    /// The task file; `-` reads standard input.
+    file: PathBuf,
+    /// Ask to run it without approval; policy decides.
+    #[arg(long)]
+    ready: bool,
+    /// The name the task answers to [the file's own].
+    #[arg(long)]
+    name: Option<String>,
+    /// Wait until the task has ended, and end with its result.
+    #[arg(long)]
+    wait: bool,
+}
+
+impl Submit {
+    pub(super) fn run(self, context: &Context) -> Result<(), Failure> {
+        let (shown, bytes) = read_file(&self.file)?;
+        let config = context.config()?;
+        read_task(&bytes, &config.library.zone).map_err(|bad| Failure::invalid(&shown, &bad.problems))?;
+        let stem = match self.name {
+            Some(name) => name,
+            None if self.file.as_os_str() == "-" => unique("stdin"),
+            None => self.file.file_stem().map_or_else(|| unique("task"), |stem| stem.to_string_lossy().into_owned()),
+        };
+        let drop_box = if self.ready { DropBox::Ready } else { DropBox::New };
+        let since = now().0;
+        let (name, inode) = put(context, drop_box, &stem, &bytes)?;
+        if !daemon_runs(context)? {
+            return Err(queued(&name));
+        }
+        let stem = name.trim_end_matches(".json");
+        let follower = wait_for(Some(ANSWER_LIMIT), || {
+            if let Some(why) = reader::refusal(&context.layout, stem, since) {
+                return Err(refused(&name, &why));
+            }
+            accepted_as(context, &name, inode)
+        })?;
+        let follower = follower.ok_or_else(|| {
+            Failure::new(Kind::Unavailable, format!("{name} is in its box, and the daemon has not taken it yet"))
+        })?;
+        let run = crate::shells::cli::tasks::run_of(&follower)?;
+        let id = run.id;
+        if context.output.json {
+            let state = run.state().word();
+            context.output.object(serde_json::json!({"id": id, "state": state, "digest": run.accepted.digest}))?;
+        } else {
+            context.output.line(id.to_string())?;
+        }
+        if let crate::domain::policy::Admission::New { note: Some(note), .. } = &run.accepted.admission {
+            context.output.say(format!("task {id} waits for approval: {note}"));
+        } else if run.state() == TaskState::New {
+            context.output.say(format!("task {id} waits for approval: spoolgate show {id}"));
+        }
+        if self.wait { watch::wait_until_done(context, follower, None) } else { Ok(()) }
+    }
+}
+
+/// Finds the task that a drop became; only the newest ones can be it.
+fn accepted_as(context: &Context, name: &str, inode: u64) -> Result<Option<Follower>, Failure> {
+    for id in reader::task_ids(&context.layout)?.into_iter().rev().take(2_000) {
+        let (follower, _) = Follower::open(&context.layout, id)?;
+        if follower.run().is_some_and(|run| run.accepted.drop.name == name && run.accepted.drop.ino == inode) {
+            return Ok(Some(follower));
+        }
+    }
+    Ok(None)
+}
+
+/// Turns a `.why` into a failure with its problems.
+pub(super) fn refused(name: &str, why: &str) -> Failure {
+    let problems: Vec<Problem> = serde_json::from_str::<serde_json::Value>(why)
+        .ok()
+        .and_then(|mut why| serde_json::from_value(why["problems"].take()).ok())
+        .unwrap_or_default();
+    Failure::invalid(name, &problems)
+}
+
+/// Reads a file, or standard input for `-`; also returns the name to show.
+pub(super) fn read_file(path: &Path) -> Result<(String, Vec<u8>), Failure> {
+    if path.as_os_str() == "-" {
+        let mut bytes = Vec::new();
+        std::io::stdin().lock().read_to_end(&mut bytes)?;
+        return Ok(("stdin".to_owned(), bytes));
+    }
+    let shown = path.display().to_string();
+    match std::fs::read(path) {
+        Ok(bytes) => Ok((shown, bytes)),
+        Err(error) => Err(Failure::new(Kind::Invalid, format!("cannot read {shown}: {error}"))),
+    }
+}
+
+/// Returns a name that no other process gives at this time.
+pub(super) fn unique(word: &str) -> String {
+    format!("{word}-{}-{}", now().0, std::process::id())
+}
+
+/// Puts a file into a box: written aside under a hidden name, synced, renamed. A taken name gets a number.
+pub(super) fn put(context: &Context, drop_box: DropBox, stem: &str, bytes: &[u8]) -> Result<(String, u64), Failure> {
+    let dir = context.layout.drop_box(drop_box);
+    let staged = dir.join(format!(".{}", unique("submit")));
+    let failed = |error: std::io::Error| {
+        let failure = Failure::new(Kind::Unavailable, format!("cannot write into {}: {error}", dir.display()));
+        failure.hint("is this the right --state, and are you in the group that spoolgate.toml names?")
+    };
+    let mut file = OpenOptions::new().create_new(true).write(true).mode(0o640).open(&staged).map_err(failed)?;
+    let inode =
+        file.write_all(bytes).and_then(|()| file.sync_all()).and_then(|()| file.metadata()).map_err(failed)?.ino();
+    for n in 0_u32.. {
+        let name = if n == 0 { format!("{stem}.json") } else { format!("{stem}-{n}.json") };
+        match renameat2(AT_FDCWD, &staged, AT_FDCWD, &dir.join(&name), RenameFlags::RENAME_NOREPLACE) {
+            Ok(()) => return Ok((name, inode)),
+            Err(nix::errno::Errno::EEXIST) => {}
+            Err(errno) => {
+                // The hidden file is ours alone; that it cannot be removed either adds nothing to the message.
+                let _ = std::fs::remove_file(&staged);
+                return Err(failed(errno.into()));
+            }
+        }
+    }
+    Err(failed(std::io::ErrorKind::AlreadyExists.into()))
+}

@@ -1,0 +1,145 @@
+//! `watch` and `wait`. Floor 4.
+//!
+//! **Invariant:** interrupting them only detaches; the task goes on.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use clap::Args;
+
+use crate::adapters::spool::reader::{self, Follower};
+use crate::base::ids::TaskId;
+use crate::domain::run::{Outcome, Recorded, Stage};
+use crate::domain::wire::parse_seconds;
+use crate::shells::cli::Context;
+use crate::shells::cli::failure::{Failure, Kind, of_outcome};
+use crate::shells::cli::show::said;
+use crate::shells::cli::tasks::{self, wait_for};
+
+/// Arguments of `watch`.
+#[derive(Debug, Args)]
+pub(super) struct Watch {
+    /// The task's number or name [all tasks, until interrupted].
+    task: Option<String>,
+}
+
+/// Arguments of `wait`.
+#[derive(Debug, Args)]
+pub(super) struct Wait {
+    /// The tasks' numbers or names.
+    #[arg(required = true)]
+    tasks: Vec<String>,
+    /// Give up after this time: seconds, or 90s, 5m, 2h.
+    #[arg(long, value_parser = duration)]
+    timeout: Option<Duration>,
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    parse_seconds(text).map(Duration::from_secs).ok_or_else(|| "wanted seconds, or 90s, 5m, 2h".to_owned())
+}
+
+impl Watch {
+    pub(super) fn run(self, context: &Context) -> Result<(), Failure> {
+        let Some(word) = &self.task else { return watch_all(context) };
+        let id = tasks::run_of(&tasks::open(context, word)?)?.id;
+        let (mut follower, events) = Follower::open(&context.layout, id)?;
+        print(context, id, &events)?;
+        let outcome = wait_for(None, || {
+            print(context, id, &follower.news()?)?;
+            Ok(outcome_of(&follower))
+        })?;
+        outcome.map_or(Ok(()), |outcome| of_outcome(&id.to_string(), outcome))
+    }
+}
+
+/// Follows every task that has not ended, and those that come.
+fn watch_all(context: &Context) -> Result<(), Failure> {
+    let mut followed: BTreeMap<TaskId, Follower> = BTreeMap::new();
+    let mut newest = reader::task_ids(&context.layout)?.last().copied();
+    for id in reader::task_ids(&context.layout)? {
+        let (follower, _) = Follower::open(&context.layout, id)?;
+        if outcome_of(&follower).is_none() {
+            followed.insert(id, follower);
+        }
+    }
+    wait_for(None, || {
+        let known = newest;
+        for id in reader::task_ids(&context.layout)?.into_iter().filter(|id| Some(*id) > known) {
+            let (follower, events) = Follower::open(&context.layout, id)?;
+            print(context, id, &events)?;
+            followed.insert(id, follower);
+            newest = Some(id);
+        }
+        for (id, follower) in &mut followed {
+            print(context, *id, &follower.news()?)?;
+        }
+        followed.retain(|_, follower| outcome_of(follower).is_none());
+        Ok(None::<()>)
+    })?;
+    Ok(())
+}
+
+fn print(context: &Context, id: TaskId, events: &[Recorded]) -> Result<(), Failure> {
+    for recorded in events {
+        if context.output.json {
+            let mut value =
+                serde_json::to_value(recorded).map_err(|error| Failure::new(Kind::Bug, error.to_string()))?;
+            value["task"] = serde_json::json!(id);
+            context.output.object(value)?;
+        } else {
+            context.output.line(format!("task {id}: {}  {}", said(&recorded.event), recorded.at))?;
+        }
+    }
+    Ok(())
+}
+
+impl Wait {
+    pub(super) fn run(self, context: &Context) -> Result<(), Failure> {
+        let begin = Instant::now();
+        let opened = self.tasks.iter().map(|word| tasks::open(context, word)).collect::<Result<Vec<_>, _>>()?;
+        let mut result = Ok(());
+        for follower in opened {
+            let left = self.timeout.map(|limit| limit.saturating_sub(begin.elapsed()));
+            if let Err(failure) = wait_until_done(context, follower, left) {
+                // Of several tasks the worst result counts; a number that is higher is worse.
+                let known = result.as_ref().map_or_else(|known: &Failure| known.exit_code().0, |()| 0);
+                if failure.exit_code().0 > known {
+                    result = Err(failure);
+                }
+            }
+        }
+        result
+    }
+}
+
+/// Waits for a task and ends with its result.
+pub(super) fn wait_until_done(
+    context: &Context,
+    mut follower: Follower,
+    limit: Option<Duration>,
+) -> Result<(), Failure> {
+    let id = tasks::run_of(&follower)?.id;
+    let outcome = wait_for(limit, || {
+        follower.news()?;
+        Ok(outcome_of(&follower))
+    })?;
+    match outcome {
+        Some(outcome) => {
+            if context.output.json {
+                context.output.object(serde_json::json!({"id": id, "outcome": outcome}))?;
+            }
+            of_outcome(&id.to_string(), outcome)
+        }
+        None => {
+            Err(Failure::new(Kind::TimedOut, format!("task {id} has not ended yet"))
+                .hint(format!("spoolgate show {id}")))
+        }
+    }
+}
+
+pub(super) fn outcome_of(follower: &Follower) -> Option<Outcome> {
+    match follower.run()?.stage {
+        Stage::Done { outcome, .. } => Some(outcome),
+        _ => None,
+    }
+}

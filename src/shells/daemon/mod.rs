@@ -1,0 +1,190 @@
+//! The daemon: watches, asks the engine, performs what it says. Floor 4.
+//!
+//! **Invariant:** decides nothing. Every fact goes to [`Engine::handle`] as a value and every effect is performed
+//! in order; a durable effect that fails ends the daemon, because a restart repairs and guessing does not.
+
+mod host;
+mod link;
+mod perform;
+mod spool_inbox;
+mod start_mark;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
+use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep};
+
+use crate::adapters::config::{self, Config, ConfigError, Surroundings};
+use crate::adapters::spool::SpoolError;
+use crate::adapters::spool::layout::Layout;
+use crate::adapters::spool::store::Store;
+use crate::adapters::users;
+use crate::adapters::watch::{Notice, SpoolWatch};
+use crate::base::limits;
+use crate::base::time::Timestamp;
+use crate::domain::policy::Policy;
+use crate::engine::{DropBox, Engine, Input};
+use crate::shells::Dirs;
+use crate::shells::clock::now;
+
+use link::LinkSettings;
+use perform::Performer;
+use spool_inbox::SpoolInbox;
+
+/// How many facts are taken in before their effects are performed together, which costs one sync for all of them.
+const INPUTS_PER_TURN: usize = 512;
+/// How long the daemon sleeps at most: a clock that was set is noticed within this time.
+const SLEEP_MAX: Duration = Duration::from_secs(30);
+
+/// Why the daemon did not start, or stopped.
+#[derive(Debug, thiserror::Error)]
+pub enum DaemonError {
+    /// The configuration is missing or wrong.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The spool could not be read or written.
+    #[error(transparent)]
+    Spool(#[from] SpoolError),
+    /// The runtime could not be set up.
+    #[error("cannot set up the event loop: {0}")]
+    Runtime(#[from] std::io::Error),
+    /// The configuration names a group that the system does not have.
+    #[error("spoolgate.toml names the group {0}, which this system does not have; create it or name another")]
+    NoGroup(String),
+}
+
+/// Runs the daemon until it is told to stop (TERM or INT).
+///
+/// # Errors
+/// When it cannot start, or when a durable write failed: then it must not go on.
+pub fn run(dirs: &Dirs) -> Result<(), DaemonError> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    runtime.block_on(serve(dirs))
+}
+
+async fn serve(dirs: &Dirs) -> Result<(), DaemonError> {
+    raise_file_limit();
+    let config = config::load(&dirs.config, &surroundings(dirs))?;
+    let group = match &config.settings.group {
+        Some(name) => Some(users::gid_of(name).ok_or_else(|| DaemonError::NoGroup(name.clone()))?),
+        None => None,
+    };
+    let layout = Layout::new(dirs.state.clone());
+    layout.create(group, config.settings.network_spool)?;
+    let mut store = Store::open(layout.clone())?;
+    let personal = matches!(config.library.policy, Policy::Personal { .. });
+    let boxes = [DropBox::New, DropBox::Ready, DropBox::Orders].map(|drop_box| (drop_box, layout.drop_box(drop_box)));
+    let watch = SpoolWatch::start(&boxes);
+    let (mut engine, repairs, broken) = perform::recover(&mut store, Arc::new(config.library.clone()), now())?;
+    for illegal in broken {
+        tracing::error!("the journal of a task cannot be believed, it is left alone: {illegal}");
+    }
+    let (ended_sender, ended) = mpsc::unbounded_channel();
+    let mut performer = Performer::new(layout.clone(), store, link_settings(&config), ended_sender);
+    performer.perform(repairs)?;
+    if personal {
+        tracing::warn!("personal mode: there is no policy.toml, so the owner of the state may do everything");
+    }
+    tracing::info!(pid = std::process::id(), state = %dirs.state.display(), "ready");
+    let inbox = SpoolInbox::new(layout, personal);
+    turn(dirs, &mut engine, &mut performer, inbox, watch, ended).await
+}
+
+/// The loop. Everything that can happen to the daemon is one arm.
+async fn turn(
+    dirs: &Dirs,
+    engine: &mut Engine,
+    performer: &mut Performer,
+    mut inbox: SpoolInbox,
+    mut watch: SpoolWatch,
+    mut ended: mpsc::UnboundedReceiver<Input>,
+) -> Result<(), DaemonError> {
+    let every = Duration::from_secs(limits::RESCAN_S);
+    let mut rescan = interval_at(Instant::now(), every);
+    rescan.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let (mut term, mut int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let mut hangup = signal(SignalKind::hangup())?;
+    loop {
+        let mut inputs = Vec::new();
+        tokio::select! {
+            notice = watch.next() => inbox.note(notice),
+            input = ended.recv() => inputs.extend(input),
+            () = sleep(until(engine.next_deadline(), now())) => inputs.push(Input::Tick),
+            () = sleep(inbox.look_again_in()) => {}
+            _ = rescan.tick() => {
+                performer.sweep()?;
+                inbox.note(Notice::Rescan);
+            }
+            _ = hangup.recv() => inputs.extend(reload(dirs, performer)),
+            _ = term.recv() => break,
+            _ = int.recv() => break,
+        }
+        while let Some(notice) = watch.try_next() {
+            inbox.note(notice);
+        }
+        while inputs.len() < INPUTS_PER_TURN
+            && let Ok(input) = ended.try_recv()
+        {
+            inputs.push(input);
+        }
+        inputs.extend(inbox.look(performer.store_mut(), now())?);
+        let mut effects = Vec::new();
+        for input in inputs {
+            effects.extend(engine.handle(now(), input));
+        }
+        performer.perform(effects)?;
+    }
+    tracing::info!(hosts_in_flight = engine.hosts_in_flight(), "stopping");
+    Ok(())
+}
+
+/// Returns how long to sleep until `deadline`.
+fn until(deadline: Option<Timestamp>, now: Timestamp) -> Duration {
+    let ms = deadline.map_or(i64::MAX, |at| at.0.saturating_sub(now.0));
+    Duration::from_millis(u64::try_from(ms).unwrap_or(0)).min(SLEEP_MAX)
+}
+
+/// Reads the configuration again; what runs keeps its plan, and a wrong file changes nothing.
+fn reload(dirs: &Dirs, performer: &mut Performer) -> Option<Input> {
+    match config::load(&dirs.config, &surroundings(dirs)) {
+        Ok(config) => {
+            performer.set_link_settings(link_settings(&config));
+            tracing::info!("configuration read again");
+            Some(Input::Reloaded(Arc::new(config.library)))
+        }
+        Err(error) => {
+            tracing::error!("the configuration was not read again, the old one holds: {error}");
+            if let ConfigError::Wrong { problems, .. } = error {
+                for problem in problems {
+                    tracing::error!("{problem}");
+                }
+            }
+            None
+        }
+    }
+}
+
+fn link_settings(config: &Config) -> LinkSettings {
+    LinkSettings {
+        connect_timeout: config.settings.connect_timeout,
+        keepalive: config.settings.keepalive,
+        agent: config.settings.agent,
+    }
+}
+
+fn surroundings(dirs: &Dirs) -> Surroundings {
+    crate::shells::surroundings(dirs)
+}
+
+/// Allows as many open files as the system lets this process have: one connection is one of them.
+fn raise_file_limit() {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    if let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE)
+        && soft < hard
+        && let Err(error) = setrlimit(Resource::RLIMIT_NOFILE, hard, hard)
+    {
+        tracing::warn!("cannot raise the limit of open files from {soft} to {hard}: {error}");
+    }
+}

@@ -1,0 +1,200 @@
+//! Performs what the engine says. Floor 4.
+//!
+//! **Invariant:** durable effects first and in their order, then acts. Several tasks' creations and appends of one
+//! turn are written together and synced once; nothing is acted on before that sync has returned.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
+
+use crate::adapters::spool::SpoolError;
+use crate::adapters::spool::intake;
+use crate::adapters::spool::layout::Layout;
+use crate::adapters::spool::store::{NewFiles, Store};
+use crate::base::ids::{GroupNo, HostName, TaskId};
+use crate::base::time::Timestamp;
+use crate::domain::plan::{Library, Plan};
+use crate::domain::record::HistoryLine;
+use crate::domain::run::{IllegalEvent, Recorded};
+use crate::engine::{Effect, Engine, FoundTask, Input, NewTask};
+use crate::shells::clock::now;
+use crate::shells::daemon::host::{Command, HostOwner};
+use crate::shells::daemon::link::LinkSettings;
+
+/// The one who acts for the engine.
+pub(super) struct Performer {
+    layout: Layout,
+    store: Store,
+    settings: LinkSettings,
+    ended: UnboundedSender<Input>,
+    owners: HashMap<(TaskId, GroupNo, HostName), UnboundedSender<Command>>,
+}
+
+impl Performer {
+    pub(super) fn new(
+        layout: Layout,
+        store: Store,
+        settings: LinkSettings,
+        ended: UnboundedSender<Input>,
+    ) -> Performer {
+        Performer { layout, store, settings, ended, owners: HashMap::new() }
+    }
+
+    pub(super) fn store_mut(&mut self) -> &mut Store {
+        &mut self.store
+    }
+
+    pub(super) fn set_link_settings(&mut self, settings: LinkSettings) {
+        self.settings = settings;
+    }
+
+    /// Deletes what dropped files left behind.
+    pub(super) fn sweep(&self) -> Result<(), SpoolError> {
+        intake::sweep(&self.layout)
+    }
+
+    /// Performs the effects of one turn.
+    pub(super) fn perform(&mut self, effects: Vec<Effect>) -> Result<(), SpoolError> {
+        let (mut created, mut appended, mut files, mut acts) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        for effect in effects {
+            match effect {
+                Effect::Create(new) => created.push(new_files(&new)),
+                Effect::Append { id, events } => appended.push((id, lines(&events))),
+                Effect::RunStep(_) | Effect::StopStep { .. } | Effect::ReleaseHost { .. } => acts.push(effect),
+                other => files.push(other),
+            }
+        }
+        self.store.create(&created)?;
+        self.store.append(appended)?;
+        // A dropped file goes only after what it became is on disk, and before anything acts on it.
+        let (dropped, moved): (Vec<_>, Vec<_>) =
+            files.into_iter().partition(|effect| matches!(effect, Effect::Consume { .. } | Effect::Refuse { .. }));
+        self.take_away(dropped)?;
+        self.store.publish_views(&created)?;
+        for effect in moved {
+            self.relocate(effect)?;
+        }
+        for act in acts {
+            self.act(act);
+        }
+        Ok(())
+    }
+
+    fn relocate(&mut self, effect: Effect) -> Result<(), SpoolError> {
+        match effect {
+            Effect::Move { id, from, to } => self.store.move_task(id, from, to),
+            Effect::Finish { id, from, record, line } => self.store.finish(id, from, &record, &history_line(&line)),
+            Effect::RestoreView { id, state, view } => self.store.restore_view(id, state, &view),
+            Effect::RemoveView { id, state } => self.store.remove_view(id, state),
+            _ => Ok(()),
+        }
+    }
+
+    fn take_away(&mut self, effects: Vec<Effect>) -> Result<(), SpoolError> {
+        let mut consumed = Vec::new();
+        for effect in effects {
+            match effect {
+                Effect::Consume { drop_box, key } => consumed.push((drop_box, key)),
+                Effect::Refuse { drop_box, key, problems } => {
+                    tracing::info!(file = %key.name, owner = key.uid, problems = problems.len(), "refused");
+                    intake::refuse(&self.layout, drop_box, &key.name, Some(key.uid), &problems, now())?;
+                }
+                _ => {}
+            }
+        }
+        intake::consume(&self.layout, &consumed)
+    }
+
+    fn act(&mut self, effect: Effect) {
+        match effect {
+            Effect::RunStep(start) => {
+                let key = (start.task, start.group, start.host.clone());
+                let owner = self.owners.entry(key.clone()).or_insert_with(|| {
+                    let (sender, commands) = unbounded_channel();
+                    let (task, group, host) = key;
+                    let owner = HostOwner {
+                        task,
+                        group,
+                        output: self.layout.output(task, &host),
+                        host,
+                        settings: self.settings,
+                        commands,
+                        ended: self.ended.clone(),
+                    };
+                    tokio::spawn(owner.run());
+                    sender
+                });
+                // An owner ends only when it is released or the daemon stops; then nobody waits for an answer.
+                let _ = owner.send(Command::Run(Box::new(start)));
+            }
+            Effect::StopStep { task, group, host } => {
+                if let Some(owner) = self.owners.get(&(task, group, host)) {
+                    let _ = owner.send(Command::Stop);
+                }
+            }
+            Effect::ReleaseHost { task, group, host } => {
+                if let Some(owner) = self.owners.remove(&(task, group, host)) {
+                    let _ = owner.send(Command::Release);
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+fn new_files(new: &NewTask) -> NewFiles {
+    NewFiles {
+        id: new.id,
+        plan: new.plan.canonical(),
+        events: lines(&new.events),
+        state: new.state,
+        view: new.view.clone(),
+    }
+}
+
+/// Writes events as lines.
+fn lines(events: &[Recorded]) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(events.len() * 160);
+    for event in events {
+        serde_json::to_writer(&mut bytes, event).expect("an event holds nothing that JSON cannot say");
+        bytes.push(b'\n');
+    }
+    bytes
+}
+
+fn history_line(line: &HistoryLine) -> Vec<u8> {
+    let mut bytes = serde_json::to_vec(line).expect("a line holds nothing that JSON cannot say");
+    bytes.push(b'\n');
+    bytes
+}
+
+/// What a recovery found: the engine, what repairs the disk, and journals that nobody can believe.
+pub(super) type Recovered = (Engine, Vec<Effect>, Vec<IllegalEvent>);
+
+/// Reads the spool and makes the engine that goes on from it.
+pub(super) fn recover(store: &mut Store, library: Arc<Library>, now: Timestamp) -> Result<Recovered, SpoolError> {
+    let loaded = store.load()?;
+    let mut found = Vec::new();
+    for task in loaded.unfinished {
+        let plan: Result<Plan, _> = serde_json::from_slice(&task.plan);
+        let events: Result<Vec<Recorded>, _> = task
+            .events
+            .split(|byte| *byte == b'\n')
+            .filter(|line| !line.is_empty())
+            .map(serde_json::from_slice)
+            .collect();
+        match (plan, events) {
+            (Ok(plan), Ok(events)) => {
+                found.push(FoundTask { id: task.id, plan: Arc::new(plan), events, standing: task.standing });
+            }
+            (plan, events) => {
+                let why = plan.err().or(events.err()).map(|error| error.to_string()).unwrap_or_default();
+                tracing::error!(task = %task.id, "plan.json or events.jsonl cannot be read, the task is left alone: {why}");
+            }
+        }
+    }
+    let history =
+        loaded.history.split(|byte| *byte == b'\n').filter_map(|line| serde_json::from_slice(line).ok()).collect();
+    Ok(Engine::recover(library, loaded.next_id, found, history, now))
+}

@@ -1,0 +1,252 @@
+//! An SSH server inside the process: one listener answers for all of 127.0.0.0/8, so it stands for as many hosts as a
+//! test, the demo or a benchmark needs. What a host does is decided by its address.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use russh::keys::ssh_key::private::Ed25519Keypair;
+use russh::keys::ssh_key::{HashAlg, LineEnding};
+use russh::keys::{PrivateKey, PublicKey};
+use russh::server::{Auth, Config, Handle, Handler, Msg, Session, VerifiedPublicKey};
+use russh::{Channel, ChannelId, Preferred, Sig};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpListener;
+use tokio::process::Command;
+
+/// What a host does with a command.
+#[derive(Clone, Debug)]
+pub(crate) enum Behaviour {
+    /// Runs what comes in on stdin with a real `/bin/sh`, in a directory of the host's own.
+    Shell { home: PathBuf, path: String },
+    /// Answers the same to everything.
+    Fixed { out: Vec<u8>, exit: u32 },
+    /// Says that a signal ended the command.
+    Killed,
+    /// Takes the command and says nothing more.
+    Hangs,
+    /// Takes the command and cuts the connection.
+    Cuts,
+}
+
+/// A running server.
+pub(crate) struct FakeSsh {
+    pub(crate) port: u16,
+    host_key: PublicKey,
+    logins: Arc<AtomicUsize>,
+    listener: tokio::task::JoinHandle<()>,
+}
+
+type Decide = dyn Fn(IpAddr) -> Behaviour + Send + Sync;
+
+impl FakeSsh {
+    /// Starts a server that lets the owner of `client` in.
+    pub(crate) async fn start(
+        client: &PublicKey,
+        behaviour: impl Fn(IpAddr) -> Behaviour + Send + Sync + 'static,
+    ) -> FakeSsh {
+        let key = new_key();
+        let host_key = key.public_key().clone();
+        let config = Arc::new(Config {
+            keys: vec![key],
+            auth_rejection_time: std::time::Duration::ZERO,
+            inactivity_timeout: None,
+            preferred: Preferred {
+                cipher: std::borrow::Cow::Borrowed(&[russh::cipher::AES_128_GCM, russh::cipher::AES_256_GCM]),
+                ..Preferred::default()
+            },
+            ..Config::default()
+        });
+        let listener = TcpListener::bind(("0.0.0.0", 0)).await.expect("a free port");
+        let port = listener.local_addr().expect("it is bound").port();
+        let logins = Arc::new(AtomicUsize::new(0));
+        let (client, behaviour): (_, Arc<Decide>) = (Arc::new(client.clone()), Arc::new(behaviour));
+        let counted = Arc::clone(&logins);
+        let listener = tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let _ = stream.set_nodelay(true);
+                let address =
+                    stream.local_addr().map_or(IpAddr::from([127, 0, 0, 1]), |address: SocketAddr| address.ip());
+                let connection = Connection {
+                    client: Arc::clone(&client),
+                    behaviour: behaviour(address),
+                    logins: Arc::clone(&counted),
+                    stdin: None,
+                };
+                let config = Arc::clone(&config);
+                tokio::spawn(async move {
+                    if let Ok(running) = russh::server::run_stream(config, stream, connection).await {
+                        let _ = running.await;
+                    }
+                });
+            }
+        });
+        FakeSsh { port, host_key, logins, listener }
+    }
+
+    /// The server's key as `ssh-ed25519 SHA256:…`.
+    pub(crate) fn fingerprint(&self) -> String {
+        format!("ssh-ed25519 {}", self.host_key.fingerprint(HashAlg::Sha256))
+    }
+
+    /// A `known_hosts` file for all of its addresses.
+    pub(crate) fn known_hosts(&self) -> String {
+        format!("[127.*]:{} {}\n", self.port, self.host_key.to_openssh().expect("a key has a text"))
+    }
+
+    /// How many clients have logged in.
+    pub(crate) fn logins(&self) -> usize {
+        self.logins.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for FakeSsh {
+    fn drop(&mut self) {
+        self.listener.abort();
+    }
+}
+
+/// Makes a key from the system's random numbers.
+fn new_key() -> PrivateKey {
+    use std::io::Read as _;
+    let mut seed = [0; 32];
+    std::fs::File::open("/dev/urandom").and_then(|mut random| random.read_exact(&mut seed)).expect("random numbers");
+    PrivateKey::from(Ed25519Keypair::from_seed(&seed))
+}
+
+/// Writes a new private key to `path` and returns its public half.
+pub(crate) fn write_client_key(path: &Path) -> PublicKey {
+    use std::os::unix::fs::OpenOptionsExt as _;
+    let key = new_key();
+    let text = key.to_openssh(LineEnding::LF).expect("a key has a text");
+    let mut file =
+        std::fs::OpenOptions::new().create_new(true).write(true).mode(0o600).open(path).expect("a new key file");
+    std::io::Write::write_all(&mut file, text.as_bytes()).expect("the key is written");
+    key.public_key().clone()
+}
+
+struct Connection {
+    client: Arc<PublicKey>,
+    behaviour: Behaviour,
+    logins: Arc<AtomicUsize>,
+    stdin: Option<tokio::sync::mpsc::UnboundedSender<Vec<u8>>>,
+}
+
+impl Handler for Connection {
+    type Error = russh::Error;
+
+    async fn auth_publickey(&mut self, _user: &str, key: VerifiedPublicKey<'_>) -> Result<Auth, russh::Error> {
+        if key.public_key.key_data() != self.client.key_data() {
+            return Ok(Auth::reject());
+        }
+        self.logins.fetch_add(1, Ordering::Relaxed);
+        Ok(Auth::Accept)
+    }
+
+    async fn channel_open_session(
+        &mut self,
+        _channel: Channel<Msg>,
+        reply: russh::server::ChannelOpenHandle,
+        _session: &mut Session,
+    ) -> Result<(), russh::Error> {
+        reply.accept().await;
+        Ok(())
+    }
+
+    async fn exec_request(
+        &mut self,
+        channel: ChannelId,
+        _command: &[u8],
+        session: &mut Session,
+    ) -> Result<(), russh::Error> {
+        session.channel_success(channel)?;
+        let handle = session.handle();
+        match self.behaviour.clone() {
+            Behaviour::Shell { home, path } => {
+                let (sender, stdin) = tokio::sync::mpsc::unbounded_channel();
+                self.stdin = Some(sender);
+                tokio::spawn(shell(handle, channel, home, path, stdin));
+            }
+            Behaviour::Fixed { out, exit } => {
+                session.data(channel, out)?;
+                session.exit_status_request(channel, exit)?;
+                session.eof(channel)?;
+                session.close(channel)?;
+            }
+            Behaviour::Killed => {
+                tokio::spawn(async move {
+                    let (message, language) = (String::new(), String::new());
+                    let _ = handle.exit_signal_request(channel, Sig::KILL, false, message, language).await;
+                    let _ = handle.eof(channel).await;
+                    let _ = handle.close(channel).await;
+                });
+            }
+            Behaviour::Hangs => {}
+            Behaviour::Cuts => return Err(russh::Error::Disconnect),
+        }
+        Ok(())
+    }
+
+    async fn data(&mut self, _channel: ChannelId, data: &[u8], _session: &mut Session) -> Result<(), russh::Error> {
+        if let Some(stdin) = &self.stdin {
+            let _ = stdin.send(data.to_vec());
+        }
+        Ok(())
+    }
+
+    async fn channel_eof(&mut self, _channel: ChannelId, _session: &mut Session) -> Result<(), russh::Error> {
+        self.stdin = None;
+        Ok(())
+    }
+}
+
+/// Runs one command as a real shell and sends back what it prints and how it ends.
+async fn shell(
+    handle: Handle,
+    channel: ChannelId,
+    home: PathBuf,
+    path: String,
+    mut stdin: tokio::sync::mpsc::UnboundedReceiver<Vec<u8>>,
+) {
+    let mut child = Command::new("/bin/sh")
+        .env_clear()
+        .envs([("PATH", path.as_str()), ("LC_ALL", "C.UTF-8")])
+        .env("HOME", &home)
+        .env("TMPDIR", &home)
+        .current_dir(&home)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .process_group(0)
+        .spawn()
+        .expect("/bin/sh starts");
+    let mut input = child.stdin.take().expect("it is a pipe");
+    tokio::spawn(async move {
+        while let Some(bytes) = stdin.recv().await {
+            if input.write_all(&bytes).await.is_err() {
+                break;
+            }
+        }
+    });
+    let (mut out, mut err) = (child.stdout.take().expect("it is a pipe"), child.stderr.take().expect("it is a pipe"));
+    let (mut out_buffer, mut err_buffer) = (vec![0; 16 << 10], vec![0; 16 << 10]);
+    let (mut out_open, mut err_open) = (true, true);
+    while out_open || err_open {
+        tokio::select! {
+            count = out.read(&mut out_buffer), if out_open => match count.unwrap_or(0) {
+                0 => out_open = false,
+                count => drop(handle.data(channel, out_buffer[..count].to_vec()).await),
+            },
+            count = err.read(&mut err_buffer), if err_open => match count.unwrap_or(0) {
+                0 => err_open = false,
+                count => drop(handle.extended_data(channel, 1, err_buffer[..count].to_vec()).await),
+            },
+        }
+    }
+    let code = child.wait().await.ok().and_then(|status| status.code()).unwrap_or(255);
+    let _ = handle.exit_status_request(channel, u32::try_from(code).unwrap_or(255)).await;
+    let _ = handle.eof(channel).await;
+    let _ = handle.close(channel).await;
+}

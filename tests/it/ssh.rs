@@ -1,0 +1,228 @@
+//! SSH alone: against a real OpenSSH sshd, and against a server inside the process that can misbehave.
+
+use std::net::IpAddr;
+use std::time::{Duration, Instant};
+
+use spoolgate::adapters::ssh::{Session, SshError, Target};
+use spoolgate::domain::output::{ExecEnd, Stream};
+
+use crate::fake_ssh::{Behaviour, FakeSsh, write_client_key};
+use crate::sshd::Sshd;
+
+fn target(sshd: &Sshd) -> Target {
+    Target {
+        address: "127.0.1.1".to_owned(),
+        port: sshd.port(),
+        user: "root".to_owned(),
+        key: Some(sshd.identity()),
+        agent: false,
+        host_keys: vec![sshd.host_key()],
+        connect_timeout: Duration::from_secs(10),
+        keepalive: Duration::from_secs(15),
+    }
+}
+
+fn block_on<T>(future: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap().block_on(future)
+}
+
+/// Runs a command and returns how it ended and what it printed on both streams.
+async fn exec(session: &mut Session, command: &str, stdin: &[u8]) -> (ExecEnd, Vec<u8>, Vec<u8>) {
+    let (mut out, mut err) = (Vec::new(), Vec::new());
+    let end = session
+        .exec(command, stdin, &mut |stream, bytes: &[u8]| match stream {
+            Stream::Out => out.extend_from_slice(bytes),
+            Stream::Err => err.extend_from_slice(bytes),
+        })
+        .await
+        .unwrap();
+    (end, out, err)
+}
+
+#[test]
+fn one_session_takes_many_commands_and_tells_their_ends_apart() {
+    let sshd = Sshd::start();
+    block_on(async {
+        let mut session = Session::connect(&target(&sshd)).await.unwrap();
+        for (script, want) in [
+            ("exit 0", ExecEnd::Exit(0)),
+            ("exit 3", ExecEnd::Exit(3)),
+            ("exit 255", ExecEnd::Exit(255)),
+            ("kill -KILL $$", ExecEnd::Signal("KILL".to_owned())),
+            ("kill -TERM $$", ExecEnd::Signal("TERM".to_owned())),
+        ] {
+            let (end, _, _) = exec(&mut session, "/bin/sh", script.as_bytes()).await;
+            assert_eq!(end, want, "{script}");
+        }
+        let (end, out, err) = exec(&mut session, "/bin/sh", b"echo out; echo err >&2\n").await;
+        assert_eq!((end, out.as_slice(), err.as_slice()), (ExecEnd::Exit(0), &b"out\n"[..], &b"err\n"[..]));
+        session.close().await;
+    });
+}
+
+#[test]
+fn megabytes_go_both_ways_byte_for_byte() {
+    let sshd = Sshd::start();
+    block_on(async {
+        let mut session = Session::connect(&target(&sshd)).await.unwrap();
+        let sent: Vec<u8> = (0..10_000_000_u32).map(|n| n.wrapping_mul(2_654_435_761).to_be_bytes()[0]).collect();
+        // Both streams and stdin at once: whoever waits for one of them only would wait for ever.
+        let (end, out, err) = exec(&mut session, "tee /dev/stderr", &sent).await;
+        assert_eq!(end, ExecEnd::Exit(0));
+        assert!(out == sent && err == sent, "{} and {} bytes came back", out.len(), err.len());
+        session.close().await;
+    });
+}
+
+#[test]
+fn a_caller_who_stops_waiting_can_use_the_session_again() {
+    let sshd = Sshd::start();
+    block_on(async {
+        let mut session = Session::connect(&target(&sshd)).await.unwrap();
+        let mut nowhere = |_, _: &[u8]| {};
+        let silent = session.exec("/bin/sh", b"exec sleep 1000\n", &mut nowhere);
+        assert!(tokio::time::timeout(Duration::from_millis(300), silent).await.is_err(), "a silent command ended");
+        let (end, out, _) = exec(&mut session, "/bin/sh", b"echo again\n").await;
+        assert_eq!((end, out.as_slice()), (ExecEnd::Exit(0), &b"again\n"[..]));
+        session.close().await;
+    });
+}
+
+#[test]
+fn who_cannot_be_trusted_or_reached_gets_nothing() {
+    let sshd = Sshd::start();
+    block_on(async {
+        let no_key = Target { host_keys: Vec::new(), ..target(&sshd) };
+        assert!(matches!(Session::connect(&no_key).await, Err(SshError::UnknownHostKey { .. })));
+
+        let forged = format!("ssh-ed25519 SHA256:{}", "A".repeat(43));
+        let other_key = Target { host_keys: vec![forged], ..target(&sshd) };
+        let error = Session::connect(&other_key).await.err().unwrap();
+        assert!(matches!(&error, SshError::HostKey { found, .. } if *found == sshd.host_key()), "{error}");
+        assert!(error.never_sent());
+
+        let scratch = tempfile::tempdir().unwrap();
+        write_client_key(&scratch.path().join("other"));
+        let stranger = Target { key: Some(scratch.path().join("other")), ..target(&sshd) };
+        assert!(matches!(Session::connect(&stranger).await, Err(SshError::Auth { .. })));
+
+        let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let refused = Target { port: nobody, ..target(&sshd) };
+        assert!(matches!(Session::connect(&refused).await, Err(SshError::Connect { .. })));
+
+        // Takes the connection and never says a word.
+        let silent = std::net::TcpListener::bind("0.0.0.0:0").unwrap();
+        let limit = Duration::from_millis(500);
+        let mute = Target { port: silent.local_addr().unwrap().port(), connect_timeout: limit, ..target(&sshd) };
+        let begin = Instant::now();
+        assert!(matches!(Session::connect(&mute).await, Err(SshError::ConnectTimeout { .. })));
+        assert!(begin.elapsed() < Duration::from_secs(5));
+    });
+}
+
+#[test]
+fn a_session_that_falls_silent_is_lost_within_three_periods() {
+    let sshd = Sshd::start();
+    block_on(async {
+        let patient = Target { keepalive: Duration::from_secs(1), ..target(&sshd) };
+        let mut session = Session::connect(&patient).await.unwrap();
+        let (_, out, _) = exec(&mut session, "/bin/sh", b"echo $PPID\n").await;
+        let sshd_session: i32 = String::from_utf8(out).unwrap().trim().parse().unwrap();
+        let pid = nix::unistd::Pid::from_raw(sshd_session);
+        nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGSTOP).unwrap();
+        let begin = Instant::now();
+        let mut nowhere = |_, _: &[u8]| {};
+        let waited = session.exec("/bin/sh", b"sleep 100\n", &mut nowhere);
+        let error = tokio::time::timeout(Duration::from_secs(30), waited).await.expect("it is noticed").unwrap_err();
+        nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGCONT).unwrap();
+        assert!(!error.never_sent(), "{error}");
+        assert!(begin.elapsed() < Duration::from_secs(10), "noticed after {:?}", begin.elapsed());
+        session.close().await;
+    });
+}
+
+#[test]
+fn a_command_that_is_quiet_for_long_is_not_lost() {
+    let sshd = Sshd::start();
+    block_on(async {
+        let eager = Target { keepalive: Duration::from_secs(1), ..target(&sshd) };
+        let mut session = Session::connect(&eager).await.unwrap();
+        let (end, out, _) = exec(&mut session, "/bin/sh", b"sleep 6; echo done\n").await;
+        assert_eq!((end, out.as_slice()), (ExecEnd::Exit(0), &b"done\n"[..]));
+        session.close().await;
+    });
+}
+
+/// A server whose hosts behave by their last number, and a target for one of them.
+async fn fake() -> (FakeSsh, impl Fn(u32) -> Target, tempfile::TempDir) {
+    let scratch = tempfile::tempdir().unwrap();
+    let key = scratch.path().join("id_ed25519");
+    let client = write_client_key(&key);
+    let server = FakeSsh::start(&client, |address| match address {
+        IpAddr::V4(v4) if v4.octets()[1] == 9 => match v4.octets()[3] {
+            1 => Behaviour::Killed,
+            2 => Behaviour::Cuts,
+            _ => Behaviour::Hangs,
+        },
+        _ => Behaviour::Fixed { out: b"fixed\n".to_vec(), exit: 0 },
+    })
+    .await;
+    let (port, host_key) = (server.port, server.fingerprint());
+    let target = move |n: u32| Target {
+        address: std::net::Ipv4Addr::from((127 << 24) + n).to_string(),
+        port,
+        user: "ops".to_owned(),
+        key: Some(key.clone()),
+        agent: false,
+        host_keys: vec![host_key.clone()],
+        connect_timeout: Duration::from_secs(30),
+        keepalive: Duration::from_secs(1),
+    };
+    (server, target, scratch)
+}
+
+#[test]
+fn misbehaving_hosts_are_told_apart() {
+    block_on(async {
+        let (server, target, _scratch) = fake().await;
+        let address = |last: u32| (9 << 16) + last;
+        let mut killed = Session::connect(&target(address(1))).await.unwrap();
+        assert_eq!(exec(&mut killed, "x", b"").await.0, ExecEnd::Signal("KILL".to_owned()));
+        killed.close().await;
+        let mut cut = Session::connect(&target(address(2))).await.unwrap();
+        let error = cut.exec("x", b"", &mut |_, _: &[u8]| {}).await.unwrap_err();
+        assert!(matches!(error, SshError::Lost { .. }), "{error}");
+        cut.close().await;
+        assert_eq!(server.logins(), 2);
+        let distrusted = Target { host_keys: vec![format!("ssh-ed25519 SHA256:{}", "A".repeat(43))], ..target(1) };
+        assert!(Session::connect(&distrusted).await.is_err());
+        assert_eq!(server.logins(), 2, "a host with the wrong key was logged in to");
+    });
+}
+
+/// With the registration outliving its socket, this hangs: another connection gets the same number in between.
+#[test]
+fn thousands_of_hosts_come_and_go_without_a_hang() {
+    block_on(async {
+        let (server, target, _scratch) = fake().await;
+        for round in 0..2 {
+            let slots = std::sync::Arc::new(tokio::sync::Semaphore::new(200));
+            let hosts: Vec<_> = (0..2_000)
+                .map(|n| {
+                    let (target, slots) = (target((1 << 16) + n), std::sync::Arc::clone(&slots));
+                    tokio::spawn(async move {
+                        let _slot = slots.acquire().await;
+                        let mut session = Session::connect(&target).await.unwrap();
+                        let (end, out, _) = exec(&mut session, "x", b"script").await;
+                        session.close().await;
+                        assert_eq!((end, out.as_slice()), (ExecEnd::Exit(0), &b"fixed\n"[..]));
+                    })
+                })
+                .collect();
+            for host in hosts {
+                tokio::time::timeout(Duration::from_mins(2), host).await.expect("no hang").unwrap();
+            }
+            assert_eq!(server.logins(), 2_000 * (round + 1));
+        }
+    });
+}

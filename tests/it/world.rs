@@ -1,0 +1,262 @@
+//! A world for whole-system tests: a scratch configuration and state, a real daemon process, real files dropped by
+//! different users, and the real command line.
+//!
+//! Tests run as root, because only root can drop files as somebody else; `.ci/run` does.
+
+use std::io::Write as _;
+use std::os::unix::fs::{PermissionsExt, chown};
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use crate::sshd::Sshd;
+
+/// People of the tests: numbers without a name on the system, so policy knows them as `uid-N`.
+pub(crate) const ALICE: u32 = 61_001;
+pub(crate) const BOB: u32 = 61_002;
+pub(crate) const EVE: u32 = 61_003;
+/// The group that may drop files; every Debian has it.
+pub(crate) const GROUP: &str = "users";
+pub(crate) const GROUP_ID: u32 = 100;
+
+const POLICY: &str = r#"
+[[submit]]
+who = ["uid-61001", "uid-61002"]
+templates = ["*"]
+into = ["new"]
+[[submit]]
+who = ["root"]
+templates = ["*"]
+into = ["new", "ready"]
+[[approve]]
+who = ["uid-61001", "uid-61002", "root"]
+templates = ["*"]
+[[control]]
+who = ["root"]
+templates = ["*"]
+"#;
+
+/// What a command printed and how it ended.
+#[derive(Debug)]
+#[must_use = "look at the exit code or the output"]
+pub(crate) struct Said {
+    pub code: i32,
+    pub out: String,
+    pub err: String,
+}
+
+impl Said {
+    #[track_caller]
+    pub(crate) fn ok(self) -> String {
+        assert_eq!(self.code, 0, "stdout: {}\nstderr: {}", self.out, self.err);
+        self.out
+    }
+}
+
+pub(crate) struct World {
+    dir: tempfile::TempDir,
+    daemon: Option<Child>,
+    /// The SSH agent's socket that the daemon knows.
+    pub(crate) agent: Option<PathBuf>,
+}
+
+impl World {
+    /// A world whose inventory holds `hosts` as names with addresses, reached through `sshd`.
+    pub(crate) fn new(hosts: &[(&str, &str)], sshd: Option<&Sshd>) -> World {
+        assert!(nix::unistd::geteuid().is_root(), "whole-system tests drop files as several users: run them as root");
+        let dir = tempfile::Builder::new().prefix("spoolgate-world.").tempdir().unwrap();
+        std::fs::set_permissions(dir.path(), PermissionsExt::from_mode(0o755)).unwrap();
+        let world = World { dir, daemon: None, agent: None };
+        for folder in ["etc/inventory", "etc/templates", "drop"] {
+            std::fs::create_dir_all(world.dir.path().join(folder)).unwrap();
+        }
+        let key = sshd.map_or(String::new(), |sshd| format!("key = {:?}\n", sshd.identity().to_str().unwrap()));
+        world.write_etc(
+            "spoolgate.toml",
+            &format!(
+                "time_zone = \"Asia/Shanghai\"\ngroup = \"{GROUP}\"\n[ssh]\nagent = false\nuser = \"root\"\n{key}"
+            ),
+        );
+        world.write_etc("policy.toml", POLICY);
+        let port = sshd.map_or(22, Sshd::port);
+        let inventory: String = hosts
+            .iter()
+            .map(|(name, address)| format!("[host.\"{name}\"]\naddress = \"{address}\"\nport = {port}\n"))
+            .collect();
+        world.write_etc("inventory/hosts.toml", &inventory);
+        world.write_etc("known_hosts", &sshd.map_or(String::new(), Sshd::known_hosts));
+        let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("templates");
+        for file in std::fs::read_dir(shipped).unwrap() {
+            let file = file.unwrap();
+            std::fs::copy(file.path(), world.etc().join("templates").join(file.file_name())).unwrap();
+        }
+        world
+    }
+
+    pub(crate) fn etc(&self) -> PathBuf {
+        self.dir.path().join("etc")
+    }
+
+    pub(crate) fn state(&self) -> PathBuf {
+        self.dir.path().join("state")
+    }
+
+    pub(crate) fn write_etc(&self, name: &str, text: &str) {
+        std::fs::write(self.etc().join(name), text).unwrap();
+    }
+
+    fn command(&self) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_spoolgate"));
+        command.env("SPOOLGATE_CONFIG", self.etc()).env("SPOOLGATE_STATE", self.state());
+        command.env_remove("SSH_AUTH_SOCK").env("LC_ALL", "C.UTF-8");
+        if let Some(agent) = &self.agent {
+            command.env("SSH_AUTH_SOCK", agent);
+        }
+        command
+    }
+
+    /// Starts the daemon and waits until it says that it is ready.
+    pub(crate) fn start(&mut self) {
+        let log =
+            std::fs::OpenOptions::new().create(true).append(true).open(self.dir.path().join("daemon.log")).unwrap();
+        let from = log.metadata().unwrap().len();
+        let daemon =
+            self.command().arg("daemon").stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn().unwrap();
+        self.daemon = Some(daemon);
+        wait_for("the daemon to be ready", || {
+            let log = self.daemon_log();
+            log.get(usize::try_from(from).unwrap()..).is_some_and(|new| new.contains("ready")).then_some(())
+        });
+    }
+
+    pub(crate) fn daemon_log(&self) -> String {
+        std::fs::read_to_string(self.dir.path().join("daemon.log")).unwrap_or_default()
+    }
+
+    pub(crate) fn daemon_pid(&self) -> u32 {
+        self.daemon.as_ref().expect("the daemon runs").id()
+    }
+
+    /// Kills the daemon as a power button would.
+    pub(crate) fn kill_daemon(&mut self) {
+        if let Some(mut daemon) = self.daemon.take() {
+            daemon.kill().unwrap();
+            daemon.wait().unwrap();
+        }
+    }
+
+    /// Runs a verb as somebody.
+    pub(crate) fn run(&self, uid: u32, args: &[&str]) -> Said {
+        let output = self.command().args(args).uid(uid).gid(GROUP_ID).stdin(Stdio::null()).output().unwrap();
+        Said {
+            code: output.status.code().unwrap_or(-1),
+            out: String::from_utf8_lossy(&output.stdout).into_owned(),
+            err: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
+    }
+
+    pub(crate) fn box_dir(&self, drop_box: &str) -> PathBuf {
+        self.state().join("spool").join(drop_box)
+    }
+
+    /// Drops a file as somebody, complete at once (rename).
+    pub(crate) fn drop_file(&self, drop_box: &str, name: &str, bytes: &[u8], uid: u32) {
+        let staged = self.box_dir(drop_box).join(format!(".{name}.staged"));
+        let mut file = std::fs::File::create(&staged).unwrap();
+        file.write_all(bytes).unwrap();
+        chown(&staged, Some(uid), Some(GROUP_ID)).unwrap();
+        std::fs::set_permissions(&staged, PermissionsExt::from_mode(0o640)).unwrap();
+        std::fs::rename(&staged, self.box_dir(drop_box).join(name)).unwrap();
+    }
+
+    /// Waits until the file dropped as NAME.json became a task, and returns its number.
+    pub(crate) fn task_of(&self, name: &str) -> u64 {
+        wait_for(&format!("{name} to become a task"), || {
+            assert!(!self.box_dir("bad").join(format!("{name}.json")).exists(), "refused: {:?}", self.why(name));
+            let task = self.tasks().into_iter().find(|(_, events)| events[0]["name"] == name);
+            task.map(|(id, _)| id).filter(|id| !self.standing(*id).is_empty())
+        })
+    }
+
+    /// Returns every task with its events.
+    pub(crate) fn tasks(&self) -> Vec<(u64, Vec<Value>)> {
+        let Ok(runs) = std::fs::read_dir(self.state().join("runs")) else { return Vec::new() };
+        let mut tasks: Vec<_> = runs
+            .filter_map(|entry| entry.unwrap().file_name().to_str()?.parse().ok())
+            .map(|id| (id, self.events(id)))
+            .filter(|(_, events)| !events.is_empty())
+            .collect();
+        tasks.sort_by_key(|(id, _)| *id);
+        tasks
+    }
+
+    pub(crate) fn events(&self, id: u64) -> Vec<Value> {
+        let text = std::fs::read_to_string(self.state().join(format!("runs/{id}/events.jsonl"))).unwrap_or_default();
+        text.split_inclusive('\n')
+            .filter(|line| line.ends_with('\n'))
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect()
+    }
+
+    /// Returns the directories that hold a task's file.
+    pub(crate) fn standing(&self, id: u64) -> Vec<&'static str> {
+        let stands = |dir: &&str| self.box_dir(dir).join(format!("{id}.json")).exists();
+        ["new", "ready", "running", "done"].into_iter().filter(stands).collect()
+    }
+
+    /// Waits for the record of a task.
+    pub(crate) fn record(&self, id: u64) -> Value {
+        wait_for(&format!("task {id} to be done"), || {
+            let text = std::fs::read_to_string(self.box_dir("done").join(format!("{id}.json"))).ok()?;
+            Some(serde_json::from_str(&text).unwrap())
+        })
+    }
+
+    /// Returns the reasons why a file was refused, once it was.
+    pub(crate) fn why(&self, name: &str) -> Option<Value> {
+        let text = std::fs::read_to_string(self.box_dir("bad").join(format!("{name}.why"))).ok()?;
+        serde_json::from_str(&text).ok()
+    }
+
+    /// Approves a task as somebody, through the command line.
+    pub(crate) fn approve(&self, uid: u32, id: u64) -> Said {
+        let plan = std::fs::read(self.state().join(format!("runs/{id}/plan.json"))).unwrap();
+        let digest = spoolgate::base::digest::Digest::of(&plan).to_string();
+        self.run(uid, &["approve", &id.to_string(), "--digest", &digest])
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        if let Some(daemon) = &mut self.daemon {
+            let _ = daemon.kill();
+            let _ = daemon.wait();
+        }
+        if std::thread::panicking() {
+            let log = self.daemon_log();
+            let tail: Vec<&str> = log.lines().rev().take(30).collect();
+            eprintln!("the daemon said last:\n{}", tail.into_iter().rev().collect::<Vec<_>>().join("\n"));
+        }
+    }
+}
+
+/// Waits for a condition, with a limit.
+#[track_caller]
+pub(crate) fn wait_for<T>(what: &str, condition: impl FnMut() -> Option<T>) -> T {
+    wait_at_most(Duration::from_mins(1), what, condition)
+}
+
+#[track_caller]
+pub(crate) fn wait_at_most<T>(limit: Duration, what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
+    let begin = Instant::now();
+    loop {
+        if let Some(value) = condition() {
+            return value;
+        }
+        assert!(begin.elapsed() < limit, "waited {limit:?} for {what}");
+        std::thread::park_timeout(Duration::from_millis(10));
+    }
+}
