@@ -450,8 +450,10 @@ fn numbers(dir: &Path, ending: &str) -> Result<BTreeSet<TaskId>, SpoolError> {
     let mut ids = BTreeSet::new();
     for entry in fs::read_dir(dir).map_err(|e| SpoolError::io("list", dir, e))? {
         let name = entry.map_err(|e| SpoolError::io("list", dir, e))?.file_name();
-        let id = name.to_str().and_then(|name| name.strip_suffix(ending)).and_then(|digits| digits.parse().ok());
-        ids.extend(id.filter(|id: &u64| *id > 0).map(TaskId));
+        let digits = name.to_str().and_then(|name| name.strip_suffix(ending)).unwrap_or_default();
+        // `007` and `+7` are names that somebody gave; ours are written in one way only.
+        let id = digits.parse().ok().filter(|id: &u64| *id > 0 && id.to_string() == digits);
+        ids.extend(id.map(TaskId));
     }
     Ok(ids)
 }
@@ -569,7 +571,8 @@ mod tests {
         assert!(store.is_own(DropBox::New, "1.json"));
         assert_eq!(fs::read(&dropped).unwrap(), task(1).view);
         assert_eq!(fs::read(dropped.with_extension("dropped-0.json")).unwrap(), b"somebody's task");
-        // A start tells the two apart again.
+        // A start tells the two apart again, and takes no name for a number that is not written like ours.
+        fs::write(layout.drop_box(DropBox::New).join("001.json"), b"another task").unwrap();
         drop(store);
         let mut store = Store::open(layout).unwrap();
         store.load().unwrap();
