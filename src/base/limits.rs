@@ -34,5 +34,9 @@ pub const KEEPALIVE_S: u64 = 15;
 pub const OUTPUT_BYTES_MAX: u64 = 16 << 20;
 /// How many problems are listed for one file; a file with more is hopeless anyway.
 pub const PROBLEMS_MAX: usize = 100;
+/// How much of a problem's pointer is kept, in characters; the names in it are the writer's and may be endless.
+pub const POINTER_CHARS_MAX: usize = 200;
+/// How much is quoted of what was found, in characters: what fits on a line.
+pub const FOUND_CHARS_MAX: usize = 80;
 /// How often the spool is read from scratch whatever the watcher says, in seconds.
 pub const RESCAN_S: u64 = 30;

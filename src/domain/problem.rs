@@ -6,6 +6,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::base::limits;
 use crate::base::text::visible;
 
 /// One thing wrong with an input file.
@@ -27,14 +28,14 @@ pub struct Problem {
 }
 
 impl Problem {
-    /// Makes a problem at `pointer`; `found` is shortened and its control characters are written out.
+    /// Makes a problem at `pointer`; `pointer` and `found` are shortened and their control characters written out.
     #[must_use]
-    pub fn new(pointer: impl Into<String>, found: impl AsRef<str>, wanted: impl Into<String>) -> Problem {
+    pub fn new(pointer: impl AsRef<str>, found: impl AsRef<str>, wanted: impl Into<String>) -> Problem {
         Problem {
-            pointer: pointer.into(),
+            pointer: excerpt(pointer.as_ref(), limits::POINTER_CHARS_MAX),
             line: None,
             column: None,
-            found: excerpt(found.as_ref()),
+            found: excerpt(found.as_ref(), limits::FOUND_CHARS_MAX),
             wanted: wanted.into(),
         }
     }
@@ -49,13 +50,46 @@ impl Problem {
 }
 
 /// Shortens text to what fits on a line and makes its control characters visible.
-fn excerpt(text: &str) -> String {
-    const CHARS_MAX: usize = 80;
-    let mut shown = visible(&text.chars().take(CHARS_MAX).collect::<String>());
-    if text.chars().nth(CHARS_MAX).is_some() {
-        shown.push('~');
+fn excerpt(text: &str, chars_max: usize) -> String {
+    match text.char_indices().nth(chars_max) {
+        Some((end, _)) => visible(&text[..end]) + "~",
+        None => visible(text),
     }
-    shown
+}
+
+/// The problems of one input, gathered. Holds at most [`limits::PROBLEMS_MAX`] and counts the rest, so that no input
+/// makes more of them than memory holds.
+#[derive(Clone, Debug, Default)]
+pub struct Problems {
+    list: Vec<Problem>,
+    more: usize,
+}
+
+impl Problems {
+    /// Adds a problem.
+    pub fn push(&mut self, problem: Problem) {
+        if self.list.len() < limits::PROBLEMS_MAX {
+            self.list.push(problem);
+        } else {
+            self.more += 1;
+        }
+    }
+
+    /// Whether nothing is wrong.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.list.is_empty()
+    }
+
+    /// Returns the problems in the order they were found; the last one says how many more there are.
+    #[must_use]
+    pub fn into_vec(mut self) -> Vec<Problem> {
+        if self.more > 0 {
+            let found = format!("{} more problems", self.more);
+            self.list.push(Problem::new("", found, "those above put right first"));
+        }
+        self.list
+    }
 }
 
 impl fmt::Display for Problem {
@@ -67,5 +101,24 @@ impl fmt::Display for Problem {
             write!(f, "{}: ", self.pointer)?;
         }
         write!(f, "found {}; wanted {}", self.found, self.wanted)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn problems_are_short_safe_to_show_and_bounded() {
+        let problem = Problem::new(format!("/{}", "\u{1b}é".repeat(500_000)), "x".repeat(500_000), "less");
+        assert!(problem.to_string().len() < 2_000, "{}", problem.to_string().len());
+        assert!(!problem.to_string().contains('\u{1b}'));
+        let mut problems = Problems::default();
+        for n in 0..limits::PROBLEMS_MAX + 7 {
+            problems.push(Problem::new(format!("/{n}"), "1", "2"));
+        }
+        let list = problems.into_vec();
+        assert_eq!(list.len(), limits::PROBLEMS_MAX + 1);
+        assert_eq!(list.last().unwrap().found, "7 more problems");
     }
 }

@@ -2,12 +2,12 @@
 //!
 //! **Invariant:** every field is taken by name or reported as unknown; no field is looked at twice.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::base::ids::{GroupNo, HostName, ParamName};
 use crate::base::limits;
 use crate::base::time::{Timestamp, Zone, parse_time};
-use crate::domain::problem::Problem;
+use crate::domain::problem::{Problem, Problems};
 use crate::domain::wire::json::{self, Member, Node, Value};
 use crate::domain::wire::python_literal;
 
@@ -15,30 +15,38 @@ use crate::domain::wire::python_literal;
 pub(super) struct Fields<'a> {
     members: Vec<Member>,
     known: Vec<&'static str>,
-    problems: Vec<Problem>,
+    problems: Problems,
     zone: &'a Zone,
 }
 
 impl<'a> Fields<'a> {
-    pub(super) fn new(members: Vec<Member>, problems: Vec<Problem>, zone: &'a Zone) -> Fields<'a> {
+    pub(super) fn new(members: Vec<Member>, problems: Problems, zone: &'a Zone) -> Fields<'a> {
         Fields { members, known: Vec::new(), problems, zone }
     }
 
     /// Reports what nobody asked for and returns all problems.
     pub(super) fn finish(mut self) -> Vec<Problem> {
-        for member in std::mem::take(&mut self.members) {
-            let wanted = match nearest(&member.name, &self.known) {
+        for (n, member) in std::mem::take(&mut self.members).into_iter().enumerate() {
+            // Looking for a likely name costs time that a flood of unknown ones must not get.
+            let meant = if n < limits::PROBLEMS_MAX { nearest(&member.name, &self.known) } else { None };
+            let wanted = match meant {
                 Some(name) => format!("a field that exists; did you mean {name}?"),
                 None => format!("one of the fields: {}", self.known.join(", ")),
             };
             let problem = Problem::new(format!("/{}", member.name), "an unknown field", wanted);
             self.problems.push(problem.at(member.node.line, member.node.column));
         }
-        self.problems
+        self.problems.into_vec()
     }
 
     /// Adds a problem with a field's value.
-    pub(super) fn problem(&mut self, pointer: String, node: &Node, found: impl AsRef<str>, wanted: impl Into<String>) {
+    pub(super) fn problem(
+        &mut self,
+        pointer: impl AsRef<str>,
+        node: &Node,
+        found: impl AsRef<str>,
+        wanted: impl Into<String>,
+    ) {
         self.problems.push(Problem::new(pointer, found, wanted).at(node.line, node.column));
     }
 
@@ -180,7 +188,7 @@ impl<'a> Fields<'a> {
     pub(super) fn strings(&mut self, pointer: &str, node: &Node) -> Option<Vec<String>> {
         let Value::Array(items) = &node.value else {
             let found = node.value.kind();
-            self.problem(pointer.to_owned(), node, found, "a list of strings");
+            self.problem(pointer, node, found, "a list of strings");
             return None;
         };
         let mut strings = Vec::new();
@@ -217,29 +225,30 @@ impl<'a> Fields<'a> {
 
     /// Reads hosts: a list, or one string with commas.
     pub(super) fn hosts(&mut self, pointer: &str, node: &Node) -> Vec<HostName> {
-        let words: Vec<(String, Node)> = match &node.value {
-            Value::String(text) => text.split(',').map(|word| (word.trim().to_owned(), node.clone())).collect(),
+        let words: Vec<(&str, &Node)> = match &node.value {
+            Value::String(text) => text.split(',').map(|word| (word.trim(), node)).collect(),
             Value::Array(items) => items
                 .iter()
                 .map(|item| match &item.value {
-                    Value::String(text) => (text.clone(), item.clone()),
-                    other => (other.kind().to_owned(), item.clone()),
+                    Value::String(text) => (text.as_str(), item),
+                    other => (other.kind(), item),
                 })
                 .collect(),
             other => {
-                self.problem(pointer.to_owned(), node, other.kind(), "a list of hosts");
+                self.problem(pointer, node, other.kind(), "a list of hosts");
                 return Vec::new();
             }
         };
         if words.is_empty() {
-            self.problem(pointer.to_owned(), node, "no host", "at least one host");
+            self.problem(pointer, node, "no host", "at least one host");
         }
+        let mut seen = BTreeSet::new();
         let mut hosts: Vec<HostName> = Vec::new();
         for (word, place) in words {
             match word.parse::<HostName>() {
-                Ok(host) if hosts.contains(&host) => self.problem(pointer.to_owned(), &place, &word, "each host once"),
+                Ok(_) if !seen.insert(word) => self.problem(pointer, place, word, "each host once"),
                 Ok(host) => hosts.push(host),
-                Err(error) => self.problem(pointer.to_owned(), &place, &word, error.to_string()),
+                Err(error) => self.problem(pointer, place, word, error.to_string()),
             }
         }
         hosts

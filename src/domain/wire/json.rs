@@ -5,7 +5,7 @@
 //! depth, size and count.
 
 use crate::base::limits;
-use crate::domain::problem::Problem;
+use crate::domain::problem::{Problem, Problems};
 
 /// A value and where it begins.
 #[derive(Clone, Debug, PartialEq)]
@@ -53,14 +53,18 @@ impl Value {
 /// What reading a text gave. With problems and a root the text could be read, and is wrong all the same.
 pub(super) struct Read {
     pub(super) root: Option<Node>,
-    pub(super) problems: Vec<Problem>,
+    pub(super) problems: Problems,
     /// The text ends where more must come.
     pub(super) truncated: bool,
 }
 
 /// Reads one JSON text.
 pub(super) fn read(bytes: &[u8]) -> Read {
-    let fail = |problem: Problem, truncated| Read { root: None, problems: vec![problem], truncated };
+    let fail = |problem: Problem, truncated| {
+        let mut problems = Problems::default();
+        problems.push(problem);
+        Read { root: None, problems, truncated }
+    };
     if bytes.is_empty() {
         return fail(Problem::new("", "an empty file", "a JSON object").at(1, 1), true);
     }
@@ -105,13 +109,13 @@ struct Reader<'a> {
     column: u32,
     pointer: String,
     values: usize,
-    problems: Vec<Problem>,
+    problems: Problems,
     truncated: bool,
 }
 
 impl<'a> Reader<'a> {
     fn new(text: &'a str) -> Reader<'a> {
-        let problems = Vec::new();
+        let problems = Problems::default();
         Reader { text, at: 0, line: 1, column: 1, pointer: String::new(), values: 0, problems, truncated: false }
     }
 
@@ -139,10 +143,7 @@ impl<'a> Reader<'a> {
 
     /// Notes a problem here and goes on.
     fn note(&mut self, found: impl AsRef<str>, wanted: &str) {
-        let problem = Problem::new(self.pointer.clone(), found, wanted).at(self.line, self.column);
-        if self.problems.len() < limits::PROBLEMS_MAX {
-            self.problems.push(problem);
-        }
+        self.problems.push(Problem::new(&self.pointer, found, wanted).at(self.line, self.column));
     }
 
     /// Notes that something else stands here, and stops.
@@ -214,6 +215,11 @@ impl<'a> Reader<'a> {
             }
             let (line, column) = (self.line, self.column);
             let name = self.string()?;
+            if name.len() > limits::TITLE_BYTES_MAX {
+                // Every problem inside would carry the name.
+                self.note(&name, &format!("a name of at most {} bytes", limits::TITLE_BYTES_MAX));
+                return Err(Stop);
+            }
             self.skip_space();
             if self.peek() != Some(':') {
                 return self.stop("a colon");
@@ -224,7 +230,7 @@ impl<'a> Reader<'a> {
             self.pointer.push('/');
             self.pointer.push_str(&name.replace('~', "~0").replace('/', "~1"));
             if !names.insert(name.clone()) {
-                let problem = Problem::new(self.pointer.clone(), &name, "each name once").at(line, column);
+                let problem = Problem::new(&self.pointer, &name, "each name once").at(line, column);
                 self.problems.push(problem);
             }
             let node = self.value(depth + 1)?;
@@ -297,8 +303,7 @@ impl<'a> Reader<'a> {
         let exact = text.trim_start_matches('-').parse::<u64>().is_ok_and(|n| n <= EXACT_MAX);
         let fits = if whole { exact } else { text.parse::<f64>().is_ok_and(f64::is_finite) };
         if !fits {
-            let problem =
-                Problem::new(self.pointer.clone(), &text, "a number that every program reads alike; or a string");
+            let problem = Problem::new(&self.pointer, &text, "a number that every program reads alike; or a string");
             self.problems.push(problem.at(line, column));
         }
         Ok(text)
@@ -404,7 +409,7 @@ mod tests {
         let read = read(text.as_bytes());
         match read.root {
             Some(node) if read.problems.is_empty() => Ok(node.value),
-            _ => Err(read.problems.iter().map(ToString::to_string).collect()),
+            _ => Err(read.problems.into_vec().iter().map(ToString::to_string).collect()),
         }
     }
 

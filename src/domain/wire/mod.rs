@@ -13,7 +13,6 @@ mod native;
 mod open_devops;
 mod python_literal;
 
-use crate::base::limits;
 use crate::base::time::Zone;
 use crate::domain::problem::Problem;
 use crate::domain::submission::Submission;
@@ -35,11 +34,11 @@ pub struct Unreadable {
 /// Reads a task file. Times without an offset are meant in `zone`.
 ///
 /// # Errors
-/// Every problem at once, at most [`limits::PROBLEMS_MAX`].
+/// Every problem at once, as [`Problems`](crate::domain::problem::Problems) keeps them.
 pub fn read_task(bytes: &[u8], zone: &Zone) -> Result<Submission, Unreadable> {
     let read = json::read(bytes);
     let Some(root) = read.root else {
-        return Err(Unreadable { problems: read.problems, truncated: read.truncated });
+        return Err(Unreadable { problems: read.problems.into_vec(), truncated: read.truncated });
     };
     let Value::Object(members) = root.value else {
         let problem = Problem::new("", root.value.kind(), "an object: {\"task_name\": …}").at(root.line, root.column);
@@ -49,13 +48,10 @@ pub fn read_task(bytes: &[u8], zone: &Zone) -> Result<Submission, Unreadable> {
     let open_devops = has("title") && !has("task_name");
     let mut fields = Fields::new(members, read.problems, zone);
     let submission = if open_devops { open_devops::read(&mut fields) } else { native::read(&mut fields) };
-    let mut problems = fields.finish();
+    let problems = fields.finish();
     match submission {
         Some(submission) if problems.is_empty() => Ok(submission),
-        _ => {
-            problems.truncate(limits::PROBLEMS_MAX);
-            Err(Unreadable { problems, truncated: false })
-        }
+        _ => Err(Unreadable { problems, truncated: false }),
     }
 }
 

@@ -76,7 +76,7 @@ fn read_schedule(fields: &mut Fields<'_>) -> Option<Schedule> {
         Value::String(word) if word.is_empty() => None,
         other => {
             let found = if let Value::String(word) = other { word.as_str() } else { other.kind() };
-            fields.problem("/schedule".to_owned(), &node, found, "new or ready");
+            fields.problem("/schedule", &node, found, "new or ready");
             None
         }
     }
@@ -105,7 +105,7 @@ fn read_work(fields: &mut Fields<'_>) -> Option<Work> {
         }
         (Some(node), Some(_)) => {
             let both = "temp_id and a script";
-            fields.problem("/temp_id".to_owned(), &node, both, "one of temp_id, script and command");
+            fields.problem("/temp_id", &node, both, "one of temp_id, script and command");
             fields.take("args");
             None
         }
@@ -128,7 +128,7 @@ fn template_ref(fields: &mut Fields<'_>, node: &Node) -> Option<TemplateRef> {
     match word.parse() {
         Ok(name) if matches!(node.value, Value::String(_)) => Some(TemplateRef::Name(name)),
         _ => {
-            fields.problem("/temp_id".to_owned(), node, word, "the number or name of a template");
+            fields.problem("/temp_id", node, word, "the number or name of a template");
             None
         }
     }

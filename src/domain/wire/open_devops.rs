@@ -70,7 +70,7 @@ pub(super) fn account(fields: &mut Fields<'_>) -> Option<UserName> {
     match word.parse() {
         Ok(account) if matches!(node.value, Value::String(_)) => Some(account),
         _ => {
-            fields.problem("/account".to_owned(), &node, word, "the name of an account");
+            fields.problem("/account", &node, word, "the name of an account");
             None
         }
     }

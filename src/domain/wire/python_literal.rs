@@ -3,6 +3,8 @@
 //! **Invariant:** a reader of the literal grammar (dict, list, tuple, str, numbers, None, True, False), never an
 //! evaluator; bounded like JSON. Source: The Python Language Reference, sections 2.4 and 6.2.
 
+use std::collections::BTreeSet;
+
 use crate::base::limits;
 use crate::domain::wire::json::{Member, Node, Value};
 
@@ -94,6 +96,7 @@ impl Reader {
     fn dict(&mut self, depth: usize) -> Result<Value, BadLiteral> {
         self.at += 1;
         let mut members: Vec<Member> = Vec::new();
+        let mut names = BTreeSet::new();
         loop {
             self.skip_space();
             if self.peek() == Some('}') {
@@ -105,8 +108,12 @@ impl Reader {
                 self.at = begin;
                 return self.fail("a string or a number as key");
             };
+            if name.len() > limits::TITLE_BYTES_MAX {
+                self.at = begin;
+                return self.fail("a shorter key");
+            }
             // `{1: …, '1': …}` names one group twice, whatever Python makes of it.
-            if members.iter().any(|member| member.name == name) {
+            if !names.insert(name.clone()) {
                 self.at = begin;
                 return self.fail("each key once");
             }

@@ -125,28 +125,102 @@ fn a_slip_of_a_key_is_pointed_out() {
     assert!(bad.problems.iter().any(|p| p.wanted.contains("did you mean hosts?")), "{:#?}", bad.problems);
 }
 
+/// What a file of the largest size may cost: its problems fit on a few pages, whatever it holds.
+#[track_caller]
+fn refused_within_bounds(what: &str, text: &str) {
+    assert!(u64::try_from(text.len()).unwrap() <= crate::base::limits::DROPPED_FILE_BYTES_MAX, "{what}");
+    let problems = read_task(text.as_bytes(), &shanghai()).expect_err(what).problems;
+    let shown: usize = problems.iter().map(|problem| problem.to_string().len()).sum();
+    assert!((1..=101).contains(&problems.len()) && shown < 100_000, "{what}: {} bytes", shown);
+}
+
+#[test]
+fn no_file_costs_more_than_its_size_allows() {
+    let long = "n".repeat(400_000);
+    let many = |item: &str, n: usize| vec![item; n].join(",");
+    let numbered = |n: usize| (0..n).map(|k| format!("\"k{k}\":1")).collect::<Vec<_>>().join(",");
+    refused_within_bounds("one host very often", &format!(r#"{{"hosts":{{"1":"{}"}}}}"#, many("a", 200_000)));
+    refused_within_bounds("no host very often", &format!(r#"{{"hosts":{{"1":"{}"}}}}"#, ",".repeat(500_000)));
+    refused_within_bounds(
+        "wrong hosts in a long name",
+        &format!(r#"{{"hosts":{{"{long}":[{}]}}}}"#, many("1", 90_000)),
+    );
+    refused_within_bounds("a name twice in a long name", &format!(r#"{{"{long}":{{{}}}}}"#, many("\"a\":1", 90_000)));
+    refused_within_bounds("unknown fields", &format!("{{{}}}", numbered(60_000)));
+    refused_within_bounds("keys of a literal", &format!(r#"{{"args":"{{{}:}}"}}"#, many("'a':1", 50_000)));
+    let keys = (0..50_000).map(|k| format!("{k}:1")).collect::<Vec<_>>().join(",");
+    refused_within_bounds("different keys of a literal", &format!(r#"{{"args":"{{{keys}}}"}}"#));
+    refused_within_bounds("a long key of a literal", &format!(r#"{{"hosts":"{{'{long}':[{}]}}"}}"#, many("1", 50_000)));
+    refused_within_bounds("people", &format!(r#"{{"associated_user":{{"a":[{}]}}}}"#, many("1", 90_000)));
+    refused_within_bounds("depth", &"[".repeat(1_000_000));
+    refused_within_bounds("depth of a literal", &format!(r#"{{"args":"{}"}}"#, "(".repeat(500_000)));
+    refused_within_bounds("strings side by side", &format!(r#"{{"args":"{}"}}"#, "''".repeat(250_000)));
+    refused_within_bounds("control characters", &format!("{{\"task_name\":\"{}\"}}", "\t".repeat(500_000)));
+}
+
+/// Replays with `FUZZ_SEED=… cargo nextest run mutated_seeds`.
 #[test]
 fn mutated_seeds_never_panic_and_every_refusal_has_a_reason() {
-    let seed = 7_u64;
-    let mut state = seed;
+    let seed = std::env::var("FUZZ_SEED").ok().and_then(|seed| seed.parse().ok());
+    let seed: u64 = seed.unwrap_or_else(|| std::process::id().into());
+    println!("FUZZ_SEED={seed}");
+    let mut state = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
     let mut roll = |sides: usize| {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        usize::try_from(state >> 33).unwrap() % sides
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        usize::try_from(state % u64::try_from(sides).unwrap()).unwrap()
     };
-    for round in 0..20_000 {
-        let mut bytes = [SEED_000, SEED_000_POST, SEED_002, SEED_004][roll(4)].to_vec();
-        for _ in 0..=roll(3) {
-            let at = roll(bytes.len().max(1));
+    let words: [&[u8]; 24] = [
+        b"\\ud83d",
+        b"\\u",
+        b"\xff",
+        "发".as_bytes(),
+        b"'",
+        b"\"",
+        b"{",
+        b"}",
+        b"[",
+        b"]",
+        b"(",
+        b")",
+        b"\\",
+        b"0x",
+        b"1e",
+        b"-",
+        b"_",
+        b",",
+        b":",
+        b"99999999999999999999",
+        b"2026-13-45 99:99:99",
+        b"r'",
+        b"\0",
+        b"\\'",
+    ];
+    let order = br#"{"order":"approve","task":"nightly","digest":"sha256:00","start":"2026-11-21 09:09:50"}"#;
+    let texts = [SEED_000, SEED_000_POST, SEED_002, SEED_004, order];
+    for _ in 0..20_000 {
+        let mut bytes = texts[roll(texts.len())].to_vec();
+        for _ in 0..=roll(4) {
+            let at = roll(bytes.len() + 1);
             match roll(4) {
-                _ if bytes.is_empty() => bytes.push(b'{'),
-                0 => bytes[at] = u8::try_from(roll(256)).unwrap(),
-                1 => drop(bytes.remove(at)),
-                2 => bytes.insert(at, b"{}[]\"':,\\0\n"[roll(11)]),
-                _ => bytes.truncate(at.max(1)),
+                0 => bytes.truncate(at),
+                1 => bytes.splice(at..at, words[roll(words.len())].iter().copied()).for_each(drop),
+                2 if at < bytes.len() => bytes[at] = u8::try_from(roll(256)).unwrap(),
+                _ => {
+                    let other = texts[roll(texts.len())];
+                    let from = roll(other.len());
+                    bytes
+                        .splice(at..at, other[from..(from + roll(40)).min(other.len())].iter().copied())
+                        .for_each(drop);
+                }
             }
         }
         if let Err(bad) = read_task(&bytes, &shanghai()) {
-            assert!(!bad.problems.is_empty(), "seed {seed}, round {round}: refused without a reason");
+            assert!(!bad.problems.is_empty(), "refused without a reason");
+        }
+        if let Err(problems) = crate::domain::order::Order::read(&bytes, &shanghai()) {
+            assert!(!problems.is_empty(), "refused without a reason");
         }
     }
 }

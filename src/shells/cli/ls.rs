@@ -10,14 +10,14 @@ use crate::base::ids::TaskId;
 use crate::base::text::visible;
 use crate::domain::run::{Outcome, Run, TaskState};
 use crate::shells::cli::Context;
-use crate::shells::cli::failure::{Failure, Kind};
+use crate::shells::cli::failure::Failure;
 
 /// Arguments of `ls`.
 #[derive(Debug, Args)]
 pub(super) struct Ls {
-    /// Only these states: new, ready, running, done.
-    #[arg(long, value_delimiter = ',')]
-    state: Vec<String>,
+    /// Only tasks in these states.
+    #[arg(long = "in", value_name = "STATE", value_delimiter = ',', value_parser = ["new", "ready", "running", "done"])]
+    states: Vec<String>,
     /// Only tasks that this user submitted.
     #[arg(long)]
     by: Option<String>,
@@ -46,13 +46,8 @@ struct Row {
 
 impl Ls {
     pub(super) fn run(self, context: &Context) -> Result<(), Failure> {
-        for state in &self.state {
-            if !["new", "ready", "running", "done"].contains(&state.as_str()) {
-                return Err(Failure::new(Kind::Usage, format!("no state {state}; wanted new, ready, running, done")));
-            }
-        }
         let mut rows = rows(context, self.done)?;
-        rows.retain(|row| self.state.is_empty() || self.state.iter().any(|state| state == row.state));
+        rows.retain(|row| self.states.is_empty() || self.states.iter().any(|state| state == row.state));
         rows.retain(|row| self.by.as_ref().is_none_or(|by| *by == row.submitter));
         if context.output.json {
             return context.output.object(serde_json::json!({ "tasks": rows }));

@@ -164,13 +164,9 @@ fn directories(config: Option<PathBuf>, state: Option<PathBuf>, environment: imp
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use clap::CommandFactory as _;
 
-    #[test]
-    fn the_command_line_is_consistent() {
-        use clap::CommandFactory as _;
-        Arguments::command().debug_assert();
-    }
+    use super::*;
 
     #[test]
     fn directories_are_chosen_in_order() {
@@ -184,5 +180,18 @@ mod tests {
         let dirs = directories(None, None, |name| (name == "HOME").then(|| "/home/me".into()));
         assert_eq!(dirs.state, PathBuf::from("/home/me/.local/state/spoolgate"));
         assert_eq!(dirs.config, PathBuf::from("/home/me/.config/spoolgate"));
+    }
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        let command = Arguments::command();
+        command.clone().debug_assert();
+        let of_all: Vec<&str> = command.get_arguments().map(|arg| arg.get_id().as_str()).collect();
+        assert!(of_all.contains(&"state"), "{of_all:?}");
+        for verb in command.get_subcommands() {
+            for arg in verb.get_arguments().map(|arg| arg.get_id().as_str()) {
+                assert!(!of_all.contains(&arg), "{} --{arg} hides the --{arg} of every verb", verb.get_name());
+            }
+        }
     }
 }
