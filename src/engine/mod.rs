@@ -78,6 +78,8 @@ pub enum Input {
         /// How.
         result: StepResult,
     },
+    /// A task's file did not stand where it belongs: somebody took it away.
+    ViewLost(TaskId),
     /// Configuration, templates, inventory or policy were read again.
     Reloaded(Arc<Library>),
     /// Time passed.
@@ -242,6 +244,7 @@ impl Engine {
             Input::StepEnded { task, group, host, step, result } => {
                 self.on_step_ended(task, group, &host, step, result, &mut out);
             }
+            Input::ViewLost(id) => self.restore_view(id, &mut out),
             Input::Reloaded(library) => self.library = library,
             Input::Tick => {}
         }

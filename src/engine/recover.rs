@@ -87,6 +87,20 @@ impl Engine {
     }
 }
 
+impl Engine {
+    /// Writes the file of an unfinished task again.
+    pub(super) fn restore_view(&self, id: TaskId, out: &mut Outbox) {
+        if let Some(run) = self.runs.get(&id) {
+            out.durable(restore(run, run.state()));
+        }
+    }
+}
+
+fn restore(run: &Run, state: TaskState) -> Effect {
+    let view = serde_json::to_vec_pretty(&view(run)).expect("a view holds nothing that JSON cannot say");
+    Effect::RestoreView { id: run.id, state, view }
+}
+
 /// Ends the steps that nobody watches any more.
 fn close_open_steps(run: &mut Run, out: &mut Outbox) {
     let open: Vec<_> = run
@@ -139,10 +153,7 @@ fn correct_directory(run: &Run, right: TaskState, standing: &[TaskState], out: &
         return;
     }
     match standing {
-        [] => {
-            let view = serde_json::to_vec_pretty(&view(run)).expect("a view holds nothing that JSON cannot say");
-            out.durable(Effect::RestoreView { id: run.id, state: right, view });
-        }
+        [] => out.durable(restore(run, right)),
         [from, others @ ..] => {
             out.durable(Effect::Move { id: run.id, from: *from, to: right });
             for state in others {

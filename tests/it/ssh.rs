@@ -145,9 +145,9 @@ fn a_session_that_falls_silent_is_lost_within_three_periods() {
 fn a_command_that_is_quiet_for_long_is_not_lost() {
     let sshd = Sshd::start();
     block_on(async {
-        let eager = Target { keepalive: Duration::from_secs(1), ..target(&sshd) };
+        let eager = Target { keepalive: Duration::from_secs(2), ..target(&sshd) };
         let mut session = Session::connect(&eager).await.unwrap();
-        let (end, out, _) = exec(&mut session, "/bin/sh", b"sleep 6; echo done\n").await;
+        let (end, out, _) = exec(&mut session, "/bin/sh", b"sleep 11; echo done\n").await;
         assert_eq!((end, out.as_slice()), (ExecEnd::Exit(0), &b"done\n"[..]));
         session.close().await;
     });

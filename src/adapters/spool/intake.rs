@@ -2,20 +2,21 @@
 //!
 //! **Invariant:** a file is opened once, without following links and without blocking, judged by that descriptor
 //! and read through it; what is handed on are bytes that nobody can change any more. A file disappears from its box
-//! only by [`consume`] (what it became is durable) or [`refuse`] (it stands in `bad/` with the reasons).
+//! only by [`consume`] (what it became is durable) or [`refuse`](super::bad::refuse) (it stands in `bad/` with the
+//! reasons).
 
 use std::collections::BTreeSet;
 use std::fs::{self, File, Metadata, OpenOptions};
-use std::io::Read as _;
+use std::io::{ErrorKind, Read as _};
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::Path;
 
+use nix::errno::Errno;
 use nix::fcntl::OFlag;
-use serde::Serialize;
 
 use crate::adapters::spool::SpoolError;
 use crate::adapters::spool::layout::Layout;
-use crate::adapters::spool::store::{move_aside, sync_dir};
+use crate::adapters::spool::store::{make_room, rename_new};
 use crate::base::digest::Digest;
 use crate::base::limits;
 use crate::base::time::Timestamp;
@@ -27,6 +28,8 @@ use crate::engine::DropBox;
 const QUIET_MS: i64 = 2_000;
 /// How long a text that ends too early may stay, counted from its last change.
 const MAY_GROW_MS: i64 = 60_000;
+/// What opening something says that is neither a regular file nor a directory.
+const SWAPPED: [Errno; 3] = [Errno::ELOOP, Errno::ENXIO, Errno::ENODEV];
 
 /// What the watcher saw of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,22 +94,23 @@ pub fn is_drop_name(name: &str) -> bool {
     !name.starts_with('.') && Path::new(name).extension().is_some_and(|ending| ending == "json")
 }
 
-/// Decides when a file is read. `age_ms` counts from its last change.
+/// Decides when a file is read. `age_ms` counts from its last change; a change in the future was set by hand, so the
+/// time says nothing and the file is not waited for.
 #[must_use]
 pub fn is_complete(seen: Option<Seen>, age_ms: i64) -> bool {
-    seen == Some(Seen::Complete) || age_ms >= QUIET_MS
+    seen == Some(Seen::Complete) || !(-QUIET_MS..QUIET_MS).contains(&age_ms)
 }
 
 /// Decides whether a text that ends too early may still be written.
 #[must_use]
 pub fn may_still_grow(seen: Option<Seen>, age_ms: i64) -> bool {
     let limit = match seen {
-        Some(Seen::Complete) => 0,
+        Some(Seen::Complete) => return false,
         Some(Seen::Opened) => MAY_GROW_MS,
         // Nobody saw it being made, so it stood here before the daemon did.
         None => MAY_GROW_MS / 6,
     };
-    age_ms < limit
+    (-QUIET_MS..limit).contains(&age_ms)
 }
 
 /// Looks at one dropped file and copies it when it is complete.
@@ -126,7 +130,7 @@ pub fn look(
         |uid, found: String, wanted: &str| Ok(Looked::Refused { uid, problems: vec![Problem::new("", found, wanted)] });
     let named = match fs::symlink_metadata(&path) {
         Ok(meta) => meta,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Looked::Gone),
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Looked::Gone),
         Err(error) => return Err(SpoolError::io("look at", &path, error)),
     };
     let uid = Some(named.uid());
@@ -138,13 +142,14 @@ pub fn look(
     }
     let mut file = match open(&path) {
         Ok(file) => file,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Looked::Gone),
-        Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Looked::Gone),
+        Err(error) if error.kind() == ErrorKind::PermissionDenied => {
             let wanted = "a file that the daemon may read; try: chmod g+r before dropping it";
             return refused(uid, "no permission to read it".to_owned(), wanted);
         }
-        Err(error) if error.raw_os_error() == Some(nix::errno::Errno::ELOOP as i32) => {
-            return refused(uid, "a symbolic link".to_owned(), "a regular file");
+        // It was regular a moment ago and is a link, a socket or a device now: the next look says which.
+        Err(error) if SWAPPED.iter().any(|errno| error.raw_os_error() == Some(*errno as i32)) => {
+            return Ok(Looked::NotYet);
         }
         Err(error) => return Err(SpoolError::io("open", &path, error)),
     };
@@ -153,7 +158,9 @@ pub fn look(
     if !problems.is_empty() {
         return Ok(Looked::Refused { uid: Some(meta.uid()), problems });
     }
-    let age_ms = now.0.saturating_sub(meta.mtime() * 1000 + meta.mtime_nsec() / 1_000_000);
+    // Some file systems keep any 64-bit time that somebody set.
+    let changed_ms = meta.mtime().saturating_mul(1000).saturating_add(meta.mtime_nsec() / 1_000_000);
+    let age_ms = now.0.saturating_sub(changed_ms);
     if !is_complete(seen, age_ms) {
         return Ok(Looked::NotYet);
     }
@@ -245,28 +252,54 @@ fn mtime_ns(meta: &Metadata) -> String {
     format!("{}", i128::from(meta.mtime()) * 1_000_000_000 + i128::from(meta.mtime_nsec()))
 }
 
-/// Takes files out of their boxes whose tasks are durable. A file that was replaced meanwhile is another file and stays.
+/// Takes a file out of its box whose task is durable; the rename itself is durable after the next
+/// [`Store::settle`](crate::adapters::spool::store::Store::settle). A file that was replaced meanwhile is another file
+/// and stays.
 ///
-/// They are renamed away and deleted by [`sweep`] when there is time: ext4 makes new files several times slower while
+/// It is renamed away and deleted by [`sweep`] when there is time: ext4 makes new files several times slower while
 /// it steps over inodes that were freed within the last seconds, and in a burst each deletion comes between creations.
 ///
 /// After a power cut in the middle a file may be back; its key tells that it was taken.
 ///
 /// # Errors
 /// When a file operation fails.
-pub fn consume(layout: &Layout, keys: &[(DropBox, DropKey)]) -> Result<(), SpoolError> {
-    let mut touched = BTreeSet::new();
-    for (drop_box, key) in keys {
-        let path = layout.drop_box(*drop_box).join(&key.name);
-        let same =
-            fs::symlink_metadata(&path).is_ok_and(|meta| meta.ino() == key.ino && mtime_ns(&meta) == key.mtime_ns);
-        if same {
-            let taken = layout.staging().join(format!("{TAKEN}{}-{}", key.ino, key.mtime_ns));
-            fs::rename(&path, &taken).map_err(|e| SpoolError::io("take away", &path, e))?;
-            touched.insert(*drop_box);
+pub fn consume(layout: &Layout, drop_box: DropBox, key: &DropKey) -> Result<(), SpoolError> {
+    let path = layout.drop_box(drop_box).join(&key.name);
+    if !is_that_file(&path, key) {
+        return Ok(());
+    }
+    take(&path, &layout.staging().join(format!("{TAKEN}{}-{}", key.ino, key.mtime_ns)), key)
+}
+
+/// Renames the file at `path` to `taken`, unless it is another one than was read.
+fn take(path: &Path, taken: &Path, key: &DropKey) -> Result<(), SpoolError> {
+    match fs::rename(path, taken) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        other => other.map_err(|e| SpoolError::io("take away", path, e))?,
+    }
+    if is_that_file(taken, key) {
+        return Ok(());
+    }
+    // Between the look and the rename somebody put another file there: it goes back.
+    loop {
+        match rename_new(taken, path) {
+            Ok(()) => return Ok(()),
+            Err(Errno::EEXIST) => make_room(path)?,
+            Err(errno) => return Err(SpoolError::io("put back", path, errno)),
         }
     }
-    touched.into_iter().try_for_each(|drop_box| sync_dir(&layout.drop_box(drop_box)))
+}
+
+/// Whether a file that was read still stands in its box.
+#[must_use]
+pub fn stands(layout: &Layout, drop_box: DropBox, key: &DropKey) -> bool {
+    is_that_file(&layout.drop_box(drop_box).join(&key.name), key)
+}
+
+/// Whether the file at `path` is the one that was read.
+fn is_that_file(path: &Path, key: &DropKey) -> bool {
+    fs::symlink_metadata(path)
+        .is_ok_and(|meta| (meta.dev(), meta.ino()) == (key.dev, key.ino) && mtime_ns(&meta) == key.mtime_ns)
 }
 
 /// How the names of files begin that were taken out of their boxes.
@@ -285,60 +318,6 @@ pub fn sweep(layout: &Layout) -> Result<(), SpoolError> {
         }
     }
     Ok(())
-}
-
-/// What stands in `NAME.why`.
-#[derive(Debug, Serialize)]
-struct Why<'a> {
-    at: Timestamp,
-    from: &'static str,
-    name: &'a str,
-    uid: Option<u32>,
-    problems: &'a [Problem],
-}
-
-/// Moves a file into `bad/`, as it is, and writes beside it why.
-///
-/// After a power cut in the middle the file stands in one of the two places; in its box it is refused again.
-///
-/// # Errors
-/// When a file operation fails.
-pub fn refuse(
-    layout: &Layout,
-    drop_box: DropBox,
-    name: &str,
-    uid: Option<u32>,
-    problems: &[Problem],
-    now: Timestamp,
-) -> Result<(), SpoolError> {
-    let dir = layout.drop_box(drop_box);
-    // The name may hold anything that a file name can; what stands in bad/ must be harmless to list.
-    let stem: String = name
-        .strip_suffix(".json")
-        .unwrap_or(name)
-        .chars()
-        .map(|c| if crate::base::text::is_hidden(c) { '_' } else { c })
-        .collect();
-    let Some(moved) = move_aside(&dir.join(name), &layout.bad(), &stem)? else { return Ok(()) };
-    let from = match drop_box {
-        DropBox::New => "new",
-        DropBox::Ready => "ready",
-        DropBox::Orders => "orders",
-    };
-    let why = Why { at: now, from, name, uid, problems };
-    let mut text = serde_json::to_vec_pretty(&why).expect("reasons serialise");
-    text.push(b'\n');
-    let path = moved.with_extension("why");
-    let written = OpenOptions::new()
-        .create(true)
-        .write(true)
-        .truncate(true)
-        .mode(0o640)
-        .open(&path)
-        .and_then(|mut file| std::io::Write::write_all(&mut file, &text).and_then(|()| file.sync_all()));
-    written.map_err(|e| SpoolError::io("write", &path, e))?;
-    sync_dir(&layout.bad())?;
-    sync_dir(&dir)
 }
 
 #[cfg(test)]
@@ -364,6 +343,13 @@ mod tests {
     }
 
     #[test]
+    fn a_time_in_the_future_is_not_waited_for() {
+        assert!(is_complete(None, -3_600_000) && is_complete(Some(Seen::Opened), -3_600_000));
+        assert!(!is_complete(None, -100), "clocks of files and of the daemon differ by a tick");
+        assert!(!may_still_grow(Some(Seen::Opened), -3_600_000));
+    }
+
+    #[test]
     fn names_are_words() {
         for good in ["a.json", "1.json", "nightly-backup.json", "发布.json"] {
             assert!(is_drop_name(good) && bad_name(good).is_none(), "{good}");
@@ -375,5 +361,77 @@ mod tests {
         for bad in ["a b.json", "-rf.json", "a\n.json", "$(id).json", &long] {
             assert!(bad_name(bad).is_some(), "{bad}");
         }
+    }
+
+    fn spool() -> (tempfile::TempDir, Layout) {
+        let dir = tempfile::tempdir().unwrap();
+        let layout = Layout::new(dir.path().join("state"));
+        layout.create(None, true).unwrap();
+        (dir, layout)
+    }
+
+    fn look_at(layout: &Layout, name: &str) -> Looked {
+        look(layout, DropBox::New, name, Some(Seen::Complete), true, Timestamp(i64::MAX / 2)).unwrap()
+    }
+
+    #[test]
+    fn only_the_file_that_was_read_is_taken_away() {
+        let (_dir, layout) = spool();
+        let path = layout.drop_box(DropBox::New).join("a.json");
+        fs::write(&path, "1").unwrap();
+        let Looked::Taken { key, .. } = look_at(&layout, "a.json") else { panic!("not taken") };
+        let other = path.with_extension("other");
+        fs::write(&other, "2").unwrap();
+        fs::rename(&other, &path).unwrap();
+        assert!(!stands(&layout, DropBox::New, &key));
+        consume(&layout, DropBox::New, &key).unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"2");
+        let Looked::Taken { key, .. } = look_at(&layout, "a.json") else { panic!("not taken") };
+        consume(&layout, DropBox::New, &key).unwrap();
+        consume(&layout, DropBox::New, &key).unwrap();
+        assert!(!path.exists());
+        sweep(&layout).unwrap();
+        assert_eq!(fs::read_dir(layout.staging()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn a_file_swapped_in_after_the_look_goes_back() {
+        let (_dir, layout) = spool();
+        let path = layout.drop_box(DropBox::New).join("a.json");
+        fs::write(&path, "1").unwrap();
+        let Looked::Taken { key, .. } = look_at(&layout, "a.json") else { panic!("not taken") };
+        fs::rename(&path, path.with_extension("old")).unwrap();
+        fs::write(&path, "2").unwrap();
+        let taken = layout.staging().join("taken-1");
+        take(&path, &taken, &key).unwrap();
+        assert_eq!((fs::read(&path).unwrap().as_slice(), taken.exists()), (&b"2"[..], false));
+        take(&path.with_extension("none"), &taken, &key).unwrap();
+    }
+
+    #[test]
+    fn whatever_a_name_becomes_between_two_calls_it_is_neither_followed_nor_waited_for() {
+        let (_dir, layout) = spool();
+        let box_dir = layout.drop_box(DropBox::New);
+        let (path, spare) = (box_dir.join("a.json"), box_dir.join(".spare"));
+        std::thread::scope(|scope| {
+            let swapper = scope.spawn(|| {
+                for n in 0..3_000 {
+                    match n % 5 {
+                        0 => fs::write(&spare, "{}").unwrap(),
+                        1 => nix::unistd::mkfifo(&spare, nix::sys::stat::Mode::S_IRWXU).unwrap(),
+                        2 => std::os::unix::fs::symlink("/etc/passwd", &spare).unwrap(),
+                        3 => drop(std::os::unix::net::UnixListener::bind(&spare).unwrap()),
+                        _ => drop(fs::remove_file(&path)),
+                    }
+                    // Nothing was made in the fifth case.
+                    let _ = fs::rename(&spare, &path);
+                }
+            });
+            while !swapper.is_finished() {
+                if let Looked::Taken { bytes, .. } = look_at(&layout, "a.json") {
+                    assert!(bytes == b"{}" || bytes.is_empty());
+                }
+            }
+        });
     }
 }

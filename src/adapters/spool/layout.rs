@@ -129,6 +129,7 @@ impl Layout {
         let shared = if group.is_some() { 0o2750 } else { 0o700 };
         // What is made below keeps the group, the history among it.
         let outer = if group.is_some() { 0o2755 } else { 0o700 };
+        self.check_place()?;
         make(&self.root, outer, group)?;
         make(&self.spool(), outer, group)?;
         for drop_box in [DropBox::New, DropBox::Ready, DropBox::Orders] {
@@ -140,6 +141,40 @@ impl Layout {
         // What is written here is renamed into the directories above and keeps its group.
         make(&self.staging(), shared, group)?;
         self.check(network_spool)
+    }
+
+    /// Checks that the state directory is ours alone, before anything in it is changed: that nobody else can replace it,
+    /// and that it holds nothing but a state.
+    fn check_place(&self) -> Result<(), SpoolError> {
+        let unsuitable =
+            |path: &Path, why: &str| Err(SpoolError::Unsuitable { path: path.to_owned(), why: why.to_owned() });
+        let me = nix::unistd::geteuid().as_raw();
+        let root = std::path::absolute(&self.root).map_err(|e| SpoolError::io("find", &self.root, e))?;
+        for dir in root.ancestors().skip(1) {
+            let meta = match fs::metadata(dir) {
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
+                other => other.map_err(|e| SpoolError::io("look at", dir, e))?,
+            };
+            if meta.mode() & 0o1002 == 0o0002 {
+                return unsuitable(dir, "everybody may rename what is in it; try: chmod o-w, or another --state");
+            }
+        }
+        let meta = match fs::symlink_metadata(&root) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+            other => other.map_err(|e| SpoolError::io("look at", &root, e))?,
+        };
+        if !meta.is_dir() {
+            return unsuitable(&root, "it is not a directory; name the directory itself as --state");
+        }
+        if meta.uid() != me {
+            let why = format!("it belongs to uid {}, the daemon runs as {me}; use another --state", meta.uid());
+            return unsuitable(&root, &why);
+        }
+        let mut entries = fs::read_dir(&root).map_err(|e| SpoolError::io("list", &root, e))?;
+        if entries.next().is_some() && !root.join("spool").is_dir() {
+            return unsuitable(&root, "it holds other files and no spool; name an empty or a new directory as --state");
+        }
+        Ok(())
     }
 
     fn check(&self, network_spool: bool) -> Result<(), SpoolError> {
@@ -166,11 +201,59 @@ impl Layout {
     }
 }
 
-/// Makes one directory, or takes it as it stands when its mode keeps others out.
+/// Makes one directory with its group and mode, or gives them to one that is ours.
 fn make(path: &Path, mode: u32, group: Option<u32>) -> Result<(), SpoolError> {
     DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(|e| SpoolError::io("make", path, e))?;
+    let meta = fs::symlink_metadata(path).map_err(|e| SpoolError::io("look at", path, e))?;
+    if !meta.is_dir() || meta.uid() != nix::unistd::geteuid().as_raw() {
+        let why = "it is a link or belongs to somebody else; move it away".to_owned();
+        return Err(SpoolError::Unsuitable { path: path.to_owned(), why });
+    }
     if group.is_some() {
         chown(path, None, group).map_err(|e| SpoolError::io("change the group of", path, e))?;
     }
     fs::set_permissions(path, Permissions::from_mode(mode)).map_err(|e| SpoolError::io("set the mode of", path, e))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn refused(root: &Path, why: &str) {
+        let before = fs::metadata(root).map(|meta| meta.mode()).ok();
+        let error = Layout::new(root.to_owned()).create(None, true).unwrap_err();
+        assert!(error.to_string().contains(why), "{error}");
+        assert_eq!(fs::metadata(root).map(|meta| meta.mode()).ok(), before, "it was left as it was");
+    }
+
+    #[test]
+    fn a_state_is_made_only_where_it_is_ours_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        let good = Layout::new(at("a/b/state"));
+        good.create(None, true).unwrap();
+        good.create(None, true).unwrap();
+        let mode = |path: &Path| fs::metadata(path).unwrap().mode() & 0o7777;
+        assert_eq!((mode(&at("a/b/state")), mode(&good.drop_box(DropBox::New))), (0o700, 0o3730));
+
+        fs::create_dir(at("full")).unwrap();
+        fs::write(at("full/letter"), "dear").unwrap();
+        refused(&at("full"), "holds other files");
+        fs::write(at("file"), "").unwrap();
+        refused(&at("file"), "not a directory");
+        std::os::unix::fs::symlink(at("a"), at("link")).unwrap();
+        refused(&at("link"), "not a directory");
+        fs::create_dir(at("open")).unwrap();
+        fs::set_permissions(at("open"), Permissions::from_mode(0o777)).unwrap();
+        refused(&at("open/state"), "everybody may rename");
+        fs::remove_dir(good.bad()).unwrap();
+        std::os::unix::fs::symlink(at("full"), good.bad()).unwrap();
+        refused(&at("a/b/state"), "it is a link");
+        if nix::unistd::geteuid().is_root() {
+            fs::create_dir(at("theirs")).unwrap();
+            chown(at("theirs"), Some(65_534), None).unwrap();
+            refused(&at("theirs"), "belongs to uid 65534");
+        }
+    }
 }

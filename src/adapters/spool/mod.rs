@@ -1,10 +1,13 @@
 //! The spool: every file the daemon keeps, and the boxes people drop files into. Floor 3.
 //!
-//! **Invariant:** only [`store`] writes states and journals, only [`intake`] takes files out of drop boxes. Nothing
+//! **Invariant:** only [`store`] writes states and journals, only [`intake`] and [`bad`] take files out of drop boxes. Nothing
 //! here decides what a file means.
 
+pub mod bad;
+mod commit;
 pub mod intake;
 pub mod layout;
+pub mod load;
 pub mod reader;
 pub mod store;
 
@@ -93,3 +96,6 @@ impl SpoolError {
         SpoolError::Io { act, path: path.to_owned(), source: source.into() }
     }
 }
+
+#[cfg(test)]
+mod tests;

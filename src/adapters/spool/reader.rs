@@ -82,7 +82,7 @@ pub fn refusal(layout: &Layout, stem: &str, since_ms: i64) -> Option<String> {
         })
         .filter_map(|entry| {
             let meta = entry.metadata().ok()?;
-            let changed_ms = meta.mtime() * 1000 + meta.mtime_nsec() / 1_000_000;
+            let changed_ms = meta.mtime().saturating_mul(1000).saturating_add(meta.mtime_nsec() / 1_000_000);
             (changed_ms >= since_ms).then(|| (changed_ms, entry.path()))
         })
         .max()?;

@@ -19,8 +19,8 @@ const WRITE_BYTES_MAX: usize = 32_700;
 const BUFFER_BYTES: usize = 32 << 10;
 /// How long a process that was left in the background may hold the streams open after the command's end.
 const LINGER: Duration = Duration::from_secs(2);
-/// How many keepalive periods may pass without a byte from the host.
-const SILENT_PERIODS_MAX: u32 = 3;
+/// How many keepalives may go out, a period apart, without a byte from the host.
+const UNANSWERED_MAX: u32 = 3;
 /// How long closing a channel may take.
 const CLOSE_LIMIT: Duration = Duration::from_secs(5);
 
@@ -37,7 +37,7 @@ impl Session {
         stdin: &[u8],
         sink: &mut (impl FnMut(Stream, &[u8]) + Send),
     ) -> Result<ExecEnd, SshError> {
-        let limit = self.keepalive * SILENT_PERIODS_MAX;
+        let limit = self.keepalive * UNANSWERED_MAX;
         let channel = tokio::time::timeout(limit, self.start(command)).await;
         let channel = channel.unwrap_or_else(|_| Err(self.lost("no answer to the command")))?;
         self.abandoned.push(channel);
@@ -72,7 +72,7 @@ impl Session {
         let mut pump =
             Pump { rest: stdin, eof_sent: false, buffer: vec![0; BUFFER_BYTES], linger_until: None, moved: false };
         let mut quiet_since = Instant::now();
-        let mut silent_periods = 0;
+        let mut unanswered = 0;
         loop {
             let keepalive = quiet_since + self.keepalive;
             let until = pump.linger_until.map_or(keepalive, |linger| linger.min(keepalive));
@@ -87,11 +87,14 @@ impl Session {
                 Err(_) if pump.linger_until.is_some_and(|linger| linger <= Instant::now()) => return Ok(()),
                 Err(_) => {
                     quiet_since = Instant::now();
-                    silent_periods = if self.readiness.heard_since() { 0 } else { silent_periods + 1 };
-                    if silent_periods >= SILENT_PERIODS_MAX {
-                        return Err(self.lost(format!("nothing was heard for {:?}", self.keepalive * silent_periods)));
+                    if self.readiness.heard_since() {
+                        unanswered = 0;
+                    }
+                    if unanswered >= UNANSWERED_MAX {
+                        return Err(self.lost(format!("nothing was heard for {:?}", self.keepalive * unanswered)));
                     }
                     self.ask_whether_it_lives().await?;
+                    unanswered += 1;
                 }
             }
         }

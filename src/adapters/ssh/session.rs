@@ -89,7 +89,8 @@ async fn open(target: &Target, host: &str) -> Result<Session, SshError> {
     readiness.retry(|| directions.block_directions(), || ssh.handshake()).await.map_err(handshake)?;
     compare_host_key(&ssh, target, host)?;
     log_in(target, host, &ssh, &readiness).await?;
-    ssh.set_keepalive(true, u32::try_from(target.keepalive.as_secs()).unwrap_or(15).max(1));
+    // When to ask is decided in `exec`; the library must only not hold a question back (2 is the least it takes).
+    ssh.set_keepalive(true, 2);
     Ok(Session { readiness, ssh, stream, host: host.to_owned(), keepalive: target.keepalive, abandoned: Vec::new() })
 }
 

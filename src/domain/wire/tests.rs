@@ -158,12 +158,9 @@ fn no_file_costs_more_than_its_size_allows() {
     refused_within_bounds("control characters", &format!("{{\"task_name\":\"{}\"}}", "\t".repeat(500_000)));
 }
 
-/// Replays with `FUZZ_SEED=… cargo nextest run mutated_seeds`.
 #[test]
 fn mutated_seeds_never_panic_and_every_refusal_has_a_reason() {
-    let seed = std::env::var("FUZZ_SEED").ok().and_then(|seed| seed.parse().ok());
-    let seed: u64 = seed.unwrap_or_else(|| std::process::id().into());
-    println!("FUZZ_SEED={seed}");
+    let seed = 7_u64;
     let mut state = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
     let mut roll = |sides: usize| {
         state ^= state << 13;

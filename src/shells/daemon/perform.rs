@@ -8,10 +8,9 @@ use std::sync::Arc;
 
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
-use crate::adapters::spool::SpoolError;
-use crate::adapters::spool::intake;
 use crate::adapters::spool::layout::Layout;
 use crate::adapters::spool::store::{NewFiles, Store};
+use crate::adapters::spool::{SpoolError, bad, intake};
 use crate::base::ids::{GroupNo, HostName, TaskId};
 use crate::base::time::Timestamp;
 use crate::domain::plan::{Library, Plan};
@@ -27,7 +26,7 @@ pub(super) struct Performer {
     layout: Layout,
     store: Store,
     settings: LinkSettings,
-    ended: UnboundedSender<Input>,
+    inputs: UnboundedSender<Input>,
     owners: HashMap<(TaskId, GroupNo, HostName), UnboundedSender<Command>>,
 }
 
@@ -36,9 +35,9 @@ impl Performer {
         layout: Layout,
         store: Store,
         settings: LinkSettings,
-        ended: UnboundedSender<Input>,
+        inputs: UnboundedSender<Input>,
     ) -> Performer {
-        Performer { layout, store, settings, ended, owners: HashMap::new() }
+        Performer { layout, store, settings, inputs, owners: HashMap::new() }
     }
 
     pub(super) fn store_mut(&mut self) -> &mut Store {
@@ -65,8 +64,7 @@ impl Performer {
                 other => files.push(other),
             }
         }
-        self.store.create(&created)?;
-        self.store.append(appended)?;
+        self.store.write(&created, appended)?;
         // A dropped file goes only after what it became is on disk, and before anything acts on it.
         let (dropped, moved): (Vec<_>, Vec<_>) =
             files.into_iter().partition(|effect| matches!(effect, Effect::Consume { .. } | Effect::Refuse { .. }));
@@ -75,10 +73,15 @@ impl Performer {
         for effect in moved {
             self.relocate(effect)?;
         }
+        for id in self.store.take_lost_views() {
+            // The loop that receives this lives as long as the daemon.
+            let _ = self.inputs.send(Input::ViewLost(id));
+        }
         for act in acts {
             self.act(act);
         }
-        Ok(())
+        // Renames can be done again from the journals, so nothing waits for them but the next turn.
+        self.store.settle()
     }
 
     fn relocate(&mut self, effect: Effect) -> Result<(), SpoolError> {
@@ -92,18 +95,22 @@ impl Performer {
     }
 
     fn take_away(&mut self, effects: Vec<Effect>) -> Result<(), SpoolError> {
-        let mut consumed = Vec::new();
         for effect in effects {
             match effect {
-                Effect::Consume { drop_box, key } => consumed.push((drop_box, key)),
+                Effect::Consume { drop_box, key } => {
+                    intake::consume(&self.layout, drop_box, &key)?;
+                    self.store.touched(self.layout.drop_box(drop_box));
+                }
+                // A file that replaced it meanwhile was not judged; it is looked at in its turn.
+                Effect::Refuse { drop_box, key, .. } if !intake::stands(&self.layout, drop_box, &key) => {}
                 Effect::Refuse { drop_box, key, problems } => {
                     tracing::info!(file = %key.name, owner = key.uid, problems = problems.len(), "refused");
-                    intake::refuse(&self.layout, drop_box, &key.name, Some(key.uid), &problems, now())?;
+                    bad::refuse(&self.layout, drop_box, &key.name, Some(key.uid), &problems, now())?;
                 }
                 _ => {}
             }
         }
-        intake::consume(&self.layout, &consumed)
+        Ok(())
     }
 
     fn act(&mut self, effect: Effect) {
@@ -120,7 +127,7 @@ impl Performer {
                         host,
                         settings: self.settings,
                         commands,
-                        ended: self.ended.clone(),
+                        ended: self.inputs.clone(),
                     };
                     tokio::spawn(owner.run());
                     sender

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::adapters::spool::SpoolError;
+use crate::adapters::spool::bad;
 use crate::adapters::spool::intake::{self, Looked, Seen};
 use crate::adapters::spool::layout::Layout;
 use crate::adapters::spool::store::Store;
@@ -18,6 +19,8 @@ use crate::engine::{DropBox, Dropped, Input};
 
 /// How many files are taken in at once: enough for one sync to serve many, few enough to keep the loop lively.
 const FILES_PER_TURN: usize = 1000;
+/// How many bytes of them, so that a thousand of the largest do not fill the memory.
+const BYTES_PER_TURN: usize = 16 << 20;
 /// How soon a file that may still be written is looked at again.
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
 
@@ -72,7 +75,7 @@ impl SpoolInbox {
         }
         // A file that is known to be open and that a rescan found as well is one file.
         let mut due = std::mem::take(&mut self.open);
-        let mut files = Vec::new();
+        let (mut files, mut bytes_taken) = (Vec::new(), 0);
         // Asking the user database costs more than reading a file; a burst is mostly one person's.
         let mut people: BTreeMap<u32, Person> = BTreeMap::new();
         while let Some((key, seen)) = self.pending.pop_first() {
@@ -86,8 +89,14 @@ impl SpoolInbox {
             if store.is_own(drop_box, &name) {
                 continue;
             }
+            if bytes_taken >= BYTES_PER_TURN {
+                self.pending.insert((drop_box, name), seen);
+                self.again = true;
+                continue;
+            }
             match intake::look(&self.layout, drop_box, &name, seen, self.personal, now)? {
                 Looked::Taken { key, bytes, may_grow } => {
+                    bytes_taken += bytes.len();
                     if may_grow {
                         self.open.insert((drop_box, name), seen);
                     }
@@ -99,7 +108,7 @@ impl SpoolInbox {
                 Looked::Gone => {}
                 Looked::Refused { uid, problems } => {
                     tracing::info!(file = %name, problems = problems.len(), "refused");
-                    intake::refuse(&self.layout, drop_box, &name, uid, &problems, now)?;
+                    bad::refuse(&self.layout, drop_box, &name, uid, &problems, now)?;
                 }
             }
         }

@@ -1,0 +1,172 @@
+//! The directory of what could not be accepted. Floor 3.
+//!
+//! **Invariant:** nothing in `bad/` is ever replaced or removed by the daemon: the bytes stand as they came, and beside
+//! them `NAME.why` with every reason.
+
+use std::fs::OpenOptions;
+use std::io::{self, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+
+use nix::errno::Errno;
+use serde::Serialize;
+
+use crate::adapters::spool::SpoolError;
+use crate::adapters::spool::commit::Commit;
+use crate::adapters::spool::layout::Layout;
+use crate::adapters::spool::store::{FILE_MODE, rename_new};
+use crate::base::ids::TaskId;
+use crate::base::text::is_hidden;
+use crate::base::time::Timestamp;
+use crate::domain::problem::Problem;
+use crate::engine::DropBox;
+
+/// How much of a file's name is kept, in bytes: room for a number and an ending stays below the 255 of a file name.
+const STEM_BYTES_MAX: usize = 200;
+
+/// What stands in `NAME.why`.
+#[derive(Debug, Serialize)]
+struct Why<'a> {
+    at: Timestamp,
+    from: &'static str,
+    name: &'a str,
+    uid: Option<u32>,
+    problems: &'a [Problem],
+}
+
+/// Moves a file into `bad/`, as it is, and writes beside it why.
+///
+/// What cannot be moved (a directory of somebody else, when the daemon is not root) stays, and only the reasons are
+/// written, once. After a power cut in the middle the file stands in one of the two places; in its box it is refused
+/// again.
+///
+/// # Errors
+/// When a file operation fails.
+pub fn refuse(
+    layout: &Layout,
+    drop_box: DropBox,
+    name: &str,
+    uid: Option<u32>,
+    problems: &[Problem],
+    now: Timestamp,
+) -> Result<(), SpoolError> {
+    let dir = layout.drop_box(drop_box);
+    let stem = stem(name);
+    let reasons = match move_aside(&dir.join(name), &layout.bad(), &stem)? {
+        Moved::Gone => return Ok(()),
+        Moved::To(path) => path.with_extension("why"),
+        Moved::Stays => layout.bad().join(format!("{stem}.why")),
+    };
+    let from = match drop_box {
+        DropBox::New => "new",
+        DropBox::Ready => "ready",
+        DropBox::Orders => "orders",
+    };
+    let why = Why { at: now, from, name, uid, problems };
+    let mut text = serde_json::to_vec_pretty(&why).expect("reasons serialise");
+    text.push(b'\n');
+    let opened = OpenOptions::new().create_new(true).write(true).mode(FILE_MODE).open(&reasons);
+    let mut commit = Commit::default();
+    match opened.and_then(|mut file| file.write_all(&text).map(|()| file)) {
+        Ok(file) => commit.file(&reasons, file),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(()),
+        Err(error) => return Err(SpoolError::io("write", &reasons, error)),
+    }
+    commit.dir(layout.bad());
+    commit.dir(dir);
+    commit.run()
+}
+
+/// Moves a run into `bad/` that a power cut left without contents.
+pub(super) fn set_run_aside(layout: &Layout, id: TaskId) -> Result<(), SpoolError> {
+    move_aside(&layout.run(id), &layout.bad(), &format!("run-{id}"))?;
+    let mut commit = Commit::default();
+    commit.dir(layout.bad());
+    commit.dir(layout.runs());
+    commit.run()
+}
+
+/// Returns what a refused file is called. Its name may hold anything that a file name can; what stands in `bad/` must be
+/// harmless to list.
+fn stem(name: &str) -> String {
+    let name = name.strip_suffix(".json").unwrap_or(name);
+    let mut stem = String::new();
+    for c in name.chars().map(|c| if is_hidden(c) { '_' } else { c }) {
+        if stem.len() + c.len_utf8() > STEM_BYTES_MAX {
+            break;
+        }
+        stem.push(c);
+    }
+    stem
+}
+
+/// Where a refused file is now.
+enum Moved {
+    /// Under this name.
+    To(PathBuf),
+    /// Where it was: the system does not let the daemon move it.
+    Stays,
+    /// Nowhere: somebody took it away.
+    Gone,
+}
+
+/// Renames a file to a free name in `dir`: the stem, or the stem with a number. A name is free when its reasons are too.
+fn move_aside(from: &Path, dir: &Path, stem: &str) -> Result<Moved, SpoolError> {
+    let mut n = 0_u32;
+    loop {
+        let name = if n == 0 { format!("{stem}.json") } else { format!("{stem}.{n}.json") };
+        let to = dir.join(name);
+        n += 1;
+        if to.with_extension("why").symlink_metadata().is_ok() {
+            continue;
+        }
+        match rename_new(from, &to) {
+            Ok(()) => return Ok(Moved::To(to)),
+            Err(Errno::EEXIST) => {}
+            Err(Errno::ENOENT) => return Ok(Moved::Gone),
+            Err(Errno::EACCES | Errno::EPERM) => return Ok(Moved::Stays),
+            Err(errno) => return Err(SpoolError::io("move to bad/", from, errno)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn every_refused_file_keeps_its_bytes_and_its_own_reasons() {
+        let dir = tempfile::tempdir().unwrap();
+        let layout = Layout::new(dir.path().join("state"));
+        layout.create(None, true).unwrap();
+        let long = format!("{}.json", "长".repeat(83));
+        for name in ["a.json", "a\u{1b}[2J.json", &long] {
+            for n in 0..3 {
+                fs::write(layout.drop_box(DropBox::New).join(name), format!("{name} {n}")).unwrap();
+                let problems = [Problem::new("", format!("number {n}"), "nothing")];
+                refuse(&layout, DropBox::New, name, Some(7), &problems, Timestamp(0)).unwrap();
+                // Reasons alone, of something that could not be moved, keep their place too.
+                if n == 0 {
+                    fs::remove_file(layout.bad().join(stem(name) + ".json")).unwrap();
+                }
+            }
+            for n in 1..3 {
+                let file = layout.bad().join(format!("{}.{n}.json", stem(name)));
+                assert_eq!(fs::read_to_string(&file).unwrap(), format!("{name} {n}"));
+                let why = fs::read_to_string(file.with_extension("why")).unwrap();
+                assert!(why.contains(&format!("number {n}")), "{why}");
+                let why: serde_json::Value = serde_json::from_str(&why).unwrap();
+                assert_eq!(why["name"], name);
+            }
+        }
+        let shown: Vec<String> = fs::read_dir(layout.bad())
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        assert!(!shown.iter().any(|name| name.chars().any(is_hidden)), "{shown:?}");
+        refuse(&layout, DropBox::New, "gone.json", None, &[], Timestamp(0)).unwrap();
+        assert!(!layout.bad().join("gone.why").exists());
+    }
+}

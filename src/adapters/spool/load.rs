@@ -1,0 +1,185 @@
+//! Reads at a start what the spool holds. Floor 3.
+//!
+//! **Invariant:** nothing that a task was announced by is changed here but a journal's torn end, which is kept aside.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{self, OpenOptions};
+use std::io;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
+
+use crate::adapters::spool::SpoolError;
+use crate::adapters::spool::bad;
+use crate::adapters::spool::commit::Commit;
+use crate::adapters::spool::store::{Store, box_of, write_file};
+use crate::base::ids::TaskId;
+use crate::domain::run::TaskState;
+
+/// An unfinished task as it stands on disk.
+#[derive(Clone, Debug)]
+pub struct Found {
+    /// Its number.
+    pub id: TaskId,
+    /// `plan.json`.
+    pub plan: Vec<u8>,
+    /// The whole lines of `events.jsonl`.
+    pub events: Vec<u8>,
+    /// The directories that hold a view of it.
+    pub standing: Vec<TaskState>,
+}
+
+/// What [`Store::load`] found.
+#[derive(Clone, Debug, Default)]
+pub struct Loaded {
+    /// Every task that does not stand in `done/` alone, and those in `done/` that the history does not know.
+    pub unfinished: Vec<Found>,
+    /// `history.jsonl`.
+    pub history: Vec<u8>,
+    /// The first number that no task has.
+    pub next_id: u64,
+}
+
+impl Store {
+    /// Reads what a start needs: every task that is not finished, and the history.
+    ///
+    /// Removes what a crash left in the staging directory. A torn end of a journal is kept aside as
+    /// `events.jsonl.torn` and cut off; a torn line of the history is cut off, since it can be written again. A run
+    /// that a power cut left without contents was never announced; it is moved to `bad/`.
+    ///
+    /// # Errors
+    /// When a file operation fails.
+    pub fn load(&mut self) -> Result<Loaded, SpoolError> {
+        self.clear_staging()?;
+        let history = self.read_history()?;
+        let recorded = recorded(&history);
+        let ids = numbers(&self.layout.runs(), "")?;
+        let mut standing: BTreeMap<TaskId, Vec<TaskState>> = BTreeMap::new();
+        for state in [TaskState::New, TaskState::Ready, TaskState::Running, TaskState::Done] {
+            for id in numbers(&self.layout.state(state), ".json")? {
+                if ids.contains(&id) && self.adopt(id, state)? {
+                    standing.entry(id).or_default().push(state);
+                }
+            }
+        }
+        let next_id = ids.last().map_or(1, |id| id.0 + 1);
+        let mut unfinished = Vec::new();
+        for id in ids {
+            let standing = standing.remove(&id).unwrap_or_default();
+            if standing == [TaskState::Done] && recorded.contains(&id) {
+                continue;
+            }
+            let plan = read_or_empty(&self.layout.plan(id))?;
+            let events = self.read_journal(id)?;
+            if standing.is_empty() && (is_hollow(&plan) || events.is_empty()) {
+                bad::set_run_aside(&self.layout, id)?;
+            } else {
+                unfinished.push(Found { id, plan, events, standing });
+            }
+        }
+        Ok(Loaded { unfinished, history, next_id })
+    }
+
+    /// Tells a view of ours from a file that somebody dropped under a number: ours says the number and the digest.
+    fn adopt(&mut self, id: TaskId, state: TaskState) -> Result<bool, SpoolError> {
+        if box_of(state).is_none() {
+            return Ok(true);
+        }
+        let path = self.layout.task_file(state, id);
+        let meta = fs::symlink_metadata(&path).map_err(|e| SpoolError::io("look at", &path, e))?;
+        if !meta.is_file() || meta.uid() != nix::unistd::geteuid().as_raw() || meta.nlink() != 1 {
+            return Ok(false);
+        }
+        let bytes = fs::read(&path).map_err(|e| SpoolError::io("read", &path, e))?;
+        let ours = serde_json::from_slice::<serde_json::Value>(&bytes)
+            .is_ok_and(|view| view["id"] == id.0 && view["digest"].is_string() && view["admission"].is_object());
+        if ours {
+            self.own(state, id, &meta);
+        }
+        Ok(ours)
+    }
+
+    /// Reads a journal's whole lines; what follows the last one is kept aside. A power cut may leave zeros where bytes
+    /// were not written yet; they and what follows them were never durable.
+    fn read_journal(&self, id: TaskId) -> Result<Vec<u8>, SpoolError> {
+        let path = self.layout.events(id);
+        let mut bytes = read_or_empty(&path)?;
+        let written = bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len());
+        let whole = bytes[..written].iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
+        if whole < bytes.len() {
+            let aside = path.with_extension("jsonl.torn");
+            let mut commit = Commit::default();
+            commit.file(&aside, write_file(&aside, &bytes[whole..])?);
+            commit.dir(self.layout.run(id));
+            commit.run()?;
+            cut(&path, whole)?;
+            bytes.truncate(whole);
+        }
+        Ok(bytes)
+    }
+
+    fn read_history(&self) -> Result<Vec<u8>, SpoolError> {
+        let path = self.layout.history();
+        let mut bytes = read_or_empty(&path)?;
+        let whole = bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
+        if whole < bytes.len() {
+            cut(&path, whole)?;
+            bytes.truncate(whole);
+        }
+        Ok(bytes)
+    }
+
+    fn clear_staging(&self) -> Result<(), SpoolError> {
+        let staging = self.layout.staging();
+        let entries = fs::read_dir(&staging).map_err(|e| SpoolError::io("list", &staging, e))?;
+        for entry in entries {
+            let entry = entry.map_err(|e| SpoolError::io("list", &staging, e))?;
+            let (path, kind) = (entry.path(), entry.file_type());
+            let removed = match kind {
+                Ok(kind) if kind.is_dir() => fs::remove_dir_all(&path),
+                _ => fs::remove_file(&path),
+            };
+            removed.map_err(|e| SpoolError::io("remove", &path, e))?;
+        }
+        Ok(())
+    }
+}
+
+/// Whether a plan is what a power cut leaves of a file that was never synced: nothing, zeros or a part.
+fn is_hollow(plan: &[u8]) -> bool {
+    serde_json::from_slice::<serde::de::IgnoredAny>(plan).is_err()
+}
+
+/// Returns the tasks that the history knows; a line that cannot be read knows none.
+fn recorded(history: &[u8]) -> BTreeSet<TaskId> {
+    #[derive(serde::Deserialize)]
+    struct Line {
+        id: TaskId,
+    }
+    let lines = history.split(|byte| *byte == b'\n').filter_map(|line| serde_json::from_slice::<Line>(line).ok());
+    lines.map(|line| line.id).collect()
+}
+
+fn cut(path: &Path, length: usize) -> Result<(), SpoolError> {
+    let file = OpenOptions::new().write(true).open(path).map_err(|e| SpoolError::io("open", path, e))?;
+    file.set_len(length as u64).and_then(|()| file.sync_all()).map_err(|e| SpoolError::io("cut", path, e))
+}
+
+fn read_or_empty(path: &Path) -> Result<Vec<u8>, SpoolError> {
+    match fs::read(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        other => other.map_err(|e| SpoolError::io("read", path, e)),
+    }
+}
+
+/// Returns the numbers that name entries of a directory, with `ending` after them.
+fn numbers(dir: &Path, ending: &str) -> Result<BTreeSet<TaskId>, SpoolError> {
+    let mut ids = BTreeSet::new();
+    for entry in fs::read_dir(dir).map_err(|e| SpoolError::io("list", dir, e))? {
+        let name = entry.map_err(|e| SpoolError::io("list", dir, e))?.file_name();
+        let digits = name.to_str().and_then(|name| name.strip_suffix(ending)).unwrap_or_default();
+        // `007` and `+7` are names that somebody gave; ours are written in one way only.
+        let id = digits.parse().ok().filter(|id: &u64| *id > 0 && id.to_string() == digits);
+        ids.extend(id.map(TaskId));
+    }
+    Ok(ids)
+}

@@ -1,0 +1,227 @@
+//! The store, by failing each of its operations in turn and by what crashes leave.
+
+use std::fs;
+
+use super::fault;
+use super::layout::Layout;
+use super::store::{NewFiles, Store};
+use super::{SpoolError, reader};
+use crate::base::ids::TaskId;
+use crate::domain::run::TaskState;
+use crate::engine::DropBox;
+
+fn layout(dir: &tempfile::TempDir) -> Layout {
+    let layout = Layout::new(dir.path().join("state"));
+    layout.create(None, true).unwrap();
+    layout
+}
+
+fn task(id: u64) -> NewFiles {
+    NewFiles {
+        id: TaskId(id),
+        plan: b"{\"plan\":1}".to_vec(),
+        events: b"{\"event\":\"accepted\"}\n".to_vec(),
+        state: TaskState::New,
+        view: format!("{{\"id\":{id},\"digest\":\"d\",\"admission\":{{}}}}").into_bytes(),
+    }
+}
+
+/// A whole life of three tasks: made, voted on, started, ended.
+fn live(store: &mut Store) -> Result<(), SpoolError> {
+    let tasks = [task(1), task(2), task(3)];
+    store.write(&tasks, Vec::new())?;
+    store.publish_views(&tasks)?;
+    for (event, from, to) in
+        [("approved", TaskState::New, TaskState::Ready), ("started", TaskState::Ready, TaskState::Running)]
+    {
+        let line = format!("{{\"event\":\"{event}\"}}\n").into_bytes();
+        store.write(&[], vec![(TaskId(1), line.clone()), (TaskId(2), line)])?;
+        store.move_task(TaskId(1), from, to)?;
+        store.move_task(TaskId(2), from, to)?;
+    }
+    store.write(&[], vec![(TaskId(1), b"{\"event\":\"closed\"}\n".to_vec())])?;
+    store.finish(TaskId(1), TaskState::Running, b"{\"record\":1}", b"{\"id\":1}\n")?;
+    store.settle()
+}
+
+#[test]
+fn a_failure_at_any_operation_leaves_before_or_after() {
+    for count in 0.. {
+        let dir = tempfile::tempdir().unwrap();
+        let layout = layout(&dir);
+        let mut store = Store::open(layout.clone()).unwrap();
+        fault::after(Some(count));
+        let lived = live(&mut store);
+        fault::after(None);
+        drop(store);
+        let loaded = Store::open(layout.clone()).unwrap().load().unwrap();
+        for found in &loaded.unfinished {
+            assert_eq!(found.plan, task(1).plan, "after {count} operations");
+            assert!(found.events.starts_with(&task(1).events), "after {count} operations");
+            assert!(found.standing.len() <= 1, "after {count} operations: {:?}", found.standing);
+        }
+        if lived.is_ok() {
+            assert!(count > 20, "the life has more operations than {count}");
+            assert_eq!(loaded.unfinished.len(), 2, "task 1 is done and is not read");
+            assert_eq!(loaded.history, b"{\"id\":1}\n");
+            assert_eq!(loaded.next_id, 4);
+            assert_eq!(fs::read(layout.task_file(TaskState::Done, TaskId(1))).unwrap(), b"{\"record\":1}");
+            return;
+        }
+    }
+}
+
+#[test]
+fn a_journal_cut_at_any_byte_keeps_its_whole_lines() {
+    let dir = tempfile::tempdir().unwrap();
+    let layout = layout(&dir);
+    let mut store = Store::open(layout.clone()).unwrap();
+    store.write(&[task(1)], Vec::new()).unwrap();
+    store.publish_views(&[task(1)]).unwrap();
+    let journal = layout.events(TaskId(1));
+    let lines = b"{\"a\":1}\n{\"b\":2}\n{\"c\":3}\n";
+    for end in 0..=lines.len() {
+        fs::write(&journal, &lines[..end]).unwrap();
+        let found = store.load().unwrap().unfinished.remove(0);
+        let whole = lines[..end].iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
+        assert_eq!(found.events, &lines[..whole]);
+        assert_eq!(fs::read(&journal).unwrap(), &lines[..whole], "the torn line is cut off");
+        if whole < end {
+            assert_eq!(fs::read(journal.with_extension("jsonl.torn")).unwrap(), &lines[whole..end]);
+        }
+    }
+}
+
+#[test]
+fn a_dropped_file_with_a_tasks_number_makes_room_and_is_kept() {
+    let dir = tempfile::tempdir().unwrap();
+    let layout = layout(&dir);
+    let mut store = Store::open(layout.clone()).unwrap();
+    let dropped = layout.task_file(TaskState::New, TaskId(1));
+    fs::write(&dropped, b"somebody's task").unwrap();
+    assert!(!store.is_own(DropBox::New, "1.json"));
+    store.write(&[task(1)], Vec::new()).unwrap();
+    store.publish_views(&[task(1)]).unwrap();
+    assert!(store.is_own(DropBox::New, "1.json"));
+    assert_eq!(fs::read(&dropped).unwrap(), task(1).view);
+    assert_eq!(fs::read(dropped.with_extension("dropped-0.json")).unwrap(), b"somebody's task");
+    // A start tells the two apart again, and takes no name for a number that is not written like ours.
+    fs::write(layout.drop_box(DropBox::New).join("001.json"), b"another task").unwrap();
+    drop(store);
+    let mut store = Store::open(layout).unwrap();
+    store.load().unwrap();
+    assert!(store.is_own(DropBox::New, "1.json") && !store.is_own(DropBox::New, "1.dropped-0.json"));
+}
+
+#[test]
+fn a_second_store_is_refused_with_the_first_ones_pid() {
+    let dir = tempfile::tempdir().unwrap();
+    let layout = layout(&dir);
+    let _first = Store::open(layout.clone()).unwrap();
+    let refused = Store::open(layout).unwrap_err();
+    assert!(matches!(&refused, SpoolError::Locked { pid, .. } if *pid == std::process::id().to_string()), "{refused}");
+}
+
+#[test]
+fn a_view_that_somebody_took_away_is_noted_and_what_stands_in_its_place_is_kept() {
+    let dir = tempfile::tempdir().unwrap();
+    let layout = layout(&dir);
+    let mut store = Store::open(layout.clone()).unwrap();
+    let tasks = [task(1), task(2)];
+    store.write(&tasks, Vec::new()).unwrap();
+    store.publish_views(&tasks).unwrap();
+    for id in [TaskId(1), TaskId(2)] {
+        let path = layout.task_file(TaskState::New, id);
+        fs::remove_file(&path).unwrap();
+        fs::write(&path, b"somebody's task").unwrap();
+        assert!(!store.is_own(DropBox::New, &format!("{id}.json")), "it may have the same inode number");
+    }
+    store.move_task(TaskId(1), TaskState::New, TaskState::Running).unwrap();
+    assert_eq!(store.take_lost_views(), [TaskId(1)]);
+    store.restore_view(TaskId(1), TaskState::Running, b"view").unwrap();
+    store.finish(TaskId(2), TaskState::New, b"record", b"{\"id\":2}\n").unwrap();
+    store.settle().unwrap();
+    assert_eq!(fs::read(layout.task_file(TaskState::Running, TaskId(1))).unwrap(), b"view");
+    assert_eq!(fs::read(layout.task_file(TaskState::Done, TaskId(2))).unwrap(), b"record");
+    for id in [TaskId(1), TaskId(2)] {
+        assert_eq!(fs::read(layout.task_file(TaskState::New, id)).unwrap(), b"somebody's task");
+    }
+}
+
+#[test]
+fn what_a_power_cut_left_without_contents_was_never_announced() {
+    for (plan, events) in [(&b""[..], &b"{}\n"[..]), (b"{\"plan\":", b"{}\n"), (b"{}", b"{\"event"), (b"\0\0", b"\0\0")]
+    {
+        let dir = tempfile::tempdir().unwrap();
+        let layout = layout(&dir);
+        let mut store = Store::open(layout.clone()).unwrap();
+        store.write(&[task(1), task(2)], Vec::new()).unwrap();
+        fs::write(layout.plan(TaskId(2)), plan).unwrap();
+        fs::write(layout.events(TaskId(2)), events).unwrap();
+        let loaded = store.load().unwrap();
+        assert_eq!(loaded.unfinished.iter().map(|found| found.id).collect::<Vec<_>>(), [TaskId(1)]);
+        assert_eq!(loaded.next_id, 3, "its number is not given again");
+        assert_eq!(fs::read(layout.bad().join("run-2.json/plan.json")).unwrap(), plan, "its bytes are kept");
+        // One that has a file in a state was announced, whatever became of it since.
+        fs::write(layout.plan(TaskId(1)), plan).unwrap();
+        fs::write(layout.task_file(TaskState::Running, TaskId(1)), b"view").unwrap();
+        assert_eq!(store.load().unwrap().unfinished.len(), 1);
+    }
+}
+
+#[test]
+fn zeros_in_a_journal_and_what_follows_them_are_kept_aside() {
+    let dir = tempfile::tempdir().unwrap();
+    let layout = layout(&dir);
+    let mut store = Store::open(layout.clone()).unwrap();
+    store.write(&[task(1)], Vec::new()).unwrap();
+    fs::write(layout.events(TaskId(1)), b"{\"a\":1}\n{\"b\"\0\0\0\0\n{\"c\":3}\n").unwrap();
+    assert_eq!(store.load().unwrap().unfinished[0].events, b"{\"a\":1}\n");
+    let torn = fs::read(layout.events(TaskId(1)).with_extension("jsonl.torn")).unwrap();
+    assert_eq!(torn, b"{\"b\"\0\0\0\0\n{\"c\":3}\n");
+}
+
+#[test]
+fn a_finished_task_that_the_history_forgot_is_finished_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let layout = layout(&dir);
+    let mut store = Store::open(layout.clone()).unwrap();
+    let tasks = [task(1), task(2)];
+    store.write(&tasks, Vec::new()).unwrap();
+    store.publish_views(&tasks).unwrap();
+    for id in [1, 2] {
+        let line = format!("{{\"id\":{id}}}\n");
+        store.finish(TaskId(id), TaskState::New, b"{}", line.as_bytes()).unwrap();
+    }
+    store.settle().unwrap();
+    assert!(store.load().unwrap().unfinished.is_empty());
+    let torn = fs::read(layout.history()).unwrap();
+    fs::write(layout.history(), &torn[..torn.len() - 3]).unwrap();
+    let loaded = store.load().unwrap();
+    assert_eq!(loaded.unfinished.iter().map(|found| found.id).collect::<Vec<_>>(), [TaskId(2)]);
+    assert_eq!(loaded.unfinished[0].standing, [TaskState::Done]);
+    store.finish(TaskId(2), TaskState::Done, b"{}", b"{\"id\":2}\n").unwrap();
+    store.settle().unwrap();
+    assert_eq!(fs::read(layout.history()).unwrap(), b"{\"id\":1}\n{\"id\":2}\n");
+}
+
+#[test]
+fn a_look_at_the_lock_does_not_keep_a_daemon_from_starting() {
+    let dir = tempfile::tempdir().unwrap();
+    let layout = layout(&dir);
+    drop(Store::open(layout.clone()).unwrap());
+    let stop = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+                    reader::daemon_pid(&layout).unwrap();
+                    std::thread::yield_now();
+                }
+            });
+        }
+        let opened: Vec<_> = (0..20).map(|_| Store::open(layout.clone()).map(drop)).collect();
+        stop.store(true, std::sync::atomic::Ordering::Relaxed);
+        assert!(opened.iter().all(Result::is_ok), "{opened:?}");
+    });
+}
