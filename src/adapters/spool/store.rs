@@ -342,6 +342,7 @@ impl Store {
     }
 }
 
+#[expect(clippy::disallowed_methods, reason = "nothing tells when the asking command lets go, and it does at once")]
 fn take_lock(mut file: File, path: &Path) -> Result<Flock<File>, SpoolError> {
     for _ in 1..LOCK_TRIES {
         file = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {

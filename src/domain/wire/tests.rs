@@ -131,7 +131,7 @@ fn refused_within_bounds(what: &str, text: &str) {
     assert!(u64::try_from(text.len()).unwrap() <= crate::base::limits::DROPPED_FILE_BYTES_MAX, "{what}");
     let problems = read_task(text.as_bytes(), &shanghai()).expect_err(what).problems;
     let shown: usize = problems.iter().map(|problem| problem.to_string().len()).sum();
-    assert!((1..=101).contains(&problems.len()) && shown < 100_000, "{what}: {} bytes", shown);
+    assert!((1..=101).contains(&problems.len()) && shown < 100_000, "{what}: {shown} bytes");
 }
 
 #[test]
