@@ -18,6 +18,8 @@ pub const NAME_BYTES_MAX: usize = 100;
 pub const HOST_NAME_BYTES_MAX: usize = 253;
 /// How many hosts one group may hold unless configured otherwise (CODO's limit).
 pub const HOSTS_PER_GROUP: usize = 100;
+/// How many groups a task may name; CODO's screens showed five.
+pub const GROUPS_MAX: usize = 100;
 /// How many hosts may be in flight over all tasks unless configured otherwise.
 pub const HOSTS_IN_FLIGHT: usize = 100;
 /// The longest file name that may be dropped, in bytes, with its `.json`.

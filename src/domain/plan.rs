@@ -18,7 +18,7 @@ use crate::base::time::Timestamp;
 use crate::domain::inventory::{Connection, Host, Inventory};
 use crate::domain::known_hosts::{HostKey, KnownHosts};
 use crate::domain::policy::Policy;
-use crate::domain::problem::Problem;
+use crate::domain::problem::{Problem, Problems};
 use crate::domain::submission::{Submission, TemplateRef, Work};
 use crate::domain::template::bind::steers_programs;
 use crate::domain::template::{Catalogue, OnFailure, Template, fill};
@@ -231,7 +231,7 @@ pub fn resolve(submission: &Submission, library: &Library) -> Result<Plan, Vec<P
         problems.push(Problem::new(format!("/env/{name}"), name.as_str(), wanted));
     }
     let hosts = resolve_hosts(submission, library, &mut problems);
-    let (Some(work), true) = (work, problems.is_empty()) else { return Err(problems) };
+    let (Some(work), true) = (work, problems.is_empty()) else { return Err(Problems::from_iter(problems).into_vec()) };
     let groups = assemble_groups(work.steps, &hosts.groups, &mut problems);
     if !problems.is_empty() {
         return Err(problems);

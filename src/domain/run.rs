@@ -141,6 +141,10 @@ pub struct DropKey {
     pub dev: u64,
     /// Its inode.
     pub ino: u64,
+    /// Its time of birth, in nanoseconds since 1970, as text: the same inode number may be given again. 0 where the file
+    /// system does not keep it.
+    #[serde(default)]
+    pub born_ns: String,
     /// Its time of last change, in nanoseconds since 1970, as text: JSON numbers stop at 2^53.
     pub mtime_ns: String,
     /// The digest of its bytes.

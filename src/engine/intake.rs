@@ -10,11 +10,14 @@ use crate::domain::plan::{Plan, resolve};
 use crate::domain::policy::Admission;
 use crate::domain::problem::Problem;
 use crate::domain::record::view;
-use crate::domain::run::{Accepted, Event, Recorded, Run};
+use crate::domain::run::{Accepted, DropKey, Event, Recorded, Run};
 use crate::domain::submission::{Schedule, Submission, Work};
 use crate::domain::wire::read_task;
 use crate::engine::outbox::{NewTask, Outbox};
 use crate::engine::{DropBox, Dropped, Effect, Engine};
+
+/// How many taken files are remembered. The memory is for the instant between a task's birth and its file's removal.
+const DROPS_MAX: usize = 10_000;
 
 impl Engine {
     pub(super) fn on_dropped(&mut self, file: Dropped, out: &mut Outbox) {
@@ -25,6 +28,9 @@ impl Engine {
     }
 
     fn on_submission(&mut self, file: Dropped, out: &mut Outbox) {
+        if nameless(&file.key).is_some_and(|key| self.drops.contains(&key)) {
+            return out.durable(Effect::Consume { drop_box: file.drop_box, key: file.key });
+        }
         let submission = match read_task(&file.bytes, &self.library.zone) {
             Ok(submission) => submission,
             Err(unreadable) if unreadable.truncated && file.may_grow => return,
@@ -132,11 +138,20 @@ impl Engine {
 
     /// Makes an unfinished run findable by what it came from.
     pub(super) fn index(&mut self, run: &Run) {
+        if self.drops.len() >= DROPS_MAX {
+            self.drops.clear();
+        }
+        self.drops.extend(nameless(&run.accepted.drop));
         self.names.insert(run.accepted.name.clone(), run.id);
         if let Some(key) = &run.accepted.idempotency_key {
             self.keys.insert(key.clone(), (run.id, run.accepted.drop.digest));
         }
     }
+}
+
+/// A file's identity wherever it stands and whatever it is called; none where a later file could have the same.
+fn nameless(key: &DropKey) -> Option<DropKey> {
+    (key.born_ns != "0").then(|| DropKey { name: String::new(), mtime_ns: String::new(), ..key.clone() })
 }
 
 fn refuse(file: Dropped, problems: Vec<Problem>, out: &mut Outbox) {

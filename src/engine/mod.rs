@@ -16,7 +16,7 @@ mod outbox;
 mod recover;
 mod schedule;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use crate::base::digest::Digest;
@@ -34,15 +34,15 @@ pub use recover::FoundTask;
 use outbox::Outbox;
 use schedule::Progress;
 
-/// A drop box of the spool.
+/// A drop box of the spool. Orders come first: a cancellation must not stand in line behind new tasks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum DropBox {
+    /// `orders/`: acts on tasks.
+    Orders,
     /// `new/`: tasks that wait for approval.
     New,
     /// `ready/`: tasks that wish to skip it.
     Ready,
-    /// `orders/`: acts on tasks.
-    Orders,
 }
 
 /// A file that stands in a drop box, as it was read.
@@ -197,6 +197,8 @@ pub struct Engine {
     next_id: u64,
     /// The newest task of each name.
     names: HashMap<String, TaskId>,
+    /// The files that became tasks, without their names: one that somebody moved before it was taken away is the same.
+    drops: HashSet<DropKey>,
     /// The tasks that carry an idempotency key, with the digest of their bytes.
     keys: HashMap<String, (TaskId, Digest)>,
     /// When to look at a task again.
@@ -218,6 +220,7 @@ impl Engine {
             runs: BTreeMap::new(),
             next_id: next_id.max(1),
             names: HashMap::new(),
+            drops: HashSet::new(),
             keys: HashMap::new(),
             timers: BTreeSet::new(),
             due: BTreeSet::new(),

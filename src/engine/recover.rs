@@ -64,11 +64,11 @@ impl Engine {
     fn resume(&mut self, mut run: Run, standing: &[TaskState], out: &mut Outbox) {
         let id = run.id;
         consume_again(&run, out);
+        self.index(&run);
         if matches!(run.stage, Stage::Done { .. }) {
             return finish_again(&run, standing, out);
         }
         correct_directory(&run, run.state(), standing, out);
-        self.index(&run);
         close_open_steps(&mut run, out);
         let (rejected, cancelled) = (run.rejected.is_some(), run.cancelled.is_some());
         let running = matches!(run.stage, Stage::Running { .. });

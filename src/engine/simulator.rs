@@ -250,6 +250,7 @@ impl World {
             uid,
             dev: 1,
             ino: self.dropped,
+            born_ns: self.dropped.to_string(),
             mtime_ns: self.now.0.to_string(),
             digest: Digest::of(text.as_bytes()),
         };
@@ -372,6 +373,14 @@ impl World {
             names
         });
         assert!(tasks.values().all(|count| *count == 1), "one drop made two tasks: {tasks:?}");
+        let mut keys: BTreeSet<&str> = BTreeSet::new();
+        for (_, events) in self.disk.runs.values() {
+            if let Event::Accepted(accepted) = &events[0].event
+                && let Some(key) = &accepted.idempotency_key
+            {
+                assert!(keys.insert(key), "two tasks have the key {key}");
+            }
+        }
     }
 
     /// Without crashes, with every vote given, every task must end.

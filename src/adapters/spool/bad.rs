@@ -14,8 +14,7 @@ use serde::Serialize;
 use crate::adapters::spool::SpoolError;
 use crate::adapters::spool::commit::Commit;
 use crate::adapters::spool::layout::Layout;
-use crate::adapters::spool::store::{FILE_MODE, rename_new};
-use crate::base::ids::TaskId;
+use crate::adapters::spool::store::{FILE_MODE, Store, rename_new};
 use crate::base::text::is_hidden;
 use crate::base::time::Timestamp;
 use crate::domain::problem::Problem;
@@ -34,7 +33,7 @@ struct Why<'a> {
     problems: &'a [Problem],
 }
 
-/// Moves a file into `bad/`, as it is, and writes beside it why.
+/// Moves a file into `bad/`, as it is, and writes beside it why; durable after the next [`Store::settle`].
 ///
 /// What cannot be moved (a directory of somebody else, when the daemon is not root) stays, and only the reasons are
 /// written, once. After a power cut in the middle the file stands in one of the two places; in its box it is refused
@@ -43,13 +42,14 @@ struct Why<'a> {
 /// # Errors
 /// When a file operation fails.
 pub fn refuse(
-    layout: &Layout,
+    store: &mut Store,
     drop_box: DropBox,
     name: &str,
     uid: Option<u32>,
     problems: &[Problem],
     now: Timestamp,
 ) -> Result<(), SpoolError> {
+    let layout = store.layout.clone();
     let dir = layout.drop_box(drop_box);
     let stem = stem(name);
     let reasons = match move_aside(&dir.join(name), &layout.bad(), &stem)? {
@@ -66,23 +66,22 @@ pub fn refuse(
     let mut text = serde_json::to_vec_pretty(&why).expect("reasons serialise");
     text.push(b'\n');
     let opened = OpenOptions::new().create_new(true).write(true).mode(FILE_MODE).open(&reasons);
-    let mut commit = Commit::default();
     match opened.and_then(|mut file| file.write_all(&text).map(|()| file)) {
-        Ok(file) => commit.file(&reasons, file),
+        Ok(file) => store.unsettled.file(&reasons, file),
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(()),
         Err(error) => return Err(SpoolError::io("write", &reasons, error)),
     }
-    commit.dir(layout.bad());
-    commit.dir(dir);
-    commit.run()
+    store.unsettled.dir(layout.bad());
+    store.unsettled.dir(dir);
+    Ok(())
 }
 
-/// Moves a run into `bad/` that a power cut left without contents.
-pub(super) fn set_run_aside(layout: &Layout, id: TaskId) -> Result<(), SpoolError> {
-    move_aside(&layout.run(id), &layout.bad(), &format!("run-{id}"))?;
+/// Moves into `bad/` what a crash left, and nobody can tell what it was.
+pub(super) fn set_aside(layout: &Layout, path: &Path, stem: &str) -> Result<(), SpoolError> {
+    move_aside(path, &layout.bad(), stem)?;
     let mut commit = Commit::default();
     commit.dir(layout.bad());
-    commit.dir(layout.runs());
+    commit.dir(path.parent().unwrap_or(path).to_owned());
     commit.run()
 }
 
@@ -124,7 +123,10 @@ fn move_aside(from: &Path, dir: &Path, stem: &str) -> Result<Moved, SpoolError> 
             Ok(()) => return Ok(Moved::To(to)),
             Err(Errno::EEXIST) => {}
             Err(Errno::ENOENT) => return Ok(Moved::Gone),
-            Err(Errno::EACCES | Errno::EPERM) => return Ok(Moved::Stays),
+            // A directory of somebody else, something mounted, something that is in use.
+            Err(Errno::EACCES | Errno::EPERM | Errno::EBUSY | Errno::EXDEV | Errno::ENOTCONN) => {
+                return Ok(Moved::Stays);
+            }
             Err(errno) => return Err(SpoolError::io("move to bad/", from, errno)),
         }
     }
@@ -141,12 +143,13 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let layout = Layout::new(dir.path().join("state"));
         layout.create(None, true).unwrap();
+        let mut store = Store::open(layout.clone()).unwrap();
         let long = format!("{}.json", "长".repeat(83));
         for name in ["a.json", "a\u{1b}[2J.json", &long] {
             for n in 0..3 {
                 fs::write(layout.drop_box(DropBox::New).join(name), format!("{name} {n}")).unwrap();
                 let problems = [Problem::new("", format!("number {n}"), "nothing")];
-                refuse(&layout, DropBox::New, name, Some(7), &problems, Timestamp(0)).unwrap();
+                refuse(&mut store, DropBox::New, name, Some(7), &problems, Timestamp(0)).unwrap();
                 // Reasons alone, of something that could not be moved, keep their place too.
                 if n == 0 {
                     fs::remove_file(layout.bad().join(stem(name) + ".json")).unwrap();
@@ -166,7 +169,7 @@ mod tests {
             .map(|entry| entry.unwrap().file_name().into_string().unwrap())
             .collect();
         assert!(!shown.iter().any(|name| name.chars().any(is_hidden)), "{shown:?}");
-        refuse(&layout, DropBox::New, "gone.json", None, &[], Timestamp(0)).unwrap();
+        refuse(&mut store, DropBox::New, "gone.json", None, &[], Timestamp(0)).unwrap();
         assert!(!layout.bad().join("gone.why").exists());
     }
 }

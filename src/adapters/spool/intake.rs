@@ -24,6 +24,8 @@ use crate::domain::problem::Problem;
 use crate::domain::run::DropKey;
 use crate::engine::DropBox;
 
+use Looked::Later;
+
 /// A file that nothing says is complete must have been quiet for this long before it is read.
 const QUIET_MS: i64 = 2_000;
 /// How long a text that ends too early may stay, counted from its last change.
@@ -41,7 +43,7 @@ pub enum Seen {
 }
 
 /// What a look at a dropped file found.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub enum Looked {
     /// Its bytes, copied.
     Taken {
@@ -56,6 +58,8 @@ pub enum Looked {
     NotYet,
     /// It is not there any more.
     Gone,
+    /// The system does not let the daemon look at it now, for a reason of its own.
+    Later(std::io::Error),
     /// It can never be read as a task.
     Refused {
         /// Its owner, where it is known.
@@ -113,10 +117,9 @@ pub fn may_still_grow(seen: Option<Seen>, age_ms: i64) -> bool {
     (-QUIET_MS..limit).contains(&age_ms)
 }
 
-/// Looks at one dropped file and copies it when it is complete.
-///
-/// # Errors
-/// When reading fails for a reason that is not the file's own.
+/// Looks at one dropped file and copies it when it is complete. Whatever is wrong with the file, it is not an error of the
+/// spool: nobody can stop the daemon by what they put into a box.
+#[must_use]
 pub fn look(
     layout: &Layout,
     drop_box: DropBox,
@@ -124,14 +127,14 @@ pub fn look(
     seen: Option<Seen>,
     personal: bool,
     now: Timestamp,
-) -> Result<Looked, SpoolError> {
+) -> Looked {
     let path = layout.drop_box(drop_box).join(name);
     let refused =
-        |uid, found: String, wanted: &str| Ok(Looked::Refused { uid, problems: vec![Problem::new("", found, wanted)] });
+        |uid, found: String, wanted: &str| Looked::Refused { uid, problems: vec![Problem::new("", found, wanted)] };
     let named = match fs::symlink_metadata(&path) {
         Ok(meta) => meta,
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Looked::Gone),
-        Err(error) => return Err(SpoolError::io("look at", &path, error)),
+        Err(error) if error.kind() == ErrorKind::NotFound => return Looked::Gone,
+        Err(error) => return Later(error),
     };
     let uid = Some(named.uid());
     if !named.is_file() {
@@ -142,33 +145,38 @@ pub fn look(
     }
     let mut file = match open(&path) {
         Ok(file) => file,
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Looked::Gone),
+        Err(error) if error.kind() == ErrorKind::NotFound => return Looked::Gone,
         Err(error) if error.kind() == ErrorKind::PermissionDenied => {
             let wanted = "a file that the daemon may read; try: chmod g+r before dropping it";
             return refused(uid, "no permission to read it".to_owned(), wanted);
         }
         // It was regular a moment ago and is a link, a socket or a device now: the next look says which.
         Err(error) if SWAPPED.iter().any(|errno| error.raw_os_error() == Some(*errno as i32)) => {
-            return Ok(Looked::NotYet);
+            return Looked::NotYet;
         }
-        Err(error) => return Err(SpoolError::io("open", &path, error)),
+        Err(error) => return Later(error),
     };
-    let meta = file.metadata().map_err(|e| SpoolError::io("look at", &path, e))?;
+    let meta = match file.metadata() {
+        Ok(meta) => meta,
+        Err(error) => return Later(error),
+    };
     let problems = file_problems(&meta, personal);
     if !problems.is_empty() {
-        return Ok(Looked::Refused { uid: Some(meta.uid()), problems });
+        return Looked::Refused { uid: Some(meta.uid()), problems };
     }
     // Some file systems keep any 64-bit time that somebody set.
     let changed_ms = meta.mtime().saturating_mul(1000).saturating_add(meta.mtime_nsec() / 1_000_000);
     let age_ms = now.0.saturating_sub(changed_ms);
     if !is_complete(seen, age_ms) {
-        return Ok(Looked::NotYet);
+        return Looked::NotYet;
     }
-    let bytes =
-        read_at_most(&mut file, limits::DROPPED_FILE_BYTES_MAX).map_err(|e| SpoolError::io("read", &path, e))?;
-    let after = file.metadata().map_err(|e| SpoolError::io("look at", &path, e))?;
+    let read = read_at_most(&mut file, limits::DROPPED_FILE_BYTES_MAX);
+    let (bytes, after) = match read.and_then(|bytes| file.metadata().map(|after| (bytes, after))) {
+        Ok(read) => read,
+        Err(error) => return Later(error),
+    };
     if stamp(&meta) != stamp(&after) || bytes.len() as u64 != meta.size() {
-        return Ok(Looked::NotYet);
+        return Looked::NotYet;
     }
     let may_grow = may_still_grow(seen, age_ms);
     if bytes.is_empty() && !may_grow {
@@ -179,10 +187,11 @@ pub fn look(
         uid: meta.uid(),
         dev: meta.dev(),
         ino: meta.ino(),
+        born_ns: born_ns(&meta),
         mtime_ns: mtime_ns(&meta),
         digest: Digest::of(&bytes),
     };
-    Ok(Looked::Taken { key, bytes, may_grow })
+    Looked::Taken { key, bytes, may_grow }
 }
 
 fn open(path: &Path) -> std::io::Result<File> {
@@ -248,13 +257,18 @@ fn stamp(meta: &Metadata) -> (u64, u64, i64, i64) {
     (meta.ino(), meta.size(), meta.mtime(), meta.mtime_nsec())
 }
 
+fn born_ns(meta: &Metadata) -> String {
+    let born = meta.created().ok().and_then(|born| born.duration_since(std::time::UNIX_EPOCH).ok());
+    born.map_or_else(|| "0".to_owned(), |born| born.as_nanos().to_string())
+}
+
 fn mtime_ns(meta: &Metadata) -> String {
     format!("{}", i128::from(meta.mtime()) * 1_000_000_000 + i128::from(meta.mtime_nsec()))
 }
 
 /// Takes a file out of its box whose task is durable; the rename itself is durable after the next
-/// [`Store::settle`](crate::adapters::spool::store::Store::settle). A file that was replaced meanwhile is another file
-/// and stays.
+/// [`Store::settle`](crate::adapters::spool::store::Store::settle). A file that was replaced or rewritten meanwhile is
+/// another one and stays.
 ///
 /// It is renamed away and deleted by [`sweep`] when there is time: ext4 makes new files several times slower while
 /// it steps over inodes that were freed within the last seconds, and in a burst each deletion comes between creations.
@@ -262,27 +276,26 @@ fn mtime_ns(meta: &Metadata) -> String {
 /// After a power cut in the middle a file may be back; its key tells that it was taken.
 ///
 /// # Errors
-/// When a file operation fails.
+/// When a file operation fails for a reason that is not the file's own.
 pub fn consume(layout: &Layout, drop_box: DropBox, key: &DropKey) -> Result<(), SpoolError> {
     let path = layout.drop_box(drop_box).join(&key.name);
-    if !is_that_file(&path, key) {
-        return Ok(());
-    }
-    take(&path, &layout.staging().join(format!("{TAKEN}{}-{}", key.ino, key.mtime_ns)), key)
+    if is_that_file(&path, key) { take(layout, &path, key) } else { Ok(()) }
 }
 
-/// Renames the file at `path` to `taken`, unless it is another one than was read.
-fn take(path: &Path, taken: &Path, key: &DropKey) -> Result<(), SpoolError> {
-    match fs::rename(path, taken) {
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
-        other => other.map_err(|e| SpoolError::io("take away", path, e))?,
-    }
-    if is_that_file(taken, key) {
+/// Takes away the file at `path`, unless it is another one than was read.
+fn take(layout: &Layout, path: &Path, key: &DropKey) -> Result<(), SpoolError> {
+    let held = layout.staging().join(format!("{HELD}{}-{}", key.ino, key.name));
+    // What cannot be moved is not the file that was read: somebody put a directory of theirs there.
+    if fs::rename(path, &held).is_err() {
         return Ok(());
+    }
+    if is_that_file(&held, key) {
+        let taken = layout.staging().join(format!("{TAKEN}{}-{}", key.ino, key.name));
+        return fs::rename(&held, &taken).map_err(|e| SpoolError::io("take away", &held, e));
     }
     // Between the look and the rename somebody put another file there: it goes back.
     loop {
-        match rename_new(taken, path) {
+        match rename_new(&held, path) {
             Ok(()) => return Ok(()),
             Err(Errno::EEXIST) => make_room(path)?,
             Err(errno) => return Err(SpoolError::io("put back", path, errno)),
@@ -296,14 +309,18 @@ pub fn stands(layout: &Layout, drop_box: DropBox, key: &DropKey) -> bool {
     is_that_file(&layout.drop_box(drop_box).join(&key.name), key)
 }
 
-/// Whether the file at `path` is the one that was read.
+/// Whether the file at `path` is the one that was read, and still says what it said. Its times may have changed: many a
+/// copying program sets them after the last byte.
 fn is_that_file(path: &Path, key: &DropKey) -> bool {
-    fs::symlink_metadata(path)
-        .is_ok_and(|meta| (meta.dev(), meta.ino()) == (key.dev, key.ino) && mtime_ns(&meta) == key.mtime_ns)
+    let Ok(mut file) = open(path) else { return false };
+    let same = file.metadata().is_ok_and(|meta| (meta.dev(), meta.ino(), meta.uid()) == (key.dev, key.ino, key.uid));
+    same && read_at_most(&mut file, limits::DROPPED_FILE_BYTES_MAX).is_ok_and(|bytes| Digest::of(&bytes) == key.digest)
 }
 
 /// How the names of files begin that were taken out of their boxes.
-const TAKEN: &str = "taken-";
+pub(super) const TAKEN: &str = "taken-";
+/// How the names of files begin that are being taken, and may be somebody's other file.
+pub(super) const HELD: &str = "held-";
 
 /// Deletes the files that [`consume`] took away.
 ///
@@ -371,7 +388,7 @@ mod tests {
     }
 
     fn look_at(layout: &Layout, name: &str) -> Looked {
-        look(layout, DropBox::New, name, Some(Seen::Complete), true, Timestamp(i64::MAX / 2)).unwrap()
+        look(layout, DropBox::New, name, Some(Seen::Complete), true, Timestamp(i64::MAX / 2))
     }
 
     #[test]
@@ -402,10 +419,31 @@ mod tests {
         let Looked::Taken { key, .. } = look_at(&layout, "a.json") else { panic!("not taken") };
         fs::rename(&path, path.with_extension("old")).unwrap();
         fs::write(&path, "2").unwrap();
-        let taken = layout.staging().join("taken-1");
-        take(&path, &taken, &key).unwrap();
-        assert_eq!((fs::read(&path).unwrap().as_slice(), taken.exists()), (&b"2"[..], false));
-        take(&path.with_extension("none"), &taken, &key).unwrap();
+        take(&layout, &path, &key).unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"2");
+        take(&layout, &path.with_extension("none"), &key).unwrap();
+        assert_eq!(fs::read_dir(layout.staging()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn a_file_is_the_same_by_what_it_says_not_by_its_times() {
+        let (_dir, layout) = spool();
+        let path = layout.drop_box(DropBox::New).join("a.json");
+        fs::write(&path, "1").unwrap();
+        let set = |seconds| {
+            let time = std::time::UNIX_EPOCH + std::time::Duration::from_secs(seconds);
+            File::options().write(true).open(&path).unwrap().set_modified(time).unwrap();
+        };
+        set(1_000);
+        let Looked::Taken { key, .. } = look_at(&layout, "a.json") else { panic!("not taken") };
+        fs::write(&path, "2").unwrap();
+        set(1_000);
+        consume(&layout, DropBox::New, &key).unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"2", "rewritten in place, with its old time");
+        let Looked::Taken { key, .. } = look_at(&layout, "a.json") else { panic!("not taken") };
+        set(2_000);
+        consume(&layout, DropBox::New, &key).unwrap();
+        assert!(!path.exists(), "copied by a program that sets the times at the end");
     }
 
     #[test]

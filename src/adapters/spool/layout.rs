@@ -69,7 +69,13 @@ impl Layout {
         self.spool().join(".tmp")
     }
 
-    /// Returns the daemon's lock file.
+    /// Returns the file that commands look at to see whether a daemon serves.
+    #[must_use]
+    pub fn sign(&self) -> PathBuf {
+        self.spool().join(".serving")
+    }
+
+    /// Returns the daemon's lock file, which nobody else can open.
     #[must_use]
     pub fn lock(&self) -> PathBuf {
         self.spool().join(".lock")

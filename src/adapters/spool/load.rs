@@ -4,14 +4,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, OpenOptions};
-use std::io;
-use std::os::unix::fs::MetadataExt as _;
+use std::io::{self, Write as _};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::Path;
 
 use crate::adapters::spool::SpoolError;
 use crate::adapters::spool::bad;
 use crate::adapters::spool::commit::Commit;
-use crate::adapters::spool::store::{Store, box_of, write_file};
+use crate::adapters::spool::intake::HELD;
+use crate::adapters::spool::store::{FILE_MODE, Store, box_of};
 use crate::base::ids::TaskId;
 use crate::domain::run::TaskState;
 
@@ -49,6 +50,10 @@ impl Store {
     /// # Errors
     /// When a file operation fails.
     pub fn load(&mut self) -> Result<Loaded, SpoolError> {
+        // What a killed daemon wrote may be in memory alone; what follows acts on it.
+        let spool = self.layout.spool();
+        let dir = fs::File::open(&spool).map_err(|e| SpoolError::io("open", &spool, e))?;
+        nix::unistd::syncfs(&dir).map_err(|e| SpoolError::io("sync the file system of", &spool, e))?;
         self.clear_staging()?;
         let history = self.read_history()?;
         let recorded = recorded(&history);
@@ -56,7 +61,7 @@ impl Store {
         let mut standing: BTreeMap<TaskId, Vec<TaskState>> = BTreeMap::new();
         for state in [TaskState::New, TaskState::Ready, TaskState::Running, TaskState::Done] {
             for id in numbers(&self.layout.state(state), ".json")? {
-                if ids.contains(&id) && self.adopt(id, state)? {
+                if ids.contains(&id) && self.adopt(id, state) {
                     standing.entry(id).or_default().push(state);
                 }
             }
@@ -71,7 +76,7 @@ impl Store {
             let plan = read_or_empty(&self.layout.plan(id))?;
             let events = self.read_journal(id)?;
             if standing.is_empty() && (is_hollow(&plan) || events.is_empty()) {
-                bad::set_run_aside(&self.layout, id)?;
+                bad::set_aside(&self.layout, &self.layout.run(id), &format!("run-{id}"))?;
             } else {
                 unfinished.push(Found { id, plan, events, standing });
             }
@@ -80,35 +85,43 @@ impl Store {
     }
 
     /// Tells a view of ours from a file that somebody dropped under a number: ours says the number and the digest.
-    fn adopt(&mut self, id: TaskId, state: TaskState) -> Result<bool, SpoolError> {
+    fn adopt(&mut self, id: TaskId, state: TaskState) -> bool {
         if box_of(state).is_none() {
-            return Ok(true);
+            return true;
         }
         let path = self.layout.task_file(state, id);
-        let meta = fs::symlink_metadata(&path).map_err(|e| SpoolError::io("look at", &path, e))?;
+        // Anybody may put something there that cannot be looked at, or take it away.
+        let Ok(meta) = fs::symlink_metadata(&path) else { return false };
         if !meta.is_file() || meta.uid() != nix::unistd::geteuid().as_raw() || meta.nlink() != 1 {
-            return Ok(false);
+            return false;
         }
-        let bytes = fs::read(&path).map_err(|e| SpoolError::io("read", &path, e))?;
+        let Ok(bytes) = fs::read(&path) else { return false };
         let ours = serde_json::from_slice::<serde_json::Value>(&bytes)
             .is_ok_and(|view| view["id"] == id.0 && view["digest"].is_string() && view["admission"].is_object());
         if ours {
             self.own(state, id, &meta);
         }
-        Ok(ours)
+        ours
     }
 
     /// Reads a journal's whole lines; what follows the last one is kept aside. A power cut may leave zeros where bytes
-    /// were not written yet; they and what follows them were never durable.
+    /// were not written yet; they were never durable. Whole lines after zeros are damage of another kind: the journal is
+    /// left as it is, and cannot be believed.
     fn read_journal(&self, id: TaskId) -> Result<Vec<u8>, SpoolError> {
         let path = self.layout.events(id);
         let mut bytes = read_or_empty(&path)?;
         let written = bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len());
         let whole = bytes[..written].iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
+        let is_line = |line: &[u8]| serde_json::from_slice::<serde::de::IgnoredAny>(line).is_ok();
+        if bytes[written..].split(|byte| *byte == b'\n').any(is_line) {
+            return Ok(bytes);
+        }
         if whole < bytes.len() {
             let aside = path.with_extension("jsonl.torn");
             let mut commit = Commit::default();
-            commit.file(&aside, write_file(&aside, &bytes[whole..])?);
+            let opened = OpenOptions::new().create(true).append(true).mode(FILE_MODE).open(&aside);
+            let kept = opened.and_then(|mut file| file.write_all(&bytes[whole..]).map(|()| file));
+            commit.file(&aside, kept.map_err(|e| SpoolError::io("append to", &aside, e))?);
             commit.dir(self.layout.run(id));
             commit.run()?;
             cut(&path, whole)?;
@@ -134,6 +147,11 @@ impl Store {
         for entry in entries {
             let entry = entry.map_err(|e| SpoolError::io("list", &staging, e))?;
             let (path, kind) = (entry.path(), entry.file_type());
+            // Taken away, and not yet known to be the file that was read.
+            if entry.file_name().to_string_lossy().starts_with(HELD) {
+                bad::set_aside(&self.layout, &path, "held")?;
+                continue;
+            }
             let removed = match kind {
                 Ok(kind) if kind.is_dir() => fs::remove_dir_all(&path),
                 _ => fs::remove_file(&path),

@@ -50,7 +50,7 @@ pub fn history(layout: &Layout) -> Result<Vec<HistoryLine>, SpoolError> {
 /// # Errors
 /// When the lock file is there and cannot be looked at.
 pub fn daemon_pid(layout: &Layout) -> Result<Option<String>, SpoolError> {
-    let path = layout.lock();
+    let path = layout.sign();
     let file = match OpenOptions::new().read(true).open(&path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -61,7 +61,9 @@ pub fn daemon_pid(layout: &Layout) -> Result<Option<String>, SpoolError> {
         Err((mut file, _)) => {
             let mut pid = String::new();
             file.read_to_string(&mut pid).map_err(|e| SpoolError::io("read", &path, e))?;
-            Ok(Some(pid.trim().to_owned()))
+            // Whoever can read the file can hold it; a daemon lives.
+            let lives = std::path::Path::new("/proc").join(pid.trim()).exists();
+            Ok(Some(pid.trim().to_owned()).filter(|pid| !pid.is_empty() && lives))
         }
     }
 }

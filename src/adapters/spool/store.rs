@@ -66,11 +66,13 @@ impl Stamp {
 pub struct Store {
     pub(super) layout: Layout,
     _lock: Flock<File>,
+    /// What commands look at to see whether a daemon serves; `None` when somebody else holds it.
+    _sign: Option<Flock<File>>,
     journals: BTreeMap<TaskId, File>,
     /// The views in the two states that are drop boxes too, so that they are not taken for drops.
     own: BTreeMap<(DropBox, TaskId), Stamp>,
     /// What [`Store::settle`] brings to the disk.
-    unsettled: Commit,
+    pub(super) unsettled: Commit,
     /// Lines of the history whose records are not on the disk yet.
     history: Vec<u8>,
     /// Tasks whose views were not where they belong.
@@ -84,21 +86,24 @@ impl Store {
     /// [`SpoolError::Locked`] when another daemon holds it.
     pub fn open(layout: Layout) -> Result<Store, SpoolError> {
         let path = layout.lock();
-        let file = OpenOptions::new()
-            .create(true)
-            .read(true)
-            .write(true)
-            .truncate(false)
-            .mode(0o644)
-            .open(&path)
-            .map_err(|e| SpoolError::io("open", &path, e))?;
-        let mut lock = take_lock(file, &path)?;
-        lock.set_len(0)
-            .and_then(|()| writeln!(lock, "{}", std::process::id()))
-            .map_err(|e| SpoolError::io("write", &path, e))?;
+        let lock = Flock::lock(open_lock(&path, 0o600)?, FlockArg::LockExclusiveNonblock);
+        let mut lock = lock.map_err(|(_, errno)| match errno {
+            Errno::EWOULDBLOCK => {
+                let pid = fs::read_to_string(&path).unwrap_or_default().trim().to_owned();
+                SpoolError::Locked { pid, path: path.clone() }
+            }
+            errno => SpoolError::io("lock", &path, errno),
+        })?;
+        let sign_path = layout.sign();
+        let mut sign = open_lock(&sign_path, 0o644)?;
+        for (file, path) in [(&mut *lock, &path), (&mut sign, &sign_path)] {
+            let written = file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id()));
+            written.map_err(|e| SpoolError::io("write", path, e))?;
+        }
         Ok(Store {
             layout,
             _lock: lock,
+            _sign: take_sign(sign),
             journals: BTreeMap::new(),
             own: BTreeMap::new(),
             unsettled: Commit::default(),
@@ -150,6 +155,13 @@ impl Store {
         for (id, bytes) in &by_task {
             let path = self.layout.events(*id);
             let journal = self.journal(*id, &path)?;
+            // Lines added to a file that somebody replaced would be read by nobody.
+            let (held, named) = (journal.metadata(), fs::symlink_metadata(&path));
+            if !matches!((held, named), (Ok(held), Ok(named)) if (held.dev(), held.ino()) == (named.dev(), named.ino()))
+            {
+                let why = io::Error::other("it was replaced or removed; put the right one there and start the daemon");
+                return Err(SpoolError::io("append to", &path, why));
+            }
             fault_point("append to", &path)?;
             let appended = journal.write_all(bytes).and_then(|()| journal.try_clone());
             commit.file(&path, appended.map_err(|e| SpoolError::io("append to", &path, e))?);
@@ -342,18 +354,26 @@ impl Store {
     }
 }
 
+/// Opens a lock file. Whoever can open it can lock it, so its mode decides who can be in the way.
+fn open_lock(path: &Path, mode: u32) -> Result<File, SpoolError> {
+    use std::os::unix::fs::PermissionsExt as _;
+    let opened = OpenOptions::new().create(true).read(true).write(true).truncate(false).mode(mode).open(path);
+    let file = opened.map_err(|e| SpoolError::io("open", path, e))?;
+    file.set_permissions(fs::Permissions::from_mode(mode)).map_err(|e| SpoolError::io("set the mode of", path, e))?;
+    Ok(file)
+}
+
+/// Locks the file that says that a daemon serves. Commands hold it for an instant while they ask.
 #[expect(clippy::disallowed_methods, reason = "nothing tells when the asking command lets go, and it does at once")]
-fn take_lock(mut file: File, path: &Path) -> Result<Flock<File>, SpoolError> {
-    for _ in 1..LOCK_TRIES {
+fn take_sign(mut file: File) -> Option<Flock<File>> {
+    for _ in 0..LOCK_TRIES {
         file = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-            Ok(lock) => return Ok(lock),
-            Err((file, Errno::EWOULDBLOCK)) => file,
-            Err((_, errno)) => return Err(SpoolError::io("lock", path, errno)),
+            Ok(lock) => return Some(lock),
+            Err((file, _)) => file,
         };
         std::thread::sleep(LOCK_PAUSE);
     }
-    let pid = fs::read_to_string(path).unwrap_or_default().trim().to_owned();
-    Err(SpoolError::Locked { pid, path: path.to_owned() })
+    None
 }
 
 /// Returns the drop box that is the directory of a state.

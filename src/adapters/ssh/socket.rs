@@ -52,6 +52,11 @@ impl Readiness {
         directions: impl Fn() -> BlockDirections,
         mut attempt: impl FnMut() -> Result<T, ssh2::Error>,
     ) -> Result<T, ssh2::Error> {
+        // What stands ready now is read without the event loop ever telling of it.
+        if SockRef::from(&self.registered).peek(&mut [std::mem::MaybeUninit::uninit(); 1]).is_ok_and(|count| count > 0)
+        {
+            self.heard.store(true, Ordering::Relaxed);
+        }
         let mut result = attempt();
         loop {
             match &result {

@@ -208,6 +208,11 @@ impl<'a> Fields<'a> {
             self.mismatch("hosts", &node, "groups of hosts: {\"1\": [\"web1\", \"web2\"]}");
             return groups;
         };
+        if members.len() > limits::GROUPS_MAX {
+            let found = format!("{} groups", members.len());
+            self.problems.push(Problem::new("/hosts", found, format!("at most {} groups", limits::GROUPS_MAX)));
+            return groups;
+        }
         for member in members {
             let pointer = format!("/hosts/{}", member.name);
             let number = member.name.parse().ok().filter(|number: &u32| *number > 0);

@@ -152,6 +152,10 @@ fn no_file_costs_more_than_its_size_allows() {
     refused_within_bounds("different keys of a literal", &format!(r#"{{"args":"{{{keys}}}"}}"#));
     refused_within_bounds("a long key of a literal", &format!(r#"{{"hosts":"{{'{long}':[{}]}}"}}"#, many("1", 50_000)));
     refused_within_bounds("people", &format!(r#"{{"associated_user":{{"a":[{}]}}}}"#, many("1", 90_000)));
+    let groups = (1..40_000).map(|k| format!("\"{k}\":\"a\"")).collect::<Vec<_>>().join(",");
+    let args = "x".repeat(400_000);
+    let many_groups = format!(r#"{{"task_name":"x","script":"true","args":["{args}"],"hosts":{{{groups}}}}}"#);
+    refused_within_bounds("groups", &many_groups);
     refused_within_bounds("depth", &"[".repeat(1_000_000));
     refused_within_bounds("depth of a literal", &format!(r#"{{"args":"{}"}}"#, "(".repeat(500_000)));
     refused_within_bounds("strings side by side", &format!(r#"{{"args":"{}"}}"#, "''".repeat(250_000)));

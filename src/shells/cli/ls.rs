@@ -96,8 +96,11 @@ fn rows(context: &Context, done_max: usize) -> Result<Vec<Row>, Failure> {
         });
     }
     for id in reader::task_ids(&context.layout)?.into_iter().filter(|id| !finished.contains(id)) {
-        let (follower, _) = Follower::open(&context.layout, id)?;
-        rows.extend(follower.run().map(row));
+        // One task that cannot be read hides no other.
+        match Follower::open(&context.layout, id) {
+            Ok((follower, _)) => rows.extend(follower.run().map(row)),
+            Err(error) => context.output.say(format!("task {id} cannot be read: {error}")),
+        }
     }
     rows.sort_by_key(|row| row.id);
     Ok(rows)

@@ -131,7 +131,7 @@ fn give(context: &Context, follower: &mut Follower, act: Act) -> Result<(), Fail
     }
     let order = Order { task: id.to_string(), act };
     let since = now().0;
-    let (name, _) = put(context, DropBox::Orders, &unique(word), &order.write())?;
+    let name = put(context, DropBox::Orders, &unique(word), &order.write())?.name;
     if !daemon_runs(context)? {
         return Err(queued(&name));
     }

@@ -40,7 +40,8 @@ impl Submit {
     pub(super) fn run(self, context: &Context) -> Result<(), Failure> {
         let (shown, bytes) = read_file(&self.file)?;
         let config = context.config()?;
-        read_task(&bytes, &config.library.zone).map_err(|bad| Failure::invalid(&shown, &bad.problems))?;
+        let read = read_task(&bytes, &config.library.zone);
+        let submission = read.map_err(|bad| Failure::invalid(&shown, &bad.problems))?;
         let stem = match self.name {
             Some(name) => name,
             None if self.file.as_os_str() == "-" => unique("stdin"),
@@ -48,7 +49,8 @@ impl Submit {
         };
         let drop_box = if self.ready { DropBox::Ready } else { DropBox::New };
         let since = now().0;
-        let (name, inode) = put(context, drop_box, &stem, &bytes)?;
+        let put = put(context, drop_box, &stem, &bytes)?;
+        let name = put.name.clone();
         if !daemon_runs(context)? {
             return Err(queued(&name));
         }
@@ -57,7 +59,7 @@ impl Submit {
             if let Some(why) = reader::refusal(&context.layout, stem, since) {
                 return Err(refused(&name, &why));
             }
-            accepted_as(context, &name, inode)
+            accepted_as(context, drop_box, &put, submission.idempotency_key.as_deref())
         })?;
         let follower = follower.ok_or_else(|| {
             Failure::new(Kind::Unavailable, format!("{name} is in its box, and the daemon has not taken it yet"))
@@ -79,15 +81,36 @@ impl Submit {
     }
 }
 
-/// Finds the task that a drop became; only the newest ones can be it.
-fn accepted_as(context: &Context, name: &str, inode: u64) -> Result<Option<Follower>, Failure> {
+/// Finds the task that a drop became, once the file has left its box: before that, nothing is promised. Only the newest
+/// tasks can be it, but for a repeated submission, which its key names.
+fn accepted_as(
+    context: &Context,
+    drop_box: DropBox,
+    put: &Put,
+    key: Option<&str>,
+) -> Result<Option<Follower>, Failure> {
+    let path = context.layout.drop_box(drop_box).join(&put.name);
+    if std::fs::symlink_metadata(&path).is_ok_and(|meta| meta.ino() == put.inode) {
+        return Ok(None);
+    }
     for id in reader::task_ids(&context.layout)?.into_iter().rev().take(2_000) {
-        let (follower, _) = Follower::open(&context.layout, id)?;
-        if follower.run().is_some_and(|run| run.accepted.drop.name == name && run.accepted.drop.ino == inode) {
+        // A task that cannot be read is not this one: this one was just written.
+        let Ok((follower, _)) = Follower::open(&context.layout, id) else { continue };
+        let accepted = follower.run().map(|run| &run.accepted);
+        let same_file = accepted.is_some_and(|known| known.drop.name == put.name && known.drop.ino == put.inode);
+        let same_key = key.is_some() && accepted.is_some_and(|known| known.idempotency_key.as_deref() == key);
+        if same_file || same_key {
             return Ok(Some(follower));
         }
     }
-    Ok(None)
+    let known = reader::history(&context.layout)?
+        .into_iter()
+        .rev()
+        .find(|line| key.is_some() && line.idempotency_key.as_deref() == key);
+    Ok(match known {
+        Some(line) => Some(Follower::open(&context.layout, line.id)?.0),
+        None => None,
+    })
 }
 
 /// Turns a `.why` into a failure with its problems.
@@ -118,8 +141,16 @@ pub(super) fn unique(word: &str) -> String {
     format!("{word}-{}-{}", now().0, std::process::id())
 }
 
+/// A file that was put into a box.
+pub(super) struct Put {
+    /// Its name there.
+    pub(super) name: String,
+    /// Its inode.
+    pub(super) inode: u64,
+}
+
 /// Puts a file into a box: written aside under a hidden name, synced, renamed. A taken name gets a number.
-pub(super) fn put(context: &Context, drop_box: DropBox, stem: &str, bytes: &[u8]) -> Result<(String, u64), Failure> {
+pub(super) fn put(context: &Context, drop_box: DropBox, stem: &str, bytes: &[u8]) -> Result<Put, Failure> {
     let dir = context.layout.drop_box(drop_box);
     let staged = dir.join(format!(".{}", unique("submit")));
     let failed = |error: std::io::Error| {
@@ -132,7 +163,7 @@ pub(super) fn put(context: &Context, drop_box: DropBox, stem: &str, bytes: &[u8]
     for n in 0_u32.. {
         let name = if n == 0 { format!("{stem}.json") } else { format!("{stem}-{n}.json") };
         match renameat2(AT_FDCWD, &staged, AT_FDCWD, &dir.join(&name), RenameFlags::RENAME_NOREPLACE) {
-            Ok(()) => return Ok((name, inode)),
+            Ok(()) => return Ok(Put { name, inode }),
             Err(nix::errno::Errno::EEXIST) => {}
             Err(errno) => {
                 // The hidden file is ours alone; that it cannot be removed either adds nothing to the message.

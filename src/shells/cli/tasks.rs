@@ -22,7 +22,7 @@ pub(super) fn open(context: &Context, word: &str) -> Result<Follower, Failure> {
         return Ok(Follower::open(&context.layout, id)?.0);
     }
     for id in ids.into_iter().rev() {
-        let (follower, _) = Follower::open(&context.layout, id)?;
+        let Ok((follower, _)) = Follower::open(&context.layout, id) else { continue };
         if follower.run().is_some_and(|run| run.accepted.name == word) {
             return Ok(follower);
         }

@@ -105,7 +105,7 @@ impl Performer {
                 Effect::Refuse { drop_box, key, .. } if !intake::stands(&self.layout, drop_box, &key) => {}
                 Effect::Refuse { drop_box, key, problems } => {
                     tracing::info!(file = %key.name, owner = key.uid, problems = problems.len(), "refused");
-                    bad::refuse(&self.layout, drop_box, &key.name, Some(key.uid), &problems, now())?;
+                    bad::refuse(&mut self.store, drop_box, &key.name, Some(key.uid), &problems, now())?;
                 }
                 _ => {}
             }
