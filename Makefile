@@ -23,7 +23,7 @@ lint: ## Check format, lints, docs and shell scripts
 	$(CARGO) fmt --check
 	$(CARGO) clippy --all-targets -- -D warnings
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --no-deps --document-private-items
-	shellcheck templates/*.sh .ci/run .ci/install
+	shellcheck templates/*.sh src/domain/runner/runner.sh .ci/run .ci/install
 
 bench: ## Measure; prints figures and ratios, judges nothing
 	.ci/install

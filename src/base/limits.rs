@@ -30,10 +30,16 @@ pub const STEP_TIMEOUT_S: u64 = 1800;
 pub const CONNECT_TIMEOUT_S: u64 = 10;
 /// How long a step may take to die after TERM before KILL is sent, in seconds.
 pub const KILL_GRACE_S: u64 = 10;
+/// How long a host is asked whether a step that was to be ended is gone, in seconds; then it stays unconfirmed.
+pub const KILL_CONFIRM_S: u64 = 3600;
+/// How long a host that has a running step may stay out of reach before the step counts as lost, in seconds.
+pub const REATTACH_S: u64 = 24 * 3600;
 /// How often an idle connection is asked whether it still lives, in seconds.
 pub const KEEPALIVE_S: u64 = 15;
-/// How many bytes of output are kept of one step on one host; more is counted and dropped.
-pub const OUTPUT_BYTES_MAX: u64 = 16 << 20;
+/// How many bytes are kept of the beginning of each stream of a step on one host.
+pub const OUTPUT_HEAD_BYTES: u64 = 15 << 20;
+/// How many bytes are kept of its end when there are more; what lies between is counted and dropped.
+pub const OUTPUT_TAIL_BYTES: u64 = 1 << 20;
 /// How many problems are listed for one file; a file with more is hopeless anyway.
 pub const PROBLEMS_MAX: usize = 100;
 /// How much of a problem's pointer is kept, in characters; the names in it are the writer's and may be endless.

@@ -2,7 +2,6 @@
 //!
 //! **Invariant:** pure. Text or values come in, values go out; nothing here touches the world or knows the time.
 
-pub mod envelope;
 pub mod inventory;
 pub mod known_hosts;
 pub mod order;
@@ -12,6 +11,7 @@ pub mod policy;
 pub mod problem;
 pub mod record;
 pub mod run;
+pub mod runner;
 pub mod submission;
 pub mod template;
 pub(crate) mod toml_table;

@@ -186,7 +186,7 @@ fn step_record(group: GroupNo, step: &StepName, state: &StepState) -> StepRecord
     };
     match state {
         StepState::Waiting => {}
-        StepState::Open { attempt, since } => {
+        StepState::Open { attempt, since, .. } => {
             record.attempts = *attempt;
             record.started = Some(*since);
         }
@@ -199,9 +199,14 @@ fn step_record(group: GroupNo, step: &StepName, state: &StepState) -> StepRecord
             match &result.ending {
                 Ending::Exit(code) => record.exit_code = Some(*code),
                 Ending::Signal(name) => record.signal = Some(name.clone()),
-                Ending::NotSent(why) | Ending::Lost(why) | Ending::KillUnconfirmed(why) => {
+                Ending::NotSent(why)
+                | Ending::Unreachable(why)
+                | Ending::Died(why)
+                | Ending::Lost(why)
+                | Ending::KillUnconfirmed(why) => {
                     record.reason = Some(why.clone());
                 }
+                Ending::IdleTimedOut => record.reason = Some("it printed nothing for too long".to_owned()),
                 Ending::TimedOut | Ending::Cancelled => {}
             }
         }

@@ -82,6 +82,17 @@ pub enum Event {
         /// Which attempt, from 1.
         attempt: u32,
     },
+    /// A step was to be ended, and nobody could prove yet that it is gone. It stays open until somebody can.
+    KillUnconfirmed {
+        /// The group.
+        group: GroupNo,
+        /// The host.
+        host: HostName,
+        /// The step.
+        step: StepName,
+        /// What stands in the way.
+        why: String,
+    },
     /// A step ended on a host.
     StepEnded {
         /// The group.
@@ -209,9 +220,15 @@ pub enum Ending {
     Signal(String),
     /// It ran longer than it may and was proved dead.
     TimedOut,
-    /// The host was not reached or not trusted: nothing was sent.
+    /// It printed nothing for longer than it may and was proved dead.
+    IdleTimedOut,
+    /// What watched it on the host was killed, and with it the knowledge of how it ended; nothing of it is left.
+    Died(String),
+    /// The host did not answer in time or at all: nothing was sent.
+    Unreachable(String),
+    /// The host was not trusted, or would not run it: nothing ran.
     NotSent(String),
-    /// The connection was lost, or the daemon stopped, while it ran.
+    /// Nobody can tell what became of it: the host was started again, or was not reached any more.
     Lost(String),
     /// It was ended on somebody's wish and proved dead.
     Cancelled,
@@ -220,13 +237,21 @@ pub enum Ending {
 }
 
 impl Ending {
+    /// Whether the script itself ended so, and not what carried it.
+    #[must_use]
+    pub fn is_the_scripts_own(&self) -> bool {
+        matches!(self, Ending::Exit(_) | Ending::Signal(_) | Ending::TimedOut | Ending::IdleTimedOut)
+    }
+
     /// Returns the outcome that the ending counts as.
     #[must_use]
     pub fn outcome(&self) -> Outcome {
         match self {
             Ending::Exit(0) => Outcome::Ok,
-            Ending::Exit(_) | Ending::Signal(_) | Ending::NotSent(_) => Outcome::Failed,
-            Ending::TimedOut => Outcome::TimedOut,
+            Ending::Exit(_) | Ending::Signal(_) | Ending::Died(_) | Ending::Unreachable(_) | Ending::NotSent(_) => {
+                Outcome::Failed
+            }
+            Ending::TimedOut | Ending::IdleTimedOut => Outcome::TimedOut,
             Ending::Lost(_) => Outcome::Lost,
             Ending::Cancelled => Outcome::Cancelled,
             Ending::KillUnconfirmed(_) => Outcome::KillUnconfirmed,
@@ -332,6 +357,8 @@ pub enum StepState {
         attempt: u32,
         /// Since when.
         since: Timestamp,
+        /// Why nobody can say that it is gone, once it was to be ended.
+        unconfirmed: Option<String>,
     },
     /// It ended.
     Ended(StepResult),
@@ -366,7 +393,7 @@ impl Lane {
                     Outcome::Ok => {}
                     // Only what the script itself did may be ignored; a lost or cancelled host takes no more steps.
                     Outcome::Failed | Outcome::TimedOut
-                        if on_failure(n) == OnFailure::Continue && !matches!(result.ending, Ending::NotSent(_)) => {}
+                        if on_failure(n) == OnFailure::Continue && result.ending.is_the_scripts_own() => {}
                     _ => return None,
                 },
             }
@@ -516,7 +543,14 @@ impl Run {
                 let n = self.step_index(*group, step).ok_or_else(|| self.illegal(&recorded.event))?;
                 let state = self.step_mut(*group, host, n);
                 let Some(state @ StepState::Waiting) = state else { return Err(self.illegal(&recorded.event)) };
-                *state = StepState::Open { attempt: *attempt, since: at };
+                *state = StepState::Open { attempt: *attempt, since: at, unconfirmed: None };
+            }
+            (Event::KillUnconfirmed { group, host, step, why }, Stage::Running { .. }) => {
+                let n = self.step_index(*group, step).ok_or_else(|| self.illegal(&recorded.event))?;
+                match self.step_mut(*group, host, n) {
+                    Some(StepState::Open { unconfirmed, .. }) => *unconfirmed = Some(why.clone()),
+                    _ => return Err(self.illegal(&recorded.event)),
+                }
             }
             (Event::StepEnded { group, host, step, result }, Stage::Running { .. }) => {
                 let n = self.step_index(*group, step).ok_or_else(|| self.illegal(&recorded.event))?;
@@ -565,6 +599,14 @@ impl Run {
             Stage::Running { .. } => TaskState::Running,
             Stage::Done { .. } => TaskState::Done,
         }
+    }
+
+    /// Returns a digest that no other run has, of this or any other daemon: of the first event, which names the file it
+    /// came from and the time.
+    #[must_use]
+    pub fn key(&self) -> Digest {
+        let first = (self.id, self.accepted_at, &self.accepted.drop, self.accepted.digest);
+        Digest::of(&serde_json::to_vec(&first).expect("identifiers serialise"))
     }
 
     /// Whether somebody rejected or cancelled it, so that nothing more may start.
@@ -639,6 +681,7 @@ impl Event {
             Event::OrderRefused { .. } => "order_refused",
             Event::Started => "started",
             Event::StepStarted { .. } => "step_started",
+            Event::KillUnconfirmed { .. } => "kill_unconfirmed",
             Event::StepEnded { .. } => "step_ended",
             Event::Closed { .. } => "closed",
         }

@@ -9,6 +9,7 @@
 //! 2. [`Effect::RunStep`] and [`Effect::StopStep`] return at once; the end comes back as [`Input::StepEnded`].
 //! 3. A failed durable effect stops the driver; a new start recovers.
 //! 4. Every run's events are on disk before anything they announce is done.
+//! 5. A host starts a step of one attempt at most once; [`Effect::RunStep`] of one that was sent goes on with it.
 
 mod intake;
 mod orders;
@@ -77,6 +78,20 @@ pub enum Input {
         step: StepName,
         /// How.
         result: StepResult,
+    },
+    /// A step that was to be ended may live on: its host could not be asked yet. Its end will come in
+    /// [`Input::StepEnded`].
+    KillUnconfirmed {
+        /// The task.
+        task: TaskId,
+        /// The group.
+        group: GroupNo,
+        /// The host.
+        host: HostName,
+        /// The step.
+        step: StepName,
+        /// What stands in the way.
+        why: String,
     },
     /// A task's file did not stand where it belongs: somebody took it away.
     ViewLost(TaskId),
@@ -187,6 +202,12 @@ pub struct Start {
     pub step: StepName,
     /// Which attempt, from 1.
     pub attempt: u32,
+    /// When the start was recorded.
+    pub since: Timestamp,
+    /// Tells the run from every other one, of other daemons too.
+    pub run_key: Digest,
+    /// Whether an earlier daemon may have sent it; the host knows.
+    pub resume: bool,
 }
 
 /// All unfinished tasks and what may happen next.
@@ -246,6 +267,9 @@ impl Engine {
             }
             Input::StepEnded { task, group, host, step, result } => {
                 self.on_step_ended(task, group, &host, step, result, &mut out);
+            }
+            Input::KillUnconfirmed { task, group, host, step, why } => {
+                self.on_kill_unconfirmed(task, group, host, step, why, &mut out);
             }
             Input::ViewLost(id) => self.restore_view(id, &mut out),
             Input::Reloaded(library) => self.library = library,

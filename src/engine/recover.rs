@@ -1,7 +1,7 @@
 //! The start: tasks as they were found on disk become an engine and the effects that finish what was cut short.
 //!
-//! **Invariant:** events are believed, directories are corrected. A step that was open when the daemon stopped
-//! is lost, never run again; a host between two steps goes on with the next.
+//! **Invariant:** events are believed, directories are corrected. A step that was open when the daemon stopped is asked
+//! for again under its old name: its host starts it at most once. A host between two steps goes on with the next.
 
 use std::sync::Arc;
 
@@ -9,9 +9,7 @@ use crate::base::ids::TaskId;
 use crate::base::time::Timestamp;
 use crate::domain::plan::{Library, Plan};
 use crate::domain::record::{HistoryLine, view};
-use crate::domain::run::{
-    Ending, Event, IllegalEvent, OutputFacts, Recorded, Run, Stage, StepResult, StepState, TaskState,
-};
+use crate::domain::run::{IllegalEvent, Recorded, Run, Stage, TaskState};
 use crate::engine::outbox::Outbox;
 use crate::engine::schedule::{Progress, finish};
 use crate::engine::{DropBox, Effect, Engine};
@@ -61,7 +59,7 @@ impl Engine {
         (engine, out.into_effects(), unbelievable)
     }
 
-    fn resume(&mut self, mut run: Run, standing: &[TaskState], out: &mut Outbox) {
+    fn resume(&mut self, run: Run, standing: &[TaskState], out: &mut Outbox) {
         let id = run.id;
         consume_again(&run, out);
         self.index(&run);
@@ -69,7 +67,6 @@ impl Engine {
             return finish_again(&run, standing, out);
         }
         correct_directory(&run, run.state(), standing, out);
-        close_open_steps(&mut run, out);
         let (rejected, cancelled) = (run.rejected.is_some(), run.cancelled.is_some());
         let running = matches!(run.stage, Stage::Running { .. });
         if running {
@@ -77,6 +74,7 @@ impl Engine {
         }
         self.watch(&run);
         self.runs.insert(id, run);
+        self.resume_open_steps(id, out);
         if rejected {
             self.close(id, crate::domain::run::Outcome::Rejected, out);
         } else if cancelled && !running {
@@ -99,31 +97,6 @@ impl Engine {
 fn restore(run: &Run, state: TaskState) -> Effect {
     let view = serde_json::to_vec_pretty(&view(run)).expect("a view holds nothing that JSON cannot say");
     Effect::RestoreView { id: run.id, state, view }
-}
-
-/// Ends the steps that nobody watches any more.
-fn close_open_steps(run: &mut Run, out: &mut Outbox) {
-    let open: Vec<_> = run
-        .lanes
-        .iter()
-        .filter_map(|lane| {
-            let n = lane.open_step()?;
-            let StepState::Open { attempt, since } = lane.steps[n] else { return None };
-            let step = run.plan.group(lane.group)?.steps[n].name.clone();
-            Some((lane.group, lane.host.clone(), step, attempt, since))
-        })
-        .collect();
-    for (group, host, step, attempt, started) in open {
-        let why = "the daemon stopped while the step ran; what it did is not known".to_owned();
-        let result = StepResult {
-            attempt,
-            ending: Ending::Lost(why),
-            started,
-            ended: out.now(),
-            output: OutputFacts::default(),
-        };
-        Engine::record(run, Event::StepEnded { group, host, step, result }, out);
-    }
 }
 
 /// Removes the files that a run came from and that were answered in it: a crash may have left them in their boxes,

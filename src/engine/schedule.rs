@@ -7,7 +7,7 @@ use std::collections::{BTreeSet, VecDeque};
 
 use crate::base::ids::{GroupNo, HostName, StepName, TaskId};
 use crate::domain::record::{HistoryLine, record};
-use crate::domain::run::{Event, Outcome, Run, Stage, StepResult, TaskState};
+use crate::domain::run::{Event, Lane, Outcome, Run, Stage, StepResult, StepState, TaskState};
 use crate::engine::outbox::Outbox;
 use crate::engine::{Effect, Engine, Start};
 
@@ -141,11 +141,54 @@ impl Engine {
         let Stage::Running { approved, .. } = &run.stage else { return false };
         let Some(step) = next_step(run, lane).filter(|_| !run.is_ended_early()) else { return false };
         let (group, host) = (run.lanes[lane].group, run.lanes[lane].host.clone());
-        let approved = approved.clone();
+        let (approved, run_key, since) = (approved.clone(), run.key(), out.now());
         let event = Event::StepStarted { group, host: host.clone(), step: step.clone(), attempt: 1 };
         Engine::record(run, event, out);
-        out.act(Effect::RunStep(Start { approved, task: id, group, host, step, attempt: 1 }));
+        let start = Start { approved, task: id, group, host, step, attempt: 1, since, run_key, resume: false };
+        out.act(Effect::RunStep(start));
         true
+    }
+
+    /// Goes on with the steps that were open when an earlier daemon stopped; their hosts know how far they are.
+    pub(super) fn resume_open_steps(&mut self, id: TaskId, out: &mut Outbox) {
+        let (Some(run), Some(progress)) = (self.runs.get(&id), self.running.get_mut(&id)) else { return };
+        let Stage::Running { approved, .. } = &run.stage else { return };
+        let run_key = run.key();
+        for (n, lane) in run.lanes.iter().enumerate() {
+            let Some(open) = lane.open_step() else { continue };
+            let StepState::Open { attempt, since, .. } = lane.steps[open] else { continue };
+            let Some(group) = run.plan.group(lane.group) else { continue };
+            let start = Start {
+                approved: approved.clone(),
+                task: id,
+                group: lane.group,
+                host: lane.host.clone(),
+                step: group.steps[open].name.clone(),
+                attempt,
+                since,
+                run_key,
+                resume: true,
+            };
+            progress.active.insert(n);
+            self.busy.insert(lane.host.clone());
+            out.act(Effect::RunStep(start));
+        }
+    }
+
+    pub(super) fn on_kill_unconfirmed(
+        &mut self,
+        id: TaskId,
+        group: GroupNo,
+        host: HostName,
+        step: StepName,
+        why: String,
+        out: &mut Outbox,
+    ) {
+        let Some(run) = self.runs.get_mut(&id) else { return };
+        let open = run.lane(group, &host).and_then(Lane::open_step);
+        if open.is_some() && open == run.step_index(group, &step) {
+            Engine::record(run, Event::KillUnconfirmed { group, host, step, why }, out);
+        }
     }
 
     /// Frees the lane's host.
@@ -223,7 +266,11 @@ impl Progress {
     pub(super) fn of(run: &Run) -> Progress {
         let mut progress = Progress::default();
         progress.enter(run);
-        while progress.waiting.is_empty() && progress.next_group(run) {}
+        let is_open = |progress: &Progress| {
+            let group = run.plan.groups.get(progress.group).map(|group| group.number);
+            run.lanes.iter().any(|lane| Some(lane.group) == group && lane.open_step().is_some())
+        };
+        while progress.waiting.is_empty() && !is_open(&progress) && progress.next_group(run) {}
         progress
     }
 

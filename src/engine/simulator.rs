@@ -113,8 +113,8 @@ struct World {
     dropped: u64,
     flights: Vec<Flight>,
     stopped: BTreeSet<(TaskId, HostName)>,
-    /// Every start that a host ever saw.
-    starts: BTreeMap<(TaskId, HostName, StepName), u32>,
+    /// What the hosts' runners know: every step that was ever started, and whether it still runs.
+    started: BTreeMap<(TaskId, HostName, StepName, u32), bool>,
     crashes: bool,
     /// How long each journal was when it was last looked at, and what it said: an unchanged one says the same.
     known: BTreeMap<TaskId, (usize, TaskState)>,
@@ -130,7 +130,7 @@ impl World {
             dropped: 0,
             flights: Vec::new(),
             stopped: BTreeSet::new(),
-            starts: BTreeMap::new(),
+            started: BTreeMap::new(),
             crashes: true,
             known: BTreeMap::new(),
         }
@@ -194,10 +194,9 @@ impl World {
             Effect::RestoreView { id, state, .. } => drop(disk.views.insert((state, id))),
             Effect::RemoveView { id, state } => assert!(disk.views.remove(&(state, id))),
             Effect::RunStep(start) => {
-                let key = (start.task, start.host.clone(), start.step.clone());
-                let count = self.starts.entry(key).or_default();
-                *count += 1;
-                assert_eq!(*count, 1, "{} started twice on {} of task {}", start.step, start.host, start.task);
+                let key = (start.task, start.host.clone(), start.step.clone(), start.attempt);
+                let known = self.started.insert(key, true).is_some();
+                assert!(!known || start.resume, "{} of task {} sent twice to {}", start.step, start.task, start.host);
                 self.flights.push((start.task, start.group, start.host, start.step, start.attempt));
             }
             Effect::StopStep { task, host, .. } => drop(self.stopped.insert((task, host))),
@@ -309,12 +308,23 @@ impl World {
         let (task, group, host, step, attempt) =
             self.flights.swap_remove(self.dice.roll(self.flights.len() as u64) as usize);
         let ending = match self.dice.roll(8) {
-            _ if self.stopped.contains(&(task, host.clone())) => Ending::Cancelled,
+            _ if self.stopped.contains(&(task, host.clone())) => {
+                if self.dice.one_in(3) {
+                    let why = "not reached".to_owned();
+                    self.input(Input::KillUnconfirmed { task, group, host: host.clone(), step: step.clone(), why });
+                    if self.engine.is_none() {
+                        return;
+                    }
+                }
+                if self.dice.one_in(6) { Ending::KillUnconfirmed("not reached".to_owned()) } else { Ending::Cancelled }
+            }
             0 => Ending::Exit(1),
             1 => Ending::TimedOut,
             2 => Ending::NotSent("refused".to_owned()),
+            3 if self.dice.one_in(2) => Ending::Lost("rebooted".to_owned()),
             _ => Ending::Exit(0),
         };
+        self.started.insert((task, host.clone(), step.clone(), attempt), false);
         let result = StepResult { attempt, ending, started: self.now, ended: self.now, output: OutputFacts::default() };
         self.input(Input::StepEnded { task, group, host, step, result });
     }
@@ -468,6 +478,7 @@ fn simulator_seeds_lose_nothing_and_start_nothing_twice() {
             Outcome::TimedOut,
             Outcome::Cancelled,
             Outcome::Lost,
+            Outcome::KillUnconfirmed,
             Outcome::Rejected,
             Outcome::Expired,
         ] {

@@ -5,6 +5,7 @@
 #[expect(dead_code, reason = "the demo uses the rest of the server")]
 mod fake_ssh;
 mod main_job;
+mod runner;
 mod ssh;
 mod sshd;
 mod templates;

@@ -9,9 +9,9 @@ use clap::Args;
 
 use crate::base::ids::TaskId;
 use crate::base::text::{visible, visible_lines};
-use crate::domain::envelope::envelope;
 use crate::domain::inventory::Connection;
 use crate::domain::plan::{Plan, PlannedHost, PlannedStep, resolve};
+use crate::domain::runner::{Call, Offsets, RunnerId, run_program, runner_text};
 use crate::domain::wire::read_task;
 use crate::shells::cli::failure::Failure;
 use crate::shells::cli::submit::read_file;
@@ -150,12 +150,15 @@ fn describe_bytes(text: &mut String, plan: &Plan, task: TaskId) {
     for group in &plan.groups {
         for host in &group.hosts {
             for step in &group.steps {
-                let envelope = envelope(plan, task, group.number, host, step);
-                let stdin = String::from_utf8_lossy(&envelope.stdin);
+                // What names the run comes with the run: here the digest stands for it.
+                let id = RunnerId::new(&plan.digest(), task, group.number, host, step, 1);
+                let call = Call { id: &id, nonce: "NONCE", offsets: Offsets::default(), clean: false };
+                let program = run_program(plan, task, host, group.number, step, &call);
+                let stdin = String::from_utf8_lossy(&program.stdin).replace(runner_text(), RUNNER_STANDS_HERE);
                 push(
                     text,
                     "bytes",
-                    &format!("{host} {}: {} reads {} bytes", step.name, envelope.command, envelope.stdin.len()),
+                    &format!("{host} {}: {} reads {} bytes", step.name, program.command, program.stdin.len()),
                 );
                 for line in stdin.lines() {
                     writeln!(text, "      > {}", visible_lines(line)).expect("writing to a string cannot fail");
@@ -163,7 +166,14 @@ fn describe_bytes(text: &mut String, plan: &Plan, task: TaskId) {
             }
         }
     }
+    push(text, "bytes", "the runner, the same for every step:");
+    for line in runner_text().lines() {
+        writeln!(text, "      > {line}").expect("writing to a string cannot fail");
+    }
 }
+
+/// Stands for the runner's text where it would come again and again.
+const RUNNER_STANDS_HERE: &str = "# here stands the runner, printed once below\n";
 
 /// Writes a value as one word, so that its ends can be seen.
 fn quoted(value: &str) -> String {

@@ -10,8 +10,10 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
+use crate::adapters::output_log;
 use crate::adapters::spool::reader::Follower;
 use crate::base::text::visible_lines;
+use crate::domain::output::Stream;
 use crate::domain::run::{Run, StepState};
 use crate::shells::cli::Context;
 use crate::shells::cli::failure::{Failure, Kind};
@@ -128,7 +130,7 @@ impl Logs {
         tail.offset += bytes.len() as u64;
         let bytes = match self.stream {
             None => bytes,
-            Some(stream) => only(stream, &tail.path, from, &bytes)?,
+            Some(stream) => only(stream, &tail.path, from, &bytes),
         };
         if self.raw {
             return context.output.bytes(&bytes);
@@ -169,25 +171,18 @@ fn read_from(path: &PathBuf, offset: u64) -> Result<Vec<u8>, Failure> {
 }
 
 /// Keeps the bytes of one stream: the marks beside the log say where each begins.
-fn only(stream: StreamName, path: &std::path::Path, from: u64, bytes: &[u8]) -> Result<Vec<u8>, Failure> {
-    let marks = std::fs::read_to_string(path.with_extension("streams"))?;
+fn only(stream: StreamName, path: &std::path::Path, from: u64, bytes: &[u8]) -> Vec<u8> {
+    let wanted = if stream == StreamName::Err { Stream::Err } else { Stream::Out };
+    let marks = output_log::marks(path);
     let mut kept = Vec::new();
-    let marks: Vec<(u64, StreamName)> = marks
-        .lines()
-        .filter_map(|line| {
-            let mut words = line.split(' ');
-            let offset = words.next()?.parse().ok()?;
-            Some((offset, if words.next()? == "e" { StreamName::Err } else { StreamName::Out }))
-        })
-        .collect();
     let end = from + bytes.len() as u64;
-    for (n, (begin, name)) in marks.iter().enumerate() {
-        let until = marks.get(n + 1).map_or(end, |(next, _)| *next).min(end);
-        let begin = (*begin).max(from);
-        if *name == stream && begin < until {
+    for (n, mark) in marks.iter().enumerate() {
+        let until = marks.get(n + 1).map_or(end, |next| next.offset).min(end);
+        let begin = mark.offset.max(from);
+        if mark.stream == wanted && begin < until {
             let slice = |at: u64| usize::try_from(at - from).unwrap_or(usize::MAX);
             kept.extend_from_slice(&bytes[slice(begin)..slice(until)]);
         }
     }
-    Ok(kept)
+    kept
 }

@@ -145,6 +145,9 @@ pub(super) fn said(event: &Event) -> String {
         Event::Cancelled { by, reason, .. } => format!("cancelled by {by}: {}", visible(reason)),
         Event::OrderRefused { by, act, why, .. } => format!("{act} by {by} refused: {}", visible(why)),
         Event::Started => "started".to_owned(),
+        Event::KillUnconfirmed { host, step, why, .. } => {
+            format!("{host}: {step} may live on until its host is asked: {}", visible(why))
+        }
         Event::StepStarted { host, step, .. } => format!("{host}: {step} started"),
         Event::StepEnded { host, step, result, .. } => {
             use crate::domain::run::Ending;
@@ -152,6 +155,9 @@ pub(super) fn said(event: &Event) -> String {
                 Ending::Exit(code) => format!("exit {code}"),
                 Ending::Signal(name) => format!("signal {name}"),
                 Ending::TimedOut => "ran too long and was ended".to_owned(),
+                Ending::IdleTimedOut => "printed nothing for too long and was ended".to_owned(),
+                Ending::Died(why) => format!("was cut down: {}", visible(why)),
+                Ending::Unreachable(why) => format!("was not reached: {}", visible(why)),
                 Ending::Cancelled => "was ended".to_owned(),
                 Ending::NotSent(why) => format!("was not sent: {}", visible(why)),
                 Ending::Lost(why) => format!("is lost: {}", visible(why)),

@@ -1,28 +1,28 @@
 //! One host's work for one task: its connection and its steps, one after the other. Floor 4.
 //!
-//! **Invariant:** one owner task per host and run; every wait has a limit of our own; what is reported is what
-//! is known, and a process counts as ended only when its process group was looked for and not found.
+//! **Invariant:** one owner task per host and run; every wait has a limit of our own. A lost connection loses nothing: the
+//! host keeps the step, and the owner goes back to it. What is reported is what the host's runner says; where it cannot be
+//! asked any more the step is lost, never guessed at.
 
 use std::path::PathBuf;
 use std::pin::pin;
 use std::time::Duration;
 
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
+use tokio::time::{Instant, sleep, timeout};
 
-use crate::adapters::output_log::OutputLog;
 use crate::base::ids::{GroupNo, HostName, TaskId};
 use crate::base::limits;
-use crate::domain::envelope::{envelope, kill_envelope};
-use crate::domain::output::{ExecEnd, Stream};
-use crate::domain::plan::PlannedStep;
 use crate::domain::run::{Ending, OutputFacts, StepResult};
 use crate::engine::{Input, Start};
 use crate::shells::clock::now;
-use crate::shells::daemon::link::{Link, LinkError, LinkSettings};
-use crate::shells::daemon::start_mark::StartMark;
+use crate::shells::daemon::link::{Link, LinkSettings};
+use crate::shells::daemon::talk::{BACKOFF_FIRST, BACKOFF_LAST, Ended, Talk};
 
-/// Longer than any wait: what stands for "no limit" where a duration is needed.
-const FOREVER: Duration = Duration::from_secs(u32::MAX as u64);
+/// How long a host may take to say what became of a step that was to be ended, beyond the grace of its processes.
+const KILL_ANSWER_S: u64 = 60;
+/// How long after a step's limit its host may still be ending it.
+const LATE_S: u64 = 2 * limits::KILL_GRACE_S + 60;
 
 /// What the daemon tells a host's owner.
 #[derive(Debug)]
@@ -35,6 +35,17 @@ pub(super) enum Command {
     Release,
 }
 
+/// Why a step is not waited for any longer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Wish {
+    /// Somebody wants it ended.
+    Cancel,
+    /// It should have ended by itself long ago.
+    TooLong,
+    /// The daemon stops; the step goes on at its host, and the next daemon goes on with it.
+    Leave,
+}
+
 /// The owner of one host's connection.
 pub(super) struct HostOwner {
     pub(super) task: TaskId,
@@ -42,8 +53,10 @@ pub(super) struct HostOwner {
     pub(super) host: HostName,
     pub(super) output: PathBuf,
     pub(super) settings: LinkSettings,
+    /// Whether to remove what earlier tasks left on the host long ago.
+    pub(super) clean: bool,
     pub(super) commands: UnboundedReceiver<Command>,
-    pub(super) ended: UnboundedSender<Input>,
+    pub(super) inputs: UnboundedSender<Input>,
 }
 
 impl HostOwner {
@@ -53,12 +66,13 @@ impl HostOwner {
         while let Some(command) = self.commands.recv().await {
             match command {
                 Command::Run(start) => {
-                    let started = now();
-                    let (ending, output) = self.step(&start, &mut link).await;
-                    let result = StepResult { attempt: start.attempt, ending, started, ended: now(), output };
+                    let Some((ending, output)) = self.step(&start, &mut link).await else { break };
+                    self.clean = false;
+                    let result =
+                        StepResult { attempt: start.attempt, ending, started: start.since, ended: now(), output };
                     let (task, group, host) = (self.task, self.group, self.host.clone());
                     let input = Input::StepEnded { task, group, host, step: start.step.clone(), result };
-                    if self.ended.send(input).is_err() {
+                    if self.inputs.send(input).is_err() {
                         break;
                     }
                 }
@@ -72,99 +86,87 @@ impl HostOwner {
         }
     }
 
-    async fn step(&mut self, start: &Start, link: &mut Option<Link>) -> (Ending, OutputFacts) {
-        let nothing = OutputFacts::default();
+    /// Runs a step to its end; `None` when the daemon stops before that.
+    async fn step(&mut self, start: &Start, link: &mut Option<Link>) -> Option<Ended> {
         let plan = start.approved.plan();
         let planned = plan.group(start.group).and_then(|g| g.steps.iter().find(|step| step.name == start.step));
-        let (Some(host), Some(planned)) = (plan.hosts.get(&start.host), planned) else {
-            return (Ending::NotSent("the plan does not hold this step".to_owned()), nothing);
+        let (Some(host), Some(step)) = (plan.hosts.get(&start.host), planned) else {
+            return Some((Ending::NotSent("the plan does not hold this step".to_owned()), OutputFacts::default()));
         };
-        if link.is_none() {
-            let mut connecting = pin!(Link::open(host, self.settings));
-            let opened = loop {
-                tokio::select! {
-                    opened = &mut connecting => break opened,
-                    command = self.commands.recv() => match command {
-                        Some(Command::Stop) | None => return (Ending::Cancelled, nothing),
-                        Some(Command::Run(_) | Command::Release) => {}
-                    },
-                }
-            };
-            match opened {
-                Ok(opened) => *link = Some(opened),
-                Err(error) => return (Ending::NotSent(error.why), nothing),
+        let mut talk = Talk::new(start, host, step, self.settings, self.clean, &self.output);
+        let late = match step.timeout_s {
+            0 => None,
+            limit => Some(Duration::from_secs(limit.saturating_add(LATE_S)).saturating_sub(elapsed(start))),
+        };
+        let wish = {
+            let mut running = pin!(talk.run(link));
+            tokio::select! {
+                ended = &mut running => return Some(ended),
+                wish = stop_wished(&mut self.commands) => wish,
+                () = sleep(late.unwrap_or(Duration::MAX)), if late.is_some() => Wish::TooLong,
             }
+        };
+        if wish == Wish::Leave {
+            return None;
         }
-        let mut open = link.take().expect("it was just opened");
-        let (ending, facts, usable) = self.exec(start, planned, &mut open).await;
-        if usable {
-            *link = Some(open);
-        } else {
-            open.close().await;
+        // The connection may be what is wrong, and something of ours may still be under way on it.
+        if let Some(link) = link.take() {
+            link.close().await;
         }
-        (ending, facts)
+        self.stop(start, &mut talk, wish).await
     }
 
-    /// Runs the step on an open link; the flag says whether the link can take another.
-    async fn exec(&mut self, start: &Start, planned: &PlannedStep, link: &mut Link) -> (Ending, OutputFacts, bool) {
-        let envelope = envelope(start.approved.plan(), self.task, self.group, &self.host, planned);
-        let mut log = OutputLog::new(self.output.join(format!("{}.log", start.step)));
-        let mut mark = StartMark::default();
-        let mut broken_log = None;
-        let limit = if planned.timeout_s == 0 { FOREVER } else { Duration::from_secs(planned.timeout_s) };
-        let stopped = {
-            let mut keep = |stream, bytes: &[u8]| {
-                if broken_log.is_none() {
-                    broken_log = log.write(stream, bytes, now()).err();
+    /// Ends a step and proves it, however often the host must be asked.
+    async fn stop(&mut self, start: &Start, talk: &mut Talk<'_>, wish: Wish) -> Option<Ended> {
+        let begin = Instant::now();
+        let mut backoff = BACKOFF_FIRST;
+        let mut told = false;
+        loop {
+            let limit = Duration::from_secs(2 * limits::KILL_GRACE_S + KILL_ANSWER_S);
+            let why = match timeout(limit, talk.kill()).await {
+                Ok(Ok((ending, output))) => {
+                    let ending = match (ending, wish) {
+                        (Ending::Cancelled, Wish::TooLong) => Ending::TimedOut,
+                        (ending, _) => ending,
+                    };
+                    return Some((ending, output));
                 }
+                Ok(Err(why)) => why,
+                Err(_) => "the host did not say whether it is gone".to_owned(),
             };
-            let mut sink = |stream, bytes: &[u8]| match stream {
-                Stream::Out => mark.filter(bytes, |bytes| keep(stream, bytes)),
-                Stream::Err => keep(stream, bytes),
-            };
-            let ended = {
-                let mut exec = pin!(tokio::time::timeout(limit, link.exec(&envelope, &mut sink)));
-                loop {
-                    tokio::select! {
-                        ended = &mut exec => break ended.map_err(|_| Ending::TimedOut),
-                        command = self.commands.recv() => match command {
-                            Some(Command::Stop) | None => break Err(Ending::Cancelled),
-                            Some(Command::Run(_) | Command::Release) => {}
-                        },
-                    }
+            if begin.elapsed() >= Duration::from_secs(limits::KILL_CONFIRM_S) {
+                let ending = if wish == Wish::TooLong { Ending::Lost(why) } else { Ending::KillUnconfirmed(why) };
+                return Some((ending, talk.facts()));
+            }
+            if !told {
+                told = true;
+                let (task, group, host, step) = (self.task, self.group, self.host.clone(), start.step.clone());
+                self.inputs.send(Input::KillUnconfirmed { task, group, host, step, why }).ok()?;
+            }
+            let mut waiting = pin!(sleep(backoff));
+            loop {
+                tokio::select! {
+                    () = &mut waiting => break,
+                    wish = stop_wished(&mut self.commands) => if wish == Wish::Leave { return None },
                 }
-            };
-            mark.finish(|bytes| keep(Stream::Out, bytes));
-            ended
-        };
-        if let Some(error) = broken_log {
-            tracing::error!(task = %self.task, host = %self.host, "{error}");
-        }
-        let facts = log.finish();
-        match stopped {
-            Ok(Ok(ExecEnd::Exit(code))) => (Ending::Exit(code), facts, true),
-            Ok(Ok(ExecEnd::Signal(name))) => (Ending::Signal(name), facts, true),
-            Ok(Err(LinkError { why, never_sent: true })) => (Ending::NotSent(why), facts, false),
-            Ok(Err(LinkError { why, never_sent: false })) => (Ending::Lost(why), facts, false),
-            Err(wished) => match kill(link, planned, mark.process_group()).await {
-                Ok(()) => (wished, facts, true),
-                Err(why) => (Ending::KillUnconfirmed(why), facts, false),
-            },
+            }
+            backoff = (backoff * 2).min(BACKOFF_LAST);
         }
     }
 }
 
-/// Ends a step's process group and looks whether it is gone.
-async fn kill(link: &mut Link, step: &PlannedStep, group: Option<u32>) -> Result<(), String> {
-    let Some(group) = group else {
-        return Err("the host never said which process it started, so it cannot be ended".to_owned());
-    };
-    let limit = Duration::from_secs(limits::KILL_GRACE_S * 2 + limits::CONNECT_TIMEOUT_S);
-    let envelope = kill_envelope(step, group, limits::KILL_GRACE_S);
-    match tokio::time::timeout(limit, link.exec(&envelope, &mut |_, _: &[u8]| {})).await {
-        Ok(Ok(ExecEnd::Exit(0))) => Ok(()),
-        Ok(Ok(_)) => Err(format!("process group {group} is still there after KILL")),
-        Ok(Err(error)) => Err(error.why),
-        Err(_) => Err(format!("the host did not answer whether process group {group} is gone")),
+/// Returns how long ago a step was sent first.
+fn elapsed(start: &Start) -> Duration {
+    Duration::from_millis(u64::try_from(now().0.saturating_sub(start.since.0)).unwrap_or(0))
+}
+
+/// Waits until the step is to be ended. Also when the daemon stops: then nobody is left to be told anything.
+async fn stop_wished(commands: &mut UnboundedReceiver<Command>) -> Wish {
+    loop {
+        match commands.recv().await {
+            Some(Command::Stop) => return Wish::Cancel,
+            None => return Wish::Leave,
+            Some(Command::Run(_) | Command::Release) => {}
+        }
     }
 }

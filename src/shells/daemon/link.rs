@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use crate::adapters::local::LocalShell;
 use crate::adapters::ssh::{Session, SshError, Target};
-use crate::domain::envelope::Envelope;
 use crate::domain::inventory::Connection;
 use crate::domain::output::{ExecEnd, Stream};
 use crate::domain::plan::PlannedHost;
+use crate::domain::runner::Program;
 
 /// What every connection is made with.
 #[derive(Clone, Copy, Debug)]
@@ -33,11 +33,14 @@ pub(super) struct LinkError {
     pub(super) why: String,
     /// Whether nothing of the command can have reached the host.
     pub(super) never_sent: bool,
+    /// Whether the host was not there at all, or did not answer in time.
+    pub(super) unreachable: bool,
 }
 
 impl From<SshError> for LinkError {
     fn from(error: SshError) -> LinkError {
-        LinkError { never_sent: error.never_sent(), why: error.to_string() }
+        let unreachable = matches!(error, SshError::Connect { .. } | SshError::ConnectTimeout { .. });
+        LinkError { never_sent: error.never_sent(), unreachable, why: error.to_string() }
     }
 }
 
@@ -61,18 +64,19 @@ impl Link {
         }
     }
 
-    /// Runs an envelope to its end. When the future is dropped the process is left alone and the link stays usable.
+    /// Runs a program to its end. When the future is dropped the process is left alone and the link stays usable.
     pub(super) async fn exec(
         &mut self,
-        envelope: &Envelope,
+        program: &Program,
         sink: &mut (impl FnMut(Stream, &[u8]) + Send),
     ) -> Result<ExecEnd, LinkError> {
         match self {
-            Link::Ssh(session) => Ok(session.exec(&envelope.command, &envelope.stdin, sink).await?),
-            Link::Local(shell) => shell
-                .exec(&envelope.command, &envelope.stdin, sink)
-                .await
-                .map_err(|error| LinkError { why: error.to_string(), never_sent: error.never_sent() }),
+            Link::Ssh(session) => Ok(session.exec(&program.command, &program.stdin, sink).await?),
+            Link::Local(shell) => shell.exec(&program.command, &program.stdin, sink).await.map_err(|error| LinkError {
+                why: error.to_string(),
+                never_sent: error.never_sent(),
+                unreachable: false,
+            }),
         }
     }
 

@@ -7,7 +7,7 @@ mod host;
 mod link;
 mod perform;
 mod spool_inbox;
-mod start_mark;
+mod talk;
 
 use std::sync::Arc;
 use std::time::Duration;

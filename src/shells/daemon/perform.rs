@@ -126,8 +126,9 @@ impl Performer {
                         output: self.layout.output(task, &host),
                         host,
                         settings: self.settings,
+                        clean: false,
                         commands,
-                        ended: self.inputs.clone(),
+                        inputs: self.inputs.clone(),
                     };
                     tokio::spawn(owner.run());
                     sender

@@ -1,0 +1,272 @@
+//! The runner: the program that a host's shell reads to start a step at most once, to go on showing one, or to end one.
+//!
+//! **Invariant:** pure. Script, arguments and environment are in the stdin bytes and nowhere else; the command line
+//! holds only words of this file and an account name, so nothing of a task is ever parsed by a shell as anything but a
+//! single-quoted string. However often the same step is sent, the host starts it at most once: a file made with
+//! `O_EXCL` is the gate, and what comes later shows what the first one started.
+//!
+//! The program is one compound command, so a shell that got only a part of it does nothing.
+
+pub mod answer;
+
+use std::sync::LazyLock;
+
+use crate::base::digest::Digest;
+use crate::base::ids::{GroupNo, HostName, TaskId};
+use crate::base::limits;
+use crate::domain::plan::{Plan, PlannedStep};
+
+/// What is sent to a host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Program {
+    /// The command that the host's sshd starts.
+    pub command: String,
+    /// What it reads.
+    pub stdin: Vec<u8>,
+}
+
+/// One attempt at one step of one task on one host; also its directory's name there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RunnerId(String);
+
+impl RunnerId {
+    /// Names an attempt. `run_key` tells the run from every other one, of other daemons too.
+    #[must_use]
+    pub fn new(
+        run_key: &Digest,
+        task: TaskId,
+        group: GroupNo,
+        host: &HostName,
+        step: &PlannedStep,
+        attempt: u32,
+    ) -> RunnerId {
+        let whole = format!("{run_key} {task} {group} {host} {} {attempt}", step.name);
+        RunnerId(format!("{task}-{group}-{}-{attempt}-{}", step.name, &Digest::of(whole.as_bytes()).hex()[..16]))
+    }
+
+    /// Returns the text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// How much of each stream the asking side has already.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Offsets {
+    /// Bytes of standard output.
+    pub out: u64,
+    /// Bytes of standard error.
+    pub err: u64,
+}
+
+/// One conversation with a host's runner.
+#[derive(Clone, Debug)]
+pub struct Call<'a> {
+    /// Which attempt.
+    pub id: &'a RunnerId,
+    /// A word that the script does not print by chance; marks the runner's own lines.
+    pub nonce: &'a str,
+    /// Where the streams go on.
+    pub offsets: Offsets,
+    /// Whether to remove what earlier tasks left long ago.
+    pub clean: bool,
+}
+
+/// Returns the program that starts a step, or shows the one that was started under the same name.
+#[must_use]
+pub fn run_program(
+    plan: &Plan,
+    task: TaskId,
+    host: &HostName,
+    group: GroupNo,
+    step: &PlannedStep,
+    call: &Call<'_>,
+) -> Program {
+    let mut text = String::with_capacity(RUNNER.len() + 2048);
+    let script = plan.scripts.get(&step.script).map_or("", String::as_str);
+    push_head(&mut text, "run", call);
+    push_variable(&mut text, "sg_limit", &step.timeout_s.to_string());
+    push_variable(&mut text, "sg_script", script);
+    text.push_str("sg_job() {\n");
+    let own = [
+        ("SPOOLGATE_TASK", task.to_string()),
+        ("SPOOLGATE_TASK_NAME", plan.task_name.clone()),
+        ("SPOOLGATE_HOST", host.to_string()),
+        ("SPOOLGATE_GROUP", group.to_string()),
+        ("SPOOLGATE_STEP", step.name.to_string()),
+    ];
+    for (name, value) in own.iter().map(|(name, value)| (*name, value)) {
+        text.push_str("export ");
+        push_variable(&mut text, name, value);
+    }
+    for (name, value) in plan.env.iter().chain(&step.env) {
+        text.push_str("export ");
+        push_variable(&mut text, name.as_str(), value);
+    }
+    text.push_str("exec ");
+    if step.nice > 0 {
+        text.push_str(&format!("nice -n {} ", step.nice));
+    }
+    text.push_str("setsid ");
+    push_interpreter(&mut text, script);
+    text.push_str(" \"$sg_dir/script\"");
+    for arg in &step.args {
+        text.push(' ');
+        push_quoted(&mut text, arg);
+    }
+    text.push_str("\n}\n");
+    finish(text, step)
+}
+
+/// Returns the program that ends a step and proves it, or makes sure that it never starts.
+///
+/// It runs as the step's account, because nobody else may signal its processes or see that they are there.
+#[must_use]
+pub fn kill_program(step: &PlannedStep, call: &Call<'_>) -> Program {
+    let mut text = String::with_capacity(RUNNER.len() + 256);
+    push_head(&mut text, "kill", call);
+    finish(text, step)
+}
+
+/// Returns the part of every program that is the same.
+#[must_use]
+pub fn runner_text() -> &'static str {
+    &RUNNER
+}
+
+/// The runner's text without what a shell does not need.
+static RUNNER: LazyLock<String> = LazyLock::new(|| {
+    let lines = include_str!("runner.sh").lines().map(|line| line.trim_start_matches('\t'));
+    lines.filter(|line| !line.is_empty() && !line.starts_with('#')).fold(String::new(), |text, line| text + line + "\n")
+});
+
+fn push_head(text: &mut String, act: &str, call: &Call<'_>) {
+    text.push_str("{\n");
+    push_variable(text, "sg_id", call.id.as_str());
+    push_variable(text, "sg_nonce", call.nonce);
+    push_variable(text, "sg_act", act);
+    push_variable(text, "sg_clean", if call.clean { "yes" } else { "" });
+    let numbers = [
+        ("sg_head", limits::OUTPUT_HEAD_BYTES),
+        ("sg_tail", limits::OUTPUT_TAIL_BYTES),
+        ("sg_idle", 0),
+        ("sg_grace", limits::KILL_GRACE_S),
+        ("sg_out_at", call.offsets.out),
+        ("sg_err_at", call.offsets.err),
+    ];
+    for (name, number) in numbers {
+        push_variable(text, name, &number.to_string());
+    }
+}
+
+fn finish(mut text: String, step: &PlannedStep) -> Program {
+    text.push_str(&RUNNER);
+    text.push_str("}\n");
+    // Account names hold no character that a shell reads.
+    let command = match &step.account {
+        Some(account) => format!("sudo -n -u {account} -- /bin/sh"),
+        None => "/bin/sh".to_owned(),
+    };
+    Program { command, stdin: text.into_bytes() }
+}
+
+/// Writes what runs the script: its `#!` line as the kernel would read it, `/bin/sh` without one.
+fn push_interpreter(text: &mut String, script: &str) {
+    let line = script.strip_prefix("#!").and_then(|rest| rest.lines().next()).unwrap_or_default().trim();
+    let (program, argument) = line.split_once([' ', '\t']).unwrap_or((line, ""));
+    push_quoted(text, if program.is_empty() { "/bin/sh" } else { program });
+    // Everything after the interpreter is one argument.
+    if !argument.trim().is_empty() {
+        text.push(' ');
+        push_quoted(text, argument.trim());
+    }
+}
+
+fn push_variable(text: &mut String, name: &str, value: &str) {
+    text.push_str(name);
+    text.push('=');
+    push_quoted(text, value);
+    text.push('\n');
+}
+
+/// Writes a word that every POSIX shell reads back byte for byte.
+fn push_quoted(text: &mut String, word: &str) {
+    text.push('\'');
+    for (n, piece) in word.split('\'').enumerate() {
+        if n > 0 {
+            text.push_str("'\\''");
+        }
+        text.push_str(piece);
+    }
+    text.push('\'');
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::domain::template::OnFailure;
+
+    fn written(script: &str, args: &[&str], account: Option<&str>, nice: u8) -> (String, String) {
+        let digest = Digest::of(script.as_bytes());
+        let mut plan = Plan::empty_for_tests();
+        plan.scripts = BTreeMap::from([(digest, script.to_owned())]);
+        plan.env.insert("NOTE".parse().unwrap(), "it's; $(id)\n".to_owned());
+        let step = PlannedStep {
+            account: account.map(|a| a.parse().unwrap()),
+            args: args.iter().map(|a| (*a).to_owned()).collect(),
+            env: BTreeMap::new(),
+            name: "greet".parse().unwrap(),
+            nice,
+            on_failure: OnFailure::Stop,
+            script: digest,
+            timeout_s: 0,
+        };
+        let host = "web1".parse().unwrap();
+        let id = RunnerId::new(&digest, TaskId(7), GroupNo(1), &host, &step, 1);
+        let call = Call { id: &id, nonce: "n", offsets: Offsets::default(), clean: false };
+        let program = run_program(&plan, TaskId(7), &host, GroupNo(1), &step, &call);
+        (program.command, String::from_utf8(program.stdin).unwrap())
+    }
+
+    #[test]
+    fn nothing_of_a_task_is_on_the_command_line() {
+        assert_eq!(written("echo 'hi'", &["a b", "$(id)"], None, 0).0, "/bin/sh");
+        assert_eq!(written("x", &[], Some("deploy"), 5).0, "sudo -n -u deploy -- /bin/sh");
+    }
+
+    #[test]
+    fn words_are_quoted_and_never_looked_at_again() {
+        let (_, text) = written("echo 'hi'", &["a b", "it's", "{HOST}"], None, 3);
+        assert!(text.contains("export NOTE='it'\\''s; $(id)\n'\n"), "{text}");
+        assert!(
+            text.contains("exec nice -n 3 setsid '/bin/sh' \"$sg_dir/script\" 'a b' 'it'\\''s' '{HOST}'\n"),
+            "{text}"
+        );
+        assert!(text.contains("sg_script='echo '\\''hi'\\'''\n"), "{text}");
+        let (_, text) = written("#!/usr/bin/env  python3 \nprint(1)", &[], None, 0);
+        assert!(text.contains("setsid '/usr/bin/env' 'python3' \"$sg_dir/script\"\n"), "{text}");
+    }
+
+    #[test]
+    fn every_attempt_has_a_name_of_its_own() {
+        let host: HostName = "web1".parse().unwrap();
+        let (_, text) = written("x", &[], None, 0);
+        assert!(text.contains("sg_id='7-1-greet-1-"), "{text}");
+        let step = PlannedStep {
+            account: None,
+            args: Vec::new(),
+            env: BTreeMap::new(),
+            name: "greet".parse().unwrap(),
+            nice: 0,
+            on_failure: OnFailure::Stop,
+            script: Digest::of(b""),
+            timeout_s: 0,
+        };
+        let id = |key: &[u8], attempt| RunnerId::new(&Digest::of(key), TaskId(7), GroupNo(1), &host, &step, attempt);
+        assert_eq!(id(b"a", 1), id(b"a", 1));
+        assert!(id(b"a", 1) != id(b"a", 2) && id(b"a", 1) != id(b"b", 1));
+    }
+}

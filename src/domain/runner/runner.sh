@@ -1,0 +1,388 @@
+# The runner, version 1: starts one step at most once on this host, keeps its output and its end in files, and shows
+# them to whoever asks. POSIX sh with setsid(1) and Linux's /proc; dash, bash and busybox ash run it.
+#
+# shellcheck shell=sh disable=SC2154,SC2031,SC2030,SC3013 # set by what is sent in front; -nt is in every sh we run in
+#
+# What is sent in front of this text sets sg_id, sg_nonce, sg_act (run, kill), sg_script, sg_interpreter, sg_head, sg_tail,
+# sg_limit, sg_idle, sg_grace, sg_out_at, sg_err_at, sg_clean and the function sg_job. Everything happens inside one
+# compound command, so a text that was cut off in transit does nothing.
+#
+# Files in the step's directory:
+#   start      made with O_EXCL: the one gate. "PID BOOT STARTTIME end" of the runner, or "void end": never to be run
+#   script     what runs                       session   the id of the session it runs in
+#   out, err   the first sg_head bytes         out.tail  the last sg_tail bytes when there were more
+#   out.n      "TOTAL CUT end" at the stream's end
+#   code       "N end": the script's status    said      what the shell said of a signal that ended it
+#   exit       "VERDICT ARGUMENT OUT_TOTAL OUT_CUT ERR_TOTAL ERR_CUT end"
+
+# Says one line about the step. Everything else on standard output is the script's.
+sg_say() {
+	printf 'spoolgate-%s %s %s\n' "$1" "$sg_nonce" "$2"
+}
+
+# Ends with a reason that keeps the step from being run here at all.
+sg_refuse() {
+	sg_say refused "$1"
+	exit 0
+}
+
+# Reads a file of one line whose last word is "end" into sg_words; fails while it is not there whole.
+sg_read() {
+	sg_words=
+	[ -s "$1" ] || return 1
+	IFS= read -r sg_words <"$1" || return 1
+	case $sg_words in *' end') sg_words=${sg_words% end} ;; *) return 1 ;; esac
+}
+
+# Sets sg_state, sg_group, sg_session and sg_born of a process; fails when there is none.
+sg_stat() {
+	sg_line=
+	{ read -r sg_line <"/proc/$1/stat"; } 2>/dev/null || return 1
+	sg_line=${sg_line##*) }
+	# shellcheck disable=SC2086 # the words are wanted
+	set -- $sg_line
+	sg_state=$1 sg_session=$4 sg_born=${20}
+}
+
+# Sets sg_now: seconds since this host was started.
+sg_clock() {
+	read -r sg_now sg_line </proc/uptime
+	sg_now=${sg_now%%.*}
+}
+
+# Finds a directory that only this account can write, and sets sg_base. The order is always the same, so that a later
+# connection finds what an earlier one left.
+sg_find_base() {
+	sg_base=${HOME:-/nonexistent}/.spoolgate
+	if sg_usable; then return 0; fi
+	sg_user=$(id -u)
+	for sg_base in "/var/tmp/.spoolgate-$sg_user" "/tmp/.spoolgate-$sg_user"; do
+		if sg_usable; then return 0; fi
+	done
+	return 1
+}
+
+# Makes sg_base, or takes it when it is ours alone: in a directory of everybody the name may be somebody's trap.
+sg_usable() {
+	[ -d "$sg_base" ] || mkdir -m 700 "$sg_base" 2>/dev/null
+	[ -d "$sg_base" ] && [ ! -L "$sg_base" ] && [ -O "$sg_base" ] && [ -w "$sg_base" ]
+}
+
+# Passes the gate; fails when somebody passed it before.
+sg_gate() {
+	(set -C && printf '%s end\n' "$1" >"$sg_dir/start") 2>/dev/null
+}
+
+# Copies standard input to the files of stream $1: the first sg_head bytes, and of the rest the last sg_tail. Every file
+# gets exactly its size, however the bytes come.
+sg_keep() {
+	sg_total=0 sg_more=yes
+	sg_fill "$sg_dir/$1" "$sg_head"
+	sg_total=$sg_size sg_cut=0
+	if [ "$sg_more" ]; then
+		: >"$sg_dir/$1.old"
+		while :; do
+			: >"$sg_dir/$1.new"
+			sg_fill "$sg_dir/$1.new" "$sg_tail"
+			sg_total=$((sg_total + sg_size))
+			[ "$sg_more" ] || break
+			mv "$sg_dir/$1.new" "$sg_dir/$1.old"
+		done
+		sg_cut=$((sg_total - sg_head - sg_tail))
+		if [ "$sg_cut" -lt 0 ]; then sg_cut=0; fi
+		cat "$sg_dir/$1.old" "$sg_dir/$1.new" | tail -c "$sg_tail" >"$sg_dir/$1.tail"
+		rm -f "$sg_dir/$1.old" "$sg_dir/$1.new"
+	fi
+	printf '%s %s end\n' "$sg_total" "$sg_cut" >"$sg_dir/$1.n"
+	kill -USR1 "$$" 2>/dev/null
+}
+
+# Appends standard input to file $1 until it holds $2 bytes. Sets sg_size, and sg_more to nothing at the end of input.
+sg_fill() {
+	sg_size=0
+	while [ "$sg_size" -lt "$2" ]; do
+		sg_block=$(($2 - sg_size)) sg_count=1
+		if [ "$sg_block" -gt 65536 ]; then sg_count=$((sg_block / 65536)) sg_block=65536; fi
+		sg_records=$(LC_ALL=C dd bs="$sg_block" count="$sg_count" 2>&1 >>"$1")
+		# "A+B records in" is what POSIX promises; GNU's may warn first.
+		sg_records=${sg_records%% records in*}
+		sg_records=${sg_records##*[!0-9+]}
+		[ -s "$1" ] && sg_size=$(($(wc -c <"$1")))
+		# Fewer blocks than wanted: the input is at its end.
+		if [ "$((${sg_records%+*} + ${sg_records#*+}))" -lt "$sg_count" ]; then
+			sg_more=
+			return
+		fi
+	done
+}
+
+# Shows what is new of the streams, without ever waiting for the reader.
+sg_show() {
+	if [ -s "$sg_dir/out" ] && ! sg_lives "$sg_out_cat"; then
+		cat <&5 2>/dev/null &
+		sg_out_cat=$!
+	fi
+	if [ -s "$sg_dir/err" ] && ! sg_lives "$sg_err_cat"; then
+		cat <&6 >&2 2>/dev/null &
+		sg_err_cat=$!
+	fi
+}
+
+# Whether a child of this shell still runs.
+sg_lives() {
+	[ "$1" ] && kill -0 "$1" 2>/dev/null
+}
+
+# Opens the streams where the reader wants to go on.
+sg_open() {
+	exec 5<"$sg_dir/out" 6<"$sg_dir/err"
+	sg_out_cat='' sg_err_cat=''
+	sg_skip "$sg_out_at" <&5
+	sg_skip "$sg_err_at" <&6
+}
+
+# Moves standard input, a file, forward; the tail is another file.
+sg_skip() {
+	sg_block=$1
+	if [ "$sg_block" -gt "$sg_head" ]; then sg_block=$sg_head; fi
+	[ "$sg_block" -eq 0 ] || dd bs="$sg_block" count=1 >/dev/null 2>&1
+}
+
+# Shows the rest of the streams and how the step ended.
+sg_finish() {
+	if [ "$sg_out_cat" ]; then wait "$sg_out_cat"; fi
+	if [ "$sg_err_cat" ]; then wait "$sg_err_cat"; fi
+	if [ -s "$sg_dir/out" ]; then cat <&5; fi
+	if [ -s "$sg_dir/err" ]; then cat <&6 >&2; fi
+	sg_rest out "$sg_out_at"
+	sg_rest err "$sg_err_at" >&2
+	# On a full disk the word is all there is.
+	sg_read "$sg_dir/exit" || sg_words=$sg_last
+	sg_say end "$sg_words"
+}
+
+# Shows the tail of stream $1 from its byte $2 on.
+sg_rest() {
+	[ -s "$sg_dir/$1.tail" ] || return 0
+	sg_block=$(($2 - sg_head))
+	if [ "$sg_block" -lt 0 ]; then sg_block=0; fi
+	tail -c "+$((sg_block + 1))" "$sg_dir/$1.tail"
+}
+
+# Sleeps for a fifth of a second; a signal ends it early. What sleeps already is not started again.
+sg_nap() {
+	if ! sg_lives "$sg_sleep"; then
+		# shellcheck disable=SC2217 # whoever asks must not wait for it
+		sleep "$sg_tick" </dev/null >/dev/null 2>&1 &
+		sg_sleep=$!
+	fi
+	wait "$sg_sleep"
+	# A sleep that knows no fractions fails at once.
+	case $? in 0) ;; 12[7-9] | 1[3-9]?) ;; *) sg_tick=1 ;; esac
+}
+
+# Sets sg_left to the processes of the step's session that live.
+sg_look() {
+	sg_left=
+	sg_read "$sg_dir/session" || return 0
+	sg_wanted=$sg_words
+	for sg_process in /proc/[0-9]*; do
+		sg_process=${sg_process#/proc/}
+		sg_stat "$sg_process" || continue
+		[ "$sg_session" = "$sg_wanted" ] || continue
+		case $sg_state in Z | X) ;; *) sg_left="$sg_left $sg_process" ;; esac
+	done
+}
+
+# Ends everything in the step's session: TERM, the grace, KILL; sets sg_left to what lives on.
+sg_end_session() {
+	for sg_signal in TERM KILL; do
+		sg_clock
+		sg_until=$((sg_now + sg_grace + 1))
+		while :; do
+			sg_look
+			[ "$sg_left" ] || return 0
+			if [ "$sg_signal" ]; then
+				# shellcheck disable=SC2086 # the words are wanted
+				kill -s "$sg_signal" $sg_left 2>/dev/null
+				# A process that was stopped takes no TERM before it goes on.
+				# shellcheck disable=SC2086 # the words are wanted
+				[ "$sg_signal" = KILL ] || kill -s CONT $sg_left 2>/dev/null
+				[ "$sg_signal" = KILL ] || sg_signal=
+			fi
+			sg_nap
+			sg_clock
+			[ "$sg_now" -lt "$sg_until" ] || break
+		done
+	done
+}
+
+# Writes how the step ended: verdict $1, argument $2.
+sg_record() {
+	sg_counts=
+	for sg_stream in out err; do
+		if sg_read "$sg_dir/$sg_stream.n"; then
+			sg_counts="$sg_counts $sg_words"
+		else
+			# Something holds the stream open; what it says from here on is not the step's.
+			sg_counts="$sg_counts $(($(wc -c <"$sg_dir/$sg_stream"))) 0"
+		fi
+	done
+	sg_last="$1 $2$sg_counts"
+	(set -C && printf '%s end\n' "$sg_last" >"$sg_dir/exit") 2>/dev/null
+}
+
+# Returns whether both streams are at their end.
+sg_all_said() {
+	[ -s "$sg_dir/out.n" ] && [ -s "$sg_dir/err.n" ]
+}
+
+# Waits for the streams' ends a little: what was left in the background may hold them.
+sg_linger() {
+	sg_naps=0
+	while ! sg_all_said && [ "$sg_naps" -lt 10 ]; do
+		sg_show
+		sg_nap
+		sg_naps=$((sg_naps + 1))
+	done
+}
+
+# Starts the script in its own session, with both streams kept.
+sg_start() {
+	: >"$sg_dir/out"
+	: >"$sg_dir/err"
+	printf %s "$sg_script" >"$sg_dir/script" || sg_refuse "cannot write $sg_dir/script; is the disk full?"
+	(
+		exec </dev/null >/dev/null 2>"$sg_dir/said"
+		{
+			{
+				{
+					(
+						read -r sg_line sg_words </proc/self/stat
+						printf '%s end\n' "$sg_line" >"$sg_dir/session"
+						exec 3>&-
+						sg_job
+					) 2>&4 4>&-
+					printf '%s end\n' "$?" >"$sg_dir/code"
+					kill -USR1 "$$"
+				} 4>&1 >&3 3>&- | sg_keep err >/dev/null 3>&-
+			} 3>&1 | sg_keep out
+		}
+	) &
+}
+
+# Says what the script's status means. A shell folds a signal into the status and says so on standard error, which is a
+# file of ours: dash and busybox for all signals but INT and PIPE, bash not for TERM either.
+sg_verdict() {
+	sg_code=$1
+	if [ "$sg_code" -gt 128 ] && { [ -s "$sg_dir/said" ] || [ "$sg_code" -eq 130 ] || [ "$sg_code" -eq 141 ] ||
+		{ [ "${BASH_VERSION:-}" ] && [ "$sg_code" -eq 143 ]; }; }; then
+		sg_record signal "$((sg_code - 128))"
+	else
+		sg_record exit "$sg_code"
+	fi
+}
+
+# Watches the step that this process started.
+sg_watch() {
+	sg_clock
+	sg_began=$sg_now sg_quiet=$sg_now
+	: >"$sg_dir/quiet"
+	while [ ! "$sg_stop" ]; do
+		sg_show
+		sg_read "$sg_dir/code" && break
+		sg_nap
+		sg_clock
+		if [ "$sg_idle" -gt 0 ] && { [ "$sg_dir/out" -nt "$sg_dir/quiet" ] || [ "$sg_dir/err" -nt "$sg_dir/quiet" ]; }; then
+			sg_quiet=$sg_now
+			: >"$sg_dir/quiet"
+		fi
+		if [ "$sg_limit" -gt 0 ] && [ "$((sg_now - sg_began))" -ge "$sg_limit" ]; then sg_stop=timed_out; fi
+		if [ "$sg_idle" -gt 0 ] && [ "$((sg_now - sg_quiet))" -ge "$sg_idle" ]; then sg_stop=idle; fi
+	done
+	# What ended by itself before it was stopped ended by itself.
+	if sg_read "$sg_dir/code"; then
+		sg_status=$sg_words
+		sg_linger
+		sg_verdict "$sg_status"
+	else
+		sg_ended=$sg_stop
+		sg_end_session
+		sg_linger
+		if [ "$sg_left" ]; then sg_record "$sg_ended" left; else sg_record "$sg_ended" -; fi
+	fi
+}
+
+# Follows the step that another process started, and says what became of it.
+sg_follow() {
+	sg_naps=0
+	until sg_read "$sg_dir/start"; do
+		# Between making the file and writing it lies an instant.
+		[ "$sg_naps" -lt 25 ] || sg_refuse 'claimed, and the runner that claimed it never began'
+		sg_nap
+		sg_naps=$((sg_naps + 1))
+	done
+	# shellcheck disable=SC2086 # the words are wanted
+	set -- $sg_words
+	[ "$1" != void ] || { sg_say end 'never - 0 0 0 0'; exit 0; }
+	sg_runner=$1 sg_old_boot=$2 sg_old_born=$3
+	sg_naps=0
+	until [ -e "$sg_dir/out" ] && [ -e "$sg_dir/err" ] || [ "$sg_naps" -ge 25 ]; do
+		sg_nap
+		sg_naps=$((sg_naps + 1))
+	done
+	if [ ! -e "$sg_dir/err" ]; then : >>"$sg_dir/out"; : >>"$sg_dir/err"; fi
+	sg_say running "$sg_runner"
+	[ "$sg_act" = kill ] || sg_open
+	sg_naps=0
+	while ! sg_read "$sg_dir/exit"; do
+		if [ "$sg_old_boot" != "$sg_boot" ]; then
+			sg_record rebooted -
+			sg_read "$sg_dir/exit" || sg_refuse "cannot write $sg_dir/exit; is the disk full?"
+		elif ! sg_stat "$sg_runner" || [ "$sg_born" != "$sg_old_born" ] || [ "$sg_state" = Z ]; then
+			# Nobody watches it any more: what is left of it must not run on unseen. Its end may have come just now.
+			sg_read "$sg_dir/exit" && continue
+			sg_end_session
+			sg_ended=died
+			if [ "$sg_act" = kill ]; then sg_ended=cancelled; fi
+			if [ "$sg_left" ]; then sg_record "$sg_ended" left; else sg_record "$sg_ended" -; fi
+			sg_read "$sg_dir/exit" || sg_refuse "cannot write $sg_dir/exit; is the disk full?"
+		elif [ "$sg_act" = kill ]; then
+			kill -s TERM "$sg_runner" 2>/dev/null
+			# A runner that was stopped, or does not obey, is ended; then its step is ended from here.
+			kill -s CONT "$sg_runner" 2>/dev/null
+			[ "$sg_naps" -lt "$((sg_grace * 10 + 100))" ] || kill -s KILL "$sg_runner" 2>/dev/null
+			sg_naps=$((sg_naps + 1))
+			sg_nap
+		else
+			sg_show
+			sg_nap
+		fi
+	done
+}
+
+sg_tick=0.2 sg_sleep='' sg_stop='' sg_left='' sg_last=''
+# Caught, not ignored: what is ignored here would be ignored by the script.
+trap : HUP PIPE USR1
+trap 'sg_stop=cancelled' TERM
+command -v setsid >/dev/null || sg_refuse 'this host has no setsid; install util-linux or busybox'
+[ -r /proc/self/stat ] || sg_refuse 'this host has no /proc'
+read -r sg_boot </proc/sys/kernel/random/boot_id
+sg_find_base || sg_refuse 'no directory for the runner: the home, /var/tmp and /tmp are not writable, or belong to others'
+sg_dir=$sg_base/$sg_id
+[ -d "$sg_dir" ] || mkdir -m 700 "$sg_dir" 2>/dev/null || [ -d "$sg_dir" ] || sg_refuse "cannot make $sg_dir; is the disk full?"
+if [ "$sg_act" = kill ]; then
+	# Whoever passes the gate first decides whether it runs at all.
+	if sg_gate void; then sg_say end 'never - 0 0 0 0'; else sg_follow && sg_say end "$sg_words"; fi
+elif sg_stat "$$" && sg_gate "$$ $sg_boot $sg_born"; then
+	sg_say running "$$"
+	sg_start
+	sg_open
+	sg_watch
+	sg_finish
+	[ ! "$sg_clean" ] || find "$sg_base/." ! -name . -prune -type d -mtime +30 -exec rm -rf {} + 2>/dev/null
+else
+	sg_follow
+	sg_finish
+fi
+exit 0

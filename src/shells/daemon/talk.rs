@@ -1,0 +1,253 @@
+//! What the daemon and a host's runner say to each other about one attempt at one step. Floor 4.
+//!
+//! **Invariant:** the same program goes over every connection, and the host starts the step at most once. Until a host may
+//! have got it a failure is "not sent"; from then on only the host's own word ends the attempt, or the end of patience.
+
+use std::path::Path;
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+use tokio::time::{Instant, sleep};
+
+use crate::adapters::output_log::OutputLog;
+use crate::base::digest::Digest;
+use crate::base::limits;
+use crate::domain::output::ExecEnd;
+use crate::domain::plan::{PlannedHost, PlannedStep};
+use crate::domain::run::{Ending, OutputFacts};
+use crate::domain::runner::answer::{Answer, Shown, Verdict};
+use crate::domain::runner::{Call, Offsets, Program, RunnerId, kill_program, run_program};
+use crate::engine::Start;
+use crate::shells::clock::now;
+use crate::shells::daemon::link::{Link, LinkError, LinkSettings};
+
+/// How long after the first failure a host is tried again; each time twice as long.
+pub(super) const BACKOFF_FIRST: Duration = Duration::from_secs(1);
+/// The longest wait between two tries.
+pub(super) const BACKOFF_LAST: Duration = Duration::from_secs(30);
+
+/// How an attempt ended, and what it printed.
+pub(super) type Ended = (Ending, OutputFacts);
+
+/// What one conversation came to.
+enum Heard {
+    /// The runner said how the step ended.
+    Ended(Verdict),
+    /// The runner would not let it run, or something else answered.
+    Refused(String),
+    /// The conversation broke off.
+    Broken(LinkError),
+}
+
+/// One attempt, over as many connections as it takes.
+pub(super) struct Talk<'a> {
+    start: &'a Start,
+    host: &'a PlannedHost,
+    step: &'a PlannedStep,
+    settings: LinkSettings,
+    clean: bool,
+    id: RunnerId,
+    /// Whether the host may have got the program.
+    sent: bool,
+    /// How many conversations there were.
+    calls: u32,
+    log: Option<OutputLog>,
+    shown: (Shown, Shown),
+}
+
+impl<'a> Talk<'a> {
+    pub(super) fn new(
+        start: &'a Start,
+        host: &'a PlannedHost,
+        step: &'a PlannedStep,
+        settings: LinkSettings,
+        clean: bool,
+        output: &Path,
+    ) -> Talk<'a> {
+        let id = RunnerId::new(&start.run_key, start.task, start.group, &start.host, step, start.attempt);
+        let log = OutputLog::open(output.join(format!("{}.log", start.step)));
+        let log = log.map_err(|error| tracing::error!(task = %start.task, host = %start.host, "{error}")).ok();
+        let shown = (Shown::default(), Shown::default());
+        Talk { start, host, step, settings, clean, id, sent: start.resume, calls: 0, log, shown }
+    }
+
+    /// Goes on until the host says how the step ended.
+    pub(super) async fn run(&mut self, link: &mut Option<Link>) -> Ended {
+        let mut backoff = BACKOFF_FIRST;
+        let mut silent_since: Option<Instant> = None;
+        loop {
+            let heard = match link.take() {
+                Some(open) => Ok(open),
+                None => Link::open(self.host, self.settings).await,
+            };
+            let (heard, open) = match heard {
+                Ok(mut open) => {
+                    let before = self.offsets();
+                    let heard = self.show(&mut open).await;
+                    if self.offsets() != before {
+                        (silent_since, backoff) = (None, BACKOFF_FIRST);
+                    }
+                    (heard, Some(open))
+                }
+                Err(error) => (Heard::Broken(error), None),
+            };
+            let why = match heard {
+                Heard::Ended(verdict) => {
+                    *link = open;
+                    return (ending(verdict), self.facts());
+                }
+                Heard::Refused(why) if !self.sent => {
+                    *link = open;
+                    return (Ending::NotSent(why), self.facts());
+                }
+                Heard::Broken(error) if !self.sent => {
+                    let made = if error.unreachable { Ending::Unreachable } else { Ending::NotSent };
+                    return (made(error.why), self.facts());
+                }
+                Heard::Refused(why) | Heard::Broken(LinkError { why, .. }) => why,
+            };
+            if let Some(open) = open {
+                open.close().await;
+            }
+            let since = *silent_since.get_or_insert_with(Instant::now);
+            if since.elapsed() >= Duration::from_secs(limits::REATTACH_S) {
+                return (Ending::Lost(why), self.facts());
+            }
+            tracing::info!(task = %self.start.task, host = %self.start.host, "goes back to the host soon: {why}");
+            sleep(backoff).await;
+            backoff = (backoff * 2).min(BACKOFF_LAST);
+        }
+    }
+
+    /// Ends the step over a connection of its own and takes what it still printed.
+    ///
+    /// # Errors
+    /// Why nobody knows whether it is gone.
+    pub(super) async fn kill(&mut self) -> Result<Ended, String> {
+        if !self.sent {
+            return Ok((Ending::Cancelled, self.facts()));
+        }
+        let mut link = Link::open(self.host, self.settings).await.map_err(|error| error.why)?;
+        let nonce = self.nonce();
+        let call = Call { id: &self.id, nonce: &nonce, offsets: Offsets::default(), clean: false };
+        let program = kill_program(self.step, &call);
+        let mut answer = Answer::new(&nonce);
+        let ended = link.exec(&program, &mut |stream, bytes: &[u8]| answer.take(stream, bytes, |_| {})).await;
+        answer.finish(|_| {});
+        let (verdict, ..) = answer.ended.take().ok_or_else(|| match (ended, answer.refused.take()) {
+            (_, Some(why)) => why,
+            (Err(error), None) => error.why,
+            (Ok(_), None) => format!("the host answered with something else: {}", answer.noise()),
+        })?;
+        let verdict = match verdict {
+            Verdict::Never => Verdict::Cancelled { left: false },
+            known => match self.show(&mut link).await {
+                Heard::Ended(verdict) => verdict,
+                Heard::Refused(_) | Heard::Broken(_) => known,
+            },
+        };
+        link.close().await;
+        Ok((ending(verdict), self.facts()))
+    }
+
+    /// Returns what is known of the output.
+    pub(super) fn facts(&mut self) -> OutputFacts {
+        let (out, err) = self.shown;
+        self.log.take().map_or_else(OutputFacts::default, |log| log.finish(out, err))
+    }
+
+    fn offsets(&self) -> Offsets {
+        self.log.as_ref().map(OutputLog::offsets).unwrap_or_default()
+    }
+
+    /// Returns a word that no earlier conversation had and no script prints by chance.
+    fn nonce(&mut self) -> String {
+        self.calls += 1;
+        let text = format!("{} {} {}", self.id.as_str(), self.calls, now().0);
+        Digest::of(text.as_bytes()).hex()[..24].to_owned()
+    }
+
+    /// Has the host start the step, or show what it started, from where the log ends.
+    async fn show(&mut self, link: &mut Link) -> Heard {
+        let nonce = self.nonce();
+        let call = Call { id: &self.id, nonce: &nonce, offsets: self.offsets(), clean: self.clean };
+        let (start, plan) = (self.start, self.start.approved.plan());
+        let program = run_program(plan, start.task, &start.host, start.group, self.step, &call);
+        let mut answer = Answer::new(&nonce);
+        // Whoever stops waiting for what follows must not take it for unsent.
+        let sent_before = std::mem::replace(&mut self.sent, true);
+        let ended = self.exec(link, &program, &mut answer).await;
+        self.sent = sent_before || answer.running || ended.as_ref().is_err_and(|error| !error.never_sent);
+        if let Some((verdict, out, err)) = answer.ended.take() {
+            self.shown = (out, err);
+            return Heard::Ended(verdict);
+        }
+        if let Some(why) = answer.refused.take() {
+            return Heard::Refused(why);
+        }
+        match ended {
+            Err(error) => Heard::Broken(error),
+            Ok(_) if answer.running => {
+                let why = "the host's runner ended without a word".to_owned();
+                Heard::Broken(LinkError { why, never_sent: false, unreachable: false })
+            }
+            Ok(end) => Heard::Refused(refusal(&end, &answer.noise())),
+        }
+    }
+
+    async fn exec(&mut self, link: &mut Link, program: &Program, answer: &mut Answer) -> Result<ExecEnd, LinkError> {
+        let log = &mut self.log;
+        let mut broken = None;
+        let mut keep = |stream, bytes: &[u8]| {
+            if let Some(log) = log
+                && broken.is_none()
+            {
+                broken = log.write(stream, bytes, now()).err();
+            }
+        };
+        let ended = link
+            .exec(program, &mut |stream, bytes: &[u8]| answer.take(stream, bytes, |bytes| keep(stream, bytes)))
+            .await;
+        answer.finish(|bytes| keep(crate::domain::output::Stream::Out, bytes));
+        if let Some(error) = broken {
+            tracing::error!(task = %self.start.task, host = %self.start.host, "{error}");
+        }
+        ended
+    }
+}
+
+/// Says what a verdict means for the step.
+fn ending(verdict: Verdict) -> Ending {
+    let lives_on = |left, ending| {
+        let why = "some of its processes are still there after KILL".to_owned();
+        if left { Ending::KillUnconfirmed(why) } else { ending }
+    };
+    match verdict {
+        Verdict::Exit(code) => Ending::Exit(code),
+        Verdict::Signal(number) => {
+            let name = Signal::try_from(number).map_or_else(|_| number.to_string(), |known| known.to_string());
+            Ending::Signal(name.trim_start_matches("SIG").to_owned())
+        }
+        Verdict::TimedOut { left } => lives_on(left, Ending::TimedOut),
+        Verdict::Idle { left } => lives_on(left, Ending::IdleTimedOut),
+        Verdict::Cancelled { left } => lives_on(left, Ending::Cancelled),
+        Verdict::Died { left } => {
+            let why = "its runner was killed on the host; what was left of it was ended".to_owned();
+            lives_on(left, Ending::Died(why))
+        }
+        Verdict::Rebooted => Ending::Lost("the host was started again while it ran".to_owned()),
+        Verdict::Never => Ending::NotSent("it was called off before it began".to_owned()),
+    }
+}
+
+/// Says what came instead of the runner.
+fn refusal(end: &ExecEnd, noise: &str) -> String {
+    let how = match end {
+        ExecEnd::Exit(code) => format!("exit code {code}"),
+        ExecEnd::Signal(name) => format!("signal {name}"),
+    };
+    match noise {
+        "" => format!("the host ran no shell for it ({how})"),
+        noise => format!("the host ran no shell for it ({how}): {noise}"),
+    }
+}

@@ -1,0 +1,412 @@
+//! The remote runner, alone: the program text under every shell it promises, with real processes.
+
+use std::collections::BTreeMap;
+use std::io::{Read as _, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use spoolgate::base::digest::Digest;
+use spoolgate::base::ids::{GroupNo, TaskId};
+use spoolgate::base::limits;
+use spoolgate::domain::output::Stream;
+use spoolgate::domain::plan::{Plan, PlannedStep};
+use spoolgate::domain::runner::answer::{Answer, Shown, Verdict};
+use spoolgate::domain::runner::{Call, Offsets, RunnerId, kill_program, run_program};
+use spoolgate::domain::template::OnFailure;
+
+const SHELLS: [&[&str]; 3] = [&["dash"], &["bash", "--posix"], &["busybox", "ash"]];
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// A host's account: a home, and the shell that reads programs there.
+struct Account {
+    home: tempfile::TempDir,
+    shell: &'static [&'static str],
+    /// Run as this user instead of the one who tests.
+    user: Option<&'static str>,
+}
+
+/// One step and everything that was heard of it.
+struct Step {
+    plan: Plan,
+    step: PlannedStep,
+    id: RunnerId,
+}
+
+#[derive(Default)]
+struct Heard {
+    out: Vec<u8>,
+    err: Vec<u8>,
+    ended: Option<(Verdict, Shown, Shown)>,
+    refused: Option<String>,
+    noise: String,
+}
+
+fn plan(script: &str, timeout_s: u64) -> Step {
+    let digest = Digest::of(script.as_bytes());
+    let step = PlannedStep {
+        account: None,
+        args: vec!["one arg".to_owned(), "it's".to_owned()],
+        env: BTreeMap::new(),
+        name: "step".parse().unwrap(),
+        nice: 0,
+        on_failure: OnFailure::Stop,
+        script: digest,
+        timeout_s,
+    };
+    let plan: Plan = serde_json::from_value(serde_json::json!({
+        "env": {"GREETING": "it's \"here\"; $(id)\n"}, "exec_time": null, "format": 1, "groups": [], "hosts": {},
+        "labels": {}, "not_after": null, "scripts": {digest.to_string(): script}, "task_name": "t", "template": null,
+    }))
+    .unwrap();
+    let host = "web1".parse().unwrap();
+    let id = RunnerId::new(&digest, TaskId(7), GroupNo(1), &host, &step, 1);
+    Step { plan, step, id }
+}
+
+impl Step {
+    fn text(&self, offsets: Offsets, nonce: &str) -> Vec<u8> {
+        let call = Call { id: &self.id, nonce, offsets, clean: true };
+        run_program(&self.plan, TaskId(7), &"web1".parse().unwrap(), GroupNo(1), &self.step, &call).stdin
+    }
+}
+
+impl Account {
+    fn new(shell: &'static [&'static str]) -> Account {
+        let home = tempfile::tempdir().unwrap();
+        Account { home, shell, user: None }
+    }
+
+    fn start(&self, text: &[u8]) -> Child {
+        let mut command = match self.user {
+            Some(user) => {
+                let mut command = Command::new("setpriv");
+                command.args(["--reuid", user, "--regid", user, "--clear-groups", "--"]).args(self.shell);
+                command
+            }
+            None => {
+                let mut command = Command::new(self.shell[0]);
+                command.args(&self.shell[1..]);
+                command
+            }
+        };
+        let mut child = command
+            .env_clear()
+            .env("PATH", "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin")
+            .env("HOME", self.home.path())
+            .current_dir("/")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut stdin = child.stdin.take().unwrap();
+        let text = text.to_vec();
+        std::thread::spawn(move || drop(stdin.write_all(&text)));
+        child
+    }
+
+    /// Hears a conversation to its end.
+    fn hear(mut child: Child, nonce: &str) -> Heard {
+        let mut err = child.stderr.take().unwrap();
+        let reader = std::thread::spawn(move || {
+            let mut bytes = Vec::new();
+            err.read_to_end(&mut bytes).unwrap();
+            bytes
+        });
+        let mut out = Vec::new();
+        child.stdout.take().unwrap().read_to_end(&mut out).unwrap();
+        child.wait().unwrap();
+        let err = reader.join().unwrap();
+        let mut heard = Heard::default();
+        let mut answer = Answer::new(nonce);
+        answer.take(Stream::Out, &out, |bytes| heard.out.extend_from_slice(bytes));
+        answer.take(Stream::Err, &err, |bytes| heard.err.extend_from_slice(bytes));
+        answer.finish(|bytes| heard.out.extend_from_slice(bytes));
+        heard.noise = answer.noise();
+        heard.ended = answer.ended;
+        heard.refused = answer.refused;
+        heard
+    }
+
+    fn run(&self, step: &Step) -> Heard {
+        Account::hear(self.start(&step.text(Offsets::default(), "n1")), "n1")
+    }
+
+    fn attach(&self, step: &Step, out: u64, err: u64) -> Heard {
+        Account::hear(self.start(&step.text(Offsets { out, err }, "n2")), "n2")
+    }
+
+    fn kill(&self, step: &Step) -> Heard {
+        let call = Call { id: &step.id, nonce: "n3", offsets: Offsets::default(), clean: false };
+        Account::hear(self.start(&kill_program(&step.step, &call).stdin), "n3")
+    }
+
+    fn dir(&self, step: &Step) -> PathBuf {
+        self.home.path().join(".spoolgate").join(step.id.as_str())
+    }
+}
+
+/// Runs a test under every shell, side by side.
+fn each_shell(test: impl Fn(&Account) + Sync) {
+    std::thread::scope(|scope| {
+        let all: Vec<_> = SHELLS.map(|shell| (shell, scope.spawn(|| test(&Account::new(shell))))).into();
+        let bad: Vec<_> = all.into_iter().filter_map(|(shell, one)| one.join().is_err().then_some(shell)).collect();
+        assert!(bad.is_empty(), "the test failed under {bad:?}");
+    });
+}
+
+fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
+    let begin = Instant::now();
+    while !holds() {
+        assert!(begin.elapsed() < LIMIT, "{what}: not within {LIMIT:?}");
+        std::thread::park_timeout(Duration::from_millis(10));
+    }
+}
+
+/// Counts the living processes whose environment holds a word.
+fn living(word: &str) -> usize {
+    let procs = std::fs::read_dir("/proc").unwrap().filter_map(Result::ok);
+    procs
+        .filter(|entry| entry.file_name().to_string_lossy().bytes().all(|b| b.is_ascii_digit()))
+        .filter(|entry| std::fs::read(entry.path().join("environ")).is_ok_and(|env| find(&env, word.as_bytes())))
+        .filter(|entry| {
+            let stat = std::fs::read_to_string(entry.path().join("stat")).unwrap_or_default();
+            !stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with('Z'))
+        })
+        .count()
+}
+
+fn find(bytes: &[u8], word: &[u8]) -> bool {
+    bytes.windows(word.len()).any(|window| window == word)
+}
+
+#[track_caller]
+fn check(heard: &Heard, verdict: Verdict, out: &str, err: &str) {
+    assert_eq!(
+        (String::from_utf8_lossy(&heard.out).as_ref(), String::from_utf8_lossy(&heard.err).as_ref()),
+        (out, err),
+        "{:?} {}",
+        heard.refused,
+        heard.noise
+    );
+    let shown = |bytes: &str| Shown { total: bytes.len() as u64, cut: 0 };
+    assert_eq!(heard.ended, Some((verdict, shown(out), shown(err))), "{}", heard.noise);
+}
+
+#[test]
+fn a_script_gets_its_arguments_and_variables_and_its_end_is_told() {
+    each_shell(|account| {
+        let script =
+            "printf '%s|' \"$@\" \"$GREETING\" \"$SPOOLGATE_HOST\"; echo bad >&2; read -r x || echo no input; exit 3";
+        let want = "one arg|it's|it's \"here\"; $(id)\n|web1|no input\n";
+        check(&account.run(&plan(script, 30)), Verdict::Exit(3), want, "bad\n");
+        check(
+            &account.run(&plan("#!/usr/bin/env bash\necho \"${BASH_VERSION:+bash} $#\"\n", 30)),
+            Verdict::Exit(0),
+            "bash 2\n",
+            "",
+        );
+        check(&account.run(&plan("printf 'no line feed'", 30)), Verdict::Exit(0), "no line feed", "");
+        check(&account.run(&plan("kill -KILL $$", 30)), Verdict::Signal(9), "", "");
+        check(&account.run(&plan("kill -TERM $$", 30)), Verdict::Signal(15), "", "");
+        check(&account.run(&plan("exit 137", 30)), Verdict::Exit(137), "", "");
+        check(&account.run(&plan("exit 255", 30)), Verdict::Exit(255), "", "");
+        let heard = account.run(&plan("#!/nonexistent/shell\necho", 30));
+        assert_eq!(
+            heard.ended.map(|ended| ended.0),
+            Some(Verdict::Exit(127)),
+            "{}",
+            String::from_utf8_lossy(&heard.err)
+        );
+    });
+}
+
+#[test]
+fn whatever_is_sent_twice_is_started_once_and_shown_again() {
+    each_shell(|account| {
+        let step = plan("echo started >>\"$HOME/journal\"; echo out; echo err >&2; exit 4", 30);
+        check(&account.run(&step), Verdict::Exit(4), "out\n", "err\n");
+        check(&account.run(&step), Verdict::Exit(4), "out\n", "err\n");
+        let rest = account.attach(&step, 2, 3);
+        assert_eq!((rest.out.as_slice(), rest.err.as_slice()), (&b"t\n"[..], &b"\n"[..]));
+        assert_eq!(rest.ended.map(|ended| ended.0), Some(Verdict::Exit(4)));
+        assert_eq!(std::fs::read_to_string(account.home.path().join("journal")).unwrap(), "started\n");
+    });
+}
+
+#[test]
+fn many_at_once_start_it_once_and_all_hear_everything() {
+    each_shell(|account| {
+        let step = plan("echo started >>\"$HOME/journal\"; echo a; sleep 0.5; echo b; exit 5", 30);
+        std::thread::scope(|scope| {
+            let all: Vec<_> = (0..8).map(|_| scope.spawn(|| account.run(&step))).collect();
+            for heard in all {
+                check(&heard.join().unwrap(), Verdict::Exit(5), "a\nb\n", "");
+            }
+        });
+        assert_eq!(std::fs::read_to_string(account.home.path().join("journal")).unwrap(), "started\n");
+    });
+}
+
+#[test]
+fn a_reader_that_goes_away_changes_nothing() {
+    each_shell(|account| {
+        let script = "trap 'echo hangup' HUP; for n in 1 2 3 4 5; do echo line $n; sleep 0.2; done; exit 6";
+        let step = plan(script, 30);
+        let mut child = account.start(&step.text(Offsets::default(), "n1"));
+        let mut first = [0; 1];
+        child.stdout.take().unwrap().read_exact(&mut first).unwrap();
+        drop(child.stderr.take());
+        let want = "line 1\nline 2\nline 3\nline 4\nline 5\n";
+        check(&account.attach(&step, 0, 0), Verdict::Exit(6), want, "");
+        child.wait().unwrap();
+    });
+}
+
+#[test]
+fn a_reader_that_takes_nothing_holds_nothing_up() {
+    each_shell(|account| {
+        let step =
+            plan("i=0; while [ $i -lt 20000 ]; do echo 0123456789012345678901234567890123456789; i=$((i+1)); done", 30);
+        // Nobody reads this one's pipes.
+        let mut deaf = account.start(&step.text(Offsets::default(), "n1"));
+        wait_until("the step ends", || account.dir(&step).join("code").exists());
+        let heard = account.attach(&step, 0, 0);
+        assert_eq!(heard.out.len(), 20_000 * 41);
+        assert_eq!(heard.ended.unwrap().0, Verdict::Exit(0));
+        deaf.kill().unwrap();
+        deaf.wait().unwrap();
+    });
+}
+
+#[test]
+fn limits_are_kept_on_the_host_and_nothing_is_left() {
+    each_shell(|account| {
+        let word = format!("SG_TEST={}-{}", std::process::id(), account.shell[0]);
+        let tree = format!(
+            "export {word}; (trap '' TERM; sleep 9999 & sleep 9998) & trap '' TERM; echo on; while :; do sleep 9997; done"
+        );
+        let begin = Instant::now();
+        let mut step = plan(&tree, 1);
+        check(&account.run(&step), Verdict::TimedOut { left: false }, "on\n", "");
+        assert!(begin.elapsed() < Duration::from_secs(limits::KILL_GRACE_S + 8), "{:?}", begin.elapsed());
+        assert_eq!(living(&word), 0);
+        // TERM alone is enough for what obeys it.
+        step = plan("echo on; exec sleep 9996", 1);
+        let begin = Instant::now();
+        check(&account.run(&step), Verdict::TimedOut { left: false }, "on\n", "");
+        assert!(begin.elapsed() < Duration::from_secs(6), "{:?}", begin.elapsed());
+    });
+}
+
+#[test]
+fn a_kill_is_proved_and_reaches_the_whole_session() {
+    each_shell(|account| {
+        let word = format!("SG_KILL={}-{}", std::process::id(), account.shell[0]);
+        let tree = format!(
+            "export {word}; (trap '' TERM HUP; sleep 9999 & sleep 9998) & trap '' TERM; echo on; while :; do sleep 9997; done"
+        );
+        let step = plan(&tree, 0);
+        let child = account.start(&step.text(Offsets::default(), "n1"));
+        wait_until("the tree stands", || living(&word) >= 3);
+        let killed = account.kill(&step);
+        assert_eq!(killed.ended.map(|ended| ended.0), Some(Verdict::Cancelled { left: false }), "{}", killed.noise);
+        assert_eq!(living(&word), 0);
+        check(&Account::hear(child, "n1"), Verdict::Cancelled { left: false }, "on\n", "");
+        assert_eq!(account.kill(&step).ended.unwrap().0, Verdict::Cancelled { left: false }, "asked again");
+        // What never began never begins.
+        let step = plan("echo never", 0);
+        assert_eq!(account.kill(&step).ended.unwrap().0, Verdict::Never);
+        assert_eq!(account.run(&step).ended.unwrap().0, Verdict::Never);
+    });
+}
+
+#[test]
+fn a_killed_runner_is_told_and_its_step_does_not_run_on_unseen() {
+    each_shell(|account| {
+        let word = format!("SG_DIED={}-{}", std::process::id(), account.shell[0]);
+        let step = plan(&format!("export {word}; echo on; sleep 9999"), 0);
+        let mut child = account.start(&step.text(Offsets::default(), "n1"));
+        wait_until("it runs", || living(&word) >= 1);
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let heard = account.attach(&step, 0, 0);
+        assert_eq!(heard.ended.unwrap().0, Verdict::Died { left: false });
+        assert_eq!((heard.out.as_slice(), living(&word)), (&b"on\n"[..], 0));
+        // Another boot of the host: what ran is lost.
+        let step = plan("sleep 0.1 # another", 0);
+        drop(account.run(&step));
+        let dir = account.dir(&step);
+        std::fs::remove_file(dir.join("exit")).unwrap();
+        std::fs::write(dir.join("start"), "4711 another-boot 42 end\n").unwrap();
+        assert_eq!(account.attach(&step, 0, 0).ended.unwrap().0, Verdict::Rebooted);
+    });
+}
+
+#[test]
+fn a_flood_leaves_its_head_and_tail_to_the_byte() {
+    each_shell(|account| {
+        let total: u64 = 24 << 20;
+        // Lines of 8 bytes, numbered, so that every kept byte can be checked.
+        let script = format!("awk 'BEGIN {{ for (i = 0; i < {}; i++) printf \"%07d\\n\", i }}'; printf end", total / 8);
+        let heard = account.run(&plan(&script, 60));
+        let (head, tail) = (limits::OUTPUT_HEAD_BYTES, limits::OUTPUT_TAIL_BYTES);
+        let cut = total + 3 - head - tail;
+        assert_eq!(heard.ended, Some((Verdict::Exit(0), Shown { total: total + 3, cut }, Shown::default())));
+        let at = |n: u64| usize::try_from(n).unwrap();
+        assert_eq!(heard.out.len(), at(head + tail));
+        let lines = |from: u64| (from / 8..total / 8).flat_map(|n| format!("{n:07}\n").into_bytes());
+        assert!(lines(0).take(at(head)).eq(heard.out[..at(head)].iter().copied()), "the head is exact");
+        // The tail begins in the middle of a line: three bytes follow the last one.
+        let last = lines(head + cut - 8).chain(*b"end").skip(at((head + cut) % 8)).collect::<Vec<_>>();
+        assert!(last.ends_with(&heard.out[at(head)..]), "the tail is exact");
+    });
+}
+
+#[test]
+fn what_is_left_in_the_background_is_not_waited_for() {
+    each_shell(|account| {
+        let begin = Instant::now();
+        let word = format!("SG_LEFT={}-{}", std::process::id(), account.shell[0]);
+        let step = plan(&format!("{word} sleep 20 & echo done"), 30);
+        check(&account.run(&step), Verdict::Exit(0), "done\n", "");
+        assert!(begin.elapsed() < Duration::from_secs(8), "{:?}", begin.elapsed());
+        for entry in std::fs::read_dir("/proc").unwrap().filter_map(Result::ok) {
+            if std::fs::read(entry.path().join("environ")).is_ok_and(|env| find(&env, word.as_bytes())) {
+                let pid = entry.file_name().to_string_lossy().parse().unwrap();
+                nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGKILL).unwrap();
+            }
+        }
+    });
+}
+
+#[test]
+fn a_home_that_cannot_be_written_is_no_obstacle_and_a_trap_is_not_used() {
+    each_shell(|account| {
+        let account = Account { home: tempfile::tempdir().unwrap(), shell: account.shell, user: Some("65534") };
+        // The home belongs to root, so nobody's files go elsewhere.
+        let step = plan(&format!("id -un # {} {}", std::process::id(), account.shell[0]), 30);
+        check(&account.run(&step), Verdict::Exit(0), "nobody\n", "");
+        assert!(!account.dir(&step).exists());
+        let used: Vec<PathBuf> = ["/var/tmp", "/tmp"]
+            .iter()
+            .map(|dir| Path::new(dir).join(".spoolgate-65534").join(step.id.as_str()))
+            .filter(|dir| dir.exists())
+            .collect();
+        assert_eq!(used.len(), 1, "{used:?}");
+        std::fs::remove_dir_all(&used[0]).unwrap();
+    });
+}
+
+#[test]
+fn a_program_that_was_cut_off_does_nothing() {
+    let account = Account::new(SHELLS[0]);
+    let step = plan("echo ran >>\"$HOME/journal\"", 30);
+    let text = step.text(Offsets::default(), "n1");
+    for length in (0..text.len()).step_by(97).chain(text.len() - 3..text.len() - 1) {
+        drop(Account::hear(account.start(&text[..length]), "n1"));
+        assert!(!account.home.path().join("journal").exists(), "cut at {length}");
+        assert!(!account.home.path().join(".spoolgate").exists(), "cut at {length}");
+    }
+}
