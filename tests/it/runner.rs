@@ -16,7 +16,7 @@ use spoolgate::domain::runner::{Call, Offsets, RunnerId, kill_program, run_progr
 use spoolgate::domain::template::OnFailure;
 
 const SHELLS: [&[&str]; 3] = [&["dash"], &["bash", "--posix"], &["busybox", "ash"]];
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_mins(1);
 
 /// A host's account: a home, and the shell that reads programs there.
 struct Account {
@@ -29,7 +29,7 @@ struct Account {
 /// One step and everything that was heard of it.
 struct Step {
     plan: Plan,
-    step: PlannedStep,
+    planned: PlannedStep,
     id: RunnerId,
 }
 
@@ -61,13 +61,13 @@ fn plan(script: &str, timeout_s: u64) -> Step {
     .unwrap();
     let host = "web1".parse().unwrap();
     let id = RunnerId::new(&digest, TaskId(7), GroupNo(1), &host, &step, 1);
-    Step { plan, step, id }
+    Step { plan, planned: step, id }
 }
 
 impl Step {
     fn text(&self, offsets: Offsets, nonce: &str) -> Vec<u8> {
         let call = Call { id: &self.id, nonce, offsets, clean: true };
-        run_program(&self.plan, TaskId(7), &"web1".parse().unwrap(), GroupNo(1), &self.step, &call).stdin
+        run_program(&self.plan, TaskId(7), &"web1".parse().unwrap(), GroupNo(1), &self.planned, &call).stdin
     }
 }
 
@@ -78,18 +78,13 @@ impl Account {
     }
 
     fn start(&self, text: &[u8]) -> Child {
-        let mut command = match self.user {
-            Some(user) => {
-                let mut command = Command::new("setpriv");
-                command.args(["--reuid", user, "--regid", user, "--clear-groups", "--"]).args(self.shell);
-                command
-            }
-            None => {
-                let mut command = Command::new(self.shell[0]);
-                command.args(&self.shell[1..]);
-                command
-            }
-        };
+        let mut words: Vec<&str> = self.shell.to_vec();
+        if let Some(user) = self.user {
+            let other = ["setpriv", "--reuid", user, "--regid", user, "--clear-groups", "--"];
+            words.splice(0..0, other);
+        }
+        let mut command = Command::new(words[0]);
+        command.args(&words[1..]);
         let mut child = command
             .env_clear()
             .env("PATH", "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin")
@@ -139,7 +134,7 @@ impl Account {
 
     fn kill(&self, step: &Step) -> Heard {
         let call = Call { id: &step.id, nonce: "n3", offsets: Offsets::default(), clean: false };
-        Account::hear(self.start(&kill_program(&step.step, &call).stdin), "n3")
+        Account::hear(self.start(&kill_program(&step.planned, &call).stdin), "n3")
     }
 
     fn dir(&self, step: &Step) -> PathBuf {
