@@ -5,6 +5,8 @@
 #[expect(dead_code, reason = "the demo uses the rest of the server")]
 mod fake_ssh;
 mod main_job;
+mod relay;
+mod remote;
 mod runner;
 mod ssh;
 mod sshd;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::sshd::Sshd;
-use crate::world::{ALICE, BOB, EVE, World, wait_at_most, wait_for};
+use crate::world::{ALICE, BOB, EVE, World, someone_runs, wait_at_most, wait_for};
 
 const SEED_000: &[u8] = include_bytes!("../data/seeds/000_example3.json");
 const SEED_002: &[u8] = include_bytes!("../data/seeds/002_custom.json");
@@ -427,16 +427,6 @@ fn a_key_in_the_agent_is_enough() {
     agent.kill().unwrap();
     agent.wait().unwrap();
     assert_eq!(record["outcome"], "ok", "{record:#}");
-}
-
-/// Whether a process with these arguments runs on this machine, which is every "host" of the tests.
-fn someone_runs(command: &str) -> bool {
-    let wanted: Vec<&str> = command.split(' ').collect();
-    std::fs::read_dir("/proc").unwrap().filter_map(Result::ok).any(|entry| {
-        let Ok(line) = std::fs::read(entry.path().join("cmdline")) else { return false };
-        let words: Vec<&[u8]> = line.split(|byte| *byte == 0).filter(|word| !word.is_empty()).collect();
-        words.iter().map(|word| String::from_utf8_lossy(word)).eq(wanted.iter().copied())
-    })
 }
 
 /// Kills the daemon at random moments of a mixed load; afterwards every task is in exactly one place.

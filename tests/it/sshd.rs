@@ -20,6 +20,7 @@ impl Sshd {
         std::fs::set_permissions(dir.path(), PermissionsExt::from_mode(0o700)).unwrap();
         // sshd's place for its unprivileged half; the package makes it only when its service starts.
         std::fs::create_dir_all("/run/sshd").unwrap();
+        std::fs::create_dir(dir.path().join("home")).unwrap();
         for key in ["host_ed25519", "id_ed25519"] {
             keygen(&dir.path().join(key));
         }
@@ -101,11 +102,11 @@ fn free_port() -> u16 {
 fn sshd_config(dir: &Path, port: u16) -> String {
     let user = spoolgate::adapters::users::actor(spoolgate::adapters::users::current_uid()).user;
     let dir = dir.display();
-    // SHLVL keeps bash from reading ~/.bashrc for every command, as it does for children of sshd.
+    // What runners leave goes away with the server. SHLVL keeps bash from reading ~/.bashrc for every command, as it does for children of sshd.
     format!(
         "Port {port}\nListenAddress 0.0.0.0\nHostKey {dir}/host_ed25519\nPidFile none\n\
          AuthorizedKeysFile {dir}/authorized_keys\nAllowUsers {user}@127.0.0.0/8\nAuthenticationMethods publickey\n\
          PermitRootLogin prohibit-password\nStrictModes no\nUsePAM no\nUseDNS no\nMaxStartups 10000\nMaxSessions 100\n\
-         LogLevel VERBOSE\nSetEnv SHLVL=1\n"
+         LogLevel VERBOSE\nSetEnv SHLVL=1 HOME={dir}/home\n"
     )
 }

@@ -70,7 +70,7 @@ impl World {
         let dir = tempfile::Builder::new().prefix("spoolgate-world.").tempdir().unwrap();
         std::fs::set_permissions(dir.path(), PermissionsExt::from_mode(0o755)).unwrap();
         let world = World { dir, daemon: None, agent: None };
-        for folder in ["etc/inventory", "etc/templates", "drop"] {
+        for folder in ["etc/inventory", "etc/templates", "drop", "home"] {
             std::fs::create_dir_all(world.dir.path().join(folder)).unwrap();
         }
         let key = sshd.map_or(String::new(), |sshd| format!("key = {:?}\n", sshd.identity().to_str().unwrap()));
@@ -111,7 +111,7 @@ impl World {
     fn command(&self) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_spoolgate"));
         command.env("SPOOLGATE_CONFIG", self.etc()).env("SPOOLGATE_STATE", self.state());
-        command.env_remove("SSH_AUTH_SOCK").env("LC_ALL", "C.UTF-8");
+        command.env_remove("SSH_AUTH_SOCK").env("LC_ALL", "C.UTF-8").env("HOME", self.dir.path().join("home"));
         if let Some(agent) = &self.agent {
             command.env("SSH_AUTH_SOCK", agent);
         }
@@ -209,10 +209,13 @@ impl World {
 
     /// Waits for the record of a task.
     pub(crate) fn record(&self, id: u64) -> Value {
-        wait_for(&format!("task {id} to be done"), || {
-            let text = std::fs::read_to_string(self.box_dir("done").join(format!("{id}.json"))).ok()?;
-            Some(serde_json::from_str(&text).unwrap())
-        })
+        wait_for(&format!("task {id} to be done"), || self.try_record(id))
+    }
+
+    /// Returns a task's record, if it has one.
+    pub(crate) fn try_record(&self, id: u64) -> Option<Value> {
+        let text = std::fs::read_to_string(self.box_dir("done").join(format!("{id}.json"))).ok()?;
+        Some(serde_json::from_str(&text).unwrap())
     }
 
     /// Returns the reasons why a file was refused, once it was.
@@ -259,4 +262,14 @@ pub(crate) fn wait_at_most<T>(limit: Duration, what: &str, mut condition: impl F
         assert!(begin.elapsed() < limit, "waited {limit:?} for {what}");
         std::thread::park_timeout(Duration::from_millis(10));
     }
+}
+
+/// Whether a process with these arguments runs on this machine, which is every "host" of the tests.
+pub(crate) fn someone_runs(command: &str) -> bool {
+    let wanted: Vec<&str> = command.split(' ').collect();
+    std::fs::read_dir("/proc").unwrap().filter_map(Result::ok).any(|entry| {
+        let Ok(line) = std::fs::read(entry.path().join("cmdline")) else { return false };
+        let words: Vec<&[u8]> = line.split(|byte| *byte == 0).filter(|word| !word.is_empty()).collect();
+        words.iter().map(|word| String::from_utf8_lossy(word)).eq(wanted.iter().copied())
+    })
 }

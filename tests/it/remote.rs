@@ -1,0 +1,218 @@
+//! Remote work that survives: a killed daemon, cut and silent links, stubborn processes, floods.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde_json::json;
+
+use crate::relay::Relay;
+use crate::sshd::Sshd;
+use crate::world::{World, someone_runs, wait_at_most, wait_for};
+
+fn from_env(name: &str, otherwise: u64) -> u64 {
+    std::env::var(name).ok().and_then(|value| value.parse().ok()).unwrap_or(otherwise)
+}
+
+fn task(name: &str, script: &str, hosts: &[String], timeout: u64) -> Vec<u8> {
+    json!({"task_name": name, "script": script, "hosts": {"1": hosts}, "timeout": timeout}).to_string().into_bytes()
+}
+
+/// Every line that scripts wrote into a journal on the hosts' side, counted by what it says.
+fn journal(world: &World) -> BTreeMap<String, u32> {
+    let text = std::fs::read_to_string(journal_path(world)).unwrap_or_default();
+    text.lines().fold(BTreeMap::new(), |mut lines, line| {
+        *lines.entry(line.to_owned()).or_default() += 1;
+        lines
+    })
+}
+
+fn journal_path(world: &World) -> PathBuf {
+    world.etc().with_file_name("journal")
+}
+
+fn log(world: &World, id: u64, host: &str) -> String {
+    let path = world.state().join(format!("runs/{id}/output/{host}/script.log"));
+    std::fs::read_to_string(path).unwrap_or_default()
+}
+
+/// Hosts behind relays of their own: each may fail in its own way.
+fn behind_relays(world: &World, sshd: &Sshd, relays: &BTreeMap<String, Relay>) {
+    let inventory: String = relays
+        .iter()
+        .map(|(name, relay)| format!("[host.\"{name}\"]\naddress = \"127.0.0.1\"\nport = {}\n", relay.port()))
+        .collect();
+    world.write_etc("inventory/hosts.toml", &inventory);
+    let key = sshd.known_hosts();
+    let key = key.split_once(' ').unwrap().1;
+    let known: String = relays.values().map(|relay| format!("[127.0.0.1]:{} {key}", relay.port())).collect();
+    world.write_etc("known_hosts", &known);
+}
+
+/// `REMOTE_HOSTS=50 REMOTE_SECONDS=60` for the long campaign.
+#[test]
+fn killing_the_daemon_during_a_step_loses_no_byte_and_starts_nothing_twice() {
+    let (count, seconds) = (from_env("REMOTE_HOSTS", 12), from_env("REMOTE_SECONDS", 6));
+    let sshd = Sshd::start();
+    let hosts: Vec<(String, String)> = (1..=count).map(|n| (format!("h{n}"), format!("127.0.3.{n}"))).collect();
+    let pairs: Vec<(&str, &str)> = hosts.iter().map(|(name, address)| (name.as_str(), address.as_str())).collect();
+    let mut world = World::new(&pairs, Some(&sshd));
+    world.start();
+    let lines = seconds * 5;
+    let script = format!(
+        "echo \"$SPOOLGATE_HOST\" >>{}; n=0; while [ $n -lt {lines} ]; do echo \"$SPOOLGATE_HOST line $n\"; n=$((n+1)); sleep 0.2; done",
+        journal_path(&world).display()
+    );
+    let names: Vec<String> = hosts.iter().map(|(name, _)| name.clone()).collect();
+    world.drop_file("ready", "long.json", &task("long", &script, &names, seconds * 10), 0);
+    let id = world.task_of("long");
+    wait_at_most(Duration::from_secs(60), "every host to have begun", || {
+        (journal(&world).len() as u64 == count).then_some(())
+    });
+    for kill in 1..=3 {
+        let want = format!("line {}", lines * kill / 5);
+        wait_at_most(Duration::from_secs(seconds * 4), &format!("{want} in a log"), || {
+            names.iter().any(|host| log(&world, id, host).contains(&want)).then_some(())
+        });
+        world.kill_daemon();
+        world.start();
+    }
+    let record = wait_at_most(Duration::from_secs(seconds * 10), "the record", || world.try_record(id));
+    assert_eq!(record["outcome"], "ok", "{record:#}");
+    for host in &names {
+        let want: String = (0..lines).map(|n| format!("{host} line {n}\n")).collect();
+        assert_eq!(log(&world, id, host), want, "{host}");
+        assert_eq!(record["results"][host][0]["attempts"], 1);
+    }
+    let starts = journal(&world);
+    assert!(starts.len() as u64 == count && starts.values().all(|count| *count == 1), "{starts:?}");
+}
+
+/// `CUT_STEP=1` cuts at every byte; one step in so many otherwise.
+#[test]
+fn a_link_cut_at_any_byte_of_the_start_never_makes_two_starts() {
+    let step = from_env("CUT_STEP", 223);
+    let sshd = Sshd::start();
+    let mut world = World::new(&[], Some(&sshd));
+    // From the first byte to past the end of everything that a start sends.
+    let relays: BTreeMap<String, Relay> = (0..)
+        .map(|n| 1 + n * step)
+        .take_while(|cut| *cut < 22_000)
+        .map(|cut| (format!("cut{cut}"), Relay::start(sshd.port(), cut)))
+        .collect();
+    behind_relays(&world, &sshd, &relays);
+    world.start();
+    let script = format!("echo \"$SPOOLGATE_HOST\" >>{}; echo done", journal_path(&world).display());
+    let names: Vec<String> = relays.keys().cloned().collect();
+    let mut ids = Vec::new();
+    for (n, names) in names.chunks(100).enumerate() {
+        world.drop_file("ready", &format!("cut-{n}.json"), &task("cut", &script, names, 60), 0);
+        ids.push(world.task_of(&format!("cut-{n}")));
+    }
+    let mut outcomes: BTreeMap<String, u32> = BTreeMap::new();
+    for id in ids {
+        let record = wait_at_most(Duration::from_secs(120), "the record", || world.try_record(id));
+        let starts = journal(&world);
+        for (host, outcome) in record["outcomes"].as_object().unwrap() {
+            let outcome = outcome.as_str().unwrap();
+            let started = starts.get(host).copied().unwrap_or(0);
+            let want = if outcome == "ok" { 1 } else { 0 };
+            assert_eq!(started, want, "{host} is {outcome}: {:#}", record["results"][host]);
+            assert!(outcome == "ok" || outcome == "failed", "{host} is {outcome}: nothing was unknown");
+            if outcome == "ok" {
+                assert_eq!(log(&world, id, host), "done\n", "{host}");
+            }
+            *outcomes.entry(outcome.to_owned()).or_default() += 1;
+        }
+    }
+    assert!(outcomes["ok"] > 5 && outcomes["failed"] > 5, "cuts before and after the start: {outcomes:?}");
+    assert!(relays.values().any(|relay| relay.links() > 1), "no host was gone back to");
+}
+
+#[test]
+fn a_link_that_is_lost_in_the_middle_is_gone_back_to() {
+    let sshd = Sshd::start();
+    let mut world = World::new(&[], Some(&sshd));
+    let relays = BTreeMap::from([("web1".to_owned(), Relay::start(sshd.port(), 0))]);
+    behind_relays(&world, &sshd, &relays);
+    world.start();
+    let script = format!(
+        "echo once >>{}; for n in 1 2 3 4 5 6 7 8; do echo $n; sleep 0.5; done; exit 3",
+        journal_path(&world).display()
+    );
+    world.drop_file("ready", "mid.json", &task("mid", &script, &["web1".to_owned()], 60), 0);
+    let id = world.task_of("mid");
+    for seen in ["2\n", "5\n"] {
+        wait_for("some output", || log(&world, id, "web1").contains(seen).then_some(()));
+        relays["web1"].cut();
+    }
+    let record = world.record(id);
+    assert_eq!(record["results"]["web1"][0]["exit_code"], 3, "{record:#}");
+    assert_eq!(log(&world, id, "web1"), "1\n2\n3\n4\n5\n6\n7\n8\n");
+    assert_eq!(journal(&world)["once"], 1);
+    assert!(relays["web1"].links() >= 3);
+}
+
+#[test]
+fn a_kill_that_cannot_be_proved_is_said_and_proved_when_the_host_is_back() {
+    let sshd = Sshd::start();
+    let mut world = World::new(&[], Some(&sshd));
+    let relays = BTreeMap::from([("web1".to_owned(), Relay::start(sshd.port(), 0))]);
+    behind_relays(&world, &sshd, &relays);
+    let config = std::fs::read_to_string(world.etc().join("spoolgate.toml")).unwrap();
+    world.write_etc("spoolgate.toml", &config.replace("agent = false", "agent = false\nconnect_timeout_s = 1"));
+    world.start();
+    let mark = format!("75310{}", std::process::id() % 1000);
+    let script =
+        format!("(trap '' TERM HUP; sleep {mark} & sleep {mark}) & trap '' TERM; echo on; sleep {mark}; sleep {mark}");
+    world.drop_file("ready", "stubborn.json", &task("stubborn", &script, &["web1".to_owned()], 600), 0);
+    let id = world.task_of("stubborn");
+    wait_for("it to run", || (log(&world, id, "web1") == "on\n").then_some(()));
+    relays["web1"].silence(true);
+    let _ = world.run(0, &["cancel", "stubborn", "--reason", "enough"]).ok();
+    wait_at_most(Duration::from_secs(30), "the doubt to be said", || {
+        world.events(id).iter().any(|event| event["event"] == "kill_unconfirmed").then_some(())
+    });
+    assert!(someone_runs(&format!("sleep {mark}")), "it lives on, unreached");
+    assert!(world.try_record(id).is_none());
+    // A new daemon goes on with the doubt.
+    world.kill_daemon();
+    world.start();
+    relays["web1"].cut();
+    relays["web1"].silence(false);
+    let record = wait_at_most(Duration::from_secs(90), "the record", || world.try_record(id));
+    assert_eq!(record["outcome"], "cancelled", "{record:#}");
+    assert_eq!(record["results"]["web1"][0]["outcome"], "cancelled", "{record:#}");
+    assert!(!someone_runs(&format!("sleep {mark}")), "nothing of it is left");
+}
+
+#[test]
+fn a_flood_is_kept_to_the_byte_and_holds_nobody_up() {
+    let sshd = Sshd::start();
+    let mut world = World::new(&[("web1", "127.0.1.1"), ("web2", "127.0.1.2"), ("quiet", "127.0.1.3")], Some(&sshd));
+    world.start();
+    let bytes = from_env("FLOOD_MIB", 64) << 20;
+    let flood =
+        format!("case $SPOOLGATE_HOST in web1) yes;; *) tr '\\0' x </dev/zero;; esac | head -c {bytes}; echo >&2 end");
+    world.drop_file("ready", "flood.json", &task("flood", &flood, &["web1".to_owned(), "web2".to_owned()], 600), 0);
+    let id = world.task_of("flood");
+    world.drop_file("ready", "quiet.json", &task("quiet", "echo hi", &["quiet".to_owned()], 60), 0);
+    let record = world.record(world.task_of("quiet"));
+    assert_eq!(record["outcome"], "ok", "{record:#}");
+    let record = wait_at_most(Duration::from_secs(240), "the record", || world.try_record(id));
+    for host in ["web1", "web2"] {
+        let step = &record["results"][host][0];
+        let kept = 16 << 20;
+        assert_eq!(
+            (step["out_bytes"].as_u64(), step["dropped_bytes"].as_u64()),
+            (Some(bytes), Some(bytes - kept)),
+            "{step:#}"
+        );
+        let path = world.state().join(format!("runs/{id}/output/{host}/script.log"));
+        assert_eq!(path.metadata().unwrap().len(), kept + 4, "{host}");
+    }
+    let status = std::fs::read_to_string(format!("/proc/{}/status", world.daemon_pid())).unwrap();
+    let peak: u64 =
+        status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB")?.parse().ok()).unwrap();
+    assert!(peak < 100_000, "the daemon took {peak} kB");
+}
