@@ -111,12 +111,20 @@ pub struct PlannedStep {
     pub args: Vec<String>,
     /// Variables beside the plan's.
     pub env: BTreeMap<ParamName, String>,
+    /// Whether it may run twice without harm, so that a lost one may be started again.
+    pub idempotent: bool,
+    /// How long it may print nothing, in seconds; 0 = as long as it likes.
+    pub idle_timeout_s: u64,
     /// Its name, unique in the plan.
     pub name: StepName,
     /// Added to its niceness.
     pub nice: u8,
     /// What its failure means for the host's later steps.
     pub on_failure: OnFailure,
+    /// How often it is started again after it failed by itself.
+    pub retries: u32,
+    /// How long to wait before that, in seconds.
+    pub retry_delay_s: u64,
     /// Which script.
     pub script: Digest,
     /// How long it may run, in seconds; 0 = no limit.
@@ -292,9 +300,13 @@ fn from_template(
             account: step.account.clone(),
             args: step.args.iter().map(|arg| fill(arg, &values)).collect(),
             env: step.env.iter().map(|(name, value)| (name.clone(), fill(value, &values))).collect(),
+            idempotent: step.idempotent,
+            idle_timeout_s: step.idle_timeout_s,
             name: step.name.clone(),
             nice: step.nice,
             on_failure: step.on_failure,
+            retries: step.retries,
+            retry_delay_s: step.retry_delay_s,
             script,
             timeout_s: shorter_limit(step.timeout_s, submission.timeout_s),
         };
@@ -335,9 +347,13 @@ fn from_script(script: &str, args: &[String], account: Option<&UserName>, submis
         account: account.cloned(),
         args: args.to_vec(),
         env: BTreeMap::new(),
+        idempotent: false,
+        idle_timeout_s: 0,
         name: "script".parse().expect("a step name"),
         nice: 0,
         on_failure: OnFailure::Stop,
+        retries: 0,
+        retry_delay_s: 0,
         script: digest,
         timeout_s: submission.timeout_s.unwrap_or(limits::STEP_TIMEOUT_S),
     };

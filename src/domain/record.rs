@@ -12,7 +12,7 @@ use crate::base::ids::{Actor, GroupNo, HostName, StepName, TaskId};
 use crate::base::time::Timestamp;
 use crate::domain::plan::UsedTemplate;
 use crate::domain::policy::{Admission, Approval};
-use crate::domain::run::{Ended, Ending, Lane, Outcome, OutputFacts, Run, Stage, StepState};
+use crate::domain::run::{Ended, Ending, Lane, Outcome, OutputFacts, Run, Stage, StepResult, StepState};
 use crate::domain::submission::Claims;
 
 /// What `new/ID.json`, `ready/ID.json` and `running/ID.json` hold.
@@ -107,6 +107,9 @@ pub struct StepRecord {
     /// What it printed.
     #[serde(flatten)]
     pub output: OutputFacts,
+    /// What earlier attempts came to; their logs stand beside the last one's, as `STEP@ATTEMPT.log`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub earlier: Vec<StepResult>,
 }
 
 /// Returns the view of a task.
@@ -168,7 +171,11 @@ pub fn record(run: &Run) -> Option<Record> {
 /// Returns the steps of one lane as they are recorded, in order.
 pub fn step_records<'a>(run: &'a Run, lane: &'a Lane) -> impl Iterator<Item = StepRecord> + 'a {
     let steps = run.plan.group(lane.group).map_or(&[][..], |group| &group.steps);
-    steps.iter().zip(&lane.steps).map(|(planned, state)| step_record(lane.group, &planned.name, state))
+    let states = lane.steps.iter().zip(&lane.earlier);
+    steps.iter().zip(states).map(|(planned, (state, earlier))| StepRecord {
+        earlier: earlier.clone(),
+        ..step_record(lane.group, &planned.name, state)
+    })
 }
 
 fn step_record(group: GroupNo, step: &StepName, state: &StepState) -> StepRecord {
@@ -183,6 +190,7 @@ fn step_record(group: GroupNo, step: &StepName, state: &StepState) -> StepRecord
         started: None,
         ended: None,
         output: OutputFacts::default(),
+        earlier: Vec::new(),
     };
     match state {
         StepState::Waiting => {}

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::base::digest::Digest;
 use crate::base::ids::{Actor, GroupNo, HostName, StepName, TaskId};
 use crate::base::time::Timestamp;
-use crate::domain::plan::Plan;
+use crate::domain::plan::{Plan, PlannedStep};
 use crate::domain::policy::{Admission, Approval, Approved, Grant, approve};
 use crate::domain::submission::Claims;
 use crate::domain::template::OnFailure;
@@ -373,6 +373,31 @@ pub struct Lane {
     pub host: HostName,
     /// Its steps, in the plan's order.
     pub steps: Vec<StepState>,
+    /// What earlier attempts at each step came to.
+    pub earlier: Vec<Vec<StepResult>>,
+}
+
+/// What a lane takes next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Next {
+    /// The step's position in its group.
+    pub step: usize,
+    /// Which attempt, from 1.
+    pub attempt: u32,
+    /// Not before this time.
+    pub not_before: Option<Timestamp>,
+}
+
+/// Whether a step that ended so is started again by itself: what failed by itself, what never reached its host, and what
+/// was lost when the plan says that it may run twice.
+fn may_retry(step: &PlannedStep, result: &StepResult) -> bool {
+    let again = match &result.ending {
+        ending if ending.is_the_scripts_own() => true,
+        Ending::Unreachable(_) => true,
+        Ending::Lost(_) | Ending::Died(_) => step.idempotent,
+        _ => false,
+    };
+    again && result.attempt <= step.retries
 }
 
 impl Lane {
@@ -382,20 +407,24 @@ impl Lane {
         self.steps.iter().position(|step| matches!(step, StepState::Open { .. }))
     }
 
-    /// Returns the step to start next: none while one is open, after a failure that stops the host, or at the end.
+    /// Returns what to start next: nothing while a step is open, after a failure that stops the host, or at the end.
+    /// `planned` are the steps of the lane's group.
     #[must_use]
-    pub fn next_step(&self, on_failure: impl Fn(usize) -> OnFailure) -> Option<usize> {
-        for (n, step) in self.steps.iter().enumerate() {
-            match step {
-                StepState::Waiting => return Some(n),
+    pub fn next_step(&self, planned: &[PlannedStep]) -> Option<Next> {
+        for (n, (state, step)) in self.steps.iter().zip(planned).enumerate() {
+            match state {
+                StepState::Waiting => return Some(Next { step: n, attempt: 1, not_before: None }),
                 StepState::Open { .. } => return None,
-                StepState::Ended(result) => match result.ending.outcome() {
-                    Outcome::Ok => {}
-                    // Only what the script itself did may be ignored; a lost or cancelled host takes no more steps.
-                    Outcome::Failed | Outcome::TimedOut
-                        if on_failure(n) == OnFailure::Continue && result.ending.is_the_scripts_own() => {}
-                    _ => return None,
-                },
+                StepState::Ended(result) if result.ending.outcome() == Outcome::Ok => {}
+                StepState::Ended(result) if may_retry(step, result) => {
+                    let delay_ms = i64::try_from(step.retry_delay_s.saturating_mul(1000)).unwrap_or(i64::MAX);
+                    let not_before = Some(result.ended.plus_ms(delay_ms));
+                    return Some(Next { step: n, attempt: result.attempt + 1, not_before });
+                }
+                // Only what the script itself did may be ignored; a lost or cancelled host takes no more steps.
+                StepState::Ended(result)
+                    if step.on_failure == OnFailure::Continue && result.ending.is_the_scripts_own() => {}
+                StepState::Ended(_) => return None,
             }
         }
         None
@@ -488,6 +517,7 @@ impl Run {
                 group: group.number,
                 host: host.clone(),
                 steps: vec![StepState::Waiting; group.steps.len()],
+                earlier: vec![Vec::new(); group.steps.len()],
             })
             .collect();
         let lane_index = lanes.iter().enumerate().map(|(n, lane)| ((lane.group, lane.host.clone()), n)).collect();
@@ -541,9 +571,14 @@ impl Run {
             }
             (Event::StepStarted { group, host, step, attempt }, Stage::Running { .. }) if !self.is_ended_early() => {
                 let n = self.step_index(*group, step).ok_or_else(|| self.illegal(&recorded.event))?;
-                let state = self.step_mut(*group, host, n);
-                let Some(state @ StepState::Waiting) = state else { return Err(self.illegal(&recorded.event)) };
-                *state = StepState::Open { attempt: *attempt, since: at, unconfirmed: None };
+                let lane = self.lane_position(*group, host).ok_or_else(|| self.illegal(&recorded.event))?;
+                let lane = &mut self.lanes[lane];
+                match &lane.steps[n] {
+                    StepState::Waiting if *attempt == 1 => {}
+                    StepState::Ended(result) if *attempt == result.attempt + 1 => lane.earlier[n].push(result.clone()),
+                    _ => return Err(self.illegal(&recorded.event)),
+                }
+                lane.steps[n] = StepState::Open { attempt: *attempt, since: at, unconfirmed: None };
             }
             (Event::KillUnconfirmed { group, host, step, why }, Stage::Running { .. }) => {
                 let n = self.step_index(*group, step).ok_or_else(|| self.illegal(&recorded.event))?;
@@ -642,6 +677,13 @@ impl Run {
     #[must_use]
     pub fn step_index(&self, group: GroupNo, step: &StepName) -> Option<usize> {
         self.plan.group(group)?.steps.iter().position(|planned| planned.name == *step)
+    }
+
+    /// Returns the name of a step of a lane.
+    #[must_use]
+    pub fn step_name(&self, lane: usize, step: usize) -> Option<StepName> {
+        let lane = self.lanes.get(lane)?;
+        Some(self.plan.group(lane.group)?.steps.get(step)?.name.clone())
     }
 
     fn step_mut(&mut self, group: GroupNo, host: &HostName, step: usize) -> Option<&mut StepState> {

@@ -7,7 +7,7 @@ use std::collections::{BTreeSet, VecDeque};
 
 use crate::base::ids::{GroupNo, HostName, StepName, TaskId};
 use crate::domain::record::{HistoryLine, record};
-use crate::domain::run::{Event, Lane, Outcome, Run, Stage, StepResult, StepState, TaskState};
+use crate::domain::run::{Event, Lane, Next, Outcome, Run, Stage, StepResult, StepState, TaskState};
 use crate::engine::outbox::Outbox;
 use crate::engine::{Effect, Engine, Start};
 
@@ -122,6 +122,10 @@ impl Engine {
     /// Occupies the lane's host and starts its next step; false while something else occupies the host.
     fn start_lane(&mut self, id: TaskId, lane: usize, out: &mut Outbox) -> bool {
         let run = &self.runs[&id];
+        if let Some(at) = next_step(run, lane).and_then(|next| next.not_before).filter(|at| *at > out.now()) {
+            self.timers.insert((at, id));
+            return false;
+        }
         let host = run.lanes[lane].host.clone();
         if !self.busy.insert(host) {
             return false;
@@ -139,12 +143,17 @@ impl Engine {
     fn start_step(&mut self, id: TaskId, lane: usize, out: &mut Outbox) -> bool {
         let Some(run) = self.runs.get_mut(&id) else { return false };
         let Stage::Running { approved, .. } = &run.stage else { return false };
-        let Some(step) = next_step(run, lane).filter(|_| !run.is_ended_early()) else { return false };
+        let Some(next) = next_step(run, lane).filter(|_| !run.is_ended_early()) else { return false };
+        if next.not_before.is_some_and(|at| at > out.now()) {
+            return false;
+        }
+        let (attempt, step) = (next.attempt, run.step_name(lane, next.step));
+        let Some(step) = step else { return false };
         let (group, host) = (run.lanes[lane].group, run.lanes[lane].host.clone());
         let (approved, run_key, since) = (approved.clone(), run.key(), out.now());
-        let event = Event::StepStarted { group, host: host.clone(), step: step.clone(), attempt: 1 };
+        let event = Event::StepStarted { group, host: host.clone(), step: step.clone(), attempt };
         Engine::record(run, event, out);
-        let start = Start { approved, task: id, group, host, step, attempt: 1, since, run_key, resume: false };
+        let start = Start { approved, task: id, group, host, step, attempt, since, run_key, resume: false };
         out.act(Effect::RunStep(start));
         true
     }
@@ -221,6 +230,13 @@ impl Engine {
         Engine::record(run, Event::StepEnded { group, host: host.clone(), step, result }, out);
         if !self.start_step(id, lane, out) {
             self.release(id, lane, out);
+            // A step that is tried again later holds neither its host nor a slot meanwhile.
+            if let (Some(run), Some(progress)) = (self.runs.get(&id), self.running.get_mut(&id))
+                && !run.is_ended_early()
+                && next_step(run, lane).is_some()
+            {
+                progress.waiting.push_back(lane);
+            }
         }
     }
 
@@ -254,11 +270,10 @@ pub(super) fn finish(run: &Run, from: TaskState) -> Effect {
     Effect::Finish { id: run.id, from, record, line }
 }
 
-/// Returns the name of the step that the lane takes next.
-fn next_step(run: &Run, lane: usize) -> Option<StepName> {
+/// Returns what the lane takes next.
+fn next_step(run: &Run, lane: usize) -> Option<Next> {
     let lane = &run.lanes[lane];
-    let steps = &run.plan.group(lane.group)?.steps;
-    lane.next_step(|n| steps[n].on_failure).map(|n| steps[n].name.clone())
+    lane.next_step(&run.plan.group(lane.group)?.steps)
 }
 
 impl Progress {

@@ -60,7 +60,7 @@ fn library() -> Arc<Library> {
     let template = |text: &str| Template::parse("t.toml", text, &BTreeMap::new()).expect("parses");
     let plain = template(
         "id = 1\nname = \"plain\"\ntitle = \"t\"\nother_params = true\n\
-         [[step]]\nname = \"a\"\nscript = \"true\"\n[[step]]\nname = \"b\"\nscript = \"true\"\non_failure = \"continue\"\n\
+         [[step]]\nname = \"a\"\nscript = \"true\"\n[[step]]\nname = \"b\"\nscript = \"true\"\nretries = 2\nretry_delay = 3\non_failure = \"continue\"\n\
          [[step]]\nname = \"c\"\nscript = \"true\"\n",
     );
     let twice = template(

@@ -216,3 +216,65 @@ fn a_flood_is_kept_to_the_byte_and_holds_nobody_up() {
         status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB")?.parse().ok()).unwrap();
     assert!(peak < 100_000, "the daemon took {peak} kB");
 }
+
+/// The template of these tests: one step, told in full.
+fn template(world: &World, step: &str) {
+    let text = format!("id = 900\nname = \"remote\"\ntitle = \"t\"\n[[step]]\nname = \"one\"\n{step}\n");
+    world.write_etc("templates/remote.toml", &text);
+}
+
+#[test]
+fn a_step_is_tried_again_as_often_as_its_template_says_and_every_attempt_is_kept() {
+    let sshd = Sshd::start();
+    let mut world = World::new(&[("web1", "127.0.1.1")], Some(&sshd));
+    let count = journal_path(&world);
+    template(
+        &world,
+        &format!(
+            "retries = 3\nretry_delay = 1\nscript = \"echo x >>{0}; n=$(wc -l <{0}); echo attempt $n; [ $n -ge 3 ]\"",
+            count.display()
+        ),
+    );
+    world.start();
+    world.drop_file("ready", "again.json", br#"{"task_name":"again","temp_id":"remote","hosts":{"1":["web1"]}}"#, 0);
+    let id = world.task_of("again");
+    let record = world.record(id);
+    let step = &record["results"]["web1"][0];
+    assert_eq!((record["outcome"].as_str(), step["attempts"].as_u64()), (Some("ok"), Some(3)), "{record:#}");
+    let earlier: Vec<&serde_json::Value> = step["earlier"].as_array().unwrap().iter().collect();
+    assert_eq!(earlier.iter().map(|result| &result["ending"]["exit"]).collect::<Vec<_>>(), [1, 1]);
+    for (name, want) in [("one.log", "attempt 1\n"), ("one@2.log", "attempt 2\n"), ("one@3.log", "attempt 3\n")] {
+        let path = world.state().join(format!("runs/{id}/output/web1/{name}"));
+        assert_eq!(std::fs::read_to_string(path).unwrap(), want);
+    }
+    let shown = world.run(0, &["logs", "again"]).ok();
+    assert_eq!(shown, "web1 one | attempt 1\nweb1 one@2 | attempt 2\nweb1 one@3 | attempt 3\n");
+    let starts: Vec<String> = world
+        .events(id)
+        .iter()
+        .filter(|event| event["event"] == "step_started")
+        .map(|event| event["at"].as_str().unwrap().to_owned())
+        .collect();
+    assert_eq!(starts.len(), 3, "{starts:?}");
+}
+
+#[test]
+fn silence_has_a_limit_of_its_own() {
+    let sshd = Sshd::start();
+    let mut world = World::new(&[("web1", "127.0.1.1")], Some(&sshd));
+    let mark = format!("64208{}", std::process::id() % 1000);
+    template(
+        &world,
+        &format!("idle_timeout = 2\nscript = \"for n in 1 2 3 4 5 6; do echo $n; sleep 0.5; done; sleep {mark}\""),
+    );
+    world.start();
+    world.drop_file("ready", "idle.json", br#"{"task_name":"idle","temp_id":"remote","hosts":{"1":["web1"]}}"#, 0);
+    let id = world.task_of("idle");
+    let record = world.record(id);
+    let step = &record["results"]["web1"][0];
+    assert_eq!(step["outcome"], "timed_out", "{record:#}");
+    assert_eq!(step["reason"], "it printed nothing for too long");
+    let path = world.state().join(format!("runs/{id}/output/web1/one.log"));
+    assert_eq!(std::fs::read_to_string(path).unwrap(), "1\n2\n3\n4\n5\n6\n");
+    assert!(!someone_runs(&format!("sleep {mark}")));
+}

@@ -48,9 +48,13 @@ fn plan(script: &str, timeout_s: u64) -> Step {
         account: None,
         args: vec!["one arg".to_owned(), "it's".to_owned()],
         env: BTreeMap::new(),
+        idempotent: false,
+        idle_timeout_s: 0,
         name: "step".parse().unwrap(),
         nice: 0,
         on_failure: OnFailure::Stop,
+        retries: 0,
+        retry_delay_s: 0,
         script: digest,
         timeout_s,
     };

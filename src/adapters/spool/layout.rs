@@ -111,10 +111,10 @@ impl Layout {
         self.run(id).join("output").join(host.as_str())
     }
 
-    /// Returns the log of a step on a host.
+    /// Returns the log of an attempt at a step on a host.
     #[must_use]
-    pub fn log(&self, id: TaskId, host: &HostName, step: &StepName) -> PathBuf {
-        self.output(id, host).join(format!("{step}.log"))
+    pub fn log(&self, id: TaskId, host: &HostName, step: &StepName, attempt: u32) -> PathBuf {
+        self.output(id, host).join(log_name(step, attempt))
     }
 
     /// Returns the index of finished tasks.
@@ -205,6 +205,12 @@ impl Layout {
         }
         Ok(())
     }
+}
+
+/// Returns the name of an attempt's log: `STEP.log`, then `STEP@2.log`. No step's name holds an `@`.
+#[must_use]
+pub fn log_name(step: &StepName, attempt: u32) -> String {
+    if attempt <= 1 { format!("{step}.log") } else { format!("{step}@{attempt}.log") }
 }
 
 /// Makes one directory with its group and mode, or gives them to one that is ours.

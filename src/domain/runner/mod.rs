@@ -87,6 +87,7 @@ pub fn run_program(
     let script = plan.scripts.get(&step.script).map_or("", String::as_str);
     push_head(&mut text, "run", call);
     push_variable(&mut text, "sg_limit", &step.timeout_s.to_string());
+    push_variable(&mut text, "sg_idle", &step.idle_timeout_s.to_string());
     push_variable(&mut text, "sg_script", script);
     text.push_str("sg_job() {\n");
     let own = [
@@ -150,7 +151,6 @@ fn push_head(text: &mut String, act: &str, call: &Call<'_>) {
     let numbers = [
         ("sg_head", limits::OUTPUT_HEAD_BYTES),
         ("sg_tail", limits::OUTPUT_TAIL_BYTES),
-        ("sg_idle", 0),
         ("sg_grace", limits::KILL_GRACE_S),
         ("sg_out_at", call.offsets.out),
         ("sg_err_at", call.offsets.err),
@@ -218,9 +218,13 @@ mod tests {
             account: account.map(|a| a.parse().unwrap()),
             args: args.iter().map(|a| (*a).to_owned()).collect(),
             env: BTreeMap::new(),
+            idempotent: false,
+            idle_timeout_s: 0,
             name: "greet".parse().unwrap(),
             nice,
             on_failure: OnFailure::Stop,
+            retries: 0,
+            retry_delay_s: 0,
             script: digest,
             timeout_s: 0,
         };
@@ -259,9 +263,13 @@ mod tests {
             account: None,
             args: Vec::new(),
             env: BTreeMap::new(),
+            idempotent: false,
+            idle_timeout_s: 0,
             name: "greet".parse().unwrap(),
             nice: 0,
             on_failure: OnFailure::Stop,
+            retries: 0,
+            retry_delay_s: 0,
             script: Digest::of(b""),
             timeout_s: 0,
         };

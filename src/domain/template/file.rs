@@ -149,7 +149,12 @@ fn read_step(
     let args = table.strings("args");
     let env = table.texts("env");
     let account = table.string("account").and_then(|text| text.parse(sheet));
-    let timeout_s = table.scalar("timeout").map_or(limits::STEP_TIMEOUT_S, |text| read_timeout(sheet, &text));
+    let timeout_s =
+        table.scalar("timeout").map_or(limits::STEP_TIMEOUT_S, |text| read_seconds(sheet, "timeout", &text));
+    let idle_timeout_s = table.scalar("idle_timeout").map_or(0, |text| read_seconds(sheet, "idle_timeout", &text));
+    let retries = table.integer("retries", 0..=limits::RETRIES_MAX).unwrap_or(0);
+    let retry_delay_s = table.scalar("retry_delay").map_or(0, |text| read_seconds(sheet, "retry_delay", &text));
+    let idempotent = table.boolean("idempotent").unwrap_or(false);
     let nice = table.integer("nice", 0..=19).and_then(|nice| u8::try_from(nice).ok()).unwrap_or(0);
     let on_failure = table.string("on_failure").map_or(OnFailure::Stop, |text| read_on_failure(sheet, &text));
     table.finish();
@@ -170,6 +175,10 @@ fn read_step(
         env: read_env(sheet, env),
         account,
         timeout_s,
+        idle_timeout_s,
+        retries,
+        retry_delay_s,
+        idempotent,
         nice,
         on_failure,
     })
@@ -250,7 +259,7 @@ fn check_placeholders(sheet: &Sheet<'_>, text: &Text, params: &[Param], other_pa
 }
 
 /// Reads `90`, `90s`, `5m`, `2h` or `1d` as seconds.
-fn read_timeout(sheet: &Sheet<'_>, text: &Text) -> u64 {
+fn read_seconds(sheet: &Sheet<'_>, field: &str, text: &Text) -> u64 {
     let end = text.value.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.value.len());
     let (digits, unit) = text.value.split_at(end);
     let seconds = match unit {
@@ -263,7 +272,7 @@ fn read_timeout(sheet: &Sheet<'_>, text: &Text) -> u64 {
     let total = seconds.and_then(|unit: u64| digits.parse::<u64>().ok()?.checked_mul(unit));
     total.filter(|&total| total <= TIMEOUT_S_MAX).unwrap_or_else(|| {
         let wanted = "a number with s, m, h or d, such as \"5m\", at most a year; 0 is no limit";
-        sheet.problem(&text.span, format!("timeout = {}", text.value), wanted);
+        sheet.problem(&text.span, format!("{field} = {}", text.value), wanted);
         0
     })
 }
@@ -380,7 +389,7 @@ mod tests {
                 "t.toml:13: found no name; wanted name = …",
                 "t.toml:16: found PATH; wanted a name that is not TASK, HOST or GROUP and does not steer programs",
                 "t.toml:21: found a second step s; wanted each step's name once",
-                "t.toml:23: found the field bogus; wanted one of the fields name, group, level, script, file, args, env, account, timeout, nice, on_failure",
+                "t.toml:23: found the field bogus; wanted one of the fields name, group, level, script, file, args, env, account, timeout, idle_timeout, retries, retry_delay, idempotent, nice, on_failure",
             ],
         );
         refused("id = 1\nname = 't'\ntitle = 't'\n", &["t.toml:1: found no steps; wanted one [[step]] or more"]);

@@ -79,6 +79,14 @@ pub struct Step {
     pub account: Option<UserName>,
     /// How long it may run, in seconds; 0 = no limit.
     pub timeout_s: u64,
+    /// How long it may print nothing, in seconds; 0 = as long as it likes.
+    pub idle_timeout_s: u64,
+    /// How often it is started again after it failed by itself.
+    pub retries: u32,
+    /// How long to wait before that, in seconds.
+    pub retry_delay_s: u64,
+    /// Whether it may run twice without harm, so that a lost one may be started again.
+    pub idempotent: bool,
     /// Added to the process's niceness, 0 to 19.
     pub nice: u8,
     /// What a failure means for the rest of this host's steps.

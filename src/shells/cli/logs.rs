@@ -106,16 +106,21 @@ impl Logs {
             let steps = run.plan.group(lane.group).map_or(&[][..], |group| &group.steps);
             for (step, state) in steps.iter().zip(&lane.steps) {
                 let wanted = self.step.as_ref().is_none_or(|name| step.name.as_str() == name);
-                if !wanted || matches!(state, StepState::Waiting) {
-                    continue;
+                let attempts = match state {
+                    StepState::Open { attempt, .. } => *attempt,
+                    StepState::Ended(result) => result.attempt,
+                    StepState::Waiting => 0,
+                };
+                for attempt in (1..=attempts).filter(|_| wanted) {
+                    let path = context.layout.log(run.id, &lane.host, &step.name, attempt);
+                    if !path.exists() {
+                        continue;
+                    }
+                    let name = if attempt == 1 { step.name.to_string() } else { format!("{}@{attempt}", step.name) };
+                    let label = if one { String::new() } else { format!("{} {name} | ", lane.host) };
+                    let tail = tails.entry(path.clone()).or_insert(Tail { label, path, offset: 0, rest: Vec::new() });
+                    self.print_news(context, tail)?;
                 }
-                let path = context.layout.log(run.id, &lane.host, &step.name);
-                if !path.exists() {
-                    continue;
-                }
-                let label = if one { String::new() } else { format!("{} {} | ", lane.host, step.name) };
-                let tail = tails.entry(path.clone()).or_insert(Tail { label, path, offset: 0, rest: Vec::new() });
-                self.print_news(context, tail)?;
             }
         }
         Ok(())

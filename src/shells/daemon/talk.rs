@@ -10,6 +10,7 @@ use nix::sys::signal::Signal;
 use tokio::time::{Instant, sleep};
 
 use crate::adapters::output_log::OutputLog;
+use crate::adapters::spool::layout::log_name;
 use crate::base::digest::Digest;
 use crate::base::limits;
 use crate::domain::output::ExecEnd;
@@ -65,7 +66,7 @@ impl<'a> Talk<'a> {
         output: &Path,
     ) -> Talk<'a> {
         let id = RunnerId::new(&start.run_key, start.task, start.group, &start.host, step, start.attempt);
-        let log = OutputLog::open(output.join(format!("{}.log", start.step)));
+        let log = OutputLog::open(output.join(log_name(&start.step, start.attempt)));
         let log = log.map_err(|error| tracing::error!(task = %start.task, host = %start.host, "{error}")).ok();
         let shown = (Shown::default(), Shown::default());
         Talk { start, host, step, settings, clean, id, sent: start.resume, calls: 0, log, shown }
