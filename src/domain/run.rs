@@ -414,7 +414,6 @@ impl Lane {
         for (n, (state, step)) in self.steps.iter().zip(planned).enumerate() {
             match state {
                 StepState::Waiting => return Some(Next { step: n, attempt: 1, not_before: None }),
-                StepState::Open { .. } => return None,
                 StepState::Ended(result) if result.ending.outcome() == Outcome::Ok => {}
                 StepState::Ended(result) if may_retry(step, result) => {
                     let delay_ms = i64::try_from(step.retry_delay_s.saturating_mul(1000)).unwrap_or(i64::MAX);
@@ -424,7 +423,7 @@ impl Lane {
                 // Only what the script itself did may be ignored; a lost or cancelled host takes no more steps.
                 StepState::Ended(result)
                     if step.on_failure == OnFailure::Continue && result.ending.is_the_scripts_own() => {}
-                StepState::Ended(_) => return None,
+                StepState::Open { .. } | StepState::Ended(_) => return None,
             }
         }
         None
