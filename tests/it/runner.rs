@@ -141,8 +141,8 @@ impl Account {
         Account::hear(self.start(&kill_program(&step.planned, &call).stdin), "n3")
     }
 
-    fn dir(&self, step: &Step) -> PathBuf {
-        self.home.path().join(".spoolgate").join(step.id.as_str())
+    fn file(&self, step: &Step, name: &str) -> PathBuf {
+        self.home.path().join(".spoolgate").join(format!("{}.{name}", step.id.as_str()))
     }
 }
 
@@ -270,7 +270,7 @@ fn a_reader_that_takes_nothing_holds_nothing_up() {
             plan("i=0; while [ $i -lt 20000 ]; do echo 0123456789012345678901234567890123456789; i=$((i+1)); done", 30);
         // Nobody reads this one's pipes.
         let mut deaf = account.start(&step.text(Offsets::default(), "n1"));
-        wait_until("the step ends", || account.dir(&step).join("code").exists());
+        wait_until("the step ends", || account.file(&step, "code").exists());
         let heard = account.attach(&step, 0, 0);
         assert_eq!(heard.out.len(), 20_000 * 41);
         assert_eq!(heard.ended.unwrap().0, Verdict::Exit(0));
@@ -336,9 +336,8 @@ fn a_killed_runner_is_told_and_its_step_does_not_run_on_unseen() {
         // Another boot of the host: what ran is lost.
         let step = plan("sleep 0.1 # another", 0);
         drop(account.run(&step));
-        let dir = account.dir(&step);
-        std::fs::remove_file(dir.join("exit")).unwrap();
-        std::fs::write(dir.join("start"), "4711 another-boot 42 end\n").unwrap();
+        std::fs::remove_file(account.file(&step, "exit")).unwrap();
+        std::fs::write(account.file(&step, "start"), "4711 another-boot 42 end\n").unwrap();
         assert_eq!(account.attach(&step, 0, 0).ended.unwrap().0, Verdict::Rebooted);
     });
 }
@@ -387,14 +386,18 @@ fn a_home_that_cannot_be_written_is_no_obstacle_and_a_trap_is_not_used() {
         // The home belongs to root, so nobody's files go elsewhere.
         let step = plan(&format!("id -un # {} {}", std::process::id(), account.shell[0]), 30);
         check(&account.run(&step), Verdict::Exit(0), "nobody\n", "");
-        assert!(!account.dir(&step).exists());
+        assert!(!account.file(&step, "start").exists());
         let used: Vec<PathBuf> = ["/var/tmp", "/tmp"]
             .iter()
-            .map(|dir| Path::new(dir).join(".spoolgate-65534").join(step.id.as_str()))
-            .filter(|dir| dir.exists())
+            .map(|dir| Path::new(dir).join(".spoolgate-65534").join(format!("{}.exit", step.id.as_str())))
+            .filter(|file| file.exists())
             .collect();
         assert_eq!(used.len(), 1, "{used:?}");
-        std::fs::remove_dir_all(&used[0]).unwrap();
+        for file in std::fs::read_dir(used[0].parent().unwrap()).unwrap().map(Result::unwrap) {
+            if file.file_name().to_string_lossy().starts_with(step.id.as_str()) {
+                std::fs::remove_file(file.path()).unwrap();
+            }
+        }
     });
 }
 

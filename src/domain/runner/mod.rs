@@ -25,7 +25,7 @@ pub struct Program {
     pub stdin: Vec<u8>,
 }
 
-/// One attempt at one step of one task on one host; also its directory's name there.
+/// One attempt at one step of one task on one host; also how the names of its files there begin.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RunnerId(String);
 
@@ -111,7 +111,7 @@ pub fn run_program(
     }
     text.push_str("setsid ");
     push_interpreter(&mut text, script);
-    text.push_str(" \"$sg_dir/script\"");
+    text.push_str(" \"$sg_at.script\"");
     for arg in &step.args {
         text.push(' ');
         push_quoted(&mut text, arg);
@@ -246,12 +246,12 @@ mod tests {
         let (_, text) = written("echo 'hi'", &["a b", "it's", "{HOST}"], None, 3);
         assert!(text.contains("export NOTE='it'\\''s; $(id)\n'\n"), "{text}");
         assert!(
-            text.contains("exec nice -n 3 setsid '/bin/sh' \"$sg_dir/script\" 'a b' 'it'\\''s' '{HOST}'\n"),
+            text.contains("exec nice -n 3 setsid '/bin/sh' \"$sg_at.script\" 'a b' 'it'\\''s' '{HOST}'\n"),
             "{text}"
         );
         assert!(text.contains("sg_script='echo '\\''hi'\\'''\n"), "{text}");
         let (_, text) = written("#!/usr/bin/env  python3 \nprint(1)", &[], None, 0);
-        assert!(text.contains("setsid '/usr/bin/env' 'python3' \"$sg_dir/script\"\n"), "{text}");
+        assert!(text.contains("setsid '/usr/bin/env' 'python3' \"$sg_at.script\"\n"), "{text}");
     }
 
     #[test]

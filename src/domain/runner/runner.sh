@@ -7,10 +7,10 @@
 # sg_limit, sg_idle, sg_grace, sg_out_at, sg_err_at, sg_clean and the function sg_job. Everything happens inside one
 # compound command, so a text that was cut off in transit does nothing.
 #
-# Files in the step's directory:
-#   start      made with O_EXCL: the one gate. "PID BOOT STARTTIME end" of the runner, or "void end": never to be run
-#   script     what runs                       session   the id of the session it runs in
-#   out, err   the first sg_head bytes         out.tail  the last sg_tail bytes when there were more
+# Files of the step, side by side: a directory of its own would cost a process.
+#   ID.start   made with O_EXCL: the one gate. "PID BOOT STARTTIME end" of the runner, or "void end": never to be run
+#   ID.script  what runs                    ID.session   the id of the session it runs in
+#   ID.out, ID.err   the first sg_head bytes         out.tail  the last sg_tail bytes when there were more
 #   out.n      "TOTAL CUT end" at the stream's end
 #   code       "N end": the script's status    said      what the shell said of a signal that ended it
 #   exit       "VERDICT ARGUMENT OUT_TOTAL OUT_CUT ERR_TOTAL ERR_CUT end"
@@ -70,30 +70,34 @@ sg_usable() {
 
 # Passes the gate; fails when somebody passed it before.
 sg_gate() {
-	(set -C && printf '%s end\n' "$1" >"$sg_dir/start") 2>/dev/null
+	set -C
+	{ printf '%s end\n' "$1" >"$sg_at.start"; } 2>/dev/null
+	sg_passed=$?
+	set +C
+	return "$sg_passed"
 }
 
 # Copies standard input to the files of stream $1: the first sg_head bytes, and of the rest the last sg_tail. Every file
 # gets exactly its size, however the bytes come.
 sg_keep() {
 	sg_total=0 sg_more=yes
-	sg_fill "$sg_dir/$1" "$sg_head"
+	sg_fill "$sg_at.$1" "$sg_head"
 	sg_total=$sg_size sg_cut=0
 	if [ "$sg_more" ]; then
-		: >"$sg_dir/$1.old"
+		: >"$sg_at.$1.old"
 		while :; do
-			: >"$sg_dir/$1.new"
-			sg_fill "$sg_dir/$1.new" "$sg_tail"
+			: >"$sg_at.$1.new"
+			sg_fill "$sg_at.$1.new" "$sg_tail"
 			sg_total=$((sg_total + sg_size))
 			[ "$sg_more" ] || break
-			mv "$sg_dir/$1.new" "$sg_dir/$1.old"
+			mv "$sg_at.$1.new" "$sg_at.$1.old"
 		done
 		sg_cut=$((sg_total - sg_head - sg_tail))
 		if [ "$sg_cut" -lt 0 ]; then sg_cut=0; fi
-		cat "$sg_dir/$1.old" "$sg_dir/$1.new" | tail -c "$sg_tail" >"$sg_dir/$1.tail"
-		rm -f "$sg_dir/$1.old" "$sg_dir/$1.new"
+		cat "$sg_at.$1.old" "$sg_at.$1.new" | tail -c "$sg_tail" >"$sg_at.$1.tail"
+		rm -f "$sg_at.$1.old" "$sg_at.$1.new"
 	fi
-	printf '%s %s end\n' "$sg_total" "$sg_cut" >"$sg_dir/$1.n"
+	printf '%s %s end\n' "$sg_total" "$sg_cut" >"$sg_at.$1.n"
 	kill -USR1 "$$" 2>/dev/null
 }
 
@@ -103,10 +107,12 @@ sg_fill() {
 	while [ "$sg_size" -lt "$2" ]; do
 		sg_block=$(($2 - sg_size)) sg_count=1
 		if [ "$sg_block" -gt 65536 ]; then sg_count=$((sg_block / 65536)) sg_block=65536; fi
-		sg_records=$(LC_ALL=C dd bs="$sg_block" count="$sg_count" 2>&1 >>"$1")
+		LC_ALL=C dd bs="$sg_block" count="$sg_count" >>"$1" 2>"$1.dd"
 		# "A+B records in" is what POSIX promises; GNU's may warn first.
-		sg_records=${sg_records%% records in*}
-		sg_records=${sg_records##*[!0-9+]}
+		while IFS= read -r sg_records; do
+			case $sg_records in *' records in'*) break ;; esac
+		done <"$1.dd"
+		sg_records=${sg_records%% *}
 		[ -s "$1" ] && sg_size=$(($(wc -c <"$1")))
 		# Fewer blocks than wanted: the input is at its end.
 		if [ "$((${sg_records%+*} + ${sg_records#*+}))" -lt "$sg_count" ]; then
@@ -118,11 +124,11 @@ sg_fill() {
 
 # Shows what is new of the streams, without ever waiting for the reader.
 sg_show() {
-	if [ -s "$sg_dir/out" ] && ! sg_lives "$sg_out_cat"; then
+	if [ -s "$sg_at.out" ] && ! sg_lives "$sg_out_cat"; then
 		cat <&5 2>/dev/null &
 		sg_out_cat=$!
 	fi
-	if [ -s "$sg_dir/err" ] && ! sg_lives "$sg_err_cat"; then
+	if [ -s "$sg_at.err" ] && ! sg_lives "$sg_err_cat"; then
 		cat <&6 >&2 2>/dev/null &
 		sg_err_cat=$!
 	fi
@@ -135,7 +141,7 @@ sg_lives() {
 
 # Opens the streams where the reader wants to go on.
 sg_open() {
-	exec 5<"$sg_dir/out" 6<"$sg_dir/err"
+	exec 5<"$sg_at.out" 6<"$sg_at.err"
 	sg_out_cat='' sg_err_cat=''
 	sg_skip "$sg_out_at" <&5
 	sg_skip "$sg_err_at" <&6
@@ -152,21 +158,21 @@ sg_skip() {
 sg_finish() {
 	if [ "$sg_out_cat" ]; then wait "$sg_out_cat"; fi
 	if [ "$sg_err_cat" ]; then wait "$sg_err_cat"; fi
-	if [ -s "$sg_dir/out" ]; then cat <&5; fi
-	if [ -s "$sg_dir/err" ]; then cat <&6 >&2; fi
+	if [ -s "$sg_at.out" ]; then cat <&5; fi
+	if [ -s "$sg_at.err" ]; then cat <&6 >&2; fi
 	sg_rest out "$sg_out_at"
 	sg_rest err "$sg_err_at" >&2
 	# On a full disk the word is all there is.
-	sg_read "$sg_dir/exit" || sg_words=$sg_last
+	sg_read "$sg_at.exit" || sg_words=$sg_last
 	sg_say end "$sg_words"
 }
 
 # Shows the tail of stream $1 from its byte $2 on.
 sg_rest() {
-	[ -s "$sg_dir/$1.tail" ] || return 0
+	[ -s "$sg_at.$1.tail" ] || return 0
 	sg_block=$(($2 - sg_head))
 	if [ "$sg_block" -lt 0 ]; then sg_block=0; fi
-	tail -c "+$((sg_block + 1))" "$sg_dir/$1.tail"
+	tail -c "+$((sg_block + 1))" "$sg_at.$1.tail"
 }
 
 # Sleeps for a fifth of a second; a signal ends it early. What sleeps already is not started again.
@@ -184,7 +190,7 @@ sg_nap() {
 # Sets sg_left to the processes of the step's session that live.
 sg_look() {
 	sg_left=
-	sg_read "$sg_dir/session" || return 0
+	sg_read "$sg_at.session" || return 0
 	sg_wanted=$sg_words
 	for sg_process in /proc/[0-9]*; do
 		sg_process=${sg_process#/proc/}
@@ -221,20 +227,22 @@ sg_end_session() {
 sg_record() {
 	sg_counts=
 	for sg_stream in out err; do
-		if sg_read "$sg_dir/$sg_stream.n"; then
+		if sg_read "$sg_at.$sg_stream.n"; then
 			sg_counts="$sg_counts $sg_words"
 		else
 			# Something holds the stream open; what it says from here on is not the step's.
-			sg_counts="$sg_counts $(($(wc -c <"$sg_dir/$sg_stream"))) 0"
+			sg_counts="$sg_counts $(($(wc -c <"$sg_at.$sg_stream"))) 0"
 		fi
 	done
 	sg_last="$1 $2$sg_counts"
-	(set -C && printf '%s end\n' "$sg_last" >"$sg_dir/exit") 2>/dev/null
+	set -C
+	{ printf '%s end\n' "$sg_last" >"$sg_at.exit"; } 2>/dev/null
+	set +C
 }
 
 # Returns whether both streams are at their end.
 sg_all_said() {
-	[ -s "$sg_dir/out.n" ] && [ -s "$sg_dir/err.n" ]
+	[ -s "$sg_at.out.n" ] && [ -s "$sg_at.err.n" ]
 }
 
 # Waits for the streams' ends a little: what was left in the background may hold them.
@@ -249,33 +257,30 @@ sg_linger() {
 
 # Starts the script in its own session, with both streams kept.
 sg_start() {
-	: >"$sg_dir/out"
-	: >"$sg_dir/err"
-	printf %s "$sg_script" >"$sg_dir/script" || sg_refuse "cannot write $sg_dir/script; is the disk full?"
-	(
-		exec </dev/null >/dev/null 2>"$sg_dir/said"
+	: >"$sg_at.out"
+	: >"$sg_at.err"
+	printf %s "$sg_script" >"$sg_at.script" || sg_refuse "cannot write $sg_at.script; is the disk full?"
+	{
 		{
 			{
-				{
-					(
-						read -r sg_line sg_words </proc/self/stat
-						printf '%s end\n' "$sg_line" >"$sg_dir/session"
-						exec 3>&-
-						sg_job
-					) 2>&4 4>&-
-					printf '%s end\n' "$?" >"$sg_dir/code"
-					kill -USR1 "$$"
-				} 4>&1 >&3 3>&- | sg_keep err >/dev/null 3>&-
-			} 3>&1 | sg_keep out
-		}
-	) &
+				(
+					read -r sg_line sg_words </proc/self/stat
+					printf '%s end\n' "$sg_line" >"$sg_at.session"
+					exec 3>&-
+					sg_job
+				) 2>&4 4>&-
+				printf '%s end\n' "$?" >"$sg_at.code"
+				kill -USR1 "$$"
+			} 4>&1 >&3 3>&- | sg_keep err >/dev/null 3>&-
+		} 3>&1 | sg_keep out
+	} </dev/null >/dev/null 2>"$sg_at.said" &
 }
 
 # Says what the script's status means. A shell folds a signal into the status and says so on standard error, which is a
 # file of ours: dash and busybox for all signals but INT and PIPE, bash not for TERM either.
 sg_verdict() {
 	sg_code=$1
-	if [ "$sg_code" -gt 128 ] && { [ -s "$sg_dir/said" ] || [ "$sg_code" -eq 130 ] || [ "$sg_code" -eq 141 ] ||
+	if [ "$sg_code" -gt 128 ] && { [ -s "$sg_at.said" ] || [ "$sg_code" -eq 130 ] || [ "$sg_code" -eq 141 ] ||
 		{ [ "${BASH_VERSION:-}" ] && [ "$sg_code" -eq 143 ]; }; }; then
 		sg_record signal "$((sg_code - 128))"
 	else
@@ -287,21 +292,21 @@ sg_verdict() {
 sg_watch() {
 	sg_clock
 	sg_began=$sg_now sg_quiet=$sg_now
-	: >"$sg_dir/quiet"
+	: >"$sg_at.quiet"
 	while [ ! "$sg_stop" ]; do
 		sg_show
-		sg_read "$sg_dir/code" && break
+		sg_read "$sg_at.code" && break
 		sg_nap
 		sg_clock
-		if [ "$sg_idle" -gt 0 ] && { [ "$sg_dir/out" -nt "$sg_dir/quiet" ] || [ "$sg_dir/err" -nt "$sg_dir/quiet" ]; }; then
+		if [ "$sg_idle" -gt 0 ] && { [ "$sg_at.out" -nt "$sg_at.quiet" ] || [ "$sg_at.err" -nt "$sg_at.quiet" ]; }; then
 			sg_quiet=$sg_now
-			: >"$sg_dir/quiet"
+			: >"$sg_at.quiet"
 		fi
 		if [ "$sg_limit" -gt 0 ] && [ "$((sg_now - sg_began))" -ge "$sg_limit" ]; then sg_stop=timed_out; fi
 		if [ "$sg_idle" -gt 0 ] && [ "$((sg_now - sg_quiet))" -ge "$sg_idle" ]; then sg_stop=idle; fi
 	done
 	# What ended by itself before it was stopped ended by itself.
-	if sg_read "$sg_dir/code"; then
+	if sg_read "$sg_at.code"; then
 		sg_status=$sg_words
 		sg_linger
 		sg_verdict "$sg_status"
@@ -316,7 +321,7 @@ sg_watch() {
 # Follows the step that another process started, and says what became of it.
 sg_follow() {
 	sg_naps=0
-	until sg_read "$sg_dir/start"; do
+	until sg_read "$sg_at.start"; do
 		# Between making the file and writing it lies an instant.
 		[ "$sg_naps" -lt 25 ] || sg_refuse 'claimed, and the runner that claimed it never began'
 		sg_nap
@@ -327,26 +332,26 @@ sg_follow() {
 	[ "$1" != void ] || { sg_say end 'never - 0 0 0 0'; exit 0; }
 	sg_runner=$1 sg_old_boot=$2 sg_old_born=$3
 	sg_naps=0
-	until [ -e "$sg_dir/out" ] && [ -e "$sg_dir/err" ] || [ "$sg_naps" -ge 25 ]; do
+	until [ -e "$sg_at.out" ] && [ -e "$sg_at.err" ] || [ "$sg_naps" -ge 25 ]; do
 		sg_nap
 		sg_naps=$((sg_naps + 1))
 	done
-	if [ ! -e "$sg_dir/err" ]; then : >>"$sg_dir/out"; : >>"$sg_dir/err"; fi
+	if [ ! -e "$sg_at.err" ]; then : >>"$sg_at.out"; : >>"$sg_at.err"; fi
 	sg_say running "$sg_runner"
 	[ "$sg_act" = kill ] || sg_open
 	sg_naps=0
-	while ! sg_read "$sg_dir/exit"; do
+	while ! sg_read "$sg_at.exit"; do
 		if [ "$sg_old_boot" != "$sg_boot" ]; then
 			sg_record rebooted -
-			sg_read "$sg_dir/exit" || sg_refuse "cannot write $sg_dir/exit; is the disk full?"
+			sg_read "$sg_at.exit" || sg_refuse "cannot write $sg_at.exit; is the disk full?"
 		elif ! sg_stat "$sg_runner" || [ "$sg_born" != "$sg_old_born" ] || [ "$sg_state" = Z ]; then
 			# Nobody watches it any more: what is left of it must not run on unseen. Its end may have come just now.
-			sg_read "$sg_dir/exit" && continue
+			sg_read "$sg_at.exit" && continue
 			sg_end_session
 			sg_ended=died
 			if [ "$sg_act" = kill ]; then sg_ended=cancelled; fi
 			if [ "$sg_left" ]; then sg_record "$sg_ended" left; else sg_record "$sg_ended" -; fi
-			sg_read "$sg_dir/exit" || sg_refuse "cannot write $sg_dir/exit; is the disk full?"
+			sg_read "$sg_at.exit" || sg_refuse "cannot write $sg_at.exit; is the disk full?"
 		elif [ "$sg_act" = kill ]; then
 			kill -s TERM "$sg_runner" 2>/dev/null
 			# A runner that was stopped, or does not obey, is ended; then its step is ended from here.
@@ -369,8 +374,7 @@ command -v setsid >/dev/null || sg_refuse 'this host has no setsid; install util
 [ -r /proc/self/stat ] || sg_refuse 'this host has no /proc'
 read -r sg_boot </proc/sys/kernel/random/boot_id
 sg_find_base || sg_refuse 'no directory for the runner: the home, /var/tmp and /tmp are not writable, or belong to others'
-sg_dir=$sg_base/$sg_id
-[ -d "$sg_dir" ] || mkdir -m 700 "$sg_dir" 2>/dev/null || [ -d "$sg_dir" ] || sg_refuse "cannot make $sg_dir; is the disk full?"
+sg_at=$sg_base/$sg_id
 if [ "$sg_act" = kill ]; then
 	# Whoever passes the gate first decides whether it runs at all.
 	if sg_gate void; then sg_say end 'never - 0 0 0 0'; else sg_follow && sg_say end "$sg_words"; fi
@@ -380,7 +384,7 @@ elif sg_stat "$$" && sg_gate "$$ $sg_boot $sg_born"; then
 	sg_open
 	sg_watch
 	sg_finish
-	[ ! "$sg_clean" ] || find "$sg_base/." ! -name . -prune -type d -mtime +30 -exec rm -rf {} + 2>/dev/null
+	[ ! "$sg_clean" ] || find "$sg_base/." ! -name . -prune -type f -mtime +30 -exec rm -f {} + 2>/dev/null
 else
 	sg_follow
 	sg_finish
