@@ -141,6 +141,24 @@ pub struct PlannedHost {
     pub connection: Connection,
     /// The keys it may answer with; with none of them it is refused.
     pub host_keys: BTreeSet<HostKey>,
+    /// The hosts that the connection passes, the first one nearest to us.
+    pub jump: Vec<PlannedHop>,
+    /// The private key file.
+    pub key: Option<String>,
+    /// The port.
+    pub port: u16,
+    /// The user to log in as.
+    pub user: String,
+}
+
+/// A host that a connection passes.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PlannedHop {
+    /// Name or address to connect to, as seen from the hop before.
+    pub address: String,
+    /// The keys it may answer with; with none of them it is refused.
+    pub host_keys: BTreeSet<HostKey>,
     /// The private key file.
     pub key: Option<String>,
     /// The port.
@@ -183,13 +201,16 @@ impl Plan {
         let keyless: Vec<&str> = self
             .hosts
             .iter()
-            .filter(|(_, host)| host.connection == Connection::Ssh && host.host_keys.is_empty())
+            .filter(|(_, host)| {
+                let keyless = host.host_keys.is_empty() || host.jump.iter().any(|hop| hop.host_keys.is_empty());
+                host.connection == Connection::Ssh && keyless
+            })
             .map(|(name, _)| name.as_str())
             .collect();
         let mut warnings = Vec::new();
         if let Some(first) = keyless.first() {
             warnings.push(format!(
-                "{} host(s) have no known key and will be refused, {first} first; add their keys to known_hosts",
+                "{} host(s), or hosts on the way to them, have no known key and will be refused, {first} first; add their keys to known_hosts",
                 keyless.len()
             ));
         }
@@ -418,10 +439,38 @@ fn planned_host(host: &Host, library: &Library) -> PlannedHost {
             Connection::Ssh => library.known_hosts.keys_for(&host.address, host.port).into_iter().collect(),
             Connection::Local => BTreeSet::new(),
         },
+        jump: if host.connection == Connection::Ssh { hops(host, library, HOPS_MAX) } else { Vec::new() },
         key: host.key.clone().or_else(|| library.defaults.key.clone()),
         port: host.port,
         user: host.user.clone().unwrap_or_else(|| library.defaults.user.clone()),
     }
+}
+
+/// How many hosts a connection passes at most; hosts that lead to each other end here.
+const HOPS_MAX: usize = 8;
+
+/// Returns the way to a host: before each of its hops the hops that lead there.
+fn hops(host: &Host, library: &Library, most: usize) -> Vec<PlannedHop> {
+    let mut way: Vec<PlannedHop> = Vec::new();
+    for jump in &host.jump {
+        let known = jump.host.parse().ok().and_then(|word| library.inventory.find(&word).ok());
+        if let Some(known) = known.filter(|known| way.is_empty() && most > 1 && known.name != host.name) {
+            way.extend(hops(known, library, most - 1));
+        }
+        let address = known.map_or(&jump.host, |known| &known.address).clone();
+        let port = jump.port.or(known.map(|known| known.port)).unwrap_or(22);
+        let user = jump.user.clone().or_else(|| known.and_then(|known| known.user.clone()));
+        let key = known.and_then(|known| known.key.clone());
+        way.push(PlannedHop {
+            host_keys: library.known_hosts.keys_for(&address, port).into_iter().collect(),
+            address,
+            key: key.or_else(|| library.defaults.key.clone()),
+            port,
+            user: user.unwrap_or_else(|| library.defaults.user.clone()),
+        });
+    }
+    way.truncate(HOPS_MAX);
+    way
 }
 
 /// Pairs each group's steps with its hosts; a group with only one of the two is a problem, never dropped.

@@ -76,6 +76,7 @@ fn library() -> Arc<Library> {
             user: None,
             key: None,
             connection: Connection::Ssh,
+            jump: Vec::new(),
             tags: BTreeSet::new(),
             vars: BTreeMap::new(),
         };

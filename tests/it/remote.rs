@@ -66,7 +66,7 @@ fn killing_the_daemon_during_a_step_loses_no_byte_and_starts_nothing_twice() {
     let names: Vec<String> = hosts.iter().map(|(name, _)| name.clone()).collect();
     world.drop_file("ready", "long.json", &task("long", &script, &names, seconds * 10), 0);
     let id = world.task_of("long");
-    wait_at_most(Duration::from_secs(60), "every host to have begun", || {
+    wait_at_most(Duration::from_mins(1), "every host to have begun", || {
         (journal(&world).len() as u64 == count).then_some(())
     });
     for kill in 1..=3 {
@@ -95,9 +95,8 @@ fn a_link_cut_at_any_byte_of_the_start_never_makes_two_starts() {
     let sshd = Sshd::start();
     let mut world = World::new(&[], Some(&sshd));
     // From the first byte to past the end of everything that a start sends.
-    let relays: BTreeMap<String, Relay> = (0..)
+    let relays: BTreeMap<String, Relay> = (0..22_000 / step)
         .map(|n| 1 + n * step)
-        .take_while(|cut| *cut < 22_000)
         .map(|cut| (format!("cut{cut}"), Relay::start(sshd.port(), cut)))
         .collect();
     behind_relays(&world, &sshd, &relays);
@@ -111,12 +110,12 @@ fn a_link_cut_at_any_byte_of_the_start_never_makes_two_starts() {
     }
     let mut outcomes: BTreeMap<String, u32> = BTreeMap::new();
     for id in ids {
-        let record = wait_at_most(Duration::from_secs(120), "the record", || world.try_record(id));
+        let record = wait_at_most(Duration::from_mins(2), "the record", || world.try_record(id));
         let starts = journal(&world);
         for (host, outcome) in record["outcomes"].as_object().unwrap() {
             let outcome = outcome.as_str().unwrap();
             let started = starts.get(host).copied().unwrap_or(0);
-            let want = if outcome == "ok" { 1 } else { 0 };
+            let want = u32::from(outcome == "ok");
             assert_eq!(started, want, "{host} is {outcome}: {:#}", record["results"][host]);
             assert!(outcome == "ok" || outcome == "failed", "{host} is {outcome}: nothing was unknown");
             if outcome == "ok" {
@@ -199,7 +198,7 @@ fn a_flood_is_kept_to_the_byte_and_holds_nobody_up() {
     world.drop_file("ready", "quiet.json", &task("quiet", "echo hi", &["quiet".to_owned()], 60), 0);
     let record = world.record(world.task_of("quiet"));
     assert_eq!(record["outcome"], "ok", "{record:#}");
-    let record = wait_at_most(Duration::from_secs(240), "the record", || world.try_record(id));
+    let record = wait_at_most(Duration::from_mins(4), "the record", || world.try_record(id));
     for host in ["web1", "web2"] {
         let step = &record["results"][host][0];
         let kept = 16 << 20;
@@ -277,4 +276,72 @@ fn silence_has_a_limit_of_its_own() {
     let path = world.state().join(format!("runs/{id}/output/web1/one.log"));
     assert_eq!(std::fs::read_to_string(path).unwrap(), "1\n2\n3\n4\n5\n6\n");
     assert!(!someone_runs(&format!("sleep {mark}")));
+}
+
+/// An inventory of hosts that are reached through others.
+fn behind(world: &World, way: &str, hosts: u32, bastions: &[(&str, u16)], target: &Sshd) {
+    let mut inventory = String::new();
+    for (name, port) in bastions {
+        inventory.push_str(&format!("[host.\"{name}\"]\naddress = \"127.0.0.1\"\nport = {port}\n"));
+    }
+    for n in 1..=hosts {
+        inventory.push_str(&format!(
+            "[host.\"h{n}\"]\naddress = \"127.0.4.{n}\"\nport = {}\njump = [{way}]\n",
+            target.port()
+        ));
+    }
+    world.write_etc("inventory/hosts.toml", &inventory);
+}
+
+/// `JUMP_HOSTS=200` for the long campaign.
+#[test]
+fn hosts_behind_a_bastion_and_behind_two_share_one_connection_to_each() {
+    let hosts = u32::try_from(from_env("JUMP_HOSTS", 40)).unwrap();
+    // The defaults of sshd: what is dropped would be seen.
+    let (target, bastion, second) =
+        (Sshd::start_with("MaxStartups 10:30:100"), Sshd::start_with("MaxSessions 10"), Sshd::start());
+    let relays = [Relay::start(bastion.port(), 0), Relay::start(second.port(), 0)];
+    let ports = [("b1", relays[0].port()), ("b2", relays[1].port())];
+    let mut world = World::new(&[], Some(&target));
+    let config = std::fs::read_to_string(world.etc().join("spoolgate.toml")).unwrap();
+    // All of them let in the same key.
+    for other in [&bastion, &second] {
+        other.let_in(&target);
+    }
+    world.write_etc("spoolgate.toml", &format!("{config}[limits]\nhosts_per_group = 1000\n"));
+    let key = |sshd: &Sshd, port: u16| {
+        let known = sshd.known_hosts();
+        format!("[127.0.0.1]:{port} {}", known.split_once(' ').unwrap().1)
+    };
+    let known = target.known_hosts() + &key(&bastion, ports[0].1) + &key(&second, ports[1].1);
+    world.write_etc("known_hosts", &known);
+    behind(&world, "\"b1\"", hosts, &ports, &target);
+    world.start();
+    let names: Vec<String> = (1..=hosts).map(|n| format!("h{n}")).collect();
+    let script = "echo from $SPOOLGATE_HOST";
+    world.drop_file("ready", "one.json", &task("one", script, &names, 60), 0);
+    let record = wait_at_most(Duration::from_mins(2), "the record", || world.try_record(world.task_of("one")));
+    assert_eq!(record["outcome"], "ok", "{record:#}");
+    assert_eq!(relays[0].links(), 1, "one connection to the bastion");
+    for host in &names {
+        assert_eq!(log(&world, 1, host), format!("from {host}\n"));
+    }
+    // Two on the way, and a daemon that is new to both.
+    world.kill_daemon();
+    behind(&world, "\"b1\", \"b2\"", hosts, &ports, &target);
+    world.start();
+    let before = relays[0].links();
+    world.drop_file("ready", "two.json", &task("two", script, &names, 60), 0);
+    let record = wait_at_most(Duration::from_mins(2), "the record", || world.try_record(world.task_of("two")));
+    assert_eq!(record["outcome"], "ok", "{record:#}");
+    assert_eq!((relays[0].links() - before, relays[1].links()), (1, 1));
+    // A way that is cut is made again, and nothing is lost.
+    let slow = "for n in 1 2 3 4 5 6; do echo $n; sleep 0.5; done";
+    world.drop_file("ready", "cut.json", &task("cut", slow, &names[..2], 60), 0);
+    let id = world.task_of("cut");
+    wait_for("some output", || log(&world, id, "h1").contains("2\n").then_some(()));
+    relays[1].cut();
+    let record = wait_at_most(Duration::from_mins(1), "the record", || world.try_record(id));
+    assert_eq!(record["outcome"], "ok", "{record:#}");
+    assert_eq!(log(&world, id, "h2"), "1\n2\n3\n4\n5\n6\n");
 }

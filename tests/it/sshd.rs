@@ -16,6 +16,11 @@ pub(crate) struct Sshd {
 impl Sshd {
     /// Starts an sshd with keys of its own and waits until it answers.
     pub(crate) fn start() -> Sshd {
+        Sshd::start_with("MaxStartups 10000")
+    }
+
+    /// Like [`Sshd::start`], with a line of configuration that comes before the others: of two, the first one counts.
+    pub(crate) fn start_with(line: &str) -> Sshd {
         let dir = tempfile::Builder::new().prefix("spoolgate-sshd.").tempdir().unwrap();
         std::fs::set_permissions(dir.path(), PermissionsExt::from_mode(0o700)).unwrap();
         // sshd's place for its unprivileged half; the package makes it only when its service starts.
@@ -28,7 +33,7 @@ impl Sshd {
         loop {
             let port = free_port();
             let config = dir.path().join("sshd_config");
-            std::fs::write(&config, sshd_config(dir.path(), port)).unwrap();
+            std::fs::write(&config, format!("{line}\n{}", sshd_config(dir.path(), port))).unwrap();
             let log = std::fs::File::create(dir.path().join("log")).unwrap();
             let mut command = Command::new("/usr/sbin/sshd");
             command.arg("-D").arg("-e").arg("-f").arg(&config);
@@ -49,6 +54,11 @@ impl Sshd {
     /// The private key that it lets in.
     pub(crate) fn identity(&self) -> PathBuf {
         self.dir.path().join("id_ed25519")
+    }
+
+    /// Lets in whoever another one lets in.
+    pub(crate) fn let_in(&self, other: &Sshd) {
+        std::fs::copy(other.dir.path().join("authorized_keys"), self.dir.path().join("authorized_keys")).unwrap();
     }
 
     /// A `known_hosts` file for all of its addresses.

@@ -8,11 +8,13 @@ mod auth;
 mod exec;
 mod session;
 mod socket;
+mod tunnel;
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 pub use session::Session;
+pub use tunnel::Tunnel;
 
 /// A host to connect to, and with what.
 #[derive(Clone, Debug)]
@@ -98,6 +100,16 @@ pub enum SshError {
         host: String,
         /// Why.
         source: ssh2::Error,
+    },
+    /// The host on the way did not lead on.
+    #[error("{host} does not lead on to {to}: {why}")]
+    Way {
+        /// The host on the way, as `address:port`.
+        host: String,
+        /// Where it should have led, as `address:port`.
+        to: String,
+        /// Why not.
+        why: String,
     },
     /// The connection broke while the command ran, or may have run.
     #[error("the connection to {host} was lost: {why}; what the command did is not known")]

@@ -3,7 +3,7 @@
 //! **Invariant:** the host's key is compared before anything else is said; the session is closed explicitly, never
 //! by going out of scope.
 
-use std::net::{Shutdown, TcpStream};
+use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -11,7 +11,7 @@ use base64::engine::general_purpose::STANDARD_NO_PAD;
 use ssh2::{HashType, HostKeyType, MethodType, Session as Ssh2};
 
 use crate::adapters::ssh::auth::log_in;
-use crate::adapters::ssh::socket::Readiness;
+use crate::adapters::ssh::socket::{Readiness, Socket};
 use crate::adapters::ssh::{SshError, Target};
 
 /// How long a polite goodbye may take before the socket is shut.
@@ -24,7 +24,7 @@ pub struct Session {
     // Dropped before the session: see the invariant of `socket`.
     pub(super) readiness: Readiness,
     pub(super) ssh: Ssh2,
-    stream: TcpStream,
+    socket: Socket,
     pub(super) host: String,
     pub(super) keepalive: Duration,
     /// Channels of commands whose callers stopped waiting; closed with the session.
@@ -37,12 +37,20 @@ impl Session {
     /// # Errors
     /// Nothing of any command was sent then: every error of this function is [`SshError::never_sent`].
     pub async fn connect(target: &Target) -> Result<Session, SshError> {
+        Session::connect_over(target, None).await
+    }
+
+    /// Like [`Session::connect`], through `way`: the end of a [`Tunnel`](super::Tunnel) to the target.
+    ///
+    /// # Errors
+    /// As [`Session::connect`].
+    pub async fn connect_over(target: &Target, way: Option<UnixStream>) -> Result<Session, SshError> {
         let host = format!("{}:{}", target.address, target.port);
         if target.host_keys.is_empty() {
             return Err(SshError::UnknownHostKey { host });
         }
         let limit = target.connect_timeout;
-        match tokio::time::timeout(limit, open(target, &host)).await {
+        match tokio::time::timeout(limit, open(target, &host, way)).await {
             Ok(opened) => opened,
             Err(_) => Err(SshError::ConnectTimeout { host, limit }),
         }
@@ -69,21 +77,27 @@ impl Drop for Session {
     fn drop(&mut self) {
         // A shut socket keeps the library's own clean-up from waiting for the host. The registration, declared first,
         // ends before the session closes its socket.
-        let _ = self.stream.shutdown(Shutdown::Both);
+        self.socket.shutdown();
     }
 }
 
-async fn open(target: &Target, host: &str) -> Result<Session, SshError> {
+async fn open(target: &Target, host: &str, way: Option<UnixStream>) -> Result<Session, SshError> {
     let connect = |source| SshError::Connect { host: host.to_owned(), source };
-    let stream = tokio::net::TcpStream::connect((target.address.as_str(), target.port)).await.map_err(connect)?;
-    let stream = stream.into_std().map_err(connect)?;
-    Readiness::prepare(&stream, target.keepalive).map_err(connect)?;
-    let readiness = Readiness::new(&stream).map_err(connect)?;
+    let socket = if let Some(way) = way {
+        way.set_nonblocking(true).map_err(connect)?;
+        Socket::Unix(way)
+    } else {
+        let stream = tokio::net::TcpStream::connect((target.address.as_str(), target.port)).await.map_err(connect)?;
+        let stream = stream.into_std().map_err(connect)?;
+        Readiness::prepare(&stream, target.keepalive).map_err(connect)?;
+        Socket::Tcp(stream)
+    };
+    let readiness = Readiness::new(&socket).map_err(connect)?;
     let handshake = |source| SshError::Handshake { host: host.to_owned(), source };
     let mut ssh = Ssh2::new().map_err(handshake)?;
     ssh.set_blocking(false);
     ssh.set_timeout(BLOCKING_LIMIT_MS);
-    ssh.set_tcp_stream(stream.try_clone().map_err(connect)?);
+    socket.give_to(&mut ssh).map_err(connect)?;
     prefer(&ssh, target).map_err(handshake)?;
     let directions = ssh.clone();
     readiness.retry(|| directions.block_directions(), || ssh.handshake()).await.map_err(handshake)?;
@@ -91,7 +105,7 @@ async fn open(target: &Target, host: &str) -> Result<Session, SshError> {
     log_in(target, host, &ssh, &readiness).await?;
     // When to ask is decided in `exec`; the library must only not hold a question back (2 is the least it takes).
     ssh.set_keepalive(true, 2);
-    Ok(Session { readiness, ssh, stream, host: host.to_owned(), keepalive: target.keepalive, abandoned: Vec::new() })
+    Ok(Session { readiness, ssh, socket, host: host.to_owned(), keepalive: target.keepalive, abandoned: Vec::new() })
 }
 
 /// Chooses what costs least, and asks the host for the kinds of key it is known by.

@@ -4,13 +4,16 @@
 //! socket could get the same number in between and lose its registration: a silent hang.
 
 use std::io;
-use std::net::TcpStream;
+use std::net::{Shutdown, TcpStream};
+use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use std::task::{Context, Poll};
+
 use socket2::{SockRef, TcpKeepalive};
 use ssh2::BlockDirections;
-use tokio::io::Interest;
+use tokio::io::{Interest, Ready};
 
 /// The return code of libssh2 for "not now" (`LIBSSH2_ERROR_EAGAIN`).
 pub(super) const AGAIN: i32 = -37;
@@ -18,15 +21,87 @@ pub(super) const AGAIN: i32 = -37;
 /// A duplicate of the session's socket, registered with the event loop. It is a number of its own, so the
 /// registration can never outlive the file it is for, whatever the session does with its own. (`AsyncFd` would do
 /// the same, but its sound constructor is `unsafe`.)
+enum Registered {
+    Tcp(tokio::net::TcpStream),
+    /// The end of a tunnel.
+    Unix(tokio::net::UnixStream),
+}
+
+impl Registered {
+    fn socket(&self) -> SockRef<'_> {
+        match self {
+            Registered::Tcp(stream) => SockRef::from(stream),
+            Registered::Unix(stream) => SockRef::from(stream),
+        }
+    }
+
+    async fn ready(&self, interest: Interest) -> io::Result<Ready> {
+        match self {
+            Registered::Tcp(stream) => stream.ready(interest).await,
+            Registered::Unix(stream) => stream.ready(interest).await,
+        }
+    }
+
+    fn try_io(&self, interest: Interest, attempt: impl FnOnce() -> io::Result<()>) {
+        // What it says is what the attempt said.
+        let _ = match self {
+            Registered::Tcp(stream) => stream.try_io(interest, attempt),
+            Registered::Unix(stream) => stream.try_io(interest, attempt),
+        };
+    }
+
+    fn poll_read_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Registered::Tcp(stream) => stream.poll_read_ready(cx),
+            Registered::Unix(stream) => stream.poll_read_ready(cx),
+        }
+    }
+
+    fn poll_write_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Registered::Tcp(stream) => stream.poll_write_ready(cx),
+            Registered::Unix(stream) => stream.poll_write_ready(cx),
+        }
+    }
+}
+
+/// What a session speaks through: a connection of its own, or a way through another one.
+pub(super) enum Socket {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+}
+
+impl Socket {
+    pub(super) fn shutdown(&self) {
+        // One that is shut already is as good.
+        let _ = match self {
+            Socket::Tcp(stream) => stream.shutdown(Shutdown::Both),
+            Socket::Unix(stream) => stream.shutdown(Shutdown::Both),
+        };
+    }
+
+    /// Hands a duplicate to the library.
+    pub(super) fn give_to(&self, ssh: &mut ssh2::Session) -> io::Result<()> {
+        match self {
+            Socket::Tcp(stream) => ssh.set_tcp_stream(stream.try_clone()?),
+            Socket::Unix(stream) => ssh.set_tcp_stream(stream.try_clone()?),
+        }
+        Ok(())
+    }
+}
+
 pub(super) struct Readiness {
-    registered: tokio::net::TcpStream,
+    registered: Registered,
     /// Whether anything came from the host since somebody asked.
     heard: AtomicBool,
 }
 
 impl Readiness {
-    pub(super) fn new(stream: &TcpStream) -> io::Result<Readiness> {
-        let registered = tokio::net::TcpStream::from_std(stream.try_clone()?)?;
+    pub(super) fn new(socket: &Socket) -> io::Result<Readiness> {
+        let registered = match socket {
+            Socket::Tcp(stream) => Registered::Tcp(tokio::net::TcpStream::from_std(stream.try_clone()?)?),
+            Socket::Unix(stream) => Registered::Unix(tokio::net::UnixStream::from_std(stream.try_clone()?)?),
+        };
         Ok(Readiness { registered, heard: AtomicBool::new(true) })
     }
 
@@ -53,8 +128,7 @@ impl Readiness {
         mut attempt: impl FnMut() -> Result<T, ssh2::Error>,
     ) -> Result<T, ssh2::Error> {
         // What stands ready now is read without the event loop ever telling of it.
-        if SockRef::from(&self.registered).peek(&mut [std::mem::MaybeUninit::uninit(); 1]).is_ok_and(|count| count > 0)
-        {
+        if self.registered.socket().peek(&mut [std::mem::MaybeUninit::uninit(); 1]).is_ok_and(|count| count > 0) {
             self.heard.store(true, Ordering::Relaxed);
         }
         let mut result = attempt();
@@ -64,7 +138,9 @@ impl Readiness {
                 _ => return result,
             }
             // Delayed acknowledgements make sshd hold its next packet for 40 ms; the option does not stick.
-            let _ = SockRef::from(&self.registered).set_tcp_quickack(true);
+            if let Registered::Tcp(stream) = &self.registered {
+                let _ = SockRef::from(stream).set_tcp_quickack(true);
+            }
             let interest = match directions() {
                 BlockDirections::Outbound => Interest::WRITABLE,
                 BlockDirections::Both => Interest::READABLE | Interest::WRITABLE,
@@ -74,7 +150,7 @@ impl Readiness {
             if ready.is_readable() {
                 self.heard.store(true, Ordering::Relaxed);
             }
-            let _ = self.registered.try_io(interest, || {
+            self.registered.try_io(interest, || {
                 result = attempt();
                 match &result {
                     Err(error) if is_again(error) => Err(io::ErrorKind::WouldBlock.into()),
@@ -82,6 +158,24 @@ impl Readiness {
                 }
             });
         }
+    }
+
+    /// Registers for the next moment when the socket may be read, or written when `outbound`; ready when it may be now.
+    pub(super) fn poll(&self, outbound: bool, cx: &mut Context<'_>) -> Poll<()> {
+        let readable = self.registered.poll_read_ready(cx).is_ready();
+        let writable = outbound && self.registered.poll_write_ready(cx).is_ready();
+        if readable || writable { Poll::Ready(()) } else { Poll::Pending }
+    }
+
+    /// Works on the socket until `work` says that nothing moved; then waits are for new events.
+    pub(super) fn drain(&self, outbound: bool, mut work: impl FnMut() -> bool) {
+        while work() {}
+        let interest = if outbound { Interest::READABLE | Interest::WRITABLE } else { Interest::READABLE };
+        self.registered.try_io(interest, || {
+            // What came in between is worked on before its notice is taken down.
+            while work() {}
+            Err(io::ErrorKind::WouldBlock.into())
+        });
     }
 }
 

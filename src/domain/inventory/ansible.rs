@@ -1,12 +1,13 @@
 //! What Ansible's connection variables mean for a host. Floor 1.
 //!
-//! **Invariant:** pure. What would make Ansible reach a host in a way that is not built here (a proxy, another
-//! transport) is a problem; it never becomes a direct connection. Passwords are never kept.
+//! **Invariant:** pure. What would make Ansible reach a host in a way that is not built here (a proxy of another kind,
+//! another transport) is a problem; it never becomes a direct connection. Passwords are never kept.
 
 use std::collections::BTreeSet;
 
 use super::groups::Vars;
 use super::ini_words::split_words;
+use super::jump::Jump;
 use super::{Connection, Host, check_address, check_user};
 use crate::base::ids::HostName;
 use crate::domain::problem::Problem;
@@ -76,37 +77,57 @@ pub(super) fn host(name: HostName, vars: Vars, pointer: &str, problems: &mut Vec
             Connection::Ssh
         }
     };
+    let mut jump = Vec::new();
     for variable in ["ansible_ssh_args", "ansible_ssh_common_args", "ansible_ssh_extra_args"] {
-        if connection == Connection::Ssh
-            && let Some(Err(found)) = vars.get(variable).map(|args| check_ssh_args(args))
-        {
-            complain(
-                format!("{name} with {found} in {variable}"),
-                "a host that is reached directly; jump hosts and other ssh options are not built yet".to_owned(),
-            );
+        match vars.get(variable).filter(|_| connection == Connection::Ssh).map(|args| read_ssh_args(args)) {
+            None => {}
+            Some(Ok(hops)) => jump.extend(hops),
+            Some(Err(found)) => complain(format!("{name} with {found} in {variable}"), WANTED_ARGS.to_owned()),
         }
     }
     let vars = vars.into_iter().filter(|(name, _)| !is_password(name)).collect();
-    Host { name, address, port, user, key, connection, tags: BTreeSet::new(), vars }
+    Host { name, address, port, user, key, connection, jump, tags: BTreeSet::new(), vars }
 }
 
-/// Finds an ssh argument that would change how or whether the host is reached.
-fn check_ssh_args(args: &str) -> Result<(), String> {
+/// What may stand in the arguments for `ssh`.
+const WANTED_ARGS: &str =
+    "ProxyJump, -J, ProxyCommand of the form ssh -W %h:%p [USER@]HOST [-p PORT], or options that change nothing";
+
+/// Reads the hops out of arguments for `ssh`.
+///
+/// # Errors
+/// The argument that would change how or whether the host is reached in another way.
+fn read_ssh_args(args: &str) -> Result<Vec<Jump>, String> {
     let words = split_words(args).map_err(|wanted| format!("quotes that lack {wanted}"))?;
     let mut words = words.iter().map(String::as_str);
+    let mut jump = Vec::new();
     while let Some(word) = words.next() {
         let option = match word {
             "-C" | "-q" | "-v" | "-vv" | "-vvv" | "-T" | "-t" | "-tt" | "-4" | "-x" => continue,
+            "-J" => {
+                let hops = words.next().unwrap_or_default();
+                jump.extend(Jump::parse_list(hops).map_err(|_| format!("-J {hops}"))?);
+                continue;
+            }
             "-o" => words.next().unwrap_or_default(),
             other => other.strip_prefix("-o").ok_or_else(|| other.to_owned())?,
         };
-        let end = option.trim_start().find(|c: char| c == '=' || c.is_whitespace());
-        let keyword = end.map_or(option.trim(), |end| &option.trim_start()[..end]);
-        if !HARMLESS.contains(&keyword.to_ascii_lowercase().as_str()) {
-            return Err(keyword.to_owned());
+        let option = option.trim_start();
+        let end = option.find(|c: char| c == '=' || c.is_whitespace()).unwrap_or(option.len());
+        let (keyword, value) =
+            (option[..end].trim(), option[end..].trim_start_matches(|c: char| c == '=' || c.is_whitespace()));
+        match keyword.to_ascii_lowercase().as_str() {
+            "proxyjump" if value.eq_ignore_ascii_case("none") => {}
+            "proxyjump" => jump.extend(Jump::parse_list(value).map_err(|_| format!("ProxyJump {value}"))?),
+            "proxycommand" => {
+                let command = split_words(value).unwrap_or_default();
+                jump.push(Jump::of_proxy_command(&command).ok_or_else(|| format!("ProxyCommand {value}"))?);
+            }
+            known if HARMLESS.contains(&known) => {}
+            _ => return Err(keyword.to_owned()),
         }
     }
-    Ok(())
+    Ok(jump)
 }
 
 /// Whether a variable of Ansible's holds a password.
@@ -126,6 +147,11 @@ mod tests {
         let host = host("h".parse().unwrap(), vars, "f:1", &mut problems);
         let mut shown = format!("{} {}", host.address, host.port);
         shown.extend(host.user.map(|user| format!(" user={user}")));
+        for hop in &host.jump {
+            let user = hop.user.as_ref().map(|user| format!("{user}@")).unwrap_or_default();
+            let port = hop.port.map(|port| format!(":{port}")).unwrap_or_default();
+            shown.push_str(&format!(" via {user}{}{port}", hop.host));
+        }
         shown.extend(host.key.map(|key| format!(" key={key}")));
         shown.push_str(if host.connection == Connection::Local { " local" } else { "" });
         shown.extend(host.vars.keys().filter(|name| name.contains("pass")).map(|name| format!(" kept {name}")));
@@ -159,12 +185,16 @@ mod tests {
     #[test]
     fn a_proxy_is_never_dropped_in_silence() {
         let args = |args| [("ansible_ssh_common_args", args)];
+        check(&args("-o 'ProxyCommand ssh -W %h:%p user@gw -p 51006'"), "h 22 via user@gw:51006");
+        check(&args("-o ProxyCommand=\"ssh -q -W %h:%p gw\""), "h 22 via gw");
+        check(&args("-oproxyjump=gw"), "h 22 via gw");
+        check(&args("-J a,ops@b:23"), "h 22 via a via ops@b:23");
+        check(&args("-o ProxyJump=none"), "h 22");
         check(
-            &args("-o 'ProxyCommand ssh -W %h:%p user@gw -p 51006'"),
-            "h 22 | h with ProxyCommand in ansible_ssh_common_args",
+            &args("-o 'ProxyCommand nc -x proxy %h %p'"),
+            "h 22 | h with ProxyCommand nc -x proxy %h %p in ansible_ssh_common_args",
         );
-        check(&args("-oproxyjump=gw"), "h 22 | h with proxyjump in ansible_ssh_common_args");
-        check(&args("-J gw"), "h 22 | h with -J in ansible_ssh_common_args");
+        check(&args("-J 'a b'"), "h 22 | h with -J a b in ansible_ssh_common_args");
         check(&args("-o Port=23 -C"), "h 22 | h with Port in ansible_ssh_common_args");
         check(&args("-o 'x"), "h 22 | h with quotes that lack a closing ' in ansible_ssh_common_args");
         check(&args("-o"), "h 22 | h with  in ansible_ssh_common_args");

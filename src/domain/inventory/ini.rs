@@ -284,9 +284,9 @@ mod tests {
             ],
         );
         refused(
-            "h ansible_port=x\ng ansible_ssh_common_args='-o \"ProxyCommand ssh -W %h:%p gw\"'\n",
+            "h ansible_port=x\ng ansible_ssh_common_args='-o \"ProxyCommand nc gw 22\"'\n",
             &[
-                "f.ini:2: found g with ProxyCommand in ansible_ssh_common_args; wanted a host that is reached directly; jump hosts and other ssh options are not built yet",
+                "f.ini:2: found g with ProxyCommand nc gw 22 in ansible_ssh_common_args; wanted ProxyJump, -J, ProxyCommand of the form ssh -W %h:%p [USER@]HOST [-p PORT], or options that change nothing",
                 "f.ini:1: found h on port x; wanted a port from 1 to 65535",
             ],
         );

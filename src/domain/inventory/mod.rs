@@ -6,12 +6,15 @@ mod ansible;
 mod groups;
 mod ini;
 mod ini_words;
+pub mod jump;
 mod toml;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::base::ids::HostName;
 use crate::domain::problem::Problem;
+
+use jump::Jump;
 
 /// A host as the inventory describes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,6 +31,8 @@ pub struct Host {
     pub key: Option<String>,
     /// How it is reached.
     pub connection: Connection,
+    /// The hosts that the connection passes, the first one nearest to us.
+    pub jump: Vec<Jump>,
     /// Words that selectors choose by.
     pub tags: BTreeSet<String>,
     /// Variables, as text.

@@ -25,6 +25,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::groups::{self, ALL, Group, UNGROUPED, Vars};
+use super::jump::Jump;
 use super::{Connection, Host, Part, check_address, check_user};
 use crate::base::ids::HostName;
 use crate::domain::problem::Problem;
@@ -112,6 +113,13 @@ fn read_host(name: &Text, mut table: Fields<'_>, defaults: &Defaults) -> Option<
             }
         },
     };
+    let mut jump = Vec::new();
+    for text in table.strings("jump") {
+        match Jump::parse(&text.value) {
+            Ok(hop) => jump.push(hop),
+            Err(wanted) => sheet.problem(&text.span, &text.value, wanted),
+        }
+    }
     let tags = table.strings("tags");
     for tag in tags.iter().filter(|tag| tag.value.is_empty() || tag.value.contains(char::is_whitespace)) {
         sheet.problem(&tag.span, format!("the tag \"{}\"", tag.value), "a word without spaces");
@@ -125,6 +133,7 @@ fn read_host(name: &Text, mut table: Fields<'_>, defaults: &Defaults) -> Option<
         user: user.or_else(|| defaults.user.clone()),
         key: key.or_else(|| defaults.key.clone()),
         connection,
+        jump,
         tags: tags.into_iter().map(|tag| tag.value).collect(),
         vars,
         name,

@@ -93,7 +93,7 @@ impl HostOwner {
         let (Some(host), Some(step)) = (plan.hosts.get(&start.host), planned) else {
             return Some((Ending::NotSent("the plan does not hold this step".to_owned()), OutputFacts::default()));
         };
-        let mut talk = Talk::new(start, host, step, self.settings, self.clean, &self.output);
+        let mut talk = Talk::new(start, host, step, self.settings.clone(), self.clean, &self.output);
         let late = match step.timeout_s {
             0 => None,
             limit => Some(Duration::from_secs(limit.saturating_add(LATE_S)).saturating_sub(elapsed(start))),

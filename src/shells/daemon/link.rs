@@ -2,22 +2,144 @@
 //!
 //! **Invariant:** connect, exec with streams, close; nothing else is known of a transport above this file.
 
+use std::collections::HashMap;
+use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
+use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore};
+
 use crate::adapters::local::LocalShell;
-use crate::adapters::ssh::{Session, SshError, Target};
+use crate::adapters::ssh::{Session, SshError, Target, Tunnel};
 use crate::domain::inventory::Connection;
 use crate::domain::output::{ExecEnd, Stream};
-use crate::domain::plan::PlannedHost;
+use crate::domain::plan::{PlannedHop, PlannedHost};
 use crate::domain::runner::Program;
 
 /// What every connection is made with.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct LinkSettings {
     pub(super) connect_timeout: Duration,
     pub(super) keepalive: Duration,
     pub(super) agent: bool,
+    pub(super) tunnels: Tunnels,
+}
+
+/// How many connections to one sshd may be on their way in at once. Its default (`MaxStartups 10:30:100`) begins to drop
+/// some from ten on.
+const STARTS_MAX: usize = 8;
+/// How often a connection that was dropped on its way in is tried again at once.
+const DROPPED_TRIES: u32 = 3;
+
+/// The connections to hosts on the way, each shared by everybody who goes through it, and who is on their way in where.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Tunnels {
+    open: Arc<Mutex<HashMap<Vec<PlannedHop>, Tunnel>>>,
+    starts: Arc<std::sync::Mutex<HashMap<String, Arc<Semaphore>>>>,
+}
+
+impl Tunnels {
+    /// Waits until one more connection may begin at a place.
+    async fn start_at(&self, place: &str) -> Option<OwnedSemaphorePermit> {
+        let gate = {
+            let mut starts = self.starts.lock().unwrap_or_else(PoisonError::into_inner);
+            // Places that nobody is on the way to are forgotten.
+            starts.retain(|_, gate| Arc::strong_count(gate) > 1);
+            Arc::clone(starts.entry(place.to_owned()).or_insert_with(|| Arc::new(Semaphore::new(STARTS_MAX))))
+        };
+        gate.acquire_owned().await.ok()
+    }
+
+    /// Returns the end of a way to a place behind `hops`.
+    async fn reach(
+        &self,
+        hops: &[PlannedHop],
+        settings: &LinkSettings,
+        address: &str,
+        port: u16,
+    ) -> Result<UnixStream, SshError> {
+        // One at a time makes a connection, so that there is one for each host on the way.
+        let mut open = self.open.lock().await;
+        open.retain(|_, tunnel| tunnel.is_open());
+        let mut way: Option<Tunnel> = None;
+        for (n, hop) in hops.iter().enumerate() {
+            let passed = hops[..=n].to_vec();
+            let tunnel = if let Some(known) = open.get(&passed) {
+                known.clone()
+            } else {
+                let stream = match &way {
+                    Some(before) => Some(before.reach(&hop.address, hop.port).await?),
+                    None => None,
+                };
+                let session = Session::connect_over(&hop_target(hop, settings), stream).await?;
+                let tunnel = Tunnel::start(session);
+                open.insert(passed, tunnel.clone());
+                tunnel
+            };
+            way = Some(tunnel);
+        }
+        drop(open);
+        match way {
+            Some(last) => last.reach(address, port).await,
+            None => Err(SshError::Way {
+                host: "nowhere".to_owned(),
+                to: format!("{address}:{port}"),
+                why: "there is no host on the way".to_owned(),
+            }),
+        }
+    }
+}
+
+fn hop_target(hop: &PlannedHop, settings: &LinkSettings) -> Target {
+    Target {
+        address: hop.address.clone(),
+        port: hop.port,
+        user: hop.user.clone(),
+        key: hop.key.as_ref().map(PathBuf::from),
+        agent: settings.agent,
+        host_keys: hop.host_keys.iter().map(ToString::to_string).collect(),
+        connect_timeout: settings.connect_timeout,
+        keepalive: settings.keepalive,
+    }
+}
+
+/// Connects to a host, through others where the plan says so.
+async fn connect(host: &PlannedHost, settings: &LinkSettings) -> Result<Session, SshError> {
+    let target = Target {
+        address: host.address.clone(),
+        port: host.port,
+        user: host.user.clone(),
+        key: host.key.as_ref().map(PathBuf::from),
+        agent: settings.agent,
+        host_keys: host.host_keys.iter().map(ToString::to_string).collect(),
+        connect_timeout: settings.connect_timeout,
+        keepalive: settings.keepalive,
+    };
+    let mut tries = 0;
+    loop {
+        // Behind a host on the way, addresses may be one and the same sshd: all of them share the gate of the way.
+        let place = host.jump.last().map_or_else(
+            || format!("{}:{}", host.address, host.port),
+            |hop| format!("via {}:{}", hop.address, hop.port),
+        );
+        let _start = settings.tunnels.start_at(&place).await;
+        let connected = if host.jump.is_empty() {
+            Session::connect(&target).await
+        } else {
+            let way = settings.tunnels.reach(&host.jump, settings, &host.address, host.port).await?;
+            Session::connect_over(&target, Some(way)).await
+        };
+        tries += 1;
+        match connected {
+            // Dropped before it could say anything: the host has too many on their way in.
+            Err(SshError::Handshake { .. }) if tries < DROPPED_TRIES => {
+                let spread = u64::from(std::process::id()) % 7 + u64::try_from(host.address.len()).unwrap_or(0) % 5;
+                tokio::time::sleep(Duration::from_millis(200 * u64::from(tries) + 20 * spread)).await;
+            }
+            other => return other,
+        }
+    }
 }
 
 /// An open way to a host.
@@ -39,28 +161,17 @@ pub(super) struct LinkError {
 
 impl From<SshError> for LinkError {
     fn from(error: SshError) -> LinkError {
-        let unreachable = matches!(error, SshError::Connect { .. } | SshError::ConnectTimeout { .. });
+        let unreachable =
+            matches!(error, SshError::Connect { .. } | SshError::ConnectTimeout { .. } | SshError::Way { .. });
         LinkError { never_sent: error.never_sent(), unreachable, why: error.to_string() }
     }
 }
 
 impl Link {
-    pub(super) async fn open(host: &PlannedHost, settings: LinkSettings) -> Result<Link, LinkError> {
+    pub(super) async fn open(host: &PlannedHost, settings: &LinkSettings) -> Result<Link, LinkError> {
         match host.connection {
             Connection::Local => Ok(Link::Local(LocalShell::new())),
-            Connection::Ssh => {
-                let target = Target {
-                    address: host.address.clone(),
-                    port: host.port,
-                    user: host.user.clone(),
-                    key: host.key.as_ref().map(PathBuf::from),
-                    agent: settings.agent,
-                    host_keys: host.host_keys.iter().map(ToString::to_string).collect(),
-                    connect_timeout: settings.connect_timeout,
-                    keepalive: settings.keepalive,
-                };
-                Ok(Link::Ssh(Box::new(Session::connect(&target).await?)))
-            }
+            Connection::Ssh => Ok(Link::Ssh(Box::new(connect(host, settings).await?))),
         }
     }
 

@@ -150,7 +150,7 @@ fn until(deadline: Option<Timestamp>, now: Timestamp) -> Duration {
 fn reload(dirs: &Dirs, performer: &mut Performer) -> Option<Input> {
     match config::load(&dirs.config, &surroundings(dirs)) {
         Ok(config) => {
-            performer.set_link_settings(link_settings(&config));
+            performer.set_link_settings(&link_settings(&config));
             tracing::info!("configuration read again");
             Some(Input::Reloaded(Arc::new(config.library)))
         }
@@ -171,6 +171,7 @@ fn link_settings(config: &Config) -> LinkSettings {
         connect_timeout: config.settings.connect_timeout,
         keepalive: config.settings.keepalive,
         agent: config.settings.agent,
+        tunnels: link::Tunnels::default(),
     }
 }
 

@@ -44,8 +44,10 @@ impl Performer {
         &mut self.store
     }
 
-    pub(super) fn set_link_settings(&mut self, settings: LinkSettings) {
-        self.settings = settings;
+    pub(super) fn set_link_settings(&mut self, settings: &LinkSettings) {
+        // Connections that are open go on.
+        let tunnels = self.settings.tunnels.clone();
+        self.settings = LinkSettings { tunnels, ..settings.clone() };
     }
 
     /// Deletes what dropped files left behind.
@@ -125,7 +127,7 @@ impl Performer {
                         group,
                         output: self.layout.output(task, &host),
                         host,
-                        settings: self.settings,
+                        settings: self.settings.clone(),
                         clean: false,
                         commands,
                         inputs: self.inputs.clone(),

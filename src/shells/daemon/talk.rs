@@ -79,7 +79,7 @@ impl<'a> Talk<'a> {
         loop {
             let heard = match link.take() {
                 Some(open) => Ok(open),
-                None => Link::open(self.host, self.settings).await,
+                None => Link::open(self.host, &self.settings).await,
             };
             let (heard, open) = match heard {
                 Ok(mut open) => {
@@ -128,7 +128,7 @@ impl<'a> Talk<'a> {
         if !self.sent {
             return Ok((Ending::Cancelled, self.facts()));
         }
-        let mut link = Link::open(self.host, self.settings).await.map_err(|error| error.why)?;
+        let mut link = Link::open(self.host, &self.settings).await.map_err(|error| error.why)?;
         let nonce = self.nonce();
         let call = Call { id: &self.id, nonce: &nonce, offsets: Offsets::default(), clean: false };
         let program = kill_program(self.step, &call);
