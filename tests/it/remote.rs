@@ -345,3 +345,41 @@ fn hosts_behind_a_bastion_and_behind_two_share_one_connection_to_each() {
     assert_eq!(record["outcome"], "ok", "{record:#}");
     assert_eq!(log(&world, id, "h2"), "1\n2\n3\n4\n5\n6\n");
 }
+
+#[test]
+fn another_account_is_no_obstacle_to_output_limits_and_kills() {
+    let sshd = Sshd::start();
+    let mut world = World::new(&[("web1", "127.0.1.1"), ("web2", "127.0.1.2")], Some(&sshd));
+    let mark = format!("53197{}", std::process::id() % 1000);
+    template(
+        &world,
+        &format!(
+            "account = \"nobody\"\nscript = \"id -un; echo err >&2; case $SPOOLGATE_HOST in web1) exit 4;; esac; trap '' TERM; sleep {mark}; sleep {mark}\""
+        ),
+    );
+    world.start();
+    let text = br#"{"task_name":"sudo","temp_id":"remote","hosts":{"1":["web1","web2"]}}"#;
+    world.drop_file("ready", "sudo.json", text, 0);
+    let id = world.task_of("sudo");
+    let path = |host: &str| world.state().join(format!("runs/{id}/output/{host}/one.log"));
+    wait_for("both to have spoken", || {
+        ["web1", "web2"]
+            .iter()
+            .all(|host| std::fs::read_to_string(path(host)).is_ok_and(|text| text.len() == 11))
+            .then_some(())
+    });
+    let _ = world.run(0, &["cancel", "sudo", "--reason", "enough"]).ok();
+    let record = world.record(id);
+    assert_eq!(record["results"]["web1"][0]["exit_code"], 4, "{record:#}");
+    assert_eq!(record["results"]["web2"][0]["outcome"], "cancelled", "{record:#}");
+    assert!(!someone_runs(&format!("sleep {mark}")), "nothing of it is left");
+    // What the account left in the directory of everybody.
+    for dir in ["/var/tmp", "/tmp"] {
+        let dir = std::path::Path::new(dir).join(".spoolgate-65534");
+        for file in std::fs::read_dir(&dir).into_iter().flatten().map(Result::unwrap) {
+            if file.file_name().to_string_lossy().starts_with(&format!("{id}-1-one-1-")) {
+                std::fs::remove_file(file.path()).unwrap();
+            }
+        }
+    }
+}
