@@ -4,6 +4,7 @@
 
 pub mod inventory;
 pub mod known_hosts;
+pub mod lane;
 pub mod order;
 pub mod output;
 pub mod plan;

@@ -10,9 +10,10 @@ use serde::{Deserialize, Serialize};
 use crate::base::digest::Digest;
 use crate::base::ids::{Actor, GroupNo, HostName, StepName, TaskId};
 use crate::base::time::Timestamp;
+use crate::domain::lane::Lane;
 use crate::domain::plan::UsedTemplate;
 use crate::domain::policy::{Admission, Approval};
-use crate::domain::run::{Ended, Ending, Lane, Outcome, OutputFacts, Run, Stage, StepResult, StepState};
+use crate::domain::run::{Ended, Ending, Outcome, OutputFacts, Run, Stage, StepResult, StepState};
 use crate::domain::submission::Claims;
 
 /// What `new/ID.json`, `ready/ID.json` and `running/ID.json` hold.

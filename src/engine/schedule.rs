@@ -6,8 +6,9 @@
 use std::collections::{BTreeSet, VecDeque};
 
 use crate::base::ids::{GroupNo, HostName, StepName, TaskId};
+use crate::domain::lane::{Lane, Next};
 use crate::domain::record::{HistoryLine, record};
-use crate::domain::run::{Event, Lane, Next, Outcome, Run, Stage, StepResult, StepState, TaskState};
+use crate::domain::run::{Event, Outcome, Run, Stage, StepResult, StepState, TaskState};
 use crate::engine::outbox::Outbox;
 use crate::engine::{Effect, Engine, Start};
 
