@@ -134,7 +134,9 @@ impl OutputLog {
         };
         let changed = self.last.is_none_or(|(last, since)| last != letter || at.0 - since.0 >= SAME_MARK_MS);
         if changed {
-            writeln!(streams, "{} {letter} {}", self.kept.out + self.kept.err, at.0)?;
+            // One call: a mark that is there in part would be read as another.
+            let mark = format!("{} {letter} {}\n", self.kept.out + self.kept.err, at.0);
+            streams.write_all(mark.as_bytes())?;
             self.last = Some((letter, at));
         }
         log.write_all(bytes)?;
@@ -184,7 +186,9 @@ pub fn marks(log: &Path) -> Vec<Mark> {
         Some(Mark { offset, stream, tail })
     };
     let mut marks: Vec<Mark> = Vec::new();
-    for mark in text.lines().filter_map(mark) {
+    // What has no line feed was not written whole.
+    let whole = &text[..text.rfind('\n').map_or(0, |end| end + 1)];
+    for mark in whole.lines().filter_map(mark) {
         // A log that lost its end was written on from there: what older marks say of those bytes is void.
         while marks.last().is_some_and(|last| last.offset >= mark.offset) {
             marks.pop();

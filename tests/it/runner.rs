@@ -70,7 +70,7 @@ fn plan(script: &str, timeout_s: u64) -> Step {
 
 impl Step {
     fn text(&self, offsets: Offsets, nonce: &str) -> Vec<u8> {
-        let call = Call { id: &self.id, nonce, offsets, clean: true };
+        let call = Call { id: &self.id, nonce, offsets, clean: true, begun: false };
         run_program(&self.plan, TaskId(7), &"web1".parse().unwrap(), GroupNo(1), &self.planned, &call).stdin
     }
 }
@@ -121,7 +121,7 @@ impl Account {
         let mut answer = Answer::new(nonce);
         answer.take(Stream::Out, &out, |bytes| heard.out.extend_from_slice(bytes));
         answer.take(Stream::Err, &err, |bytes| heard.err.extend_from_slice(bytes));
-        answer.finish(|bytes| heard.out.extend_from_slice(bytes));
+        answer.finish();
         heard.noise = answer.noise();
         heard.ended = answer.ended;
         heard.refused = answer.refused;
@@ -136,8 +136,16 @@ impl Account {
         Account::hear(self.start(&step.text(Offsets { out, err }, "n2")), "n2")
     }
 
+    /// Asks for a step of which the host said before that it runs.
+    fn ask_again(&self, step: &Step) -> Heard {
+        let call = Call { id: &step.id, nonce: "n4", offsets: Offsets::default(), clean: false, begun: true };
+        let host = "web1".parse().unwrap();
+        let program = run_program(&step.plan, TaskId(7), &host, GroupNo(1), &step.planned, &call);
+        Account::hear(self.start(&program.stdin), "n4")
+    }
+
     fn kill(&self, step: &Step) -> Heard {
-        let call = Call { id: &step.id, nonce: "n3", offsets: Offsets::default(), clean: false };
+        let call = Call { id: &step.id, nonce: "n3", offsets: Offsets::default(), clean: false, begun: false };
         Account::hear(self.start(&kill_program(&step.planned, &call).stdin), "n3")
     }
 
@@ -231,6 +239,40 @@ fn whatever_is_sent_twice_is_started_once_and_shown_again() {
         assert_eq!((rest.out.as_slice(), rest.err.as_slice()), (&b"t\n"[..], &b"\n"[..]));
         assert_eq!(rest.ended.map(|ended| ended.0), Some(Verdict::Exit(4)));
         assert_eq!(std::fs::read_to_string(account.home.path().join("journal")).unwrap(), "started\n");
+    });
+}
+
+#[test]
+fn what_a_host_forgot_is_lost_and_not_started_again() {
+    each_shell(|account| {
+        let step = plan("echo started >>\"$HOME/journal\"", 30);
+        check(&account.run(&step), Verdict::Exit(0), "", "");
+        check(&account.ask_again(&step), Verdict::Exit(0), "", "");
+        std::fs::remove_dir_all(account.home.path().join(".spoolgate")).unwrap();
+        assert_eq!(account.ask_again(&step).ended.unwrap().0, Verdict::Forgotten);
+        assert_eq!(std::fs::read_to_string(account.home.path().join("journal")).unwrap(), "started\n");
+    });
+}
+
+#[test]
+fn a_script_that_prints_past_its_head_is_not_silent() {
+    each_shell(|account| {
+        let mut step = plan("head -c 16000000 /dev/zero; for n in 1 2 3 4 5; do sleep 1; echo more; done", 60);
+        step.planned.idle_timeout_s = 3;
+        assert_eq!(account.run(&step).ended.unwrap().0, Verdict::Exit(0));
+    });
+}
+
+#[test]
+fn an_end_that_was_written_counts_though_the_runner_died() {
+    each_shell(|account| {
+        let step = plan("echo on; sleep 1; exit 7", 30);
+        let mut child = account.start(&step.text(Offsets::default(), "n1"));
+        wait_until("it runs", || account.file(&step, "session").exists());
+        child.kill().unwrap();
+        child.wait().unwrap();
+        wait_until("its end", || account.file(&step, "code").exists());
+        assert_eq!(account.attach(&step, 0, 0).ended.unwrap().0, Verdict::Exit(7));
     });
 }
 
@@ -342,6 +384,7 @@ fn a_killed_runner_is_told_and_its_step_does_not_run_on_unseen() {
         let step = plan("sleep 0.1 # another", 0);
         drop(account.run(&step));
         std::fs::remove_file(account.file(&step, "exit")).unwrap();
+        std::fs::remove_file(account.file(&step, "code")).unwrap();
         std::fs::write(account.file(&step, "start"), "4711 another-boot 42 end\n").unwrap();
         assert_eq!(account.attach(&step, 0, 0).ended.unwrap().0, Verdict::Rebooted);
     });

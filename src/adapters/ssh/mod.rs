@@ -110,6 +110,8 @@ pub enum SshError {
         to: String,
         /// Why not.
         why: String,
+        /// Whether the connection to the host on the way is what failed, so that a new one may lead there.
+        gone: bool,
     },
     /// The connection broke while the command ran, or may have run.
     #[error("the connection to {host} was lost: {why}; what the command did is not known")]

@@ -65,12 +65,12 @@ impl Tunnel {
     /// [`SshError::Way`] when the host is gone, refuses, or does not reach the place.
     pub async fn reach(&self, address: &str, port: u16) -> Result<UnixStream, SshError> {
         let to = format!("{address}:{port}");
-        let failed = |why| SshError::Way { host: self.host.clone(), to: to.clone(), why };
+        let failed = |why, gone| SshError::Way { host: self.host.clone(), to: to.clone(), why, gone };
         let (answer, answered) = oneshot::channel();
         let request = Request { address: address.to_owned(), port, answer };
         let gone = || "the connection to it was lost".to_owned();
-        self.requests.send(request).await.map_err(|_| failed(gone()))?;
-        answered.await.unwrap_or_else(|_| Err(gone())).map_err(failed)
+        self.requests.send(request).await.map_err(|_| failed(gone(), true))?;
+        answered.await.map_err(|_| failed(gone(), true))?.map_err(|why| failed(why, false))
     }
 }
 
@@ -123,7 +123,13 @@ impl Pump {
                 },
                 () = self.wait() => {}
                 () = sleep_until(idle_until), if idle => break,
-                () = sleep_until(self.opening_until.unwrap_or(idle_until)), if self.opening_until.is_some() => break,
+                () = sleep_until(self.opening_until.unwrap_or(idle_until)), if self.opening_until.is_some() => {
+                    if let Some(request) = self.opening.take() {
+                        // Nobody waits any more, or is told.
+                        let _ = request.answer.send(Err(format!("no answer within {OPEN_LIMIT:?}")));
+                    }
+                    break;
+                }
             }
         }
         wishes.close();
@@ -150,6 +156,7 @@ impl Pump {
                 Ok(None) => {}
                 Err(()) => {
                     *opening_until = None;
+                    alive &= !is_lost(session);
                     moved = true;
                 }
             }

@@ -39,6 +39,8 @@ pub enum Verdict {
     },
     /// The host was started again while it ran.
     Rebooted,
+    /// It ran, and the host does not know of it any more.
+    Forgotten,
     /// It never started, and never will under this name.
     Never,
 }
@@ -102,12 +104,11 @@ impl Answer {
         }
     }
 
-    /// Ends the conversation: what was held back was the script's after all.
-    pub fn finish(&mut self, mut pass: impl FnMut(&[u8])) {
+    /// Ends the conversation. What was held back may be the beginning of the runner's last word; if it is the script's, it
+    /// comes again, because nobody counted it.
+    pub fn finish(&mut self) {
         let held = std::mem::take(&mut self.held);
-        if self.running && self.ended.is_none() && !held.is_empty() {
-            pass(&held);
-        } else {
+        if !self.running {
             self.keep_noise(&held);
         }
     }
@@ -201,6 +202,7 @@ fn read_end(line: &str) -> Option<(Verdict, Shown, Shown)> {
         "cancelled" => Verdict::Cancelled { left },
         "died" => Verdict::Died { left },
         "rebooted" => Verdict::Rebooted,
+        "forgotten" => Verdict::Forgotten,
         "never" => Verdict::Never,
         _ => return None,
     };
@@ -222,7 +224,7 @@ mod tests {
             for piece in &pieces {
                 answer.take(Stream::Out, piece, |bytes| passed.extend_from_slice(bytes));
             }
-            answer.finish(|bytes| passed.extend_from_slice(bytes));
+            answer.finish();
             assert_eq!(String::from_utf8_lossy(&passed), want, "{pieces:?}");
             assert_eq!(answer.ended.map(|(verdict, ..)| verdict), ended, "{pieces:?}");
         }
@@ -243,7 +245,7 @@ mod tests {
             Some(Verdict::Cancelled { left: true }),
         );
         check("spoolgate-end ab12 never - 0 0 0 0\n", "", Some(Verdict::Never));
-        check("spoolgate-running ab12 7\nspoolgate-end ab12 exit 0 6", "spoolgate-end ab12 exit 0 6", None);
+        check("spoolgate-running ab12 7\nspoolgate-end ab12 exit 0 6", "", None);
     }
 
     #[test]
@@ -251,7 +253,7 @@ mod tests {
         let mut answer = Answer::new("ab12");
         answer.take(Stream::Err, b"sudo: a password is required\n", |_| panic!("not the script's"));
         answer.take(Stream::Out, b"spoolgate-refused ab12 no setsid\n", |_| panic!("not the script's"));
-        answer.finish(|_| panic!("not the script's"));
+        answer.finish();
         assert_eq!((answer.refused.as_deref(), answer.running), (Some("no setsid"), false));
         assert_eq!(answer.noise(), "sudo: a password is required");
     }

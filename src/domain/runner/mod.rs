@@ -71,6 +71,8 @@ pub struct Call<'a> {
     pub offsets: Offsets,
     /// Whether to remove what earlier tasks left long ago.
     pub clean: bool,
+    /// Whether the host said before that it runs: then it is shown or lost, and never started.
+    pub begun: bool,
 }
 
 /// Returns the program that starts a step, or shows the one that was started under the same name.
@@ -148,6 +150,7 @@ fn push_head(text: &mut String, act: &str, call: &Call<'_>) {
     push_variable(text, "sg_nonce", call.nonce);
     push_variable(text, "sg_act", act);
     push_variable(text, "sg_clean", if call.clean { "yes" } else { "" });
+    push_variable(text, "sg_begun", if call.begun { "yes" } else { "" });
     let numbers = [
         ("sg_head", limits::OUTPUT_HEAD_BYTES),
         ("sg_tail", limits::OUTPUT_TAIL_BYTES),
@@ -230,7 +233,7 @@ mod tests {
         };
         let host = "web1".parse().unwrap();
         let id = RunnerId::new(&digest, TaskId(7), GroupNo(1), &host, &step, 1);
-        let call = Call { id: &id, nonce: "n", offsets: Offsets::default(), clean: false };
+        let call = Call { id: &id, nonce: "n", offsets: Offsets::default(), clean: false, begun: false };
         let program = run_program(&plan, TaskId(7), &host, GroupNo(1), &step, &call);
         (program.command, String::from_utf8(program.stdin).unwrap())
     }

@@ -4,7 +4,8 @@
 # shellcheck shell=sh disable=SC2154,SC2031,SC2030,SC3013 # set by what is sent in front; -nt is in every sh we run in
 #
 # What is sent in front of this text sets sg_id, sg_nonce, sg_act (run, kill), sg_script, sg_interpreter, sg_head, sg_tail,
-# sg_limit, sg_idle, sg_grace, sg_out_at, sg_err_at, sg_clean and the function sg_job. Everything happens inside one
+# sg_limit, sg_idle, sg_grace, sg_out_at, sg_err_at, sg_clean, sg_begun (the host said
+# before that it runs) and the function sg_job. Everything happens inside one
 # compound command, so a text that was cut off in transit does nothing.
 #
 # Files of the step, side by side: a directory of its own would cost a process.
@@ -98,7 +99,8 @@ sg_keep() {
 		rm -f "$sg_at.$1.old" "$sg_at.$1.new"
 	fi
 	printf '%s %s end\n' "$sg_total" "$sg_cut" >"$sg_at.$1.n"
-	kill -USR1 "$$" 2>/dev/null
+	# After the end the runner's number may be somebody else's.
+	[ -e "$sg_at.exit" ] || kill -USR1 "$$" 2>/dev/null
 }
 
 # Appends standard input to file $1 until it holds $2 bytes. Sets sg_size, and sg_more to nothing at the end of input.
@@ -156,8 +158,9 @@ sg_skip() {
 
 # Shows the rest of the streams and how the step ended.
 sg_finish() {
-	if [ "$sg_out_cat" ]; then wait "$sg_out_cat"; fi
-	if [ "$sg_err_cat" ]; then wait "$sg_err_cat"; fi
+	# A signal ends a wait early; two at once would mix what they show.
+	while sg_lives "$sg_out_cat"; do wait "$sg_out_cat"; done
+	while sg_lives "$sg_err_cat"; do wait "$sg_err_cat"; done
 	if [ -s "$sg_at.out" ]; then cat <&5; fi
 	if [ -s "$sg_at.err" ]; then cat <&6 >&2; fi
 	sg_rest out "$sg_out_at"
@@ -191,17 +194,28 @@ sg_nap() {
 sg_look() {
 	sg_left=
 	sg_read "$sg_at.session" || return 0
-	sg_wanted=$sg_words
+	sg_wanted=${sg_words% *} sg_wanted_born=${sg_words#* }
 	for sg_process in /proc/[0-9]*; do
 		sg_process=${sg_process#/proc/}
 		sg_stat "$sg_process" || continue
-		[ "$sg_session" = "$sg_wanted" ] || continue
+		# The one that is about to lead the session is not in it yet.
+		[ "$sg_session" = "$sg_wanted" ] ||
+			{ [ "$sg_process" = "$sg_wanted" ] && [ "$sg_born" = "$sg_wanted_born" ]; } || continue
 		case $sg_state in Z | X) ;; *) sg_left="$sg_left $sg_process" ;; esac
 	done
 }
 
 # Ends everything in the step's session: TERM, the grace, KILL; sets sg_left to what lives on.
 sg_end_session() {
+	# What has not begun does not begin any more; what begins just now is waited for.
+	set -C
+	{ printf 'void 0 end\n' >"$sg_at.session"; } 2>/dev/null
+	set +C
+	sg_naps=0
+	until sg_read "$sg_at.session" || [ "$sg_naps" -ge 25 ]; do
+		sg_nap
+		sg_naps=$((sg_naps + 1))
+	done
 	for sg_signal in TERM KILL; do
 		sg_clock
 		sg_until=$((sg_now + sg_grace + 1))
@@ -259,13 +273,15 @@ sg_linger() {
 sg_start() {
 	: >"$sg_at.out"
 	: >"$sg_at.err"
-	printf %s "$sg_script" >"$sg_at.script" || sg_refuse "cannot write $sg_at.script; is the disk full?"
 	{
 		{
 			{
 				(
-					read -r sg_line sg_words </proc/self/stat
-					printf '%s end\n' "$sg_line" >"$sg_at.session"
+					read -r sg_process sg_words </proc/self/stat
+					sg_stat "$sg_process"
+					set -C
+					{ printf '%s %s end\n' "$sg_process" "$sg_born" >"$sg_at.session"; } 2>/dev/null || exit 125
+					set +C
 					exec 3>&-
 					sg_job
 				) 2>&4 4>&-
@@ -298,7 +314,8 @@ sg_watch() {
 		sg_read "$sg_at.code" && break
 		sg_nap
 		sg_clock
-		if [ "$sg_idle" -gt 0 ] && { [ "$sg_at.out" -nt "$sg_at.quiet" ] || [ "$sg_at.err" -nt "$sg_at.quiet" ]; }; then
+		if [ "$sg_idle" -gt 0 ] && { [ "$sg_at.out" -nt "$sg_at.quiet" ] || [ "$sg_at.err" -nt "$sg_at.quiet" ] ||
+			[ "$sg_at.out.new" -nt "$sg_at.quiet" ] || [ "$sg_at.err.new" -nt "$sg_at.quiet" ]; }; then
 			sg_quiet=$sg_now
 			: >"$sg_at.quiet"
 		fi
@@ -320,6 +337,11 @@ sg_watch() {
 
 # Follows the step that another process started, and says what became of it.
 sg_follow() {
+	# It ran here, and nothing here knows of it: the directory was lost. To start it again would be to run it twice.
+	if [ "$sg_begun" ] && [ ! -e "$sg_at.start" ]; then
+		sg_say end 'forgotten - 0 0 0 0'
+		exit 0
+	fi
 	sg_naps=0
 	until sg_read "$sg_at.start"; do
 		# Between making the file and writing it lies an instant.
@@ -342,15 +364,19 @@ sg_follow() {
 	sg_naps=0
 	while ! sg_read "$sg_at.exit"; do
 		if [ "$sg_old_boot" != "$sg_boot" ]; then
-			sg_record rebooted -
+			if sg_read "$sg_at.code"; then sg_verdict "$sg_words"; else sg_record rebooted -; fi
 			sg_read "$sg_at.exit" || sg_refuse "cannot write $sg_at.exit; is the disk full?"
 		elif ! sg_stat "$sg_runner" || [ "$sg_born" != "$sg_old_born" ] || [ "$sg_state" = Z ]; then
 			# Nobody watches it any more: what is left of it must not run on unseen. Its end may have come just now.
 			sg_read "$sg_at.exit" && continue
-			sg_end_session
-			sg_ended=died
-			if [ "$sg_act" = kill ]; then sg_ended=cancelled; fi
-			if [ "$sg_left" ]; then sg_record "$sg_ended" left; else sg_record "$sg_ended" -; fi
+			if sg_read "$sg_at.code"; then
+				sg_verdict "$sg_words"
+			else
+				sg_end_session
+				sg_ended=died
+				if [ "$sg_act" = kill ]; then sg_ended=cancelled; fi
+				if [ "$sg_left" ]; then sg_record "$sg_ended" left; else sg_record "$sg_ended" -; fi
+			fi
 			sg_read "$sg_at.exit" || sg_refuse "cannot write $sg_at.exit; is the disk full?"
 		elif [ "$sg_act" = kill ]; then
 			kill -s TERM "$sg_runner" 2>/dev/null
@@ -377,8 +403,12 @@ sg_find_base || sg_refuse 'no directory for the runner: the home, /var/tmp and /
 sg_at=$sg_base/$sg_id
 if [ "$sg_act" = kill ]; then
 	# Whoever passes the gate first decides whether it runs at all.
-	if sg_gate void; then sg_say end 'never - 0 0 0 0'; else sg_follow && sg_say end "$sg_words"; fi
-elif sg_stat "$$" && sg_gate "$$ $sg_boot $sg_born"; then
+	if [ ! "$sg_begun" ] && sg_gate void; then sg_say end 'never - 0 0 0 0'; else sg_follow && sg_say end "$sg_words"; fi
+elif [ ! "$sg_begun" ] && sg_stat "$$" && sg_gate "$$ $sg_boot $sg_born"; then
+	if ! printf %s "$sg_script" >"$sg_at.script"; then
+		sg_say end 'never - 0 0 0 0'
+		exit 0
+	fi
 	sg_say running "$$"
 	sg_start
 	sg_open

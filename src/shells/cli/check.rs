@@ -152,7 +152,7 @@ fn describe_bytes(text: &mut String, plan: &Plan, task: TaskId) {
             for step in &group.steps {
                 // What names the run comes with the run: here the digest stands for it.
                 let id = RunnerId::new(&plan.digest(), task, group.number, host, step, 1);
-                let call = Call { id: &id, nonce: "NONCE", offsets: Offsets::default(), clean: false };
+                let call = Call { id: &id, nonce: "NONCE", offsets: Offsets::default(), clean: false, begun: false };
                 let program = run_program(plan, task, host, group.number, step, &call);
                 let stdin = String::from_utf8_lossy(&program.stdin).replace(runner_text(), RUNNER_STANDS_HERE);
                 push(

@@ -127,6 +127,7 @@ impl HostOwner {
                 Ok(Ok((ending, output))) => {
                     let ending = match (ending, wish) {
                         (Ending::Cancelled, Wish::TooLong) => Ending::TimedOut,
+                        (Ending::NotSent(_), Wish::Cancel) => Ending::Cancelled,
                         (ending, _) => ending,
                     };
                     return Some((ending, output));
@@ -134,7 +135,8 @@ impl HostOwner {
                 Ok(Err(why)) => why,
                 Err(_) => "the host did not say whether it is gone".to_owned(),
             };
-            if begin.elapsed() >= Duration::from_secs(limits::KILL_CONFIRM_S) {
+            let patience = if wish == Wish::TooLong { limits::REATTACH_S } else { limits::KILL_CONFIRM_S };
+            if begin.elapsed() >= Duration::from_secs(patience) {
                 let ending = if wish == Wish::TooLong { Ending::Lost(why) } else { Ending::KillUnconfirmed(why) };
                 return Some((ending, talk.facts()));
             }

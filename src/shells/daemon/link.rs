@@ -86,6 +86,7 @@ impl Tunnels {
                 host: "nowhere".to_owned(),
                 to: format!("{address}:{port}"),
                 why: "there is no host on the way".to_owned(),
+                gone: false,
             }),
         }
     }
@@ -127,13 +128,16 @@ async fn connect(host: &PlannedHost, settings: &LinkSettings) -> Result<Session,
         let connected = if host.jump.is_empty() {
             Session::connect(&target).await
         } else {
-            let way = settings.tunnels.reach(&host.jump, settings, &host.address, host.port).await?;
-            Session::connect_over(&target, Some(way)).await
+            match settings.tunnels.reach(&host.jump, settings, &host.address, host.port).await {
+                Ok(way) => Session::connect_over(&target, Some(way)).await,
+                Err(error) => Err(error),
+            }
         };
         tries += 1;
         match connected {
             // Dropped before it could say anything: the host has too many on their way in.
-            Err(SshError::Handshake { .. }) if tries < DROPPED_TRIES => {
+            // Or what led there broke, perhaps because of somebody else's host.
+            Err(SshError::Handshake { .. } | SshError::Way { gone: true, .. }) if tries < DROPPED_TRIES => {
                 let spread = u64::from(std::process::id()) % 7 + u64::try_from(host.address.len()).unwrap_or(0) % 5;
                 tokio::time::sleep(Duration::from_millis(200 * u64::from(tries) + 20 * spread)).await;
             }

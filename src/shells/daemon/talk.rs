@@ -50,6 +50,8 @@ pub(super) struct Talk<'a> {
     id: RunnerId,
     /// Whether the host may have got the program.
     sent: bool,
+    /// Whether the host said that it runs.
+    begun: bool,
     /// How many conversations there were.
     calls: u32,
     log: Option<OutputLog>,
@@ -69,7 +71,9 @@ impl<'a> Talk<'a> {
         let log = OutputLog::open(output.join(log_name(&start.step, start.attempt)));
         let log = log.map_err(|error| tracing::error!(task = %start.task, host = %start.host, "{error}")).ok();
         let shown = (Shown::default(), Shown::default());
-        Talk { start, host, step, settings, clean, id, sent: start.resume, calls: 0, log, shown }
+        // Only a host that ran it can have sent output.
+        let begun = log.as_ref().is_some_and(|log| log.offsets() != Offsets::default());
+        Talk { start, host, step, settings, clean, id, sent: start.resume, begun, calls: 0, log, shown }
     }
 
     /// Goes on until the host says how the step ended.
@@ -77,6 +81,7 @@ impl<'a> Talk<'a> {
         let mut backoff = BACKOFF_FIRST;
         let mut silent_since: Option<Instant> = None;
         loop {
+            let kept = link.is_some();
             let heard = match link.take() {
                 Some(open) => Ok(open),
                 None => Link::open(self.host, &self.settings).await,
@@ -101,6 +106,8 @@ impl<'a> Talk<'a> {
                     *link = open;
                     return (Ending::NotSent(why), self.facts());
                 }
+                // A connection that was kept from the last step may have died since; nothing was sent over it.
+                Heard::Broken(error) if !self.sent && kept && error.never_sent => continue,
                 Heard::Broken(error) if !self.sent => {
                     let made = if error.unreachable { Ending::Unreachable } else { Ending::NotSent };
                     return (made(error.why), self.facts());
@@ -130,18 +137,18 @@ impl<'a> Talk<'a> {
         }
         let mut link = Link::open(self.host, &self.settings).await.map_err(|error| error.why)?;
         let nonce = self.nonce();
-        let call = Call { id: &self.id, nonce: &nonce, offsets: Offsets::default(), clean: false };
+        let call = Call { id: &self.id, nonce: &nonce, offsets: Offsets::default(), clean: false, begun: self.begun };
         let program = kill_program(self.step, &call);
         let mut answer = Answer::new(&nonce);
         let ended = link.exec(&program, &mut |stream, bytes: &[u8]| answer.take(stream, bytes, |_| {})).await;
-        answer.finish(|_| {});
+        answer.finish();
         let (verdict, ..) = answer.ended.take().ok_or_else(|| match (ended, answer.refused.take()) {
             (_, Some(why)) => why,
             (Err(error), None) => error.why,
             (Ok(_), None) => format!("the host answered with something else: {}", answer.noise()),
         })?;
         let verdict = match verdict {
-            Verdict::Never => Verdict::Cancelled { left: false },
+            Verdict::Never => Verdict::Never,
             known => match self.show(&mut link).await {
                 Heard::Ended(verdict) => verdict,
                 Heard::Refused(_) | Heard::Broken(_) => known,
@@ -171,13 +178,14 @@ impl<'a> Talk<'a> {
     /// Has the host start the step, or show what it started, from where the log ends.
     async fn show(&mut self, link: &mut Link) -> Heard {
         let nonce = self.nonce();
-        let call = Call { id: &self.id, nonce: &nonce, offsets: self.offsets(), clean: self.clean };
+        let call = Call { id: &self.id, nonce: &nonce, offsets: self.offsets(), clean: self.clean, begun: self.begun };
         let (start, plan) = (self.start, self.start.approved.plan());
         let program = run_program(plan, start.task, &start.host, start.group, self.step, &call);
         let mut answer = Answer::new(&nonce);
         // Whoever stops waiting for what follows must not take it for unsent.
         let sent_before = std::mem::replace(&mut self.sent, true);
         let ended = self.exec(link, &program, &mut answer).await;
+        self.begun |= answer.running;
         self.sent = sent_before || answer.running || ended.as_ref().is_err_and(|error| !error.never_sent);
         if let Some((verdict, out, err)) = answer.ended.take() {
             self.shown = (out, err);
@@ -209,7 +217,7 @@ impl<'a> Talk<'a> {
         let ended = link
             .exec(program, &mut |stream, bytes: &[u8]| answer.take(stream, bytes, |bytes| keep(stream, bytes)))
             .await;
-        answer.finish(|bytes| keep(crate::domain::output::Stream::Out, bytes));
+        answer.finish();
         if let Some(error) = broken {
             tracing::error!(task = %self.start.task, host = %self.start.host, "{error}");
         }
@@ -237,7 +245,8 @@ fn ending(verdict: Verdict) -> Ending {
             lives_on(left, Ending::Died(why))
         }
         Verdict::Rebooted => Ending::Lost("the host was started again while it ran".to_owned()),
-        Verdict::Never => Ending::NotSent("it was called off before it began".to_owned()),
+        Verdict::Forgotten => Ending::Lost("the host does not know of it any more".to_owned()),
+        Verdict::Never => Ending::NotSent("it never began on the host".to_owned()),
     }
 }
 
