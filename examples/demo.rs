@@ -19,7 +19,7 @@ use fake_ssh::{Behaviour, FakeSsh, write_client_key};
 use serde_json::{Value, json};
 use spoolgate::base::digest::Digest;
 use spoolgate::base::ids::TaskId;
-use spoolgate::domain::order::{Act, Order};
+use spoolgate::domain::order::{Order, Wish};
 use spoolgate::shells::{Dirs, clock, daemon};
 
 /// The hosts, with the addresses that the seeds give some of them.
@@ -199,7 +199,11 @@ impl Demo {
 
     fn approve(&self, id: TaskId, uid: u32) {
         let plan = fs::read(self.root.join(format!("state/runs/{id}/plan.json"))).unwrap();
-        let order = Order { task: id.to_string(), act: Act::Approve { digest: Digest::of(&plan), start: None } };
+        let order = Order {
+            task: id.to_string(),
+            wish: Wish::Approve { digest: Digest::of(&plan), start: None, until: None },
+            reason: None,
+        };
         let name = format!("approve-{id}-{uid}.json");
         self.put("orders", &name, &order.write(), uid);
         let answer = self.wait_for("an answer", || {

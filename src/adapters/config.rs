@@ -22,6 +22,8 @@ use crate::domain::template::{Catalogue, Template};
 /// A configuration directory, read.
 #[derive(Clone, Debug)]
 pub struct Config {
+    /// What was read, and what would be if it were there.
+    pub files: Vec<PathBuf>,
     /// What tasks are resolved against.
     pub library: Library,
     /// How the daemon works.
@@ -102,6 +104,7 @@ struct SshTable {
 struct LimitsTable {
     hosts_in_flight: Option<usize>,
     hosts_per_group: Option<usize>,
+    late_after_s: Option<u32>,
 }
 
 /// What the configuration falls back to: facts about who runs the daemon, handed in by the caller.
@@ -116,7 +119,7 @@ pub struct Surroundings {
 }
 
 /// Reads the configuration directory `dir`. What is not there has its default: no policy file is personal mode,
-/// no `known_hosts` is `~/.ssh/known_hosts`.
+/// no `known_hosts` is `~/.ssh/known_hosts`. The tags of git repositories are not looked up here.
 ///
 /// # Errors
 /// When something that is there cannot be read, or with every problem of every file.
@@ -125,7 +128,7 @@ pub fn load(dir: &Path, surroundings: &Surroundings) -> Result<Config, ConfigErr
     let file = read_settings(dir, &mut problems)?;
     let (ssh, bounds) = (file.ssh.unwrap_or_default(), file.limits.unwrap_or_default());
     let zone = read_zone(file.time_zone.as_deref(), &mut problems);
-    let policy = read_policy(dir, surroundings.owner, &mut problems)?;
+    let policy = read_policy(dir, surroundings.owner, &zone, &mut problems)?;
     let inventory = read_inventory(dir, &mut problems)?;
     let catalogue = read_catalogue(dir, &mut problems)?;
     let known_hosts = read_known_hosts(dir, ssh.known_hosts.as_deref(), &surroundings.home)?;
@@ -150,10 +153,15 @@ pub fn load(dir: &Path, surroundings: &Surroundings) -> Result<Config, ConfigErr
             key: ssh.key.map(|key| expand_home(&key, &surroundings.home)),
             hosts_per_group: bounds.hosts_per_group.unwrap_or(limits::HOSTS_PER_GROUP),
             hosts_in_flight: bounds.hosts_in_flight.unwrap_or(limits::HOSTS_IN_FLIGHT).max(1),
+            late_after_ms: i64::from(bounds.late_after_s.unwrap_or(limits::LATE_AFTER_S)) * 1000,
         },
+        tags: BTreeMap::new(),
         zone,
     };
-    Ok(Config { library, settings })
+    let mut files = vec![dir.to_owned(), dir.join("inventory"), dir.join("templates")];
+    files.extend(ssh.known_hosts);
+    files.push(surroundings.home.join(".ssh/known_hosts"));
+    Ok(Config { files, library, settings })
 }
 
 fn expand_home(path: &str, home: &Path) -> String {
@@ -178,10 +186,10 @@ fn read_zone(name: Option<&str>, problems: &mut Vec<Problem>) -> Zone {
     })
 }
 
-fn read_policy(dir: &Path, owner: u32, problems: &mut Vec<Problem>) -> Result<Policy, ConfigError> {
+fn read_policy(dir: &Path, owner: u32, zone: &Zone, problems: &mut Vec<Problem>) -> Result<Policy, ConfigError> {
     let personal = Policy::Personal { owner };
     let Some(text) = read_optional(&dir.join("policy.toml"))? else { return Ok(personal) };
-    Ok(Policy::parse("policy.toml", &text).unwrap_or_else(|found| {
+    Ok(Policy::parse("policy.toml", &text, zone).unwrap_or_else(|found| {
         problems.extend(found);
         personal
     }))

@@ -5,6 +5,8 @@
 pub mod config;
 pub mod local;
 pub mod output_log;
+pub mod repo;
+pub mod sources;
 pub mod spool;
 pub mod ssh;
 pub mod users;

@@ -26,6 +26,12 @@ pub fn groups(uid: u32) -> BTreeSet<String> {
     ids.into_iter().filter_map(|id| Group::from_gid(id).ok().flatten()).map(|group| group.name).collect()
 }
 
+/// Returns the number of a user.
+#[must_use]
+pub fn uid_of(name: &str) -> Option<u32> {
+    User::from_name(name).ok().flatten().map(|user| user.uid.as_raw())
+}
+
 /// Returns the number of a group.
 #[must_use]
 pub fn gid_of(name: &str) -> Option<u32> {

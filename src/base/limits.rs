@@ -30,6 +30,8 @@ pub const STEP_TIMEOUT_S: u64 = 1800;
 pub const CONNECT_TIMEOUT_S: u64 = 10;
 /// How long a step may take to die after TERM before KILL is sent, in seconds.
 pub const KILL_GRACE_S: u64 = 10;
+/// How long after its time a task counts as late that could not start, in seconds, unless configured otherwise.
+pub const LATE_AFTER_S: u32 = 300;
 /// How often a step may be started again; whoever needs more has another problem.
 pub const RETRIES_MAX: u32 = 100;
 /// How long a host is asked whether a step that was to be ended is gone, in seconds; then it stays unconfirmed.

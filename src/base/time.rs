@@ -27,6 +27,11 @@ impl Timestamp {
         self.to_jiff().to_zoned(zone.0.clone()).strftime("%Y-%m-%d %H:%M:%S %:z").to_string()
     }
 
+    /// Returns what clocks in `zone` show then.
+    pub(super) fn civil(self, zone: &Zone) -> DateTime {
+        self.to_jiff().to_zoned(zone.0.clone()).datetime()
+    }
+
     fn to_jiff(self) -> jiff::Timestamp {
         let ms = self.0.clamp(jiff::Timestamp::MIN.as_millisecond(), jiff::Timestamp::MAX.as_millisecond());
         jiff::Timestamp::from_millisecond(ms).expect("clamped to what jiff can hold")
@@ -76,6 +81,13 @@ impl Zone {
     #[must_use]
     pub fn system() -> Zone {
         Zone(TimeZone::try_system().unwrap_or(TimeZone::UTC))
+    }
+
+    /// Returns the instant at which clocks show `civil`: the first of two, and the one after the jump for a time that is
+    /// jumped over.
+    pub(super) fn instant(&self, civil: DateTime) -> Option<Timestamp> {
+        let zoned = self.0.to_ambiguous_zoned(civil).compatible().ok()?;
+        Some(Timestamp(zoned.timestamp().as_millisecond()))
     }
 
     /// Returns the zone's IANA name, `UTC` where it has none.

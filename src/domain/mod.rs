@@ -2,15 +2,17 @@
 //!
 //! **Invariant:** pure. Text or values come in, values go out; nothing here touches the world or knows the time.
 
+pub mod audit;
 pub mod inventory;
 pub mod known_hosts;
-pub mod lane;
 pub mod order;
 pub mod output;
 pub mod plan;
+pub mod plan_diff;
 pub mod policy;
 pub mod problem;
 pub mod record;
+pub mod risk;
 pub mod run;
 pub mod runner;
 pub mod submission;

@@ -19,9 +19,10 @@ use crate::domain::inventory::{Connection, Host, Inventory};
 use crate::domain::known_hosts::{HostKey, KnownHosts};
 use crate::domain::policy::Policy;
 use crate::domain::problem::{Problem, Problems};
+use crate::domain::risk::Level;
 use crate::domain::submission::{Submission, TemplateRef, Work};
 use crate::domain::template::bind::steers_programs;
-use crate::domain::template::{Catalogue, OnFailure, Template, fill};
+use crate::domain::template::{Catalogue, Missed, OnFailure, ParamKind, Template, Trigger, fill};
 
 /// Everything that a submission is resolved against.
 #[derive(Clone, Debug)]
@@ -36,6 +37,8 @@ pub struct Library {
     pub policy: Policy,
     /// What holds where a host or a task says nothing.
     pub defaults: Defaults,
+    /// The tags of the git repositories that templates name, with the commits they point at.
+    pub tags: BTreeMap<String, BTreeMap<String, String>>,
     /// The zone of times without an offset.
     pub zone: crate::base::time::Zone,
 }
@@ -51,12 +54,16 @@ pub struct Defaults {
     pub hosts_per_group: usize,
     /// How many hosts may be in flight over all tasks.
     pub hosts_in_flight: usize,
+    /// How long after its time a task counts as late, in milliseconds.
+    pub late_after_ms: i64,
 }
 
 /// What will run. Immutable; named by its digest.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Plan {
+    /// The git commits that tags among the parameters point at.
+    pub commits: BTreeMap<ParamName, Commit>,
     /// The environment of every step: the parameters and the task's own variables.
     pub env: BTreeMap<ParamName, String>,
     /// Not before this time.
@@ -69,14 +76,30 @@ pub struct Plan {
     pub hosts: BTreeMap<HostName, PlannedHost>,
     /// What people see instead of the parameters' names.
     pub labels: BTreeMap<ParamName, String>,
+    /// What becomes of it when its time passes while it cannot start.
+    pub missed: Missed,
     /// Not started by this time: expired.
     pub not_after: Option<Timestamp>,
+    /// How much it can break at least, as its template says.
+    pub risk: Level,
     /// The scripts by digest, each once.
     pub scripts: BTreeMap<Digest, String>,
     /// What people call the task.
     pub task_name: String,
     /// The template it came from; `None` for a script of its own.
     pub template: Option<UsedTemplate>,
+}
+
+/// A git commit, and the tag that pointed at it when the plan was made.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Commit {
+    /// The commit's id.
+    pub commit: String,
+    /// The repository's path.
+    pub repository: String,
+    /// The tag.
+    pub tag: String,
 }
 
 /// The template a plan came from.
@@ -129,6 +152,8 @@ pub struct PlannedStep {
     pub script: Digest,
     /// How long it may run, in seconds; 0 = no limit.
     pub timeout_s: u64,
+    /// What lets it begin.
+    pub trigger: Trigger,
 }
 
 /// How a host is reached.
@@ -139,6 +164,8 @@ pub struct PlannedHost {
     pub address: String,
     /// Over SSH or on this machine.
     pub connection: Connection,
+    /// The environment it belongs to; empty when the inventory does not say.
+    pub environment: String,
     /// The keys it may answer with; with none of them it is refused.
     pub host_keys: BTreeSet<HostKey>,
     /// The hosts that the connection passes, the first one nearest to us.
@@ -147,6 +174,8 @@ pub struct PlannedHost {
     pub key: Option<String>,
     /// The port.
     pub port: u16,
+    /// Its tags, and the inventory's groups that it is in.
+    pub tags: BTreeSet<String>,
     /// The user to log in as.
     pub user: String,
 }
@@ -231,16 +260,37 @@ impl Plan {
     #[cfg(test)]
     pub(crate) fn empty_for_tests() -> Plan {
         Plan {
+            commits: BTreeMap::new(),
             env: BTreeMap::new(),
             exec_time: None,
             format: PLAN_FORMAT,
             groups: Vec::new(),
             hosts: BTreeMap::new(),
             labels: BTreeMap::new(),
+            missed: Missed::Hold,
             not_after: None,
+            risk: Level::Low,
             scripts: BTreeMap::new(),
             task_name: "empty".to_owned(),
             template: None,
+        }
+    }
+}
+
+#[cfg(test)]
+impl PlannedHost {
+    /// Returns a host of this machine.
+    pub(crate) fn local_for_tests() -> PlannedHost {
+        PlannedHost {
+            address: "127.0.0.1".to_owned(),
+            connection: Connection::Local,
+            environment: String::new(),
+            host_keys: BTreeSet::new(),
+            jump: Vec::new(),
+            key: None,
+            port: 22,
+            tags: BTreeSet::new(),
+            user: "me".to_owned(),
         }
     }
 }
@@ -268,13 +318,16 @@ pub fn resolve(submission: &Submission, library: &Library) -> Result<Plan, Vec<P
     let mut env = work.env;
     env.extend(submission.env.clone());
     Ok(Plan {
+        commits: work.commits,
         env,
         exec_time: submission.exec_time,
         format: PLAN_FORMAT,
         groups,
         hosts: hosts.planned,
         labels: work.labels,
+        missed: work.missed,
         not_after: submission.not_after,
+        risk: work.risk,
         scripts: work.scripts,
         task_name: submission.task_name.clone(),
         template: work.template,
@@ -283,8 +336,11 @@ pub fn resolve(submission: &Submission, library: &Library) -> Result<Plan, Vec<P
 
 /// The half of a plan that says what runs.
 struct ResolvedWork {
+    commits: BTreeMap<ParamName, Commit>,
     env: BTreeMap<ParamName, String>,
     labels: BTreeMap<ParamName, String>,
+    missed: Missed,
+    risk: Level,
     scripts: BTreeMap<Digest, String>,
     steps: BTreeMap<GroupNo, Vec<PlannedStep>>,
     template: Option<UsedTemplate>,
@@ -305,13 +361,18 @@ fn from_template(
         problems.push(Problem::new("/temp_id", found, "a template of the catalogue; try: spoolgate templates"));
         return None;
     };
-    let values = match template.bind(params) {
+    let mut values = match template.bind(params) {
         Ok(values) => values,
         Err(found) => {
             problems.extend(found);
             return None;
         }
     };
+    let commits = pin_tags(template, &values, library, problems);
+    for (name, pinned) in &commits {
+        // A script that asks for the tag may be given another commit a moment later; this one stays.
+        values.extend(format!("{name}_COMMIT").parse().ok().map(|name: ParamName| (name, pinned.commit.clone())));
+    }
     let mut scripts = BTreeMap::new();
     let mut steps: BTreeMap<GroupNo, Vec<(u32, PlannedStep)>> = BTreeMap::new();
     for step in &template.steps {
@@ -330,6 +391,7 @@ fn from_template(
             retry_delay_s: step.retry_delay_s,
             script,
             timeout_s: shorter_limit(step.timeout_s, submission.timeout_s),
+            trigger: step.trigger,
         };
         steps.entry(step.group).or_default().push((step.level, planned));
     }
@@ -342,7 +404,29 @@ fn from_template(
         .collect();
     let labels = labels(template);
     let used = UsedTemplate { id: template.id, name: template.name.clone() };
-    Some(ResolvedWork { env: values, labels, scripts, steps, template: Some(used) })
+    let (missed, risk) = (template.missed, template.risk);
+    Some(ResolvedWork { commits, env: values, labels, missed, risk, scripts, steps, template: Some(used) })
+}
+
+/// Looks up the commits that tags among the values point at.
+fn pin_tags(
+    template: &Template,
+    values: &BTreeMap<ParamName, String>,
+    library: &Library,
+    problems: &mut Vec<Problem>,
+) -> BTreeMap<ParamName, Commit> {
+    let mut commits = BTreeMap::new();
+    for param in &template.params {
+        let (ParamKind::Tag(repository), Some(tag)) = (&param.kind, values.get(&param.name)) else { continue };
+        if let Some(commit) = library.tags.get(repository).and_then(|tags| tags.get(tag)) {
+            let (commit, repository, tag) = (commit.clone(), repository.clone(), tag.clone());
+            commits.insert(param.name.clone(), Commit { commit, repository, tag });
+        } else {
+            let wanted = format!("a tag of {repository} that points at a commit");
+            problems.push(Problem::new(format!("/args/{}", param.name), tag.as_str(), wanted));
+        }
+    }
+    commits
 }
 
 fn labels(template: &Template) -> BTreeMap<ParamName, String> {
@@ -377,10 +461,14 @@ fn from_script(script: &str, args: &[String], account: Option<&UserName>, submis
         retry_delay_s: 0,
         script: digest,
         timeout_s: submission.timeout_s.unwrap_or(limits::STEP_TIMEOUT_S),
+        trigger: Trigger::Auto,
     };
     ResolvedWork {
+        commits: BTreeMap::new(),
         env: BTreeMap::new(),
         labels: BTreeMap::new(),
+        missed: Missed::default(),
+        risk: Level::Low,
         scripts: BTreeMap::from([(digest, script.to_owned())]),
         // A script of its own runs on every group the task names.
         steps: submission.hosts.keys().map(|group| (*group, vec![named_for_group(&step, *group)])).collect(),
@@ -435,6 +523,7 @@ fn planned_host(host: &Host, library: &Library) -> PlannedHost {
     PlannedHost {
         address: host.address.clone(),
         connection: host.connection,
+        environment: host.environment().to_owned(),
         host_keys: match host.connection {
             Connection::Ssh => library.known_hosts.keys_for(&host.address, host.port).into_iter().collect(),
             Connection::Local => BTreeSet::new(),
@@ -442,6 +531,7 @@ fn planned_host(host: &Host, library: &Library) -> PlannedHost {
         jump: if host.connection == Connection::Ssh { hops(host, library, HOPS_MAX) } else { Vec::new() },
         key: host.key.clone().or_else(|| library.defaults.key.clone()),
         port: host.port,
+        tags: library.inventory.tags(host),
         user: host.user.clone().unwrap_or_else(|| library.defaults.user.clone()),
     }
 }

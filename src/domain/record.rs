@@ -10,10 +10,10 @@ use serde::{Deserialize, Serialize};
 use crate::base::digest::Digest;
 use crate::base::ids::{Actor, GroupNo, HostName, StepName, TaskId};
 use crate::base::time::Timestamp;
-use crate::domain::lane::Lane;
 use crate::domain::plan::UsedTemplate;
 use crate::domain::policy::{Admission, Approval};
-use crate::domain::run::{Ended, Ending, Outcome, OutputFacts, Run, Stage, StepResult, StepState};
+use crate::domain::run::lane::{Lane, LaneStep};
+use crate::domain::run::{Act, Ended, Ending, Outcome, OutputFacts, Run, Stage, StepResult, StepState};
 use crate::domain::submission::Claims;
 
 /// What `new/ID.json`, `ready/ID.json` and `running/ID.json` hold.
@@ -63,6 +63,8 @@ pub struct Record {
     pub rejected: Option<Ended>,
     /// The cancellation, if any.
     pub cancelled: Option<Ended>,
+    /// Everything that people and the daemon did to it, with the states before and after.
+    pub acts: Vec<Act>,
     /// How each host ended.
     pub outcomes: BTreeMap<HostName, Outcome>,
     /// Per host, every step of its plan in the order it takes them.
@@ -121,7 +123,7 @@ pub fn view(run: &Run) -> View {
         name: run.accepted.name.clone(),
         task_name: run.plan.task_name.clone(),
         template: run.plan.template.clone(),
-        digest: run.accepted.digest,
+        digest: run.digest,
         submitter: run.accepted.by.clone(),
         claims: run.accepted.claims.clone(),
         accepted_at: run.accepted_at,
@@ -135,7 +137,7 @@ pub fn view(run: &Run) -> View {
 /// Returns the record of a task that ended; `None` while it has not.
 #[must_use]
 pub fn record(run: &Run) -> Option<Record> {
-    let Stage::Done { outcome, started, ended } = run.stage else { return None };
+    let Stage::Done { outcome, started, ended, .. } = run.stage else { return None };
     let mut outcomes: BTreeMap<HostName, Outcome> = BTreeMap::new();
     let mut results: BTreeMap<HostName, Vec<StepRecord>> = BTreeMap::new();
     for lane in &run.lanes {
@@ -163,6 +165,7 @@ pub fn record(run: &Run) -> Option<Record> {
             .collect(),
         rejected: run.rejected.clone(),
         cancelled: run.cancelled.clone(),
+        acts: run.acts.clone(),
         outcomes,
         results,
         submission: run.accepted.submission.clone(),
@@ -172,17 +175,16 @@ pub fn record(run: &Run) -> Option<Record> {
 /// Returns the steps of one lane as they are recorded, in order.
 pub fn step_records<'a>(run: &'a Run, lane: &'a Lane) -> impl Iterator<Item = StepRecord> + 'a {
     let steps = run.plan.group(lane.group).map_or(&[][..], |group| &group.steps);
-    let states = lane.steps.iter().zip(&lane.earlier);
-    steps.iter().zip(states).map(|(planned, (state, earlier))| StepRecord {
-        earlier: earlier.clone(),
-        ..step_record(lane.group, &planned.name, state)
+    steps.iter().zip(&lane.steps).map(|(planned, step)| StepRecord {
+        earlier: step.earlier.clone(),
+        ..step_record(lane.group, &planned.name, step)
     })
 }
 
-fn step_record(group: GroupNo, step: &StepName, state: &StepState) -> StepRecord {
+fn step_record(group: GroupNo, name: &StepName, step: &LaneStep) -> StepRecord {
     let mut record = StepRecord {
         group,
-        step: step.clone(),
+        step: name.clone(),
         outcome: Outcome::Skipped,
         exit_code: None,
         signal: None,
@@ -193,8 +195,12 @@ fn step_record(group: GroupNo, step: &StepName, state: &StepState) -> StepRecord
         output: OutputFacts::default(),
         earlier: Vec::new(),
     };
-    match state {
-        StepState::Waiting => {}
+    match &step.state {
+        StepState::Waiting => record.attempts = step.next_attempt() - 1,
+        StepState::Skipped => {
+            record.attempts = step.next_attempt() - 1;
+            record.reason = Some("somebody let the host go on without it".to_owned());
+        }
         StepState::Open { attempt, since, .. } => {
             record.attempts = *attempt;
             record.started = Some(*since);

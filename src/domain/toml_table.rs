@@ -137,6 +137,18 @@ impl<'a> Fields<'a> {
         self.table.contains_key(key)
     }
 
+    /// Takes one of some words and returns what it stands for.
+    pub(crate) fn choice<T: Copy>(&mut self, key: &'static str, words: &[(&str, T)]) -> Option<T> {
+        let text = self.string(key)?;
+        let found = words.iter().find(|(word, _)| *word == text.value);
+        if found.is_none() {
+            let (last, others) = words.split_last()?;
+            let others = others.iter().map(|(word, _)| *word).collect::<Vec<_>>().join(", ");
+            self.sheet.problem(&text.span, format!("{key} = {}", text.value), format!("{others} or {}", last.0));
+        }
+        found.map(|(_, value)| *value)
+    }
+
     /// Takes a string.
     pub(crate) fn string(&mut self, key: &'static str) -> Option<Text> {
         self.take(key).and_then(|value| string(self.sheet, key, value))

@@ -6,8 +6,9 @@
 use std::sync::Arc;
 
 use crate::base::ids::TaskId;
+use crate::domain::audit::Entry;
 use crate::domain::plan::{Plan, resolve};
-use crate::domain::policy::Admission;
+use crate::domain::policy::{Admission, Subject};
 use crate::domain::problem::Problem;
 use crate::domain::record::view;
 use crate::domain::run::{Accepted, DropKey, Event, Recorded, Run};
@@ -77,11 +78,15 @@ impl Engine {
             // Where box and file differ the more careful one holds.
             _ => Schedule::New,
         };
-        let work = self.work_name(submission, plan.as_ref());
+        let by = &file.owner.actor;
+        let subject = match &plan {
+            Some(plan) => Subject::of(plan, by, &submission.claims, &self.library.policy),
+            None => Subject::unresolved(self.work_name(submission), by),
+        };
         let admission = self
             .library
             .policy
-            .admit(&file.owner, &work, wish)
+            .admit(&file.owner, &subject, wish)
             .map_err(|refusal| problems.push(Problem::new("", file.owner.actor.to_string(), refusal.0)))
             .ok();
         match (plan, admission) {
@@ -90,12 +95,11 @@ impl Engine {
         }
     }
 
-    /// Returns what policy knows the work as, also when the plan could not be made.
-    fn work_name(&self, submission: &Submission, plan: Option<&Plan>) -> String {
-        match (plan, &submission.work) {
-            (Some(plan), _) => plan.work_name().to_owned(),
-            (None, Work::Script { .. }) => "script".to_owned(),
-            (None, Work::Template { template, .. }) => {
+    /// Returns what policy knows the work as, when the plan could not be made.
+    fn work_name(&self, submission: &Submission) -> String {
+        match &submission.work {
+            Work::Script { .. } => "script".to_owned(),
+            Work::Template { template, .. } => {
                 self.library.catalogue.find(template).map_or_else(String::new, |found| found.name.to_string())
             }
         }
@@ -130,9 +134,11 @@ impl Engine {
         let run = Run::begin(id, Arc::clone(&plan), &accepted).expect("the digest is the plan's own");
         let view = serde_json::to_vec_pretty(&view(&run)).expect("a view holds nothing that JSON cannot say");
         out.durable(Effect::Create(NewTask { id, plan, events: vec![accepted], state: run.state(), view }));
+        out.durable(Effect::Audit(Entry::of(id, &run.acts[0], run.digest)));
         out.durable(Effect::Consume { drop_box: file.drop_box, key: file.key });
         self.index(&run);
         self.watch(&run);
+        self.verified.insert(id, self.generation);
         self.runs.insert(id, run);
     }
 

@@ -11,6 +11,7 @@
 //! 4. Every run's events are on disk before anything they announce is done.
 //! 5. A host starts a step of one attempt at most once; [`Effect::RunStep`] of one that was sent goes on with it.
 
+mod freshness;
 mod intake;
 mod orders;
 mod outbox;
@@ -23,6 +24,7 @@ use std::sync::Arc;
 use crate::base::digest::Digest;
 use crate::base::ids::{GroupNo, HostName, StepName, TaskId};
 use crate::base::time::Timestamp;
+use crate::domain::audit::Entry;
 use crate::domain::plan::Library;
 use crate::domain::policy::{Approved, Person};
 use crate::domain::problem::Problem;
@@ -30,7 +32,7 @@ use crate::domain::record::HistoryLine;
 use crate::domain::run::{DropKey, Event, Recorded, Run, StepResult, TaskState};
 
 pub use outbox::NewTask;
-pub use recover::FoundTask;
+pub use recover::{FoundTask, Past};
 
 use outbox::Outbox;
 use schedule::Progress;
@@ -97,11 +99,15 @@ pub enum Input {
     ViewLost(TaskId),
     /// Configuration, templates, inventory or policy were read again.
     Reloaded(Arc<Library>),
+    /// They changed and cannot be read: until they can, nothing is approved and nothing starts.
+    LibraryBroken(String),
+    /// What [`Effect::Fetch`] asked for; `None` when it cannot be read.
+    Fetched(TaskId, Option<Box<FoundTask>>),
     /// Time passed.
     Tick,
 }
 
-/// What the engine wants done. The first six are durable.
+/// What the engine wants done. What is no act on hosts is durable.
 #[derive(Debug)]
 pub enum Effect {
     /// Make a task: its directory with plan and events, and its file in the state's directory.
@@ -112,6 +118,26 @@ pub enum Effect {
         id: TaskId,
         /// The events.
         events: Vec<Recorded>,
+    },
+    /// Add a line to the audit, together with the events it stands for.
+    Audit(Entry),
+    /// Put a view in the place of an ended task's record, which goes back to `running/`. Comes before its events.
+    Reopen {
+        /// The task.
+        id: TaskId,
+        /// Its view's bytes.
+        view: Vec<u8>,
+    },
+    /// Write a task's new plan beside the old one, and its view anew.
+    Replan {
+        /// The task.
+        id: TaskId,
+        /// Which plan of the task it is.
+        version: u32,
+        /// The plan's bytes.
+        plan: Vec<u8>,
+        /// The view's bytes.
+        view: Vec<u8>,
     },
     /// Move a task's file between the states' directories.
     Move {
@@ -165,6 +191,8 @@ pub enum Effect {
         /// Where it stands wrongly.
         state: TaskState,
     },
+    /// Read an ended task, for an order that is about it.
+    Fetch(TaskId),
     /// Run one step on one host. Only an approved plan can be named here.
     RunStep(Start),
     /// End the step that runs on a host, and prove it.
@@ -230,6 +258,16 @@ pub struct Engine {
     running: BTreeMap<TaskId, Progress>,
     /// Hosts that a step or a connection occupies.
     busy: BTreeSet<HostName>,
+    /// Orders about ended tasks, until those are read.
+    fetching: BTreeMap<TaskId, Vec<Dropped>>,
+    /// How often the library was read.
+    generation: u64,
+    /// With which reading of the library a task's plan was last made.
+    verified: HashMap<TaskId, u64>,
+    /// Why the library cannot be read, if so.
+    broken_library: Option<String>,
+    /// When the engine looked at the time last: what lies between was slept through.
+    seen: Timestamp,
 }
 
 impl Engine {
@@ -247,6 +285,11 @@ impl Engine {
             due: BTreeSet::new(),
             running: BTreeMap::new(),
             busy: BTreeSet::new(),
+            fetching: BTreeMap::new(),
+            generation: 0,
+            verified: HashMap::new(),
+            broken_library: None,
+            seen: Timestamp(i64::MAX),
         }
     }
 
@@ -272,7 +315,13 @@ impl Engine {
                 self.on_kill_unconfirmed(task, group, host, step, why, &mut out);
             }
             Input::ViewLost(id) => self.restore_view(id, &mut out),
-            Input::Reloaded(library) => self.library = library,
+            Input::Reloaded(library) => {
+                self.library = library;
+                self.generation += 1;
+                self.broken_library = None;
+            }
+            Input::LibraryBroken(why) => self.broken_library = Some(why),
+            Input::Fetched(id, found) => self.on_fetched(id, found.map(|found| *found), &mut out),
             Input::Tick => {}
         }
         self.schedule(&mut out);
@@ -283,6 +332,12 @@ impl Engine {
     #[must_use]
     pub fn next_deadline(&self) -> Option<Timestamp> {
         self.timers.first().map(|(at, _)| *at)
+    }
+
+    /// Whether what comes next may compare plans with the library, so that it must be what stands on disk.
+    #[must_use]
+    pub fn needs_library(&self, now: Timestamp) -> bool {
+        !self.due.is_empty() || self.timers.first().is_some_and(|(at, _)| *at <= now)
     }
 
     /// Returns the unfinished tasks.
@@ -300,7 +355,11 @@ impl Engine {
     fn record(run: &mut Run, event: Event, out: &mut Outbox) {
         let recorded = Recorded { at: out.now(), event };
         run.apply(&recorded).expect("the engine records only what can happen");
+        let is_act = recorded.event.is_act();
         out.append(run.id, recorded);
+        if let Some(act) = run.acts.last().filter(|_| is_act) {
+            out.durable(Effect::Audit(Entry::of(run.id, act, run.digest)));
+        }
     }
 }
 

@@ -1,36 +1,80 @@
 //! What becomes of an order: one validator for the dashboard, the CLI and scripts.
 //!
-//! **Invariant:** an order about an unfinished task is answered by an event in its journal, accepted or refused
-//! with the reason; an order about anything else is refused into `bad/`.
+//! **Invariant:** an order that is obeyed, and one about an unfinished task that is not, is answered by an event in the
+//! task's journal, with the reason; every other one is refused into `bad/`. What an order means is settled here, host by host, so that the event
+//! says exactly what was done.
 
-use crate::base::ids::TaskId;
-use crate::domain::order::{Act, Order};
-use crate::domain::policy::{Approval, Refusal};
+use std::collections::BTreeSet;
+
+use crate::base::ids::{HostName, StepName, TaskId};
+use crate::base::time::Timestamp;
+use crate::domain::order::{Order, Which, Wish};
+use crate::domain::policy::{Approval, Person, Policy, Refusal, Subject};
 use crate::domain::problem::Problem;
-use crate::domain::run::{Event, Outcome, Run, Stage};
+use crate::domain::run::lane::{Lane, Next};
+use crate::domain::run::{Event, LaneName, Ordered, Outcome, Place, Run, Stage, StepState, TaskState};
+use crate::domain::wire::read_order;
 use crate::engine::outbox::Outbox;
-use crate::engine::{Dropped, Effect, Engine};
+use crate::engine::{Dropped, Effect, Engine, FoundTask};
 
 impl Engine {
     pub(super) fn on_order(&mut self, file: Dropped, out: &mut Outbox) {
-        let order = match Order::read(&file.bytes, &self.library.zone) {
+        let order = match read_order(&file.bytes, &self.library.zone) {
             Ok(order) => order,
-            Err(_) if file.may_grow => return,
-            Err(problems) => {
-                return out.durable(Effect::Refuse { drop_box: file.drop_box, key: file.key, problems });
+            Err(unreadable) if unreadable.truncated && file.may_grow => return,
+            Err(unreadable) => return refuse(file, unreadable.problems, out),
+        };
+        let found = self.find(&order.task);
+        match found {
+            Some(id) if self.runs.contains_key(&id) => {
+                let consume = Effect::Consume { drop_box: file.drop_box, key: file.key.clone() };
+                // What was answered before a crash is not answered twice.
+                let answered = self.runs[&id].orders.contains(&file.key);
+                if answered || self.obey(id, &order, file, out) {
+                    out.durable(consume);
+                }
             }
-        };
-        let Some(id) = self.find(&order.task).filter(|id| self.runs.contains_key(id)) else {
-            let wanted = match self.find(&order.task) {
-                Some(id) => format!("a task that has not ended; task {id} has"),
-                None => "the number or name of a task; try: spoolgate ls".to_owned(),
-            };
-            let problems = vec![Problem::new("/task", &order.task, wanted)];
-            return out.durable(Effect::Refuse { drop_box: file.drop_box, key: file.key, problems });
-        };
-        let consume = Effect::Consume { drop_box: file.drop_box, key: file.key.clone() };
-        self.obey(id, order.act, file, out);
-        out.durable(consume);
+            // A task that has ended is not kept in memory; it is read again for this.
+            Some(id) if matches!(order.wish, Wish::Retry { .. }) => {
+                let waiting = self.fetching.entry(id).or_default();
+                if waiting.is_empty() {
+                    out.act(Effect::Fetch(id));
+                }
+                if waiting.iter().all(|known| known.key != file.key) {
+                    waiting.push(file);
+                }
+            }
+            found => {
+                let wanted = match found {
+                    Some(id) => format!("a task that has not ended; task {id} has"),
+                    None => "the number or name of a task; try: spoolgate ls".to_owned(),
+                };
+                refuse(file, vec![Problem::new("/task", &order.task, wanted)], out);
+            }
+        }
+    }
+
+    /// Gives the orders that waited for an ended task to it.
+    pub(super) fn on_fetched(&mut self, id: TaskId, found: Option<FoundTask>, out: &mut Outbox) {
+        let files = self.fetching.remove(&id).unwrap_or_default();
+        let run = found.and_then(|task| crate::domain::run::Run::fold(id, task.plan, &task.events).ok());
+        match run {
+            Some(run) if !self.runs.contains_key(&id) => drop(self.runs.insert(id, run)),
+            Some(_) => {}
+            None => {
+                for file in files {
+                    let wanted = "a task whose files can be read";
+                    refuse(file, vec![Problem::new("/task", id.to_string(), wanted)], out);
+                }
+                return;
+            }
+        }
+        for file in files {
+            self.on_order(file, out);
+        }
+        if self.runs.get(&id).is_some_and(|run| run.state() == TaskState::Done) {
+            self.runs.remove(&id);
+        }
     }
 
     /// Finds a task by its number or by the name it was dropped under.
@@ -44,75 +88,248 @@ impl Engine {
             .or_else(|| self.names.get(word).copied())
     }
 
-    fn obey(&mut self, id: TaskId, act: Act, file: Dropped, out: &mut Outbox) {
-        let run = self.runs.get_mut(&id).expect("the caller found it");
-        let by = file.owner.actor.clone();
-        if let Err(Refusal(why)) = permitted(&self.library.policy, run, &act, &file) {
-            let event = Event::OrderRefused { by, act: act.word().to_owned(), why, order: file.key };
-            return Engine::record(run, event, out);
-        }
+    /// Answers an order; false when it went to `bad/` instead.
+    fn obey(&mut self, id: TaskId, order: &Order, file: Dropped, out: &mut Outbox) -> bool {
+        // Nobody approves what would not be what runs, and nothing that has changed is tried again.
+        let unchanged = match order.wish {
+            Wish::Approve { .. } => {
+                self.recheck(id, out);
+                Ok(())
+            }
+            Wish::Retry { .. } => self.differs(id),
+            _ => Ok(()),
+        };
+        let Some(run) = self.runs.get_mut(&id) else { return true };
         let before = run.state();
-        match act {
-            Act::Approve { digest, start } => {
-                let approval = Approval { by, digest, start };
-                Engine::record(run, Event::Approved { approval, order: file.key }, out);
-                if run.state() != before {
-                    out.relocate(id, before, run.state());
-                    self.watch_id(id);
+        let by = file.owner.actor.clone();
+        let ordered = Ordered { by: by.clone(), reason: order.reason.clone(), order: file.key.clone() };
+        let decision = unchanged
+            .and_then(|()| match &self.broken_library {
+                Some(why) if matches!(order.wish, Wish::Approve { .. } | Wish::Retry { .. }) => {
+                    Err(Refusal(format!("the configuration cannot be read, so nothing can be compared with it: {why}")))
                 }
-            }
-            Act::Reject { reason } => {
-                Engine::record(run, Event::Rejected { by, reason, order: file.key }, out);
-                self.close(id, Outcome::Rejected, out);
-            }
-            Act::Cancel { reason } => {
-                Engine::record(run, Event::Cancelled { by, reason, order: file.key }, out);
-                match run.stage {
-                    Stage::Running { .. } => self.stop_running(id, out),
-                    _ => self.close(id, Outcome::Cancelled, out),
+                _ => Ok(()),
+            })
+            .and_then(|()| permitted(&self.library.policy, run, order, &file.owner))
+            .and_then(|()| meaning(run, order, ordered, &self.library.policy, &file.owner, out.now()));
+        match decision {
+            Ok(event) => {
+                let reopened = before == TaskState::Done;
+                Engine::record(run, event, out);
+                if reopened {
+                    out.reopen(run);
                 }
+                self.follow(id, before, out);
+            }
+            // The journal of a task that has ended says how it ended, and nothing more unless it runs again.
+            Err(Refusal(why)) if before == TaskState::Done => {
+                refuse(file, vec![Problem::new("/order", order.wish.right().word(), why)], out);
+                return false;
+            }
+            Err(Refusal(why)) => {
+                let event = Event::OrderRefused { by, act: order.wish.right().word().to_owned(), why, order: file.key };
+                Engine::record(run, event, out);
             }
         }
+        true
+    }
+
+    /// Does what follows from an order that was obeyed.
+    fn follow(&mut self, id: TaskId, before: TaskState, out: &mut Outbox) {
+        let Some(run) = self.runs.get(&id) else { return };
+        let after = run.state();
+        if run.rejected.is_some() {
+            return self.close(id, Outcome::Rejected, out);
+        }
+        if run.cancelled.is_some() && before != TaskState::Running && after != TaskState::Running {
+            return self.close(id, Outcome::Cancelled, out);
+        }
+        if after != before && before != TaskState::Done {
+            out.relocate(id, before, after);
+        }
+        match after {
+            TaskState::Running if run.cancelled.is_some() => self.stop_running(id, out),
+            TaskState::Running => self.look_again(id, out),
+            TaskState::New => drop(self.due.remove(&id)),
+            TaskState::Ready | TaskState::Done => {}
+        }
+        self.watch_id(id);
     }
 }
 
-/// Decides whether an act may be done: by this person, in this state, for this plan.
-fn permitted(policy: &crate::domain::policy::Policy, run: &Run, act: &Act, file: &Dropped) -> Result<(), Refusal> {
-    let person = &file.owner;
-    let (submitter, work) = (&run.accepted.by, run.plan.work_name());
-    let state = run.state().word();
-    match act {
-        Act::Approve { digest, .. } => {
-            policy.may_approve(person, submitter, work)?;
-            if !matches!(run.stage, Stage::New) {
-                return Err(Refusal(format!("task {} is {state}; only a new task can be approved", run.id)));
+fn refuse(file: Dropped, problems: Vec<Problem>, out: &mut Outbox) {
+    out.durable(Effect::Refuse { drop_box: file.drop_box, key: file.key, problems });
+}
+
+/// Decides whether this person may do this at all.
+fn permitted(policy: &Policy, run: &Run, order: &Order, person: &Person) -> Result<(), Refusal> {
+    let subject = Subject::of(&run.plan, &run.accepted.by, &run.accepted.claims, policy);
+    policy.allows(person, order.wish.right(), &subject).map(drop)
+}
+
+/// Works out what an order does to a task as it stands: the event that says so.
+fn meaning(
+    run: &Run,
+    order: &Order,
+    ordered: Ordered,
+    policy: &Policy,
+    person: &Person,
+    now: Timestamp,
+) -> Result<Event, Refusal> {
+    let (id, state) = (run.id, run.state());
+    let refusal = |why: String| Err(Refusal(why));
+    match &order.wish {
+        Wish::Approve { digest, start, until } => {
+            if state != TaskState::New {
+                return refusal(format!("task {id} is {}; only a new task can be approved", state.word()));
             }
-            if *digest != run.accepted.digest {
-                return Err(Refusal(format!(
-                    "this approves the plan {}, but the task's plan is {}; look at it again: spoolgate show {}",
+            if *digest != run.digest {
+                return refusal(format!(
+                    "this approves the plan {}, but the task's plan is {}; look at it again: spoolgate show {id}",
                     digest.short(),
-                    run.accepted.digest.short(),
-                    run.id
-                )));
+                    run.digest.short(),
+                ));
             }
             if run.approvals.iter().any(|(_, approval)| approval.by.uid == person.actor.uid) {
-                return Err(Refusal(format!("{} has approved this task already", person.actor.user)));
+                return refusal(format!("{} has approved this task already", person.actor.user));
             }
-            Ok(())
+            if let Some(until) = until.filter(|until| *until <= now) {
+                return refusal(format!("this approval ended at {until}"));
+            }
+            let groups = policy.groups_that_count(person);
+            let approval = Approval { by: ordered.by, groups, digest: *digest, start: *start, until: *until };
+            Ok(Event::Approved { approval, order: ordered.order })
         }
-        Act::Reject { .. } => {
-            policy.may_reject(person, work)?;
-            match run.stage {
-                Stage::New | Stage::Ready { .. } => Ok(()),
-                _ => Err(Refusal(format!("task {} is {state}; it can only be cancelled now", run.id))),
+        Wish::Reject => match state {
+            TaskState::New | TaskState::Ready => Ok(Event::Rejected(ordered)),
+            _ => refusal(format!("task {id} is {}; it can only be cancelled now", state.word())),
+        },
+        Wish::Withdraw => match state {
+            _ if run.approvals.iter().all(|(_, approval)| approval.by.uid != person.actor.uid) => {
+                refusal(format!("{} has not approved task {id}", person.actor.user))
             }
+            TaskState::New | TaskState::Ready => Ok(Event::Withdrawn(ordered)),
+            _ => refusal(format!("task {id} has begun; it can only be cancelled now")),
+        },
+        Wish::Cancel { hosts } if hosts.is_empty() => match &run.cancelled {
+            None => Ok(Event::Cancelled(ordered)),
+            Some(_) => refusal(format!("task {id} is being cancelled already")),
+        },
+        Wish::Cancel { hosts } => stop_hosts(run, hosts, ordered),
+        Wish::Hold => match &run.held {
+            None => Ok(Event::Held { why: order.reason.clone().unwrap_or_default(), ordered: Some(ordered) }),
+            Some(hold) => refusal(format!("task {id} is held already: {}", hold.why)),
+        },
+        Wish::Release => match &run.held {
+            Some(_) => Ok(Event::Released(ordered)),
+            None => refusal(format!("task {id} is not held; a step that waits is released by its name")),
+        },
+        Wish::ReleaseStep { step, hosts } => {
+            let asks = |lane: &Lane| lane_asks(run, lane, step);
+            let steps = places(run, hosts, step, asks)?;
+            none_is_refused(&steps, || format!("no host waits for somebody to release {step}"))?;
+            Ok(Event::StepsReleased { ordered, steps })
         }
-        Act::Cancel { .. } => {
-            policy.may_cancel(person, submitter, work)?;
-            match &run.cancelled {
-                None => Ok(()),
-                Some(_) => Err(Refusal(format!("task {} is being cancelled already", run.id))),
-            }
+        Wish::Skip { step, hosts } => {
+            let stands = |lane: &Lane| lane_stands_at(run, lane, step);
+            let steps = places(run, hosts, step, stands)?;
+            none_is_refused(&steps, || format!("no host stands still at {step}; what runs can be cancelled first"))?;
+            Ok(Event::StepsSkipped { ordered, steps })
+        }
+        Wish::Retry { which, step } => retry(run, which, step.as_ref(), ordered),
+    }
+}
+
+fn none_is_refused<T>(found: &[T], why: impl Fn() -> String) -> Result<(), Refusal> {
+    if found.is_empty() { Err(Refusal(why())) } else { Ok(()) }
+}
+
+/// Refuses hosts that the task does not have.
+fn known_hosts(run: &Run, hosts: &[HostName]) -> Result<BTreeSet<HostName>, Refusal> {
+    let stranger = hosts.iter().find(|host| !run.plan.hosts.contains_key(*host));
+    match stranger {
+        Some(host) => Err(Refusal(format!("task {} has no host {host}", run.id))),
+        None => Ok(hosts.iter().cloned().collect()),
+    }
+}
+
+fn stop_hosts(run: &Run, hosts: &[HostName], ordered: Ordered) -> Result<Event, Refusal> {
+    if run.state() != TaskState::Running {
+        return Err(Refusal(format!("task {} is {}; hosts can be stopped while it runs", run.id, run.state().word())));
+    }
+    let hosts = known_hosts(run, hosts)?;
+    let going = |lane: &&Lane| hosts.contains(&lane.host) && !lane.stopped && !lane.is_passed();
+    let lanes: Vec<LaneName> =
+        run.lanes.iter().filter(going).map(|lane| LaneName { group: lane.group, host: lane.host.clone() }).collect();
+    none_is_refused(&lanes, || "these hosts have nothing left to do".to_owned())?;
+    Ok(Event::HostsStopped { ordered, lanes })
+}
+
+/// Returns the place of `step` on every named host, or on every host, where `fits` says so.
+fn places(run: &Run, hosts: &[HostName], step: &StepName, fits: impl Fn(&Lane) -> bool) -> Result<Vec<Place>, Refusal> {
+    let hosts = known_hosts(run, hosts)?;
+    let named = |lane: &&Lane| hosts.is_empty() || hosts.contains(&lane.host);
+    let place = |lane: &Lane| Place { group: lane.group, host: lane.host.clone(), step: step.clone() };
+    Ok(run.lanes.iter().filter(named).filter(|lane| fits(lane)).map(place).collect())
+}
+
+/// Whether the lane waits for somebody to release a step, or will.
+fn lane_asks(run: &Run, lane: &Lane, step: &StepName) -> bool {
+    let Stage::Running { timed, .. } = &run.stage else { return false };
+    let (Some(n), Some(group)) = (run.step_index(lane.group, step), run.plan.group(lane.group)) else { return false };
+    match lane.next_step(&group.steps, *timed) {
+        Next::Asks { step } => step == n,
+        // A timed step may be wanted before its time.
+        Next::Start { step, not_before, .. } => {
+            step == n && not_before.is_some() && matches!(lane.steps[n].state, StepState::Waiting)
+        }
+        Next::Nothing => false,
+    }
+}
+
+/// Whether the lane stands still at a step: it waits for it, or the step did not end well.
+fn lane_stands_at(run: &Run, lane: &Lane, step: &StepName) -> bool {
+    let (Some(n), Some(group)) = (run.step_index(lane.group, step), run.plan.group(lane.group)) else { return false };
+    run.state() == TaskState::Running && lane.open_step().is_none() && lane.at(&group.steps) == Some(n)
+}
+
+fn retry(run: &Run, which: &Which, step: Option<&StepName>, ordered: Ordered) -> Result<Event, Refusal> {
+    match &run.stage {
+        Stage::Running { .. } if run.cancelled.is_some() => {
+            return Err(Refusal(format!("task {} is being cancelled; retry it when it has ended", run.id)));
+        }
+        Stage::Running { .. } | Stage::Done { approved: Some(_), .. } => {}
+        Stage::Done { .. } => {
+            return Err(Refusal(format!("task {} never ran; submit it again", run.id)));
+        }
+        Stage::New | Stage::Ready { .. } => {
+            return Err(Refusal(format!("task {} has not run yet", run.id)));
         }
     }
+    let named = match which {
+        Which::Hosts(hosts) => known_hosts(run, hosts)?,
+        Which::Failed | Which::Unfinished => BTreeSet::new(),
+    };
+    let mut steps = Vec::new();
+    for lane in run.lanes.iter().filter(|lane| lane.open_step().is_none()) {
+        let Some(group) = run.plan.group(lane.group) else { continue };
+        let outcome = lane.outcome();
+        let meant = match which {
+            Which::Hosts(_) => named.contains(&lane.host),
+            Which::Failed => !matches!(outcome, Outcome::Ok | Outcome::Skipped),
+            Which::Unfinished => outcome != Outcome::Ok,
+        };
+        // Without a step, a host begins with what it did not get past; what only waits for its turn is no retry.
+        let from = match step {
+            Some(step) => run.step_index(lane.group, step),
+            None => lane.at(&group.steps).filter(|n| {
+                lane.stopped || run.state() == TaskState::Done || !matches!(lane.steps[*n].state, StepState::Waiting)
+            }),
+        };
+        if let Some(n) = from.filter(|_| meant) {
+            steps.push(Place { group: lane.group, host: lane.host.clone(), step: group.steps[n].name.clone() });
+        }
+    }
+    none_is_refused(&steps, || "no such host has a step that could be taken again now".to_owned())?;
+    Ok(Event::Retried { ordered, steps })
 }

@@ -8,7 +8,8 @@ use std::sync::Arc;
 use crate::base::ids::TaskId;
 use crate::base::time::Timestamp;
 use crate::domain::plan::Plan;
-use crate::domain::run::{Recorded, TaskState};
+use crate::domain::record::view;
+use crate::domain::run::{Recorded, Run, TaskState};
 use crate::engine::Effect;
 
 /// A task that does not exist on disk yet.
@@ -64,6 +65,12 @@ impl Outbox {
             }
         }
         self.durable.push(Effect::Append { id: task, events: vec![recorded] });
+    }
+
+    /// Takes an ended task's file back to the running ones, before anything else is said of it.
+    pub(super) fn reopen(&mut self, run: &Run) {
+        let view = serde_json::to_vec_pretty(&view(run)).expect("a view holds nothing that JSON cannot say");
+        self.durable.insert(0, Effect::Reopen { id: run.id, view });
     }
 
     /// Moves a task's file; one that is only being created is created where it belongs.

@@ -3,16 +3,29 @@
 //! **Invariant:** events are believed, directories are corrected. A step that was open when the daemon stopped is asked
 //! for again under its old name: its host starts it at most once. A host between two steps goes on with the next.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::base::ids::TaskId;
 use crate::base::time::Timestamp;
+use crate::domain::audit::Entry;
 use crate::domain::plan::{Library, Plan};
 use crate::domain::record::{HistoryLine, view};
 use crate::domain::run::{IllegalEvent, Recorded, Run, Stage, TaskState};
 use crate::engine::outbox::Outbox;
 use crate::engine::schedule::{Progress, finish};
 use crate::engine::{DropBox, Effect, Engine};
+
+/// What an earlier daemon left beside unfinished tasks.
+#[derive(Debug, Default)]
+pub struct Past {
+    /// The finished tasks.
+    pub history: Vec<HistoryLine>,
+    /// The last line of each unfinished task's journal that the audit has.
+    pub audited: BTreeMap<TaskId, u64>,
+    /// When a daemon looked at the time last; `None` when nobody knows.
+    pub seen: Option<Timestamp>,
+}
 
 /// An unfinished task as it stands on disk.
 #[derive(Debug)]
@@ -35,11 +48,12 @@ impl Engine {
         library: Arc<Library>,
         next_id: u64,
         found: Vec<FoundTask>,
-        history: Vec<HistoryLine>,
+        past: Past,
         now: Timestamp,
     ) -> (Engine, Vec<Effect>, Vec<IllegalEvent>) {
         let mut engine = Engine::new(library, next_id);
-        for line in history {
+        engine.seen = past.seen.unwrap_or(now);
+        for line in past.history {
             engine.next_id = engine.next_id.max(line.id.0 + 1);
             if let Some(key) = line.idempotency_key {
                 engine.keys.insert(key, (line.id, line.submission));
@@ -51,7 +65,14 @@ impl Engine {
         for task in found {
             engine.next_id = engine.next_id.max(task.id.0 + 1);
             match Run::fold(task.id, task.plan, &task.events) {
-                Ok(run) => engine.resume(run, &task.standing, &mut out),
+                Ok(run) => {
+                    let audited = past.audited.get(&run.id);
+                    let missing = run.acts.iter().filter(|act| audited.is_none_or(|last| act.event > *last));
+                    for act in missing {
+                        out.durable(Effect::Audit(Entry::of(run.id, act, run.digest)));
+                    }
+                    engine.resume(run, &task.standing, &mut out);
+                }
                 Err(illegal) => unbelievable.push(illegal),
             }
         }
@@ -67,6 +88,10 @@ impl Engine {
             return finish_again(&run, standing, out);
         }
         correct_directory(&run, run.state(), standing, out);
+        if run.plan_version > 1 {
+            let view = serde_json::to_vec_pretty(&view(&run)).expect("a view holds nothing that JSON cannot say");
+            out.durable(Effect::Replan { id, version: run.plan_version, plan: run.plan.canonical(), view });
+        }
         let (rejected, cancelled) = (run.rejected.is_some(), run.cancelled.is_some());
         let running = matches!(run.stage, Stage::Running { .. });
         if running {

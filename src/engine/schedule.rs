@@ -1,24 +1,28 @@
-//! Who may start now: time, order of groups, slots over all tasks, one task at a time on a host.
+//! Who may start now: time, freezes, order of groups, slots over all tasks, one task at a time on a host.
 //!
-//! **Invariant:** a step starts only in a running task that nobody ended, on a host that nothing else occupies,
-//! while a slot is free. A failed host never stops its siblings, and blocks the next group.
+//! **Invariant:** a step starts only in a running task that nobody ended or holds, on a host that nothing else occupies,
+//! while a slot is free. A failed host never stops its siblings, and blocks the next group. A step that waits for a
+//! person or for its time occupies nothing.
 
 use std::collections::{BTreeSet, VecDeque};
 
 use crate::base::ids::{GroupNo, HostName, StepName, TaskId};
-use crate::domain::lane::{Lane, Next};
+use crate::base::time::Timestamp;
+use crate::domain::policy::{Approval, Frozen, Subject};
 use crate::domain::record::{HistoryLine, record};
+use crate::domain::run::lane::{Lane, Next};
 use crate::domain::run::{Event, Outcome, Run, Stage, StepResult, StepState, TaskState};
+use crate::domain::template::Missed;
 use crate::engine::outbox::Outbox;
 use crate::engine::{Effect, Engine, Start};
 
 /// How far a running task is. Computed from its run, never stored.
 #[derive(Debug, Default)]
 pub(super) struct Progress {
-    /// The group that runs, as a position in the plan.
-    group: usize,
-    /// Lanes of that group that wait for a slot or for their host.
+    /// Lanes of the group it is in that wait for a slot or for their host.
     waiting: VecDeque<usize>,
+    /// Lanes of that group that wait for somebody to release a step.
+    asking: usize,
     /// Lanes that occupy their host.
     active: BTreeSet<usize>,
 }
@@ -27,11 +31,13 @@ impl Engine {
     /// Sets the timers of a run.
     pub(super) fn watch(&mut self, run: &Run) {
         let start = match &run.stage {
-            Stage::Ready { start, .. } => Some(start.unwrap_or(run.accepted_at)),
+            Stage::Ready { .. } => Some(run.begins_at().unwrap_or(run.accepted_at)),
             _ => None,
         };
-        let end = run.plan.not_after.filter(|_| matches!(run.stage, Stage::New | Stage::Ready { .. }));
-        self.timers.extend(start.into_iter().chain(end).map(|at| (at, run.id)));
+        let waits = matches!(run.stage, Stage::New | Stage::Ready { .. });
+        let end = run.plan.not_after.filter(|_| waits);
+        let lapses = run.approvals.iter().filter_map(|(_, approval)| approval.until).filter(|_| waits);
+        self.timers.extend(start.into_iter().chain(end).chain(lapses).map(|at| (at, run.id)));
     }
 
     pub(super) fn watch_id(&mut self, id: TaskId) {
@@ -55,19 +61,42 @@ impl Engine {
         for id in due {
             self.start_task(id, out);
         }
+        self.seen = out.now();
     }
 
     fn on_timer(&mut self, id: TaskId, out: &mut Outbox) {
-        let Some(run) = self.runs.get(&id) else { return };
+        let Some(run) = self.runs.get_mut(&id) else { return };
         let waits = matches!(run.stage, Stage::New | Stage::Ready { .. });
         if waits && run.plan.not_after.is_some_and(|end| end <= out.now()) {
             return self.close(id, Outcome::Expired, out);
         }
-        if let Stage::Ready { start, .. } = &run.stage
-            && start.is_none_or(|start| start <= out.now())
-        {
-            self.due.insert(id);
+        let before = run.state();
+        let now = out.now();
+        let ended = |(_, approval): &(Timestamp, Approval)| approval.until.is_some_and(|until| until <= now);
+        while waits && let Some(by) = run.approvals.iter().find(|vote| ended(vote)).map(|(_, vote)| vote.by.clone()) {
+            Engine::record(run, Event::Lapsed { by }, out);
         }
+        if run.state() != before {
+            out.relocate(id, before, run.state());
+            self.due.remove(&id);
+        }
+        let begins_at = run.begins_at();
+        if !matches!(run.stage, Stage::Ready { .. }) || begins_at.is_some_and(|at| at > out.now()) {
+            return;
+        }
+        let slept_through =
+            |at: &Timestamp| *at > self.seen && out.now().0 - at.0 > self.library.defaults.late_after_ms;
+        if let Some(at) = begins_at.filter(slept_through).filter(|_| !run.was_late && run.may_start()) {
+            match run.plan.missed {
+                Missed::Run => {}
+                Missed::Expire => return self.close(id, Outcome::Expired, out),
+                Missed::Hold => {
+                    let why = format!("its time, {at}, passed while it could not start; release it to start it now");
+                    Engine::record(run, Event::Held { ordered: None, why }, out);
+                }
+            }
+        }
+        self.due.insert(id);
     }
 
     fn free_slots(&self) -> usize {
@@ -76,15 +105,21 @@ impl Engine {
 
     /// Turns a due task into a running one when its first host can start.
     fn start_task(&mut self, id: TaskId, out: &mut Outbox) {
-        let Some(run) = self.runs.get_mut(&id) else {
+        let Some(run) = self.runs.get(&id).filter(|run| matches!(run.stage, Stage::Ready { .. })) else {
             self.due.remove(&id);
             return;
         };
         let first = run.plan.groups.first();
         let can_start = first.is_none_or(|group| group.hosts.iter().any(|host| !self.busy.contains(host)));
-        if self.library.defaults.hosts_in_flight <= self.busy.len() || !can_start {
+        let has_slot = self.library.defaults.hosts_in_flight > self.busy.len();
+        if !has_slot || !can_start || !run.may_start() || self.broken_library.is_some() {
             return;
         }
+        if !self.recheck(id, out) || self.freeze(id, out) {
+            self.due.remove(&id);
+            return;
+        }
+        let Some(run) = self.runs.get_mut(&id) else { return };
         self.due.remove(&id);
         Engine::record(run, Event::Started, out);
         out.relocate(id, TaskState::Ready, TaskState::Running);
@@ -93,9 +128,44 @@ impl Engine {
         self.start_lanes(id, out);
     }
 
+    /// Lets a task wait for the end of a freeze, if one holds.
+    fn freeze(&mut self, id: TaskId, out: &mut Outbox) -> bool {
+        let Some(run) = self.runs.get_mut(&id) else { return false };
+        let policy = &self.library.policy;
+        if !policy.has_freezes() {
+            return false;
+        }
+        let subject = Subject::of(&run.plan, &run.accepted.by, &run.accepted.claims, policy);
+        let approvals: Vec<&Approval> = run.approvals.iter().map(|(_, approval)| approval).collect();
+        let Some(frozen) = policy.frozen(&subject, &approvals, out.now()) else { return false };
+        let Frozen { until, .. } = frozen;
+        if run.frozen.as_ref() != Some(&frozen) {
+            Engine::record(run, Event::Frozen(frozen), out);
+        }
+        self.timers.insert((until, id));
+        true
+    }
+
+    /// Works out anew what a running task does next, after somebody changed what it may do.
+    pub(super) fn look_again(&mut self, id: TaskId, out: &mut Outbox) {
+        let Some(run) = self.runs.get(&id) else { return };
+        let progress = Progress::of(run);
+        for lane in &progress.active {
+            let lane = &run.lanes[*lane];
+            if lane.stopped {
+                out.act(Effect::StopStep { task: id, group: lane.group, host: lane.host.clone() });
+            }
+        }
+        self.running.insert(id, progress);
+    }
+
     /// Starts hosts of a running task while slots are free; goes on to the next group or closes the task.
     pub(super) fn start_lanes(&mut self, id: TaskId, out: &mut Outbox) {
         loop {
+            let Some(run) = self.runs.get(&id) else { return };
+            if run.held.is_some() && !run.is_ended_early() {
+                return;
+            }
             let Some(progress) = self.running.get_mut(&id) else { return };
             let mut waiting = std::mem::take(&mut progress.waiting);
             let mut passed_over = VecDeque::new();
@@ -109,13 +179,17 @@ impl Engine {
             passed_over.append(&mut waiting);
             let Some(progress) = self.running.get_mut(&id) else { return };
             progress.waiting = passed_over;
-            if !progress.waiting.is_empty() || !progress.active.is_empty() {
+            if !progress.is_idle() {
                 return;
             }
             let run = &self.runs[&id];
-            if !progress.next_group(run) {
+            *progress = Progress::of(run);
+            if progress.is_idle() || run.is_ended_early() {
                 let outcome = run.worst_outcome();
                 return self.close(id, outcome, out);
+            }
+            if progress.waiting.is_empty() {
+                return;
             }
         }
     }
@@ -123,7 +197,8 @@ impl Engine {
     /// Occupies the lane's host and starts its next step; false while something else occupies the host.
     fn start_lane(&mut self, id: TaskId, lane: usize, out: &mut Outbox) -> bool {
         let run = &self.runs[&id];
-        if let Some(at) = next_step(run, lane).and_then(|next| next.not_before).filter(|at| *at > out.now()) {
+        let Next::Start { not_before, .. } = next_step(run, lane) else { return true };
+        if let Some(at) = not_before.filter(|at| *at > out.now()) {
             self.timers.insert((at, id));
             return false;
         }
@@ -140,16 +215,15 @@ impl Engine {
         true
     }
 
-    /// Starts the lane's next step; false when there is none.
+    /// Starts the lane's next step; false when there is none, or not yet.
     fn start_step(&mut self, id: TaskId, lane: usize, out: &mut Outbox) -> bool {
         let Some(run) = self.runs.get_mut(&id) else { return false };
         let Stage::Running { approved, .. } = &run.stage else { return false };
-        let Some(next) = next_step(run, lane).filter(|_| !run.is_ended_early()) else { return false };
-        if next.not_before.is_some_and(|at| at > out.now()) {
+        let Next::Start { step, attempt, not_before } = next_step(run, lane) else { return false };
+        if !run.may_start() || not_before.is_some_and(|at| at > out.now()) {
             return false;
         }
-        let (attempt, step) = (next.attempt, run.step_name(lane, next.step));
-        let Some(step) = step else { return false };
+        let Some(step) = run.step_name(lane, step) else { return false };
         let (group, host) = (run.lanes[lane].group, run.lanes[lane].host.clone());
         let (approved, run_key, since) = (approved.clone(), run.key(), out.now());
         let event = Event::StepStarted { group, host: host.clone(), step: step.clone(), attempt };
@@ -161,12 +235,12 @@ impl Engine {
 
     /// Goes on with the steps that were open when an earlier daemon stopped; their hosts know how far they are.
     pub(super) fn resume_open_steps(&mut self, id: TaskId, out: &mut Outbox) {
-        let (Some(run), Some(progress)) = (self.runs.get(&id), self.running.get_mut(&id)) else { return };
+        let Some(run) = self.runs.get(&id) else { return };
         let Stage::Running { approved, .. } = &run.stage else { return };
         let run_key = run.key();
-        for (n, lane) in run.lanes.iter().enumerate() {
+        for lane in &run.lanes {
             let Some(open) = lane.open_step() else { continue };
-            let StepState::Open { attempt, since, .. } = lane.steps[open] else { continue };
+            let StepState::Open { attempt, since, .. } = lane.steps[open].state else { continue };
             let Some(group) = run.plan.group(lane.group) else { continue };
             let start = Start {
                 approved: approved.clone(),
@@ -179,9 +253,11 @@ impl Engine {
                 run_key,
                 resume: true,
             };
-            progress.active.insert(n);
             self.busy.insert(lane.host.clone());
             out.act(Effect::RunStep(start));
+            if lane.stopped {
+                out.act(Effect::StopStep { task: id, group: lane.group, host: lane.host.clone() });
+            }
         }
     }
 
@@ -231,12 +307,11 @@ impl Engine {
         Engine::record(run, Event::StepEnded { group, host: host.clone(), step, result }, out);
         if !self.start_step(id, lane, out) {
             self.release(id, lane, out);
-            // A step that is tried again later holds neither its host nor a slot meanwhile.
+            // A step that is tried again later, or waits for a person, holds neither its host nor a slot meanwhile.
             if let (Some(run), Some(progress)) = (self.runs.get(&id), self.running.get_mut(&id))
                 && !run.is_ended_early()
-                && next_step(run, lane).is_some()
             {
-                progress.waiting.push_back(lane);
+                progress.line_up(run, lane);
             }
         }
     }
@@ -245,7 +320,7 @@ impl Engine {
     pub(super) fn stop_running(&mut self, id: TaskId, out: &mut Outbox) {
         let (Some(progress), Some(run)) = (self.running.get_mut(&id), self.runs.get(&id)) else { return };
         progress.waiting.clear();
-        progress.group = run.plan.groups.len();
+        progress.asking = 0;
         for lane in &progress.active {
             let lane = &run.lanes[*lane];
             out.act(Effect::StopStep { task: id, group: lane.group, host: lane.host.clone() });
@@ -259,6 +334,7 @@ impl Engine {
         Engine::record(&mut run, Event::Closed { outcome }, out);
         self.running.remove(&id);
         self.due.remove(&id);
+        self.verified.remove(&id);
         out.durable(finish(&run, from));
     }
 }
@@ -272,42 +348,39 @@ pub(super) fn finish(run: &Run, from: TaskState) -> Effect {
 }
 
 /// Returns what the lane takes next.
-fn next_step(run: &Run, lane: usize) -> Option<Next> {
+fn next_step(run: &Run, lane: usize) -> Next {
     let lane = &run.lanes[lane];
-    lane.next_step(&run.plan.group(lane.group)?.steps)
+    run.plan.group(lane.group).map_or(Next::Nothing, |group| lane.next_step(&group.steps, run.timed_at()))
 }
 
 impl Progress {
-    /// Returns how far a running task is: in its first group that can still do something.
+    /// Returns how far a running task is: in the first group that not every host got past.
     pub(super) fn of(run: &Run) -> Progress {
         let mut progress = Progress::default();
-        progress.enter(run);
-        let is_open = |progress: &Progress| {
-            let group = run.plan.groups.get(progress.group).map(|group| group.number);
-            run.lanes.iter().any(|lane| Some(lane.group) == group && lane.open_step().is_some())
-        };
-        while progress.waiting.is_empty() && !is_open(&progress) && progress.next_group(run) {}
+        let open = run.lanes.iter().enumerate().filter(|(_, lane)| lane.open_step().is_some());
+        progress.active = open.map(|(n, _)| n).collect();
+        if run.is_ended_early() {
+            return progress;
+        }
+        let behind: BTreeSet<GroupNo> =
+            run.lanes.iter().filter(|lane| !lane.is_passed()).map(|lane| lane.group).collect();
+        let Some(group) = run.plan.groups.iter().find(|group| behind.contains(&group.number)) else { return progress };
+        for lane in (0..run.lanes.len()).filter(|lane| run.lanes[*lane].group == group.number) {
+            progress.line_up(run, lane);
+        }
         progress
     }
 
-    /// Goes on to the next group; false when there is none or this one did not end well.
-    fn next_group(&mut self, run: &Run) -> bool {
-        let Some(group) = run.plan.groups.get(self.group) else { return false };
-        let all_ok =
-            run.lanes.iter().filter(|lane| lane.group == group.number).all(|lane| lane.outcome() == Outcome::Ok);
-        if !all_ok || run.is_ended_early() || self.group + 1 >= run.plan.groups.len() {
-            return false;
+    /// Lines up a lane that has a step to take.
+    fn line_up(&mut self, run: &Run, lane: usize) {
+        match next_step(run, lane) {
+            Next::Start { .. } => self.waiting.push_back(lane),
+            Next::Asks { .. } => self.asking += 1,
+            Next::Nothing => {}
         }
-        self.group += 1;
-        self.enter(run);
-        true
     }
 
-    /// Lines up the group's lanes that have a step to take.
-    fn enter(&mut self, run: &Run) {
-        let Some(group) = run.plan.groups.get(self.group) else { return };
-        self.waiting = (0..run.lanes.len())
-            .filter(|lane| run.lanes[*lane].group == group.number && next_step(run, *lane).is_some())
-            .collect();
+    fn is_idle(&self) -> bool {
+        self.waiting.is_empty() && self.active.is_empty() && self.asking == 0
     }
 }

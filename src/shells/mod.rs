@@ -6,10 +6,11 @@ pub mod cli;
 pub mod clock;
 pub mod daemon;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use crate::adapters::config::Surroundings;
-use crate::adapters::users;
+use crate::adapters::config::{self, Config, ConfigError, Surroundings};
+use crate::adapters::sources::Sources;
+use crate::adapters::{repo, users};
 
 /// Where configuration and state stand.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,6 +19,33 @@ pub struct Dirs {
     pub config: PathBuf,
     /// The state directory.
     pub state: PathBuf,
+}
+
+/// The configuration as it stood at one moment, with what its templates name outside of it.
+#[derive(Debug)]
+struct Configuration {
+    config: Config,
+    /// To see whether it changed.
+    sources: Sources,
+    /// What is odd and stands in nobody's way, one sentence each.
+    notes: Vec<String>,
+}
+
+/// Reads the configuration, and the tags of the repositories that its templates name.
+fn read_configuration(dirs: &Dirs) -> Result<Configuration, ConfigError> {
+    let begun = clock::now();
+    let mut config = config::load(&dirs.config, &surroundings(dirs))?;
+    let (mut files, mut notes) = (config.files.clone(), Vec::new());
+    for repository in config.library.catalogue.repositories() {
+        let path = Path::new(repository);
+        files.extend(repo::tag_files(path));
+        match repo::tags(path) {
+            Ok(tags) => drop(config.library.tags.insert(repository.to_owned(), tags)),
+            Err(error) => notes.push(error.to_string()),
+        }
+    }
+    let sources = Sources::look(files, begun);
+    Ok(Configuration { config, sources, notes })
 }
 
 /// Returns what configuration falls back to.

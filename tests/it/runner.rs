@@ -13,7 +13,7 @@ use spoolgate::domain::output::Stream;
 use spoolgate::domain::plan::{Plan, PlannedStep};
 use spoolgate::domain::runner::answer::{Answer, Shown, Verdict};
 use spoolgate::domain::runner::{Call, Offsets, RunnerId, kill_program, run_program};
-use spoolgate::domain::template::OnFailure;
+use spoolgate::domain::template::{OnFailure, Trigger};
 
 const SHELLS: [&[&str]; 3] = [&["dash"], &["bash", "--posix"], &["busybox", "ash"]];
 const LIMIT: Duration = Duration::from_mins(1);
@@ -50,6 +50,7 @@ fn plan(script: &str, timeout_s: u64) -> Step {
         env: BTreeMap::new(),
         idempotent: false,
         idle_timeout_s: 0,
+        trigger: Trigger::Auto,
         name: "step".parse().unwrap(),
         nice: 0,
         on_failure: OnFailure::Stop,
@@ -59,7 +60,7 @@ fn plan(script: &str, timeout_s: u64) -> Step {
         timeout_s,
     };
     let plan: Plan = serde_json::from_value(serde_json::json!({
-        "env": {"GREETING": "it's \"here\"; $(id)\n"}, "exec_time": null, "format": 1, "groups": [], "hosts": {},
+        "commits": {}, "missed": "hold", "risk": "low", "env": {"GREETING": "it's \"here\"; $(id)\n"}, "exec_time": null, "format": 1, "groups": [], "hosts": {},
         "labels": {}, "not_after": null, "scripts": {digest.to_string(): script}, "task_name": "t", "template": null,
     }))
     .unwrap();

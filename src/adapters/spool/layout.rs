@@ -45,6 +45,24 @@ impl Layout {
         })
     }
 
+    /// Returns `audit/`.
+    #[must_use]
+    pub fn audit(&self) -> PathBuf {
+        self.root.join("audit")
+    }
+
+    /// Returns the file that says when a daemon looked at the time last.
+    #[must_use]
+    pub fn seen(&self) -> PathBuf {
+        self.root.join(".seen")
+    }
+
+    /// Returns the path of a task's later plan, `runs/ID/plan@N.json`.
+    #[must_use]
+    pub fn later_plan(&self, id: TaskId, version: u32) -> PathBuf {
+        self.run(id).join(format!("plan@{version}.json"))
+    }
+
     /// Returns the directory of a state.
     #[must_use]
     pub fn state(&self, state: TaskState) -> PathBuf {
@@ -141,7 +159,8 @@ impl Layout {
         for drop_box in [DropBox::New, DropBox::Ready, DropBox::Orders] {
             make(&self.drop_box(drop_box), 0o3730, group)?;
         }
-        for dir in [self.state(TaskState::Running), self.state(TaskState::Done), self.bad(), self.runs()] {
+        for dir in [self.state(TaskState::Running), self.state(TaskState::Done), self.bad(), self.runs(), self.audit()]
+        {
             make(&dir, shared, group)?;
         }
         // What is written here is renamed into the directories above and keeps its group.

@@ -9,11 +9,12 @@ use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::Path;
 
 use crate::adapters::spool::SpoolError;
-use crate::adapters::spool::bad;
 use crate::adapters::spool::commit::Commit;
 use crate::adapters::spool::intake::HELD;
 use crate::adapters::spool::store::{FILE_MODE, Store, box_of};
+use crate::adapters::spool::{audit, bad};
 use crate::base::ids::TaskId;
+use crate::base::time::Timestamp;
 use crate::domain::run::TaskState;
 
 /// An unfinished task as it stands on disk.
@@ -38,6 +39,10 @@ pub struct Loaded {
     pub history: Vec<u8>,
     /// The first number that no task has.
     pub next_id: u64,
+    /// The last line of each unfinished task's journal that the audit has.
+    pub audited: BTreeMap<TaskId, u64>,
+    /// When a daemon looked at the time last.
+    pub seen: Option<Timestamp>,
 }
 
 impl Store {
@@ -81,7 +86,21 @@ impl Store {
                 unfinished.push(Found { id, plan, events, standing });
             }
         }
-        Ok(Loaded { unfinished, history, next_id })
+        let ids: Vec<TaskId> = unfinished.iter().map(|found| found.id).collect();
+        let audited = audit::audited(&self.layout, &ids)?;
+        let seen = serde_json::from_value(String::from_utf8_lossy(&read_or_empty(&self.layout.seen())?).into()).ok();
+        Ok(Loaded { unfinished, history, next_id, audited, seen })
+    }
+
+    /// Reads an ended task, as an order about it needs it; `None` when its files are not there.
+    ///
+    /// # Errors
+    /// When a file operation fails.
+    pub fn fetch(&self, id: TaskId) -> Result<Option<Found>, SpoolError> {
+        let plan = read_or_empty(&self.layout.plan(id))?;
+        let events = self.read_journal(id)?;
+        let found = Found { id, plan, events, standing: vec![TaskState::Done] };
+        Ok((!found.plan.is_empty() && !found.events.is_empty()).then_some(found))
     }
 
     /// Tells a view of ours from a file that somebody dropped under a number: ours says the number and the digest.

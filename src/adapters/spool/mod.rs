@@ -3,6 +3,7 @@
 //! **Invariant:** only [`store`] writes states and journals, only [`intake`] and [`bad`] take files out of drop boxes. Nothing
 //! here decides what a file means.
 
+pub mod audit;
 pub mod bad;
 mod commit;
 pub mod intake;

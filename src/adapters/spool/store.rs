@@ -17,10 +17,13 @@ use std::time::Duration;
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, Flock, FlockArg, RenameFlags, renameat2};
 
+use crate::adapters::spool::audit::AuditLog;
 use crate::adapters::spool::commit::Commit;
 use crate::adapters::spool::layout::Layout;
 use crate::adapters::spool::{SpoolError, fault_point};
 use crate::base::ids::TaskId;
+use crate::base::time::Timestamp;
+use crate::domain::audit::{Entry, Head};
 use crate::domain::run::TaskState;
 use crate::engine::DropBox;
 
@@ -77,6 +80,7 @@ pub struct Store {
     history: Vec<u8>,
     /// Tasks whose views were not where they belong.
     lost_views: Vec<TaskId>,
+    audit: AuditLog,
 }
 
 impl Store {
@@ -100,6 +104,7 @@ impl Store {
             let written = file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id()));
             written.map_err(|e| SpoolError::io("write", path, e))?;
         }
+        let audit = AuditLog::open(&layout)?;
         Ok(Store {
             layout,
             _lock: lock,
@@ -109,6 +114,7 @@ impl Store {
             unsettled: Commit::default(),
             history: Vec::new(),
             lost_views: Vec::new(),
+            audit,
         })
     }
 
@@ -131,7 +137,7 @@ impl Store {
         }
     }
 
-    /// Makes tasks and appends whole lines to journals, all durable when it returns. The views of the tasks are written
+    /// Makes tasks, appends whole lines to journals and entries to the audit, all durable when it returns. The views of the tasks are written
     /// and not yet published, so that the files they came from can be taken away first: one of those may have a task's
     /// number for a name.
     ///
@@ -140,7 +146,12 @@ impl Store {
     ///
     /// # Errors
     /// When a file operation fails or a number is taken.
-    pub fn write(&mut self, tasks: &[NewFiles], lines: Vec<(TaskId, Vec<u8>)>) -> Result<(), SpoolError> {
+    pub fn write(
+        &mut self,
+        tasks: &[NewFiles],
+        lines: Vec<(TaskId, Vec<u8>)>,
+        audit: Vec<Entry>,
+    ) -> Result<(), SpoolError> {
         let mut commit = Commit::default();
         for task in tasks {
             self.create(task, &mut commit)?;
@@ -169,7 +180,22 @@ impl Store {
         while self.journals.len() > OPEN_JOURNALS_MAX {
             self.journals.pop_first();
         }
+        self.audit.append(audit, &mut commit)?;
         commit.run()
+    }
+
+    /// Returns where the audit ends.
+    #[must_use]
+    pub fn audit_head(&self) -> Head {
+        self.audit.head()
+    }
+
+    /// Notes when the daemon looked at the time. What a power cut leaves of it may be older, or nothing.
+    ///
+    /// # Errors
+    /// When a file operation fails.
+    pub fn note_seen(&self, now: Timestamp) -> Result<(), SpoolError> {
+        write_file(&self.layout.seen(), now.to_string().as_bytes()).map(drop)
     }
 
     /// Writes a task's files aside and renames their directory into `runs/`.
@@ -300,6 +326,50 @@ impl Store {
         self.unsettled.file(&done, file);
         self.history.extend_from_slice(line);
         self.journals.remove(&id);
+        Ok(())
+    }
+
+    /// Puts a view in the place of an ended task's record and takes it back to `running/`.
+    ///
+    /// After a power cut in the middle it may stand in both; the journal says where it belongs.
+    ///
+    /// # Errors
+    /// When a file operation fails.
+    pub fn reopen(&mut self, id: TaskId, view: &[u8]) -> Result<(), SpoolError> {
+        self.restore_view(id, TaskState::Running, view)?;
+        let done = self.layout.task_file(TaskState::Done, id);
+        fault_point("remove", &done)?;
+        match fs::remove_file(&done) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(SpoolError::io("remove", &done, error));
+            }
+            _ => self.unsettled.dir(self.layout.state(TaskState::Done)),
+        }
+        // The journal is written next, and must not be ahead of this.
+        self.unsettled.run()
+    }
+
+    /// Writes a task's later plan beside the first, and its view in `new/` anew. Both can be written again from the
+    /// journal.
+    ///
+    /// # Errors
+    /// When a file operation fails.
+    pub fn replan(&mut self, id: TaskId, version: u32, plan: &[u8], view: &[u8]) -> Result<(), SpoolError> {
+        let path = self.layout.later_plan(id, version);
+        let file = write_file(&path, plan)?;
+        self.unsettled.file(&path, file);
+        self.unsettled.dir(self.layout.run(id));
+        if !self.stands(id, TaskState::New) {
+            return Ok(());
+        }
+        let staged = self.layout.staging().join(format!("{id}.json"));
+        let file = write_file(&staged, view)?;
+        let meta = file.metadata().map_err(|e| SpoolError::io("look at", &staged, e))?;
+        self.unsettled.file(&staged, file);
+        let standing = self.layout.task_file(TaskState::New, id);
+        fault_point("rename", &standing)?;
+        fs::rename(&staged, &standing).map_err(|e| SpoolError::io("rename into place", &standing, e))?;
+        self.own(TaskState::New, id, &meta);
         Ok(())
     }
 

@@ -1,12 +1,16 @@
 //! The store, by failing each of its operations in turn and by what crashes leave.
 
 use std::fs;
+use std::path::PathBuf;
 
+use super::audit;
 use super::fault;
 use super::layout::Layout;
 use super::store::{NewFiles, Store};
 use super::{SpoolError, reader};
 use crate::base::ids::TaskId;
+use crate::base::time::Timestamp;
+use crate::domain::audit::Entry;
 use crate::domain::run::TaskState;
 use crate::engine::DropBox;
 
@@ -29,17 +33,23 @@ fn task(id: u64) -> NewFiles {
 /// A whole life of three tasks: made, voted on, started, ended.
 fn live(store: &mut Store) -> Result<(), SpoolError> {
     let tasks = [task(1), task(2), task(3)];
-    store.write(&tasks, Vec::new())?;
+    store.write(&tasks, Vec::new(), Vec::new())?;
     store.publish_views(&tasks)?;
     for (event, from, to) in
         [("approved", TaskState::New, TaskState::Ready), ("started", TaskState::Ready, TaskState::Running)]
     {
         let line = format!("{{\"event\":\"{event}\"}}\n").into_bytes();
-        store.write(&[], vec![(TaskId(1), line.clone()), (TaskId(2), line)])?;
+        let audit = [1, 2].map(|n| Entry::of_daemon(Timestamp(n), event, None)).to_vec();
+        store.write(&[], vec![(TaskId(1), line.clone()), (TaskId(2), line)], audit)?;
         store.move_task(TaskId(1), from, to)?;
         store.move_task(TaskId(2), from, to)?;
     }
-    store.write(&[], vec![(TaskId(1), b"{\"event\":\"closed\"}\n".to_vec())])?;
+    store.write(&[], vec![(TaskId(1), b"{\"event\":\"closed\"}\n".to_vec())], Vec::new())?;
+    store.finish(TaskId(1), TaskState::Running, b"{\"record\":1}", b"{\"id\":1}\n")?;
+    store.settle()?;
+    store.replan(TaskId(3), 2, b"{\"plan\":2}", &task(3).view)?;
+    store.reopen(TaskId(1), &task(1).view)?;
+    store.write(&[], vec![(TaskId(1), b"{\"event\":\"retried\"}\n".to_vec())], Vec::new())?;
     store.finish(TaskId(1), TaskState::Running, b"{\"record\":1}", b"{\"id\":1}\n")?;
     store.settle()
 }
@@ -58,12 +68,17 @@ fn a_failure_at_any_operation_leaves_before_or_after() {
         for found in &loaded.unfinished {
             assert_eq!(found.plan, task(1).plan, "after {count} operations");
             assert!(found.events.starts_with(&task(1).events), "after {count} operations");
-            assert!(found.standing.len() <= 1, "after {count} operations: {:?}", found.standing);
+            let reopening = found.standing == [TaskState::Running, TaskState::Done];
+            assert!(found.standing.len() <= 1 || reopening, "after {count} operations: {:?}", found.standing);
         }
+        let verified = audit::verify(&layout, None).unwrap();
+        assert_eq!(verified.broken, None, "after {count} operations");
         if lived.is_ok() {
+            assert_eq!(verified.head.seq, 4);
+            assert_eq!(fs::read(layout.later_plan(TaskId(3), 2)).unwrap(), b"{\"plan\":2}");
             assert!(count > 20, "the life has more operations than {count}");
             assert_eq!(loaded.unfinished.len(), 2, "task 1 is done and is not read");
-            assert_eq!(loaded.history, b"{\"id\":1}\n");
+            assert_eq!(loaded.history, b"{\"id\":1}\n{\"id\":1}\n");
             assert_eq!(loaded.next_id, 4);
             assert_eq!(fs::read(layout.task_file(TaskState::Done, TaskId(1))).unwrap(), b"{\"record\":1}");
             return;
@@ -76,7 +91,7 @@ fn a_journal_cut_at_any_byte_keeps_its_whole_lines() {
     let dir = tempfile::tempdir().unwrap();
     let layout = layout(&dir);
     let mut store = Store::open(layout.clone()).unwrap();
-    store.write(&[task(1)], Vec::new()).unwrap();
+    store.write(&[task(1)], Vec::new(), Vec::new()).unwrap();
     store.publish_views(&[task(1)]).unwrap();
     let journal = layout.events(TaskId(1));
     let lines = b"{\"a\":1}\n{\"b\":2}\n{\"c\":3}\n";
@@ -100,7 +115,7 @@ fn a_dropped_file_with_a_tasks_number_makes_room_and_is_kept() {
     let dropped = layout.task_file(TaskState::New, TaskId(1));
     fs::write(&dropped, b"somebody's task").unwrap();
     assert!(!store.is_own(DropBox::New, "1.json"));
-    store.write(&[task(1)], Vec::new()).unwrap();
+    store.write(&[task(1)], Vec::new(), Vec::new()).unwrap();
     store.publish_views(&[task(1)]).unwrap();
     assert!(store.is_own(DropBox::New, "1.json"));
     assert_eq!(fs::read(&dropped).unwrap(), task(1).view);
@@ -128,7 +143,7 @@ fn a_view_that_somebody_took_away_is_noted_and_what_stands_in_its_place_is_kept(
     let layout = layout(&dir);
     let mut store = Store::open(layout.clone()).unwrap();
     let tasks = [task(1), task(2)];
-    store.write(&tasks, Vec::new()).unwrap();
+    store.write(&tasks, Vec::new(), Vec::new()).unwrap();
     store.publish_views(&tasks).unwrap();
     for id in [TaskId(1), TaskId(2)] {
         let path = layout.task_file(TaskState::New, id);
@@ -155,7 +170,7 @@ fn what_a_power_cut_left_without_contents_was_never_announced() {
         let dir = tempfile::tempdir().unwrap();
         let layout = layout(&dir);
         let mut store = Store::open(layout.clone()).unwrap();
-        store.write(&[task(1), task(2)], Vec::new()).unwrap();
+        store.write(&[task(1), task(2)], Vec::new(), Vec::new()).unwrap();
         fs::write(layout.plan(TaskId(2)), plan).unwrap();
         fs::write(layout.events(TaskId(2)), events).unwrap();
         let loaded = store.load().unwrap();
@@ -174,7 +189,7 @@ fn zeros_at_a_journals_end_are_kept_aside_and_whole_lines_after_them_are_not_bel
     let dir = tempfile::tempdir().unwrap();
     let layout = layout(&dir);
     let mut store = Store::open(layout.clone()).unwrap();
-    store.write(&[task(1)], Vec::new()).unwrap();
+    store.write(&[task(1)], Vec::new(), Vec::new()).unwrap();
     fs::write(layout.events(TaskId(1)), b"{\"a\":1}\n{\"b\"\0\0\0\0\n\0").unwrap();
     assert_eq!(store.load().unwrap().unfinished[0].events, b"{\"a\":1}\n");
     let torn = fs::read(layout.events(TaskId(1)).with_extension("jsonl.torn")).unwrap();
@@ -190,14 +205,14 @@ fn a_journal_that_was_replaced_is_not_written_to() {
     let dir = tempfile::tempdir().unwrap();
     let layout = layout(&dir);
     let mut store = Store::open(layout.clone()).unwrap();
-    store.write(&[task(1)], Vec::new()).unwrap();
+    store.write(&[task(1)], Vec::new(), Vec::new()).unwrap();
     let journal = layout.events(TaskId(1));
-    store.write(&[], vec![(TaskId(1), b"{}\n".to_vec())]).unwrap();
+    store.write(&[], vec![(TaskId(1), b"{}\n".to_vec())], Vec::new()).unwrap();
     fs::copy(&journal, journal.with_extension("new")).unwrap();
     fs::rename(journal.with_extension("new"), &journal).unwrap();
-    assert!(store.write(&[], vec![(TaskId(1), b"{}\n".to_vec())]).is_err());
+    assert!(store.write(&[], vec![(TaskId(1), b"{}\n".to_vec())], Vec::new()).is_err());
     fs::remove_file(&journal).unwrap();
-    assert!(store.write(&[], vec![(TaskId(1), b"{}\n".to_vec())]).is_err());
+    assert!(store.write(&[], vec![(TaskId(1), b"{}\n".to_vec())], Vec::new()).is_err());
 }
 
 #[test]
@@ -218,7 +233,7 @@ fn a_finished_task_that_the_history_forgot_is_finished_again() {
     let layout = layout(&dir);
     let mut store = Store::open(layout.clone()).unwrap();
     let tasks = [task(1), task(2)];
-    store.write(&tasks, Vec::new()).unwrap();
+    store.write(&tasks, Vec::new(), Vec::new()).unwrap();
     store.publish_views(&tasks).unwrap();
     for id in [1, 2] {
         let line = format!("{{\"id\":{id}}}\n");
@@ -255,4 +270,100 @@ fn a_look_at_the_lock_does_not_keep_a_daemon_from_starting() {
         stop.store(true, std::sync::atomic::Ordering::Relaxed);
         assert!(opened.iter().all(Result::is_ok), "{opened:?}");
     });
+}
+
+#[test]
+fn an_audit_cut_at_any_byte_goes_on_from_its_last_whole_line() {
+    let dir = tempfile::tempdir().unwrap();
+    let layout = layout(&dir);
+    let entries = |from: i64| (from..from + 3).map(|n| Entry::of_daemon(Timestamp(n), "test", None)).collect();
+    Store::open(layout.clone()).unwrap().write(&[], Vec::new(), entries(0)).unwrap();
+    let path = audit::files(&layout).unwrap().remove(0);
+    let whole = fs::read(&path).unwrap();
+    for length in 0..=whole.len() {
+        fs::write(&path, &whole[..length]).unwrap();
+        let mut store = Store::open(layout.clone()).unwrap();
+        let kept = whole[..length].split(|byte| *byte == b'\n').count() as u64 - 1;
+        assert_eq!(store.audit_head().seq, kept, "cut at byte {length}");
+        store.write(&[], Vec::new(), entries(10)).unwrap();
+        let verified = audit::verify(&layout, None).unwrap();
+        assert_eq!((verified.broken, verified.head.seq), (None, kept + 3), "cut at byte {length}");
+    }
+    assert!(layout.audit().join("torn").exists(), "what was cut off is kept aside");
+}
+
+#[test]
+fn the_audit_goes_on_over_months_and_never_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let layout = layout(&dir);
+    let mut store = Store::open(layout.clone()).unwrap();
+    let month_ms = 31 * 86_400_000;
+    for n in [0, 1, 2, 1, 0, 2, 3] {
+        store.write(&[], Vec::new(), vec![Entry::of_daemon(Timestamp(n * month_ms), "test", None)]).unwrap();
+    }
+    drop(store);
+    Store::open(layout.clone())
+        .unwrap()
+        .write(&[], Vec::new(), vec![Entry::of_daemon(Timestamp(0), "t", None)])
+        .unwrap();
+    let names: Vec<String> =
+        audit::files(&layout).unwrap().iter().map(|p| p.file_name().unwrap().to_string_lossy().into_owned()).collect();
+    assert_eq!(names, ["1970-01.jsonl", "1970-02.jsonl", "1970-03.jsonl", "1970-04.jsonl"]);
+    let verified = audit::verify(&layout, None).unwrap();
+    assert_eq!((verified.broken, verified.head.seq), (None, 8));
+}
+
+/// Numbers from a seed (`splitmix64`).
+fn roll(state: &mut u64, sides: usize) -> usize {
+    *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let mut z = *state;
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    usize::try_from((z ^ (z >> 31)) % sides as u64).unwrap()
+}
+
+/// `AUDIT_EDITS=10000` makes it the long campaign; every edit is drawn from its own number, which a failure names.
+#[test]
+fn every_edit_of_the_audit_is_found_and_the_first_wrong_line_named() {
+    let edits: u64 = std::env::var("AUDIT_EDITS").map_or(1_000, |count| count.parse().unwrap());
+    let dir = tempfile::tempdir().unwrap();
+    let layout = layout(&dir);
+    let mut store = Store::open(layout.clone()).unwrap();
+    let entry = |n: i64| Entry::of_daemon(Timestamp(n * 86_400_000), "test", Some(format!("act {n}")));
+    store.write(&[], Vec::new(), (0..90).map(entry).collect()).unwrap();
+    let head = store.audit_head();
+    drop(store);
+    let files: Vec<(PathBuf, Vec<u8>)> =
+        audit::files(&layout).unwrap().into_iter().map(|path| (path.clone(), fs::read(path).unwrap())).collect();
+    assert_eq!(audit::verify(&layout, Some(head)).unwrap().broken, None);
+    for edit in 0..edits {
+        let mut dice = edit;
+        let (path, whole) = &files[roll(&mut dice, files.len())];
+        let mut lines: Vec<Vec<u8>> = whole.split_inclusive(|byte| *byte == b'\n').map(<[u8]>::to_vec).collect();
+        let at = roll(&mut dice, lines.len());
+        match roll(&mut dice, 4) {
+            0 => {
+                let byte = roll(&mut dice, lines[at].len());
+                lines[at][byte] ^= 1 << roll(&mut dice, 7);
+            }
+            1 => drop(lines.remove(at)),
+            2 if lines.len() > 1 => {
+                let other = (at + 1 + roll(&mut dice, lines.len() - 1)) % lines.len();
+                lines.swap(at, other);
+            }
+            _ => lines.truncate(at),
+        }
+        fs::write(path, lines.concat()).unwrap();
+        let verified = audit::verify(&layout, Some(head)).unwrap();
+        assert!(
+            verified.broken.is_some() || !verified.passes,
+            "edit {edit} of {} line {at} was not found",
+            path.display()
+        );
+        if let Some((_, number, _)) = verified.broken {
+            assert!(number >= 1 && verified.head.seq < 90, "edit {edit}");
+        }
+        fs::write(path, whole).unwrap();
+    }
+    assert!(audit::verify(&layout, Some(head)).unwrap().passes, "and the right one still holds");
 }

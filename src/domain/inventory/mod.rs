@@ -39,6 +39,14 @@ pub struct Host {
     pub vars: BTreeMap<String, String>,
 }
 
+impl Host {
+    /// Returns the environment it belongs to: its variable `environment`, or else `env`; empty when it has neither.
+    #[must_use]
+    pub fn environment(&self) -> &str {
+        self.vars.get("environment").or_else(|| self.vars.get("env")).map_or("", String::as_str)
+    }
+}
+
 /// How a host is reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -68,6 +76,13 @@ struct Part {
 }
 
 impl Inventory {
+    /// Returns a host's tags and the groups it is in: what selectors and rules choose by.
+    #[must_use]
+    pub fn tags(&self, host: &Host) -> BTreeSet<String> {
+        let groups = self.groups.iter().filter(|(_, hosts)| hosts.contains(&host.name)).map(|(name, _)| name);
+        host.tags.iter().chain(groups).cloned().collect()
+    }
+
     /// Puts files together, each as (name, text): `*.toml` is ours, `*.ini` and names without an ending are
     /// Ansible's INI.
     ///

@@ -210,7 +210,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
-    use crate::domain::template::OnFailure;
+    use crate::domain::template::{OnFailure, Trigger};
 
     fn written(script: &str, args: &[&str], account: Option<&str>, nice: u8) -> (String, String) {
         let digest = Digest::of(script.as_bytes());
@@ -223,6 +223,7 @@ mod tests {
             env: BTreeMap::new(),
             idempotent: false,
             idle_timeout_s: 0,
+            trigger: Trigger::Auto,
             name: "greet".parse().unwrap(),
             nice,
             on_failure: OnFailure::Stop,
@@ -268,6 +269,7 @@ mod tests {
             env: BTreeMap::new(),
             idempotent: false,
             idle_timeout_s: 0,
+            trigger: Trigger::Auto,
             name: "greet".parse().unwrap(),
             nice: 0,
             on_failure: OnFailure::Stop,

@@ -144,6 +144,8 @@ impl Param {
                 false
             }
             ParamKind::Enum(values) => values.iter().any(|allowed| allowed == value),
+            // Whether the repository has it is looked up when the plan is made.
+            ParamKind::Tag(_) => !value.is_empty() && !value.chars().any(|c| c.is_control() || c == ' '),
         };
         if fits { Ok(value.to_owned()) } else { Err(self.wanted()) }
     }
@@ -154,6 +156,7 @@ impl Param {
             ParamKind::Int => "a whole number".to_owned(),
             ParamKind::Bool => "true or false".to_owned(),
             ParamKind::Enum(values) => format!("one of {}", values.join(", ")),
+            ParamKind::Tag(repository) => format!("a tag of {repository}"),
         }
     }
 }

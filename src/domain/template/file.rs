@@ -5,11 +5,13 @@
 //! name = "git-publish"
 //! title = "publish a tag"
 //! other_params = false            # whether parameters without a [[param]] are taken too
+//! risk = "low"                    # or medium, high: at least that
+//! missed = "hold"                 # or run, expire: when its time passed while it could not start
 //!
 //! [[param]]
 //! name = "TAG"
 //! label = "version"               # the name when left out
-//! type = "string"                 # or int, bool, enum (with values = ["a", "b"])
+//! type = "string"                 # or int, bool, enum (with values = ["a", "b"]), tag (with repository = "/srv/a.git")
 //! default = "v1"                  # the value when a task gives none
 //! required = true                 # a task must give it; false when left out
 //!
@@ -24,6 +26,7 @@
 //! timeout = "5m"                  # s, m, h, d or a number of seconds; 0 is no limit
 //! nice = 10
 //! on_failure = "stop"             # or "continue"
+//! trigger = "auto"                # or manual (somebody releases it), timed (it waits for the task's time)
 //! ```
 //!
 //! **Invariant:** pure. The scripts that a file names are handed in; nothing is read here. A field that is not one
@@ -31,10 +34,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{OnFailure, Param, ParamKind, RESERVED, Step, Template, bind, placeholders};
+use super::{Missed, OnFailure, Param, ParamKind, RESERVED, Step, Template, Trigger, bind, placeholders};
 use crate::base::ids::{GroupNo, ParamName};
 use crate::base::limits;
 use crate::domain::problem::Problem;
+use crate::domain::risk::Level;
 use crate::domain::toml_table::{Fields, Sheet, Text};
 
 /// The longest a step may be allowed to run, in seconds: a year. Longer ones mean 0, no limit.
@@ -60,6 +64,10 @@ fn read(sheet: &Sheet<'_>, scripts: &BTreeMap<String, String>) -> Option<Templat
     let name = fields.string("name");
     let title = fields.string("title").inspect(|text| check_line(sheet, text));
     let other_params = fields.boolean("other_params").unwrap_or(false);
+    let levels = [Level::Low, Level::Medium, Level::High].map(|level| (level.word(), level));
+    let risk = fields.choice("risk", &levels).unwrap_or_default();
+    let missed = [("hold", Missed::Hold), ("run", Missed::Run), ("expire", Missed::Expire)];
+    let missed = fields.choice("missed", &missed).unwrap_or_default();
     let mut params: Vec<Param> = Vec::new();
     for table in fields.tables("param") {
         let span = table.span().clone();
@@ -82,7 +90,7 @@ fn read(sheet: &Sheet<'_>, scripts: &BTreeMap<String, String>) -> Option<Templat
     let name = fields.need("name", name).and_then(|text| text.parse(sheet));
     let title = fields.need("title", title);
     fields.finish();
-    Some(Template { id: id?, name: name?, title: title?.value, params, other_params, steps })
+    Some(Template { id: id?, name: name?, title: title?.value, params, other_params, risk, missed, steps })
 }
 
 fn read_param(mut table: Fields<'_>) -> Option<Param> {
@@ -93,6 +101,7 @@ fn read_param(mut table: Fields<'_>) -> Option<Param> {
     let kind = table.string("type");
     let listed = table.has("values");
     let values = table.strings("values");
+    let repository = table.string("repository");
     let default = table.scalar("default");
     let required = table.boolean("required");
     let span = table.span().clone();
@@ -107,11 +116,22 @@ fn read_param(mut table: Fields<'_>) -> Option<Param> {
         "int" => ParamKind::Int,
         "bool" => ParamKind::Bool,
         "enum" => ParamKind::Enum(values.into_iter().map(|text| text.value).collect()),
+        "tag" => ParamKind::Tag(repository.as_ref().map(|text| text.value.clone()).unwrap_or_default()),
         other => {
-            sheet.problem(kind.as_ref().map_or(&span, |text| &text.span), other, "string, int, bool or enum");
+            sheet.problem(kind.as_ref().map_or(&span, |text| &text.span), other, "string, int, bool, enum or tag");
             return None;
         }
     };
+    match (&kind, &repository) {
+        (ParamKind::Tag(_), Some(path)) if !path.value.starts_with('/') => {
+            sheet.problem(&path.span, &path.value, "the whole path of a git repository on this machine");
+        }
+        (ParamKind::Tag(_), None) => {
+            sheet.problem(&span, format!("the tag {parsed} without a repository"), "repository = \"/srv/app.git\"");
+        }
+        (ParamKind::Tag(_), Some(_)) | (_, None) => {}
+        (_, Some(path)) => sheet.problem(&path.span, "a repository", "type = \"tag\" beside repository"),
+    }
     match (&kind, listed) {
         (ParamKind::Enum(values), _) if values.is_empty() => {
             sheet.problem(&span, format!("the enum {parsed} without values"), "values = [\"…\", \"…\"]");
@@ -156,7 +176,10 @@ fn read_step(
     let retry_delay_s = table.scalar("retry_delay").map_or(0, |text| read_seconds(sheet, "retry_delay", &text));
     let idempotent = table.boolean("idempotent").unwrap_or(false);
     let nice = table.integer("nice", 0..=19).and_then(|nice| u8::try_from(nice).ok()).unwrap_or(0);
-    let on_failure = table.string("on_failure").map_or(OnFailure::Stop, |text| read_on_failure(sheet, &text));
+    let on_failure = [("stop", OnFailure::Stop), ("continue", OnFailure::Continue)];
+    let on_failure = table.choice("on_failure", &on_failure).unwrap_or(OnFailure::Stop);
+    let triggers = [("auto", Trigger::Auto), ("manual", Trigger::Manual), ("timed", Trigger::Timed)];
+    let trigger = table.choice("trigger", &triggers).unwrap_or_default();
     table.finish();
     for text in args.iter().chain(env.iter().map(|(_, value)| value)) {
         check_placeholders(sheet, text, params, other_params);
@@ -181,6 +204,7 @@ fn read_step(
         idempotent,
         nice,
         on_failure,
+        trigger,
     })
 }
 
@@ -277,17 +301,6 @@ fn read_seconds(sheet: &Sheet<'_>, field: &str, text: &Text) -> u64 {
     })
 }
 
-fn read_on_failure(sheet: &Sheet<'_>, text: &Text) -> OnFailure {
-    match text.value.as_str() {
-        "stop" => OnFailure::Stop,
-        "continue" => OnFailure::Continue,
-        other => {
-            sheet.problem(&text.span, format!("on_failure = {other}"), "stop or continue");
-            OnFailure::Stop
-        }
-    }
-}
-
 /// Checks text that people see on one line.
 fn check_line(sheet: &Sheet<'_>, text: &Text) {
     let hidden = text.value.chars().any(crate::base::text::is_hidden);
@@ -381,7 +394,7 @@ mod tests {
                 "t.toml:1: found no title; wanted title = …",
                 "t.toml:1: found id = 0; wanted id = a whole number from 1 to 4294967295",
                 "t.toml:2: found -x; wanted a template name: letters, digits and . _ - only, first a letter or digit, at most 100 bytes",
-                "t.toml:3: found the field idd; wanted one of the fields id, name, title, other_params, param, step",
+                "t.toml:3: found the field idd; wanted one of the fields id, name, title, other_params, risk, missed, param, step",
                 "t.toml:5: found A-B; wanted a parameter name: ASCII letters, digits and _ only, first no digit, at most 100 bytes",
                 "t.toml:6: found the enum X without values; wanted values = [\"…\", \"…\"]",
                 "t.toml:9: found a second parameter X; wanted each parameter once",
@@ -389,7 +402,7 @@ mod tests {
                 "t.toml:13: found no name; wanted name = …",
                 "t.toml:16: found PATH; wanted a name that is not TASK, HOST or GROUP and does not steer programs",
                 "t.toml:21: found a second step s; wanted each step's name once",
-                "t.toml:23: found the field bogus; wanted one of the fields name, group, level, script, file, args, env, account, timeout, idle_timeout, retries, retry_delay, idempotent, nice, on_failure",
+                "t.toml:23: found the field bogus; wanted one of the fields name, group, level, script, file, args, env, account, timeout, idle_timeout, retries, retry_delay, idempotent, nice, on_failure, trigger",
             ],
         );
         refused("id = 1\nname = 't'\ntitle = 't'\n", &["t.toml:1: found no steps; wanted one [[step]] or more"]);

@@ -9,10 +9,11 @@
 pub mod bind;
 mod file;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::base::ids::{GroupNo, ParamName, StepName, TemplateName, UserName};
 use crate::domain::problem::Problem;
+use crate::domain::risk::Level;
 use crate::domain::submission::TemplateRef;
 
 /// A template of the catalogue.
@@ -28,8 +29,39 @@ pub struct Template {
     pub params: Vec<Param>,
     /// Whether parameters that are not declared are taken too, as strings (ported CODO templates need it).
     pub other_params: bool,
+    /// How much its tasks can break at least.
+    pub risk: Level,
+    /// What becomes of a task whose time passed while it could not start.
+    pub missed: Missed,
     /// Its steps in file order.
     pub steps: Vec<Step>,
+}
+
+/// What becomes of a task that was ready and could not start at its time, because the daemon was down or the clock
+/// jumped.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Missed {
+    /// It starts late, as CODO's do.
+    Run,
+    /// It waits until somebody releases it.
+    #[default]
+    Hold,
+    /// It ends as expired.
+    Expire,
+}
+
+/// What lets a step begin on a host that has come to it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Trigger {
+    /// The step before it.
+    #[default]
+    Auto,
+    /// A person who releases it.
+    Manual,
+    /// The task's time, or a person who releases it.
+    Timed,
 }
 
 /// A parameter of a template.
@@ -58,6 +90,8 @@ pub enum ParamKind {
     Bool,
     /// One of these.
     Enum(Vec<String>),
+    /// A tag of this git repository; the plan holds the commit that it points at.
+    Tag(String),
 }
 
 /// One thing done on each host of a group.
@@ -91,6 +125,8 @@ pub struct Step {
     pub nice: u8,
     /// What a failure means for the rest of this host's steps.
     pub on_failure: OnFailure,
+    /// What lets it begin.
+    pub trigger: Trigger,
 }
 
 /// What a failed step means for the steps after it on the same host.
@@ -141,6 +177,18 @@ impl Catalogue {
             TemplateRef::Name(name) => self.templates.get(name),
             TemplateRef::Id(id) => self.templates.values().find(|template| template.id == *id),
         }
+    }
+
+    /// Returns the git repositories that parameters name, each once.
+    #[must_use]
+    pub fn repositories(&self) -> BTreeSet<&str> {
+        let params = self.templates.values().flat_map(|template| &template.params);
+        params
+            .filter_map(|param| match &param.kind {
+                ParamKind::Tag(repository) => Some(repository.as_str()),
+                _ => None,
+            })
+            .collect()
     }
 
     /// Returns the templates in the order of their names.

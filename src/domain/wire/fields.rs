@@ -55,6 +55,22 @@ impl<'a> Fields<'a> {
         self.problems.push(Problem::new(format!("/{name}"), "nothing", wanted));
     }
 
+    /// Adds a problem with a field that was taken and is not what it should be.
+    pub(super) fn wrong(&mut self, name: &str, found: &str, wanted: &str) {
+        self.problems.push(Problem::new(format!("/{name}"), found, wanted));
+    }
+
+    /// Whether there is a field that nobody has asked for yet.
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.members.iter().any(|member| member.name == name)
+    }
+
+    /// Returns the value of a field that nobody has asked for yet; null is the same as none.
+    pub(super) fn peek(&self, name: &str) -> Option<&Value> {
+        let member = self.members.iter().find(|member| member.name == name)?;
+        Some(&member.node.value).filter(|value| **value != Value::Null)
+    }
+
     /// Takes a field; null is the same as none.
     pub(super) fn take(&mut self, name: &'static str) -> Option<Node> {
         self.known.push(name);

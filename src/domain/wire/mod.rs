@@ -11,9 +11,11 @@ mod fields;
 mod json;
 mod native;
 mod open_devops;
+mod order;
 mod python_literal;
 
 use crate::base::time::Zone;
+use crate::domain::order::Order;
 use crate::domain::problem::Problem;
 use crate::domain::submission::Submission;
 
@@ -36,21 +38,39 @@ pub struct Unreadable {
 /// # Errors
 /// Every problem at once, as [`Problems`](crate::domain::problem::Problems) keeps them.
 pub fn read_task(bytes: &[u8], zone: &Zone) -> Result<Submission, Unreadable> {
+    read_object(bytes, zone, "{\"task_name\": …}", |fields| {
+        if fields.has("title") && !fields.has("task_name") { open_devops::read(fields) } else { native::read(fields) }
+    })
+}
+
+/// Reads an order. Times without an offset are meant in `zone`.
+///
+/// # Errors
+/// Every problem at once.
+pub fn read_order(bytes: &[u8], zone: &Zone) -> Result<Order, Unreadable> {
+    read_object(bytes, zone, "{\"order\": …}", order::read)
+}
+
+/// Reads a file that is one object, of which `read` takes the fields.
+fn read_object<T>(
+    bytes: &[u8],
+    zone: &Zone,
+    like: &str,
+    read_fields: impl FnOnce(&mut Fields<'_>) -> Option<T>,
+) -> Result<T, Unreadable> {
     let read = json::read(bytes);
     let Some(root) = read.root else {
         return Err(Unreadable { problems: read.problems.into_vec(), truncated: read.truncated });
     };
     let Value::Object(members) = root.value else {
-        let problem = Problem::new("", root.value.kind(), "an object: {\"task_name\": …}").at(root.line, root.column);
+        let problem = Problem::new("", root.value.kind(), format!("an object: {like}")).at(root.line, root.column);
         return Err(Unreadable { problems: vec![problem], truncated: false });
     };
-    let has = |name: &str| members.iter().any(|member| member.name == name);
-    let open_devops = has("title") && !has("task_name");
     let mut fields = Fields::new(members, read.problems, zone);
-    let submission = if open_devops { open_devops::read(&mut fields) } else { native::read(&mut fields) };
+    let value = read_fields(&mut fields);
     let problems = fields.finish();
-    match submission {
-        Some(submission) if problems.is_empty() => Ok(submission),
+    match value {
+        Some(value) if problems.is_empty() => Ok(value),
         _ => Err(Unreadable { problems, truncated: false }),
     }
 }

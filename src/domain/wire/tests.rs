@@ -220,7 +220,7 @@ fn mutated_seeds_never_panic_and_every_refusal_has_a_reason() {
         if let Err(bad) = read_task(&bytes, &shanghai()) {
             assert!(!bad.problems.is_empty(), "refused without a reason");
         }
-        if let Err(problems) = crate::domain::order::Order::read(&bytes, &shanghai()) {
+        if let Err(problems) = read_order(&bytes, &shanghai()).map_err(|bad| bad.problems) {
             assert!(!problems.is_empty(), "refused without a reason");
         }
     }

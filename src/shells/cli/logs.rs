@@ -106,10 +106,9 @@ impl Logs {
             let steps = run.plan.group(lane.group).map_or(&[][..], |group| &group.steps);
             for (step, state) in steps.iter().zip(&lane.steps) {
                 let wanted = self.step.as_ref().is_none_or(|name| step.name.as_str() == name);
-                let attempts = match state {
-                    StepState::Open { attempt, .. } => *attempt,
-                    StepState::Ended(result) => result.attempt,
-                    StepState::Waiting => 0,
+                let attempts = match state.state {
+                    StepState::Open { attempt, .. } => attempt,
+                    _ => state.next_attempt() - 1,
                 };
                 for attempt in (1..=attempts).filter(|_| wanted) {
                     let path = context.layout.log(run.id, &lane.host, &step.name, attempt);

@@ -3,6 +3,7 @@
 //! **Invariant:** writes only drop files and orders, like everybody else; reads the same files through the same fold
 //! as the daemon.
 
+mod audit;
 mod check;
 mod failure;
 mod listing;
@@ -10,6 +11,7 @@ mod logs;
 mod ls;
 mod order;
 mod output;
+mod policy;
 mod show;
 mod submit;
 mod tasks;
@@ -20,11 +22,11 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::adapters::config::{self, Config};
+use crate::adapters::config::Config;
 use crate::adapters::spool::layout::Layout;
 use crate::shells::cli::failure::Failure;
 use crate::shells::cli::output::Output;
-use crate::shells::{Dirs, daemon, surroundings};
+use crate::shells::{Dirs, daemon, read_configuration};
 
 /// Operations tasks as files: an exact plan, approved by the right people, run once per host over SSH.
 #[derive(Debug, Parser)]
@@ -63,15 +65,29 @@ enum Verb {
     /// Let exactly the plan you saw run.
     Approve(order::Approve),
     /// Refuse a task for good.
-    Reject(order::Reject),
-    /// Stop a task: what runs is ended, what has not started never starts.
+    Reject(order::WithReason),
+    /// Take back your approval, while the task has not begun.
+    Withdraw(order::Withdraw),
+    /// Stop a task, or its work on some hosts: what runs is ended, what has not started never starts.
     Cancel(order::Cancel),
+    /// Start nothing more of a task for now; what runs goes on.
+    Hold(order::WithReason),
+    /// Let a held task go on, or a manual step begin.
+    Release(order::Release),
+    /// Take again what did not end well, also when the task has ended.
+    Retry(order::Retry),
+    /// Let hosts go on without a step.
+    Skip(order::Skip),
     /// Print what steps printed.
     Logs(logs::Logs),
     /// Print what happens, one sentence or one JSON line each.
     Watch(watch::Watch),
     /// Wait until tasks have ended and end with their result.
     Wait(watch::Wait),
+    /// Look at the chain of acts: verify, tail, show, head.
+    Audit(audit::Audit),
+    /// Look at the rules: check, explain.
+    Policy(policy::PolicyVerb),
     /// List the templates of the catalogue.
     Templates,
     /// List the hosts of the inventory.
@@ -87,7 +103,11 @@ struct Context {
 
 impl Context {
     fn config(&self) -> Result<Config, Failure> {
-        Ok(config::load(&self.dirs.config, &surroundings(&self.dirs))?)
+        let read = read_configuration(&self.dirs)?;
+        for note in read.notes {
+            self.output.say(note);
+        }
+        Ok(read.config)
     }
 }
 
@@ -131,8 +151,15 @@ fn run(arguments: Arguments, output: Output) -> Result<(), Failure> {
         Verb::Ls(verb) => verb.run(&context),
         Verb::Show(verb) => verb.run(&context),
         Verb::Approve(verb) => verb.run(&context),
-        Verb::Reject(verb) => verb.run(&context),
+        Verb::Reject(verb) => verb.reject(&context),
+        Verb::Withdraw(verb) => verb.run(&context),
         Verb::Cancel(verb) => verb.run(&context),
+        Verb::Hold(verb) => verb.hold(&context),
+        Verb::Release(verb) => verb.run(&context),
+        Verb::Retry(verb) => verb.run(&context),
+        Verb::Skip(verb) => verb.run(&context),
+        Verb::Audit(verb) => verb.run(&context),
+        Verb::Policy(verb) => verb.run(&context),
         Verb::Logs(verb) => verb.run(&context),
         Verb::Watch(verb) => verb.run(&context),
         Verb::Wait(verb) => verb.run(&context),

@@ -1,4 +1,4 @@
-//! `approve`, `reject`, `cancel`: orders, dropped like everybody's. Floor 4.
+//! `approve`, `reject` and the other acts on tasks: orders, dropped like everybody's. Floor 4.
 //!
 //! **Invariant:** an approval carries the digest of the plan that was shown or named, never one that was only looked
 //! up; the daemon compares again and decides.
@@ -9,8 +9,10 @@ use clap::Args;
 
 use crate::adapters::spool::reader::{self, Follower};
 use crate::base::digest::Digest;
-use crate::base::time::parse_time;
-use crate::domain::order::{Act, Order};
+use crate::base::ids::{HostName, StepName};
+use crate::base::time::{Timestamp, parse_time};
+use crate::domain::order::{Order, Which, Wish};
+use crate::domain::risk::{Level, Risk};
 use crate::domain::run::{Event, Run, TaskState};
 use crate::engine::DropBox;
 use crate::shells::cli::Context;
@@ -31,11 +33,17 @@ pub(super) struct Approve {
     /// When it may start, as in a task file [the plan's own time].
     #[arg(long, value_name = "TIME")]
     start: Option<String>,
+    /// When your approval ends, if it has not started by then [never].
+    #[arg(long, value_name = "TIME")]
+    until: Option<String>,
+    /// A remark for the record.
+    #[arg(long)]
+    reason: Option<String>,
 }
 
-/// Arguments of `reject`.
+/// Arguments of acts that want a reason.
 #[derive(Debug, Args)]
-pub(super) struct Reject {
+pub(super) struct WithReason {
     /// The task's number, or the name it was dropped under.
     task: String,
     /// Why, for the record.
@@ -43,11 +51,73 @@ pub(super) struct Reject {
     reason: String,
 }
 
+/// Arguments of `withdraw`.
+#[derive(Debug, Args)]
+pub(super) struct Withdraw {
+    /// The task's number, or the name it was dropped under.
+    task: String,
+    /// Why, for the record.
+    #[arg(long)]
+    reason: Option<String>,
+}
+
 /// Arguments of `cancel`.
 #[derive(Debug, Args)]
 pub(super) struct Cancel {
     /// The task's number, or the name it was dropped under.
     task: String,
+    /// Only on these hosts.
+    #[arg(long = "host", value_name = "HOST", value_delimiter = ',')]
+    hosts: Vec<HostName>,
+    /// Why, for the record.
+    #[arg(long)]
+    reason: String,
+}
+
+/// Arguments of `release`.
+#[derive(Debug, Args)]
+pub(super) struct Release {
+    /// The task's number, or the name it was dropped under.
+    task: String,
+    /// The manual or timed step to let begin [the whole task, if it is held].
+    step: Option<StepName>,
+    /// Only on these hosts.
+    #[arg(long = "host", value_name = "HOST", value_delimiter = ',', requires = "step")]
+    hosts: Vec<HostName>,
+    /// Why, for the record.
+    #[arg(long)]
+    reason: Option<String>,
+}
+
+/// Arguments of `retry`.
+#[derive(Debug, Args)]
+pub(super) struct Retry {
+    /// The task's number, or the name it was dropped under.
+    task: String,
+    /// Only these hosts [those on which a step did not end well].
+    #[arg(long = "host", value_name = "HOST", value_delimiter = ',')]
+    hosts: Vec<HostName>,
+    /// Also hosts that never came to their end.
+    #[arg(long, conflicts_with = "hosts")]
+    unfinished: bool,
+    /// Take this step and all after it again [the step that each host did not get past].
+    #[arg(long = "from", value_name = "STEP")]
+    step: Option<StepName>,
+    /// Why, for the record.
+    #[arg(long)]
+    reason: Option<String>,
+}
+
+/// Arguments of `skip`.
+#[derive(Debug, Args)]
+pub(super) struct Skip {
+    /// The task's number, or the name it was dropped under.
+    task: String,
+    /// The step to go on without.
+    step: StepName,
+    /// Only on these hosts [all that stand still at it].
+    #[arg(long = "host", value_name = "HOST", value_delimiter = ',')]
+    hosts: Vec<HostName>,
     /// Why, for the record.
     #[arg(long)]
     reason: String,
@@ -56,16 +126,10 @@ pub(super) struct Cancel {
 impl Approve {
     pub(super) fn run(self, context: &Context) -> Result<(), Failure> {
         let mut follower = tasks::open(context, &self.task)?;
-        let start = match &self.start {
-            None => None,
-            Some(text) => {
-                let zone = context.config()?.library.zone;
-                let time = parse_time(text, &zone);
-                Some(time.map_err(|error| Failure::new(Kind::Usage, format!("--start {text}: wanted {error}")))?)
-            }
-        };
+        let start = time(context, "--start", self.start.as_deref())?;
+        let until = time(context, "--until", self.until.as_deref())?;
         let run = tasks::run_of(&follower)?;
-        let shown = run.accepted.digest;
+        let shown = run.digest;
         let digest = match self.digest {
             Some(digest) if digest == shown => digest,
             Some(digest) => {
@@ -79,25 +143,69 @@ impl Approve {
             }
             None => ask(context, run)?,
         };
-        give(context, &mut follower, Act::Approve { digest, start })
+        give(context, &mut follower, Wish::Approve { digest, start, until }, self.reason)
     }
 }
 
-impl Reject {
+fn time(context: &Context, option: &str, text: Option<&str>) -> Result<Option<Timestamp>, Failure> {
+    let Some(text) = text else { return Ok(None) };
+    let zone = context.config()?.library.zone;
+    let time = parse_time(text, &zone);
+    Ok(Some(time.map_err(|error| Failure::new(Kind::Usage, format!("{option} {text}: wanted {error}")))?))
+}
+
+impl WithReason {
+    pub(super) fn reject(self, context: &Context) -> Result<(), Failure> {
+        order(context, &self.task, Wish::Reject, Some(self.reason))
+    }
+
+    pub(super) fn hold(self, context: &Context) -> Result<(), Failure> {
+        order(context, &self.task, Wish::Hold, Some(self.reason))
+    }
+}
+
+impl Withdraw {
     pub(super) fn run(self, context: &Context) -> Result<(), Failure> {
-        let mut follower = tasks::open(context, &self.task)?;
-        give(context, &mut follower, Act::Reject { reason: self.reason })
+        order(context, &self.task, Wish::Withdraw, self.reason)
     }
 }
 
 impl Cancel {
     pub(super) fn run(self, context: &Context) -> Result<(), Failure> {
-        let mut follower = tasks::open(context, &self.task)?;
-        give(context, &mut follower, Act::Cancel { reason: self.reason })
+        order(context, &self.task, Wish::Cancel { hosts: self.hosts }, Some(self.reason))
     }
 }
 
-/// Shows the plan and asks for the number of hosts, typed: a habit cannot answer that.
+impl Release {
+    pub(super) fn run(self, context: &Context) -> Result<(), Failure> {
+        let wish = self.step.map_or(Wish::Release, |step| Wish::ReleaseStep { step, hosts: self.hosts });
+        order(context, &self.task, wish, self.reason)
+    }
+}
+
+impl Retry {
+    pub(super) fn run(self, context: &Context) -> Result<(), Failure> {
+        let which = match (self.unfinished, self.hosts.is_empty()) {
+            (true, _) => Which::Unfinished,
+            (false, true) => Which::Failed,
+            (false, false) => Which::Hosts(self.hosts),
+        };
+        order(context, &self.task, Wish::Retry { which, step: self.step }, self.reason)
+    }
+}
+
+impl Skip {
+    pub(super) fn run(self, context: &Context) -> Result<(), Failure> {
+        order(context, &self.task, Wish::Skip { step: self.step, hosts: self.hosts }, Some(self.reason))
+    }
+}
+
+fn order(context: &Context, task: &str, wish: Wish, reason: Option<String>) -> Result<(), Failure> {
+    let mut follower = tasks::open(context, task)?;
+    give(context, &mut follower, wish, reason)
+}
+
+/// Shows the plan and asks for something typed that a habit cannot answer, the more the higher the risk.
 fn ask(context: &Context, run: &Run) -> Result<Digest, Failure> {
     if !std::io::stdin().is_terminal() || !context.output.is_terminal() {
         let message = "without a terminal the plan cannot be shown, so its digest must be named";
@@ -105,31 +213,42 @@ fn ask(context: &Context, run: &Run) -> Result<Digest, Failure> {
         return Err(Failure::new(Kind::Usage, message).hint(hint));
     }
     context.output.bytes(describe(&run.plan, None).as_bytes())?;
+    let risk = Risk::of(&run.plan, &context.config()?.library.policy.bounds());
     let hosts = run.plan.hosts.len();
+    let (what, wanted) = match risk.level {
+        Level::Low => ("yes".to_owned(), "yes".to_owned()),
+        Level::Medium => ("the number of its hosts".to_owned(), hosts.to_string()),
+        Level::High => {
+            ("its template's name and the number of its hosts".to_owned(), format!("{} {hosts}", run.plan.work_name()))
+        }
+    };
+    for reason in &risk.reasons {
+        context.output.line(format!("risk       {reason}"))?;
+    }
     let mut out = std::io::stdout().lock();
-    write!(out, "To approve task {}, type the number of its hosts: ", run.id)?;
+    write!(out, "To approve task {} ({} risk), type {what}: ", run.id, risk.level.word())?;
     out.flush()?;
     let mut answer = String::new();
     std::io::stdin().lock().read_line(&mut answer)?;
-    if answer.trim() == hosts.to_string() {
-        Ok(run.accepted.digest)
+    if answer.trim() == wanted {
+        Ok(run.digest)
     } else {
-        Err(Failure::new(Kind::Usage, format!("not approved: {:?} is not {hosts}", answer.trim())))
+        Err(Failure::new(Kind::Usage, format!("not approved: {:?} is not {wanted}", answer.trim())))
     }
 }
 
 /// Drops the order and waits for the daemon's answer, which is an event in the task's journal.
-fn give(context: &Context, follower: &mut Follower, act: Act) -> Result<(), Failure> {
+fn give(context: &Context, follower: &mut Follower, wish: Wish, reason: Option<String>) -> Result<(), Failure> {
     let (id, state) = {
         let run = tasks::run_of(follower)?;
         (run.id, run.state())
     };
-    let word = act.word();
-    if state == TaskState::Done {
+    let word = wish.right().word();
+    if state == TaskState::Done && !matches!(wish, Wish::Retry { .. }) {
         return Err(Failure::new(Kind::Refused, format!("task {id} has ended; there is nothing to {word}"))
             .hint(format!("spoolgate show {id}")));
     }
-    let order = Order { task: id.to_string(), act };
+    let order = Order { task: id.to_string(), wish, reason };
     let since = now().0;
     let name = put(context, DropBox::Orders, &unique(word), &order.write())?.name;
     if !daemon_runs(context)? {
@@ -137,7 +256,11 @@ fn give(context: &Context, follower: &mut Follower, act: Act) -> Result<(), Fail
     }
     let answer = wait_for(Some(ANSWER_LIMIT), || {
         let news = follower.news()?;
-        let answer = news.into_iter().find(|recorded| recorded.event.order().is_some_and(|key| key.name == name));
+        let answers = |event: &Event| event.order().is_some_and(|key| key.name == name);
+        let answer = news.into_iter().find(|recorded| {
+            // A task whose plan cannot be made any more ends over it.
+            answers(&recorded.event) || matches!(recorded.event, Event::Unresolvable { .. })
+        });
         match (answer, reader::refusal(&context.layout, name.trim_end_matches(".json"), since)) {
             (Some(answer), _) => Ok(Some(answer)),
             (None, Some(why)) => Err(Failure { kind: Kind::Refused, ..refused(&name, &why) }),
@@ -148,9 +271,16 @@ fn give(context: &Context, follower: &mut Follower, act: Act) -> Result<(), Fail
         let message = format!("{name} is in its box, and the daemon has not answered yet");
         return Err(Failure::new(Kind::Unavailable, message).hint(format!("spoolgate show {id}")));
     };
-    if let Event::OrderRefused { why, .. } = &answer.event {
-        let kind = if why.contains("the task's plan is") { Kind::Changed } else { Kind::Refused };
-        return Err(Failure::new(kind, format!("{word} of task {id} refused: {why}")));
+    match &answer.event {
+        Event::OrderRefused { why, .. } => {
+            let kind = if why.contains("the task's plan is") { Kind::Changed } else { Kind::Refused };
+            return Err(Failure::new(kind, format!("{word} of task {id} refused: {why}")));
+        }
+        Event::Unresolvable { .. } => {
+            let message = format!("task {id} cannot be planned any more and has ended");
+            return Err(Failure::new(Kind::Changed, message).hint(format!("spoolgate show {id}")));
+        }
+        _ => {}
     }
     if context.output.json {
         return context.output.object(serde_json::json!({"id": id, "answer": answer}));

@@ -8,7 +8,7 @@ use crate::adapters::spool::reader::Follower;
 use crate::base::text::visible;
 use crate::domain::policy::Admission;
 use crate::domain::record::{StepRecord, step_records, view};
-use crate::domain::run::{Event, Outcome, Recorded, Run, Stage};
+use crate::domain::run::{Act, Event, Outcome, Recorded, Run, Stage};
 use crate::shells::cli::Context;
 use crate::shells::cli::check::describe;
 use crate::shells::cli::failure::Failure;
@@ -77,13 +77,23 @@ fn text(run: &Run, events: &[Recorded]) -> String {
     if !run.accepted.details.is_empty() {
         push("details", visible(&run.accepted.details));
     }
-    push("digest", run.accepted.digest.to_string());
+    push("digest", run.digest.to_string());
+    if run.plan_version > 1 {
+        push("plan", format!("the {}. of this task; the first is no longer what would run", run.plan_version));
+    }
     match &run.accepted.admission {
-        Admission::New { approvals, note } => {
-            let note = note.as_ref().map(|note| format!("; {note}")).unwrap_or_default();
-            push("approvals", format!("{} of {approvals}{note}", run.approvals.len()));
+        Admission::Ready { rule } if run.needs.is_empty() => push("approvals", format!("none needed: {rule}")),
+        _ => {
+            for need in &run.needs {
+                let of = if need.of.is_empty() { "whoever may approve".to_owned() } else { need.of.join(", ") };
+                let missing = need.missing(run.approvals.iter().map(|(_, approval)| approval));
+                push("approvals", format!("{} of {of}, {missing} missing ({})", need.approvals, need.rule));
+            }
         }
-        Admission::Ready { rule } => push("approvals", format!("none needed: {rule}")),
+    }
+    if let Some(hold) = &run.held {
+        let by = hold.by.as_ref().map_or_else(|| "the daemon".to_owned(), ToString::to_string);
+        push("held", format!("by {by} since {}: {}", hold.at, visible(&hold.why)));
     }
     if let Some(time) = run.plan.exec_time {
         push("not before", time.to_string());
@@ -92,6 +102,7 @@ fn text(run: &Run, events: &[Recorded]) -> String {
         push("warning", warning);
     }
     lines.push(String::new());
+    lines.extend(run.acts.iter().map(act_line));
     lines.extend(events.iter().filter_map(sentence));
     let shown = run.lanes.iter().filter(|lane| lane.outcome() != Outcome::Skipped || outcome(run).is_some());
     for lane in shown {
@@ -125,12 +136,21 @@ impl std::fmt::Display for Seconds {
     }
 }
 
-/// Says what an event means, in one line; steps have lines of their own.
+/// Says who did what when, and what it did to the task's state.
+fn act_line(act: &Act) -> String {
+    let by = act.by.as_ref().map_or_else(|| "the daemon".to_owned(), ToString::to_string);
+    let states = match act.from {
+        Some(from) if from != act.to => format!("{} -> {}", from.word(), act.to.word()),
+        _ => act.to.word().to_owned(),
+    };
+    let detail = act.detail.as_ref().map(|detail| format!(": {}", visible(detail))).unwrap_or_default();
+    format!("{}  {states:<18} {} by {by}{detail}", act.at, act.act)
+}
+
+/// Says what no act and no step's own line says.
 fn sentence(recorded: &Recorded) -> Option<String> {
-    match &recorded.event {
-        Event::StepStarted { .. } | Event::StepEnded { .. } => None,
-        _ => Some(format!("{}  {}", recorded.at, said(&recorded.event))),
-    }
+    matches!(recorded.event, Event::KillUnconfirmed { .. })
+        .then(|| format!("{}  {}", recorded.at, said(&recorded.event)))
 }
 
 /// Says what happened.
@@ -139,10 +159,29 @@ pub(super) fn said(event: &Event) -> String {
         Event::Accepted(accepted) => format!("accepted from {}", accepted.by),
         Event::Approved { approval, .. } => {
             let start = approval.start.map(|start| format!(", to start at {start}")).unwrap_or_default();
-            format!("approved by {} for plan {}{start}", approval.by, approval.digest.short())
+            let until = approval.until.map(|until| format!(", until {until}")).unwrap_or_default();
+            format!("approved by {} for plan {}{start}{until}", approval.by, approval.digest.short())
         }
-        Event::Rejected { by, reason, .. } => format!("rejected by {by}: {}", visible(reason)),
-        Event::Cancelled { by, reason, .. } => format!("cancelled by {by}: {}", visible(reason)),
+        Event::Stale { differences, .. } => {
+            let differences: Vec<String> = differences.iter().map(|found| visible(&found.to_string())).collect();
+            format!("what would run has changed and waits for approval again:\n  {}", differences.join("\n  "))
+        }
+        Event::Withdrawn(_)
+        | Event::Lapsed { .. }
+        | Event::Unresolvable { .. }
+        | Event::Rejected(_)
+        | Event::Cancelled(_)
+        | Event::HostsStopped { .. }
+        | Event::Held { .. }
+        | Event::Released(_)
+        | Event::StepsReleased { .. }
+        | Event::Retried { .. }
+        | Event::StepsSkipped { .. }
+        | Event::Frozen(_) => {
+            let by = event.actor().map(|by| format!(" by {by}")).unwrap_or_default();
+            let detail = event.detail().map(|detail| format!(": {}", visible(&detail))).unwrap_or_default();
+            format!("{}{by}{detail}", event.word().replace('_', " "))
+        }
         Event::OrderRefused { by, act, why, .. } => format!("{act} by {by} refused: {}", visible(why)),
         Event::Started => "started".to_owned(),
         Event::KillUnconfirmed { host, step, why, .. } => {

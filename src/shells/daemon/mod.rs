@@ -16,7 +16,8 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep};
 
-use crate::adapters::config::{self, Config, ConfigError, Surroundings};
+use crate::adapters::config::{Config, ConfigError};
+use crate::adapters::sources::Sources;
 use crate::adapters::spool::SpoolError;
 use crate::adapters::spool::layout::Layout;
 use crate::adapters::spool::store::Store;
@@ -26,8 +27,8 @@ use crate::base::limits;
 use crate::base::time::Timestamp;
 use crate::domain::policy::Policy;
 use crate::engine::{DropBox, Engine, Input};
-use crate::shells::Dirs;
 use crate::shells::clock::now;
+use crate::shells::{Configuration, Dirs, read_configuration};
 
 use link::LinkSettings;
 use perform::Performer;
@@ -66,7 +67,8 @@ pub fn run(dirs: &Dirs) -> Result<(), DaemonError> {
 
 async fn serve(dirs: &Dirs) -> Result<(), DaemonError> {
     raise_file_limit();
-    let config = config::load(&dirs.config, &surroundings(dirs))?;
+    let Configuration { config, sources, notes } = read_configuration(dirs)?;
+    say_notes(&notes);
     let group = match &config.settings.group {
         Some(name) => Some(users::gid_of(name).ok_or_else(|| DaemonError::NoGroup(name.clone()))?),
         None => None,
@@ -83,18 +85,20 @@ async fn serve(dirs: &Dirs) -> Result<(), DaemonError> {
     }
     let (ended_sender, ended) = mpsc::unbounded_channel();
     let mut performer = Performer::new(layout.clone(), store, link_settings(&config), ended_sender);
+    performer.audit("daemon_started", Some(format!("version {}", env!("CARGO_PKG_VERSION"))));
     performer.perform(repairs)?;
     if personal {
         tracing::warn!("personal mode: there is no policy.toml, so the owner of the state may do everything");
     }
     tracing::info!(pid = std::process::id(), state = %dirs.state.display(), "ready");
     let inbox = SpoolInbox::new(layout, personal);
-    turn(dirs, &mut engine, &mut performer, inbox, watch, ended).await
+    let library = LibraryOnDisk { dirs, sources };
+    turn(library, &mut engine, &mut performer, inbox, watch, ended).await
 }
 
 /// The loop. Everything that can happen to the daemon is one arm.
 async fn turn(
-    dirs: &Dirs,
+    mut library: LibraryOnDisk<'_>,
     engine: &mut Engine,
     performer: &mut Performer,
     mut inbox: SpoolInbox,
@@ -116,8 +120,9 @@ async fn turn(
             _ = rescan.tick() => {
                 performer.sweep()?;
                 inbox.note(Notice::Rescan);
+                inputs.extend(library.read_if_changed(performer));
             }
-            _ = hangup.recv() => inputs.extend(reload(dirs, performer)),
+            _ = hangup.recv() => inputs.push(library.read(performer)),
             _ = term.recv() => break,
             _ = int.recv() => break,
         }
@@ -129,7 +134,12 @@ async fn turn(
         {
             inputs.push(input);
         }
-        inputs.extend(inbox.look(performer.store_mut(), now())?);
+        let dropped = inbox.look(performer.store_mut(), now())?;
+        // What is judged or started now is compared with what stands on disk now.
+        if dropped.is_some() || engine.needs_library(now()) {
+            inputs.extend(library.read_if_changed(performer));
+        }
+        inputs.extend(dropped);
         let mut effects = Vec::new();
         for input in inputs {
             effects.extend(engine.handle(now(), input));
@@ -137,7 +147,9 @@ async fn turn(
         performer.perform(effects)?;
     }
     tracing::info!(hosts_in_flight = engine.hosts_in_flight(), "stopping");
-    Ok(())
+    performer.audit("daemon_stopped", None);
+    performer.sweep()?;
+    Ok(performer.perform(Vec::new())?)
 }
 
 /// Returns how long to sleep until `deadline`.
@@ -146,23 +158,44 @@ fn until(deadline: Option<Timestamp>, now: Timestamp) -> Duration {
     Duration::from_millis(u64::try_from(ms).unwrap_or(0)).min(SLEEP_MAX)
 }
 
-/// Reads the configuration again; what runs keeps its plan, and a wrong file changes nothing.
-fn reload(dirs: &Dirs, performer: &mut Performer) -> Option<Input> {
-    match config::load(&dirs.config, &surroundings(dirs)) {
-        Ok(config) => {
-            performer.set_link_settings(&link_settings(&config));
-            tracing::info!("configuration read again");
-            Some(Input::Reloaded(Arc::new(config.library)))
-        }
-        Err(error) => {
-            tracing::error!("the configuration was not read again, the old one holds: {error}");
-            if let ConfigError::Wrong { problems, .. } = error {
-                for problem in problems {
-                    tracing::error!("{problem}");
-                }
+/// The configuration directory, as it was read last.
+struct LibraryOnDisk<'a> {
+    dirs: &'a Dirs,
+    sources: Sources,
+}
+
+impl LibraryOnDisk<'_> {
+    fn read_if_changed(&mut self, performer: &mut Performer) -> Option<Input> {
+        self.sources.changed().then(|| self.read(performer))
+    }
+
+    /// Reads the configuration again; what runs keeps its plan.
+    fn read(&mut self, performer: &mut Performer) -> Input {
+        match read_configuration(self.dirs) {
+            Ok(Configuration { config, sources, notes }) => {
+                self.sources = sources;
+                say_notes(&notes);
+                performer.set_link_settings(&link_settings(&config));
+                tracing::info!("configuration read again");
+                Input::Reloaded(Arc::new(config.library))
             }
-            None
+            Err(error) => {
+                tracing::error!("nothing is approved or started until the configuration can be read: {error}");
+                if let ConfigError::Wrong { problems, .. } = &error {
+                    for problem in problems {
+                        tracing::error!("{problem}");
+                    }
+                }
+                self.sources = self.sources.again(now());
+                Input::LibraryBroken(error.to_string())
+            }
         }
+    }
+}
+
+fn say_notes(notes: &[String]) {
+    for note in notes {
+        tracing::warn!("{note}");
     }
 }
 
@@ -173,10 +206,6 @@ fn link_settings(config: &Config) -> LinkSettings {
         agent: config.settings.agent,
         tunnels: link::Tunnels::default(),
     }
-}
-
-fn surroundings(dirs: &Dirs) -> Surroundings {
-    crate::shells::surroundings(dirs)
 }
 
 /// Allows as many open files as the system lets this process have: one connection is one of them.

@@ -9,14 +9,17 @@ use std::sync::Arc;
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
 use crate::adapters::spool::layout::Layout;
+use crate::adapters::spool::load::Found;
 use crate::adapters::spool::store::{NewFiles, Store};
 use crate::adapters::spool::{SpoolError, bad, intake};
+use crate::base::digest::Digest;
 use crate::base::ids::{GroupNo, HostName, TaskId};
 use crate::base::time::Timestamp;
+use crate::domain::audit::Entry;
 use crate::domain::plan::{Library, Plan};
 use crate::domain::record::HistoryLine;
-use crate::domain::run::{IllegalEvent, Recorded};
-use crate::engine::{Effect, Engine, FoundTask, Input, NewTask};
+use crate::domain::run::{Event, IllegalEvent, Recorded};
+use crate::engine::{Effect, Engine, FoundTask, Input, NewTask, Past};
 use crate::shells::clock::now;
 use crate::shells::daemon::host::{Command, HostOwner};
 use crate::shells::daemon::link::LinkSettings;
@@ -28,6 +31,8 @@ pub(super) struct Performer {
     settings: LinkSettings,
     inputs: UnboundedSender<Input>,
     owners: HashMap<(TaskId, GroupNo, HostName), UnboundedSender<Command>>,
+    /// What the daemon did of itself since the last turn, for the audit.
+    audit: Vec<Entry>,
 }
 
 impl Performer {
@@ -37,7 +42,12 @@ impl Performer {
         settings: LinkSettings,
         inputs: UnboundedSender<Input>,
     ) -> Performer {
-        Performer { layout, store, settings, inputs, owners: HashMap::new() }
+        Performer { layout, store, settings, inputs, owners: HashMap::new(), audit: Vec::new() }
+    }
+
+    /// Notes something that the daemon does of itself; it is written with the next effects.
+    pub(super) fn audit(&mut self, act: &str, detail: Option<String>) {
+        self.audit.push(Entry::of_daemon(now(), act, detail));
     }
 
     pub(super) fn store_mut(&mut self) -> &mut Store {
@@ -52,21 +62,29 @@ impl Performer {
 
     /// Deletes what dropped files left behind.
     pub(super) fn sweep(&self) -> Result<(), SpoolError> {
+        self.store.note_seen(now())?;
         intake::sweep(&self.layout)
     }
 
     /// Performs the effects of one turn.
     pub(super) fn perform(&mut self, effects: Vec<Effect>) -> Result<(), SpoolError> {
-        let (mut created, mut appended, mut files, mut acts) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        let (mut created, mut appended, mut audit) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut files, mut acts) = (Vec::new(), Vec::new());
         for effect in effects {
             match effect {
                 Effect::Create(new) => created.push(new_files(&new)),
                 Effect::Append { id, events } => appended.push((id, lines(&events))),
-                Effect::RunStep(_) | Effect::StopStep { .. } | Effect::ReleaseHost { .. } => acts.push(effect),
+                Effect::Audit(entry) => audit.push(entry),
+                // What is said of a task that runs again must not be ahead of where it stands.
+                Effect::Reopen { id, view } => self.store.reopen(id, &view)?,
+                Effect::RunStep(_) | Effect::StopStep { .. } | Effect::ReleaseHost { .. } | Effect::Fetch(_) => {
+                    acts.push(effect);
+                }
                 other => files.push(other),
             }
         }
-        self.store.write(&created, appended)?;
+        audit.append(&mut self.audit);
+        self.store.write(&created, appended, audit)?;
         // A dropped file goes only after what it became is on disk, and before anything acts on it.
         let (dropped, moved): (Vec<_>, Vec<_>) =
             files.into_iter().partition(|effect| matches!(effect, Effect::Consume { .. } | Effect::Refuse { .. }));
@@ -80,7 +98,7 @@ impl Performer {
             let _ = self.inputs.send(Input::ViewLost(id));
         }
         for act in acts {
-            self.act(act);
+            self.act(act)?;
         }
         // Renames can be done again from the journals, so nothing waits for them but the next turn.
         self.store.settle()
@@ -92,6 +110,7 @@ impl Performer {
             Effect::Finish { id, from, record, line } => self.store.finish(id, from, &record, &history_line(&line)),
             Effect::RestoreView { id, state, view } => self.store.restore_view(id, state, &view),
             Effect::RemoveView { id, state } => self.store.remove_view(id, state),
+            Effect::Replan { id, version, plan, view } => self.store.replan(id, version, &plan, &view),
             _ => Ok(()),
         }
     }
@@ -115,8 +134,12 @@ impl Performer {
         Ok(())
     }
 
-    fn act(&mut self, effect: Effect) {
+    fn act(&mut self, effect: Effect) -> Result<(), SpoolError> {
         match effect {
+            Effect::Fetch(id) => {
+                let found = self.store.fetch(id)?.and_then(found_task);
+                let _ = self.inputs.send(Input::Fetched(id, found.map(Box::new)));
+            }
             Effect::RunStep(start) => {
                 let key = (start.task, start.group, start.host.clone());
                 let owner = self.owners.entry(key.clone()).or_insert_with(|| {
@@ -150,6 +173,7 @@ impl Performer {
             }
             _ => {}
         }
+        Ok(())
     }
 }
 
@@ -185,26 +209,36 @@ pub(super) type Recovered = (Engine, Vec<Effect>, Vec<IllegalEvent>);
 /// Reads the spool and makes the engine that goes on from it.
 pub(super) fn recover(store: &mut Store, library: Arc<Library>, now: Timestamp) -> Result<Recovered, SpoolError> {
     let loaded = store.load()?;
-    let mut found = Vec::new();
-    for task in loaded.unfinished {
-        let plan: Result<Plan, _> = serde_json::from_slice(&task.plan);
-        let events: Result<Vec<Recorded>, _> = task
-            .events
-            .split(|byte| *byte == b'\n')
-            .filter(|line| !line.is_empty())
-            .map(serde_json::from_slice)
-            .collect();
-        match (plan, events) {
-            (Ok(plan), Ok(events)) => {
-                found.push(FoundTask { id: task.id, plan: Arc::new(plan), events, standing: task.standing });
-            }
-            (plan, events) => {
-                let why = plan.err().or(events.err()).map(|error| error.to_string()).unwrap_or_default();
-                tracing::error!(task = %task.id, "plan.json or events.jsonl cannot be read, the task is left alone: {why}");
-            }
-        }
-    }
+    let found = loaded.unfinished.into_iter().filter_map(found_task).collect();
     let history =
         loaded.history.split(|byte| *byte == b'\n').filter_map(|line| serde_json::from_slice(line).ok()).collect();
-    Ok(Engine::recover(library, loaded.next_id, found, history, now))
+    let past = Past { history, audited: loaded.audited, seen: loaded.seen };
+    Ok(Engine::recover(library, loaded.next_id, found, past, now))
+}
+
+/// Reads what was found of a task; a task that cannot be read is left alone.
+fn found_task(task: Found) -> Option<FoundTask> {
+    let plan: Result<Plan, _> = serde_json::from_slice(&task.plan);
+    let lines = task.events.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
+    let events: Result<Vec<Recorded>, _> = lines.map(serde_json::from_slice).collect();
+    // Nothing runs that is not, byte for byte, what the task was accepted with.
+    let digest = Digest::of(&task.plan);
+    let accepted = |events: &[Recorded]| match events.first() {
+        Some(Recorded { event: Event::Accepted(accepted), .. }) => accepted.digest == digest,
+        _ => false,
+    };
+    match (plan, events) {
+        (Ok(_), Ok(events)) if !accepted(&events) => {
+            tracing::error!(task = %task.id, "plan.json is not the plan that was accepted, the task is left alone");
+            None
+        }
+        (Ok(plan), Ok(events)) => {
+            Some(FoundTask { id: task.id, plan: Arc::new(plan), events, standing: task.standing })
+        }
+        (plan, events) => {
+            let why = plan.err().or(events.err()).map(|error| error.to_string()).unwrap_or_default();
+            tracing::error!(task = %task.id, "plan.json or events.jsonl cannot be read, the task is left alone: {why}");
+            None
+        }
+    }
 }

@@ -7,90 +7,19 @@
 
 #![expect(clippy::cast_possible_truncation, clippy::cast_possible_wrap, reason = "rolls of dice are small")]
 
+mod parts;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use super::*;
 use crate::base::ids::Actor;
-use crate::base::time::Zone;
-use crate::domain::inventory::{Connection, Host, Inventory};
-use crate::domain::known_hosts::KnownHosts;
-use crate::domain::plan::{Defaults, Plan};
-use crate::domain::policy::Policy;
+use crate::domain::plan::Plan;
+use crate::domain::policy::Admission;
 use crate::domain::run::{Ending, Outcome, OutputFacts, Stage};
-use crate::domain::template::{Catalogue, Template};
 
-const SLOTS: usize = 3;
-const POLICY: &str = r#"
-    [[submit]]
-    who = ["*"]
-    templates = ["*"]
-    into = ["new", "ready"]
-    [[approve]]
-    who = ["boss", "deputy"]
-    templates = ["*"]
-    [[approve]]
-    who = ["boss", "deputy"]
-    templates = ["twice"]
-    approvals = 2
-    [[control]]
-    who = ["boss"]
-    templates = ["*"]
-"#;
-
-/// Numbers from a seed (`splitmix64`), so that a failing day can be lived again.
-struct Dice(u64);
-
-impl Dice {
-    fn roll(&mut self, sides: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (z ^ (z >> 31)) % sides
-    }
-
-    fn one_in(&mut self, n: u64) -> bool {
-        self.roll(n) == 0
-    }
-}
-
-fn library() -> Arc<Library> {
-    let template = |text: &str| Template::parse("t.toml", text, &BTreeMap::new()).expect("parses");
-    let plain = template(
-        "id = 1\nname = \"plain\"\ntitle = \"t\"\nother_params = true\n\
-         [[step]]\nname = \"a\"\nscript = \"true\"\n[[step]]\nname = \"b\"\nscript = \"true\"\nretries = 2\nretry_delay = 3\non_failure = \"continue\"\n\
-         [[step]]\nname = \"c\"\nscript = \"true\"\n",
-    );
-    let twice = template(
-        "id = 2\nname = \"twice\"\ntitle = \"t\"\n[[step]]\nname = \"a\"\nscript = \"true\"\n\
-         [[step]]\nname = \"z\"\ngroup = 2\nscript = \"true\"\n",
-    );
-    let hosts = (1..=6).map(|n| {
-        let name: HostName = format!("h{n}").parse().expect("a name");
-        let host = Host {
-            name: name.clone(),
-            address: format!("127.0.0.{n}"),
-            port: 22,
-            user: None,
-            key: None,
-            connection: Connection::Ssh,
-            jump: Vec::new(),
-            tags: BTreeSet::new(),
-            vars: BTreeMap::new(),
-        };
-        (name, host)
-    });
-    Arc::new(Library {
-        catalogue: Catalogue::assemble(vec![plain, twice]).expect("unique"),
-        inventory: Inventory { hosts: hosts.collect(), groups: BTreeMap::new() },
-        known_hosts: KnownHosts::default(),
-        policy: Policy::parse("policy.toml", POLICY).expect("parses"),
-        defaults: Defaults { user: "ops".to_owned(), key: None, hosts_per_group: 100, hosts_in_flight: SLOTS },
-        zone: Zone::utc(),
-    })
-}
+use parts::{Dice, SLOTS, library, wanted_releases};
 
 /// What is on disk.
 #[derive(Default)]
@@ -101,6 +30,8 @@ struct Disk {
     boxes: BTreeMap<(DropBox, String), Dropped>,
     bad: BTreeSet<String>,
     history: Vec<HistoryLine>,
+    /// The audit: which line of which task's journal, in order.
+    audit: Vec<(TaskId, u64)>,
 }
 
 /// A step that was sent to a host and has not answered.
@@ -113,10 +44,16 @@ struct World {
     disk: Disk,
     dropped: u64,
     flights: Vec<Flight>,
+    /// Ended tasks that the engine wants to see.
+    fetched: Vec<TaskId>,
     stopped: BTreeSet<(TaskId, HostName)>,
     /// What the hosts' runners know: every step that was ever started, and whether it still runs.
     started: BTreeMap<(TaskId, HostName, StepName, u32), bool>,
     crashes: bool,
+    /// Which library is on disk.
+    library: u64,
+    /// Which plan was approved when a task began, and the library's version then.
+    seen: Option<Timestamp>,
     /// How long each journal was when it was last looked at, and what it said: an unchanged one says the same.
     known: BTreeMap<TaskId, (usize, TaskState)>,
 }
@@ -130,9 +67,12 @@ impl World {
             disk: Disk::default(),
             dropped: 0,
             flights: Vec::new(),
+            fetched: Vec::new(),
             stopped: BTreeSet::new(),
             started: BTreeMap::new(),
             crashes: true,
+            library: 0,
+            seen: None,
             known: BTreeMap::new(),
         }
     }
@@ -165,6 +105,7 @@ impl World {
     fn crash(&mut self) {
         self.known.clear();
         self.engine = None;
+        self.fetched.clear();
         self.flights.clear();
         self.stopped.clear();
     }
@@ -176,7 +117,23 @@ impl World {
                 assert!(disk.runs.insert(new.id, (new.plan, new.events)).is_none(), "task {} made twice", new.id);
                 disk.views.insert((new.state, new.id));
             }
-            Effect::Append { id, events } => disk.runs.get_mut(&id).expect("the task exists").1.extend(events),
+            Effect::Append { id, events } => {
+                let begins = events.iter().any(|recorded| recorded.event == Event::Started);
+                disk.runs.get_mut(&id).expect("the task exists").1.extend(events);
+                if begins {
+                    let (plan, events) = &disk.runs[&id];
+                    let run = Run::fold(id, Arc::clone(plan), events).expect("the journal folds");
+                    let today = format!("ops{}", self.library);
+                    assert!(run.plan.hosts.values().all(|host| host.user == today), "task {id} began with an old plan");
+                    assert!(
+                        matches!(run.accepted.admission, Admission::Ready { .. }) && run.plan_version == 1
+                            || run.approvals.iter().all(|(_, vote)| vote.digest == run.plan.digest())
+                                && run.open_needs().count() == 0
+                                && !run.needs.is_empty(),
+                        "task {id} began without enough approvals of its plan"
+                    );
+                }
+            }
             Effect::Move { id, from, to } => {
                 assert!(disk.views.remove(&(from, id)), "task {id} is not in {from:?}");
                 disk.views.insert((to, id));
@@ -197,11 +154,25 @@ impl World {
             Effect::RunStep(start) => {
                 let key = (start.task, start.host.clone(), start.step.clone(), start.attempt);
                 let known = self.started.insert(key, true).is_some();
+                if !start.resume {
+                    self.stopped.remove(&(start.task, start.host.clone()));
+                }
                 assert!(!known || start.resume, "{} of task {} sent twice to {}", start.step, start.task, start.host);
                 self.flights.push((start.task, start.group, start.host, start.step, start.attempt));
             }
+            Effect::Audit(entry) => {
+                let (task, event) = (entry.task.expect("a task's"), entry.event.expect("a line's"));
+                assert!(!disk.audit.contains(&(task, event)), "line {event} of task {task} audited twice");
+                disk.audit.push((task, event));
+            }
+            Effect::Reopen { id, .. } => {
+                disk.views.insert((TaskState::Running, id));
+                disk.views.remove(&(TaskState::Done, id));
+                disk.records.remove(&id);
+            }
+            Effect::Fetch(id) => self.fetched.push(id),
             Effect::StopStep { task, host, .. } => drop(self.stopped.insert((task, host))),
-            Effect::ReleaseHost { .. } => {}
+            Effect::ReleaseHost { .. } | Effect::Replan { .. } => {}
         }
     }
 
@@ -219,7 +190,9 @@ impl World {
             })
             .collect();
         let next_id = self.disk.runs.keys().last().map_or(1, |id| id.0 + 1);
-        let (engine, effects, bad) = Engine::recover(library(), next_id, found, self.disk.history.clone(), self.now);
+        let audited = self.disk.audit.iter().copied().collect();
+        let past = Past { history: self.disk.history.clone(), audited, seen: self.seen };
+        let (engine, effects, bad) = Engine::recover(library(self.library), next_id, found, past, self.now);
         assert_eq!(bad, vec![], "a journal of our own cannot be believed");
         self.engine = Some(engine);
         self.perform(effects);
@@ -228,7 +201,15 @@ impl World {
     fn input(&mut self, input: Input) {
         let Some(engine) = &mut self.engine else { return };
         let effects = engine.handle(self.now, input);
+        self.seen = Some(self.now);
         self.perform(effects);
+        while self.engine.is_some()
+            && let Some(id) = self.fetched.pop()
+        {
+            let (plan, events) = self.disk.runs[&id].clone();
+            let found = FoundTask { id, plan, events, standing: vec![TaskState::Done] };
+            self.input(Input::Fetched(id, Some(Box::new(found))));
+        }
     }
 
     /// Shows the engine everything in the boxes, as a rescan does.
@@ -265,7 +246,8 @@ impl World {
         hosts.sort();
         hosts.dedup();
         let hosts = serde_json::to_string(&hosts).expect("strings");
-        let (template, groups) = match self.dice.roll(3) {
+        let (template, groups) = match self.dice.roll(4) {
+            3 => ("gated", format!("{{\"1\": {hosts}}}")),
             0 => ("twice", format!("{{\"1\": {hosts}, \"2\": [\"{}\"]}}", host(&mut self.dice))),
             1 => ("nothing", format!("{{\"1\": {hosts}}}")),
             _ => ("plain", format!("{{\"1\": {hosts}}}")),
@@ -292,14 +274,42 @@ impl World {
         else {
             return;
         };
-        let text = match self.dice.roll(6) {
+        let step = ["a", "b", "c", "m", "t", "z"][self.dice.roll(6) as usize];
+        let hosts =
+            if self.dice.one_in(2) { String::new() } else { format!(r#","hosts":["h{}"]"#, self.dice.roll(6) + 1) };
+        let until = if self.dice.one_in(4) {
+            format!(r#","until":"{}""#, self.now.plus_ms(self.dice.roll(30_000) as i64))
+        } else {
+            String::new()
+        };
+        let text = match self.dice.roll(20) {
+            6 => format!(r#"{{"order":"withdraw","task":{id}}}"#),
+            7 => format!(r#"{{"order":"hold","task":{id},"reason":"sim"}}"#),
+            8 => format!(r#"{{"order":"release","task":{id}}}"#),
+            9 | 10 => format!(r#"{{"order":"release","task":{id},"step":"{step}"{hosts}}}"#),
+            11 => format!(r#"{{"order":"retry","task":{id}{hosts}}}"#),
+            12 => format!(r#"{{"order":"retry","task":{id},"hosts":"unfinished"}}"#),
+            13 => format!(r#"{{"order":"retry","task":{id},"step":"{step}"{hosts}}}"#),
+            14 => format!(r#"{{"order":"skip","task":{id},"step":"{step}","reason":"sim"{hosts}}}"#),
+            15 => format!(r#"{{"order":"cancel","task":{id},"reason":"sim","hosts":["h{}"]}}"#, self.dice.roll(6) + 1),
+            16 => format!(r#"{{"order":"approve","task":{id},"digest":"{}"{until}}}"#, self.digest_of(*id)),
             0 => format!(r#"{{"order":"cancel","task":{id},"reason":"sim"}}"#),
             1 => format!(r#"{{"order":"reject","task":{id},"reason":"sim"}}"#),
             2 => format!(r#"{{"order":"approve","task":{id},"digest":"{}"}}"#, Digest::of(b"another plan")),
-            _ => format!(r#"{{"order":"approve","task":{id},"digest":"{}"}}"#, plan.digest()),
+            3 => format!(r#"{{"order":"approve","task":{id},"digest":"{}"}}"#, plan.digest()),
+            _ => format!(r#"{{"order":"approve","task":{id},"digest":"{}"}}"#, self.digest_of(*id)),
         };
         let user = ["bob", "boss", "deputy"][self.dice.roll(3) as usize];
         self.drop_file(DropBox::Orders, user, text);
+    }
+
+    /// Returns the digest of a task's plan as everybody can see it.
+    fn digest_of(&self, id: TaskId) -> Digest {
+        if let Some(run) = self.engine.as_ref().and_then(|engine| engine.runs.get(&id)) {
+            return run.digest;
+        }
+        let (plan, events) = &self.disk.runs[&id];
+        Run::fold(id, Arc::clone(plan), events).expect("the journal folds").digest
     }
 
     fn end_flight(&mut self) {
@@ -335,6 +345,11 @@ impl World {
             self.start_engine();
             return;
         }
+        if self.dice.one_in(40) {
+            self.library += 1;
+            self.input(Input::Reloaded(library(self.library)));
+            return;
+        }
         match self.dice.roll(7) {
             0 => self.drop_task(),
             1 => self.drop_order(),
@@ -366,6 +381,10 @@ impl World {
             }
             let run = Run::fold(*id, Arc::clone(plan), events).expect("the journal folds");
             self.known.insert(*id, (events.len(), run.state()));
+            let acts: BTreeSet<u64> = run.acts.iter().map(|act| act.event).collect();
+            let audited: BTreeSet<u64> =
+                self.disk.audit.iter().filter(|(task, _)| task == id).map(|(_, event)| *event).collect();
+            assert_eq!(audited, acts, "task {id}: the audit is not what the events say");
             assert_eq!(standing, [run.state()], "task {id}: the directory is not what the events say");
             if let Some(held) = engine.runs.get(id) {
                 assert_eq!(*held, run, "task {id}: the engine is not what the events say");
@@ -384,6 +403,9 @@ impl World {
             names
         });
         assert!(tasks.values().all(|count| *count == 1), "one drop made two tasks: {tasks:?}");
+        for (task, host, step, attempt) in self.flights.iter().map(|(t, _, h, s, a)| (t, h, s, a)) {
+            assert!(self.started.contains_key(&(*task, host.clone(), step.clone(), *attempt)));
+        }
         let mut keys: BTreeSet<&str> = BTreeSet::new();
         for (_, events) in self.disk.runs.values() {
             if let Event::Accepted(accepted) = &events[0].event
@@ -407,8 +429,11 @@ impl World {
                 .iter()
                 .flat_map(Engine::runs)
                 .filter(|run| matches!(run.stage, Stage::New))
-                .map(|run| (run.id, run.accepted.digest))
+                .map(|run| (run.id, run.digest))
                 .collect();
+            for order in self.engine.iter().flat_map(Engine::runs).flat_map(wanted_releases).collect::<Vec<_>>() {
+                self.drop_file(DropBox::Orders, "boss", order);
+            }
             for (id, digest) in waiting {
                 for user in ["boss", "deputy", "deputy2"] {
                     let text = format!(r#"{{"order":"approve","task":{id},"digest":"{digest}"}}"#);
@@ -482,6 +507,7 @@ fn simulator_seeds_lose_nothing_and_start_nothing_twice() {
             Outcome::KillUnconfirmed,
             Outcome::Rejected,
             Outcome::Expired,
+            Outcome::Stale,
         ] {
             assert!(
                 outcomes.get(&outcome).is_some_and(|count| *count > 10),

@@ -1,0 +1,54 @@
+//! Git repositories: which commits their tags point at. Floor 3.
+//!
+//! **Invariant:** reads only, and only repositories of this machine; no hook, no filter and no configuration of a
+//! repository runs anything.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+/// Why a repository cannot be read.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot read the tags of the git repository {path}: {source}; check its owner, its mode and git's safe.directory", path = path.display())]
+pub struct RepoError {
+    /// Which.
+    pub path: PathBuf,
+    /// Why.
+    pub source: git2::Error,
+}
+
+/// Returns the tags of a repository with the commits they point at, annotated tags peeled; tags of anything else are left
+/// out.
+///
+/// # Errors
+/// When it is no repository, or belongs to somebody whom git does not trust.
+pub fn tags(path: &Path) -> Result<BTreeMap<String, String>, RepoError> {
+    let fail = |source| RepoError { path: path.to_owned(), source };
+    let repository = git2::Repository::open_bare(path).or_else(|_| git2::Repository::open(path)).map_err(fail)?;
+    let mut tags = BTreeMap::new();
+    for reference in repository.references_glob("refs/tags/*").map_err(fail)? {
+        let reference = reference.map_err(fail)?;
+        let Some(name) = reference.name().ok().and_then(|name| name.strip_prefix("refs/tags/")) else { continue };
+        if let Ok(commit) = reference.peel_to_commit() {
+            tags.insert(name.to_owned(), commit.id().to_string());
+        }
+    }
+    Ok(tags)
+}
+
+/// Returns the files and directories that change when a tag of the repository does.
+#[must_use]
+pub fn tag_files(path: &Path) -> Vec<PathBuf> {
+    let git = if path.join(".git").is_dir() { path.join(".git") } else { path.to_owned() };
+    let mut files = vec![git.join("packed-refs"), git.join("reftable/tables.list")];
+    let mut open = vec![git.join("refs/tags")];
+    while let Some(dir) = open.pop() {
+        for entry in std::fs::read_dir(&dir).into_iter().flatten().filter_map(Result::ok) {
+            match entry.file_type() {
+                Ok(kind) if kind.is_dir() => open.push(entry.path()),
+                _ => files.push(entry.path()),
+            }
+        }
+        files.push(dir);
+    }
+    files
+}

@@ -1,0 +1,95 @@
+//! Whether files are still what they were when they were read. Floor 3.
+//!
+//! **Invariant:** reads only. A change after the look is never missed: a file that had only just been changed then is
+//! taken for changed once more, because a second change in the same tick of the file system's clock leaves no trace.
+
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::PathBuf;
+
+use crate::base::time::Timestamp;
+
+/// How coarse a file system's clock may be, in milliseconds.
+const TICK_MS: i64 = 20;
+
+/// Files and directories, as they stood at one moment; in a directory, the files in it.
+#[derive(Clone, Debug)]
+pub struct Sources {
+    paths: Vec<PathBuf>,
+    print: u64,
+    /// Whether one of them had only just been changed.
+    fresh: bool,
+}
+
+impl Sources {
+    /// Looks at them; `since` is when the reading of them began.
+    #[must_use]
+    pub fn look(paths: Vec<PathBuf>, since: Timestamp) -> Sources {
+        let (print, newest) = look(&paths);
+        Sources { paths, print, fresh: newest.plus_ms(TICK_MS) >= since }
+    }
+
+    /// Looks at them again.
+    #[must_use]
+    pub fn again(&self, now: Timestamp) -> Sources {
+        Sources::look(self.paths.clone(), now)
+    }
+
+    /// Whether one of them may have changed since.
+    #[must_use]
+    pub fn changed(&self) -> bool {
+        self.fresh || look(&self.paths).0 != self.print
+    }
+}
+
+/// Returns a number that another state of the files hardly has, and when one of them changed last.
+fn look(paths: &[PathBuf]) -> (u64, Timestamp) {
+    let mut hasher = DefaultHasher::new();
+    let mut newest = Timestamp(i64::MIN);
+    let mut add = |path: &PathBuf| {
+        path.hash(&mut hasher);
+        let Ok(meta) = std::fs::metadata(path) else { return false };
+        let changed = (meta.ctime(), meta.ctime_nsec());
+        (meta.dev(), meta.ino(), meta.size(), meta.mtime(), meta.mtime_nsec(), changed).hash(&mut hasher);
+        newest = newest.max(Timestamp(changed.0.saturating_mul(1000).saturating_add(changed.1 / 1_000_000)));
+        meta.is_dir()
+    };
+    for path in paths {
+        if add(path) {
+            let entries = std::fs::read_dir(path).into_iter().flatten().filter_map(Result::ok);
+            let mut files: Vec<PathBuf> = entries.map(|entry| entry.path()).collect();
+            files.sort();
+            for file in &files {
+                add(file);
+            }
+        }
+    }
+    (hasher.finish(), newest)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_change_shows_and_no_change_does_not() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let file = dir.path().join("a");
+        std::fs::write(&file, "one").expect("written");
+        let paths = vec![dir.path().to_owned(), dir.path().join("missing")];
+        let fresh = Sources::look(paths.clone(), Timestamp(0));
+        assert!(fresh.changed(), "what was written a moment before may have been written again since");
+        // As if the reading had begun long after the last change.
+        let look = || Sources::look(paths.clone(), Timestamp(i64::MAX));
+        let sources = look();
+        assert!(!sources.changed());
+        std::fs::write(&file, "two").expect("written");
+        assert!(sources.changed(), "another content");
+        let sources = look();
+        std::fs::write(dir.path().join("b"), "").expect("written");
+        assert!(sources.changed(), "a new file");
+        let sources = look();
+        std::fs::write(dir.path().join("missing"), "").expect("written");
+        assert!(sources.changed(), "a file that was not there");
+    }
+}

@@ -1,0 +1,207 @@
+//! The audit: one line an act, each holding the digest of the line before.
+//!
+//! **Invariant:** pure. A line that was changed, removed, added or moved breaks the chain at the line after it; a removed
+//! end is found by whoever remembers a later digest, or knows of an act that the end held.
+
+use serde::{Deserialize, Serialize};
+
+use crate::base::digest::Digest;
+use crate::base::ids::{Actor, TaskId};
+use crate::base::time::Timestamp;
+use crate::domain::run::{Act, TaskState};
+
+/// What one line says.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Entry {
+    /// When.
+    pub at: Timestamp,
+    /// Who; `None` for the daemon itself.
+    pub by: Option<Actor>,
+    /// What.
+    pub act: String,
+    /// On which task.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub task: Option<TaskId>,
+    /// Which line of the task's journal, from 0.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub event: Option<u64>,
+    /// The state before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<TaskState>,
+    /// The state after.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to: Option<TaskState>,
+    /// The plan it was about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub plan: Option<Digest>,
+    /// What is known beside it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub detail: Option<String>,
+}
+
+impl Entry {
+    /// Returns the entry of an act on a task.
+    #[must_use]
+    pub fn of(task: TaskId, act: &Act, plan: Digest) -> Entry {
+        Entry {
+            at: act.at,
+            by: act.by.clone(),
+            act: act.act.clone(),
+            task: Some(task),
+            event: Some(act.event),
+            from: act.from,
+            to: Some(act.to),
+            plan: Some(plan),
+            detail: act.detail.clone(),
+        }
+    }
+
+    /// Returns the entry of something the daemon did that is about no task.
+    #[must_use]
+    pub fn of_daemon(at: Timestamp, act: &str, detail: Option<String>) -> Entry {
+        let act = act.to_owned();
+        Entry { at, by: None, act, task: None, event: None, from: None, to: None, plan: None, detail }
+    }
+}
+
+/// A line: an entry in its place of the chain.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Line {
+    /// Its number, from 1.
+    pub seq: u64,
+    /// The digest of the line before, without its line feed; of nothing for the first.
+    pub prev: Digest,
+    /// What it says.
+    #[serde(flatten)]
+    pub entry: Entry,
+}
+
+/// Where a chain ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Head {
+    /// The last line's number; 0 before the first.
+    pub seq: u64,
+    /// The last line's digest.
+    pub digest: Digest,
+}
+
+impl Default for Head {
+    fn default() -> Head {
+        Head { seq: 0, digest: Digest::of(b"") }
+    }
+}
+
+impl std::fmt::Display for Head {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}:{}", self.seq, self.digest)
+    }
+}
+
+impl std::str::FromStr for Head {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Head, &'static str> {
+        const WANTED: &str = "a line's number and its digest: 12:sha256:…";
+        let (seq, digest) = text.split_once(':').ok_or(WANTED)?;
+        Ok(Head { seq: seq.parse().map_err(|_| WANTED)?, digest: digest.parse().map_err(|_| WANTED)? })
+    }
+}
+
+impl Head {
+    /// Writes the next line, with its line feed, and moves on to it.
+    pub fn write(&mut self, entry: Entry) -> Vec<u8> {
+        let line = Line { seq: self.seq + 1, prev: self.digest, entry };
+        let mut bytes = serde_json::to_vec(&line).expect("a line holds nothing that JSON cannot say");
+        *self = Head { seq: line.seq, digest: Digest::of(&bytes) };
+        bytes.push(b'\n');
+        bytes
+    }
+
+    /// Checks that `line`, without its line feed, is the next one, and moves on to it.
+    ///
+    /// # Errors
+    /// What is wrong with it; the head stays.
+    pub fn follow(&mut self, line: &[u8]) -> Result<(), Fault> {
+        #[derive(Deserialize)]
+        struct Links {
+            seq: u64,
+            prev: Digest,
+        }
+        let links: Links = serde_json::from_slice(line).map_err(|_| Fault::Unreadable)?;
+        if links.prev != self.digest {
+            return Err(if links.seq == self.seq + 1 {
+                Fault::Changed
+            } else {
+                Fault::Missing { wanted: self.seq + 1 }
+            });
+        }
+        if links.seq != self.seq + 1 {
+            return Err(Fault::Missing { wanted: self.seq + 1 });
+        }
+        *self = Head { seq: links.seq, digest: Digest::of(line) };
+        Ok(())
+    }
+}
+
+/// What is wrong with a line of a chain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Fault {
+    /// It is not a line of an audit.
+    #[error("it cannot be read as a line of the audit")]
+    Unreadable,
+    /// The line before it is not the one it was written after.
+    #[error("the line before it was changed, or this one's link to it")]
+    Changed,
+    /// It is not the line that comes next.
+    #[error("line {wanted} was to stand here: lines were removed, added or moved")]
+    Missing {
+        /// The number of the line that was to come.
+        wanted: u64,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn chain(count: i64) -> Vec<Vec<u8>> {
+        let mut head = Head::default();
+        let entry = |n| Entry::of_daemon(Timestamp(n), "reloaded", Some(format!("line {n}")));
+        (0..count).map(|n| head.write(entry(n))).map(|mut line| (line.pop(), line).1).collect()
+    }
+
+    /// Returns the number of the first line that does not follow, from 1, and the head before it.
+    fn follow(lines: &[Vec<u8>]) -> (Option<usize>, Head) {
+        let mut head = Head::default();
+        let broken = lines.iter().position(|line| head.follow(line).is_err());
+        (broken.map(|n| n + 1), head)
+    }
+
+    #[test]
+    fn a_chain_follows_itself_and_remembers_its_end() {
+        let lines = chain(20);
+        let (broken, head) = follow(&lines);
+        assert_eq!((broken, head.seq), (None, 20));
+        assert_eq!(head.to_string().parse(), Ok(head));
+        assert_ne!(follow(&lines[..19]).1, head, "a removed end shows to who remembers it");
+    }
+
+    #[test]
+    fn whatever_is_done_to_a_line_shows_there_or_after_it() {
+        let lines = chain(12);
+        for n in 0..12 {
+            let mut removed = lines.clone();
+            removed.remove(n);
+            let expected = if n == 11 { None } else { Some(n + 1) };
+            assert_eq!(follow(&removed).0, expected, "line {n} removed");
+            let mut doubled = lines.clone();
+            doubled.insert(n, lines[n].clone());
+            assert_eq!(follow(&doubled).0, Some(n + 2), "line {n} doubled");
+            if n < 11 {
+                let mut swapped = lines.clone();
+                swapped.swap(n, n + 1);
+                assert_eq!(follow(&swapped).0, Some(n + 1), "lines {n} and after it swapped");
+            }
+        }
+    }
+}

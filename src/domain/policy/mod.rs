@@ -1,0 +1,518 @@
+//! Policy: who may submit what into which state, who must approve it, who may act on it, and when nothing starts.
+//!
+//! **Invariant:** pure. People are what the kernel and the user database say they are; nothing a task file claims widens
+//! what anybody may do. A rule that allows must cover every host of a task; a rule that demands or forbids holds as soon
+//! as one host is in its scope.
+
+mod file;
+mod freeze;
+mod vote;
+
+use std::collections::BTreeSet;
+
+use serde::{Deserialize, Serialize};
+
+use crate::base::ids::Actor;
+use crate::base::time::{Timestamp, Zone};
+use crate::domain::plan::Plan;
+use crate::domain::problem::Problem;
+use crate::domain::risk::{Bounds, Level, Risk};
+use crate::domain::submission::{Claims, Schedule};
+
+use freeze::Freeze;
+pub use freeze::Frozen;
+pub use vote::{Approval, Approved, Grant, Need, approve, missing};
+
+/// A person who acts: the owner of a file, with the groups the system knows for them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Person {
+    /// Who.
+    pub actor: Actor,
+    /// The names of their Unix groups.
+    pub groups: BTreeSet<String>,
+}
+
+/// The rules of `policy.toml`, or personal mode without one.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Policy {
+    /// No policy file: the owner of the state directory may do everything, self-approval included.
+    Personal {
+        /// The owner's uid.
+        owner: u32,
+    },
+    /// With a policy file nothing is allowed that no rule allows.
+    Rules(Box<Rules>),
+}
+
+/// The rules of a policy file.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Rules {
+    submit: Vec<SubmitRule>,
+    approve: Vec<ApproveRule>,
+    require: Vec<RequireRule>,
+    control: Vec<ControlRule>,
+    freeze: Vec<Freeze>,
+    bounds: Bounds,
+}
+
+/// Which tasks a rule is about. An empty list says nothing.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Scope {
+    /// Names of templates; `*` is every one.
+    templates: Vec<String>,
+    /// Tags of hosts.
+    tags: Vec<String>,
+    /// Environments of hosts.
+    environments: Vec<String>,
+    /// Levels of risk.
+    risk: Vec<Level>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct SubmitRule {
+    rule: String,
+    who: Vec<String>,
+    scope: Scope,
+    into: Vec<Schedule>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct ApproveRule {
+    rule: String,
+    who: Vec<String>,
+    scope: Scope,
+    approvals: Option<u32>,
+    /// Also their own tasks.
+    own: bool,
+    /// Only where the task names them.
+    named: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct RequireRule {
+    rule: String,
+    scope: Scope,
+    approvals: u32,
+    of: Vec<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct ControlRule {
+    rule: String,
+    who: Vec<String>,
+    scope: Scope,
+    /// Which acts; all of them when empty.
+    acts: Vec<Right>,
+    /// Only their own tasks.
+    own: bool,
+}
+
+/// What somebody may want to do with a task that exists.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Right {
+    /// Let a plan run.
+    Approve,
+    /// Refuse it for good.
+    Reject,
+    /// Take back an approval of one's own.
+    Withdraw,
+    /// End it, or its work on some hosts.
+    Cancel,
+    /// Let nothing more start for now.
+    Hold,
+    /// Let it go on, or a manual step begin.
+    Release,
+    /// Start again what did not end well.
+    Retry,
+    /// Go on without a step.
+    Skip,
+    /// Let the next batch begin.
+    Continue,
+}
+
+impl Right {
+    /// Every right, in the order of a task's life.
+    pub const ALL: [Right; 9] = [
+        Right::Approve,
+        Right::Reject,
+        Right::Withdraw,
+        Right::Cancel,
+        Right::Hold,
+        Right::Release,
+        Right::Retry,
+        Right::Skip,
+        Right::Continue,
+    ];
+
+    /// Returns the word, as in orders and rules.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Right::Approve => "approve",
+            Right::Reject => "reject",
+            Right::Withdraw => "withdraw",
+            Right::Cancel => "cancel",
+            Right::Hold => "hold",
+            Right::Release => "release",
+            Right::Retry => "retry",
+            Right::Skip => "skip",
+            Right::Continue => "continue",
+        }
+    }
+}
+
+/// A task as rules see it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Subject {
+    /// The template's name, or `script`.
+    pub work: String,
+    /// The environments and tags of its hosts, each combination once.
+    pub places: BTreeSet<(String, BTreeSet<String>)>,
+    /// How much it can break.
+    pub level: Level,
+    /// Who submitted it.
+    pub submitter: Actor,
+    /// The people it names in `associated_user`.
+    pub named: BTreeSet<String>,
+}
+
+impl Subject {
+    /// Looks at a plan.
+    #[must_use]
+    pub fn of(plan: &Plan, submitter: &Actor, claims: &Claims, policy: &Policy) -> Subject {
+        let places = plan.hosts.values().map(|host| (host.environment.clone(), host.tags.clone())).collect();
+        Subject {
+            work: plan.work_name().to_owned(),
+            places,
+            level: Risk::of(plan, &policy.bounds()).level,
+            submitter: submitter.clone(),
+            named: claims.associated_user.values().flatten().cloned().collect(),
+        }
+    }
+
+    /// Stands for a task whose plan could not be made.
+    #[must_use]
+    pub fn unresolved(work: String, submitter: &Actor) -> Subject {
+        let (places, named) = (BTreeSet::new(), BTreeSet::new());
+        Subject { work, places, level: Level::Low, submitter: submitter.clone(), named }
+    }
+}
+
+/// How a submission is let in.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "state", rename_all = "lowercase")]
+pub enum Admission {
+    /// It waits for approval.
+    New {
+        /// Who must approve; never empty.
+        needs: Vec<Need>,
+        /// Why it waits although its submitter wished otherwise.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        note: Option<String>,
+    },
+    /// It needs no approval.
+    Ready {
+        /// The rule that says so, in words.
+        rule: String,
+    },
+}
+
+/// Why somebody may not do something, in words for them.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Refusal(pub String);
+
+/// What one rule says of one wish.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Opinion {
+    /// The rule.
+    pub rule: String,
+    /// Why it does not allow it; `None` when it does.
+    pub objection: Option<String>,
+}
+
+impl Opinion {
+    fn yes(rule: impl Into<String>) -> Opinion {
+        Opinion { rule: rule.into(), objection: None }
+    }
+
+    fn of(rule: &str, objection: Option<String>) -> Opinion {
+        Opinion { rule: rule.to_owned(), objection }
+    }
+}
+
+impl Policy {
+    /// Reads `policy.toml`; wall-clock times in it are meant in `zone`.
+    ///
+    /// # Errors
+    /// Every problem of the file, each with `file:line`.
+    pub fn parse(file: &str, text: &str, zone: &Zone) -> Result<Policy, Vec<Problem>> {
+        file::read(file, text, zone).map(|rules| Policy::Rules(Box::new(rules)))
+    }
+
+    /// Returns where the levels of risk begin.
+    #[must_use]
+    pub fn bounds(&self) -> Bounds {
+        match self {
+            Policy::Personal { .. } => Bounds::default(),
+            Policy::Rules(rules) => rules.bounds.clone(),
+        }
+    }
+
+    /// Decides whether `person` may submit a task and into which state it goes.
+    ///
+    /// `wish` is [`Schedule::Ready`] only when the file was dropped into `ready/` and did not ask for `new`.
+    ///
+    /// # Errors
+    /// When no rule lets this person submit this at all.
+    pub fn admit(&self, person: &Person, subject: &Subject, wish: Schedule) -> Result<Admission, Refusal> {
+        if let (Policy::Personal { owner }, Schedule::Ready) = (self, wish)
+            && *owner == person.actor.uid
+        {
+            return Ok(Admission::Ready { rule: PERSONAL.to_owned() });
+        }
+        self.decide(person, "submit", &subject.work, self.submit_opinions(person, subject, Schedule::New))?;
+        let skip = self.submit_opinions(person, subject, Schedule::Ready).into_iter().find(|o| o.objection.is_none());
+        let needs = self.needs(subject);
+        Ok(match (wish, skip) {
+            (Schedule::Ready, Some(opinion)) => Admission::Ready { rule: opinion.rule },
+            (Schedule::Ready, None) => Admission::New {
+                needs,
+                note: Some(format!("policy does not let {} run {} without approval", person.actor.user, subject.work)),
+            },
+            (Schedule::New, _) => Admission::New { needs, note: None },
+        })
+    }
+
+    /// Returns who must approve a task: as many people as the strictest approve rule for it asks, and everybody whom a
+    /// require rule asks for.
+    #[must_use]
+    pub fn needs(&self, subject: &Subject) -> Vec<Need> {
+        let Policy::Rules(rules) = self else {
+            return vec![Need { approvals: 1, of: Vec::new(), rule: PERSONAL.to_owned() }];
+        };
+        let asking = rules.approve.iter().filter(|rule| rule.approvals.is_some() && rule.scope.touches(subject));
+        let most = asking.max_by_key(|rule| rule.approvals);
+        let one = || Need { approvals: 1, of: Vec::new(), rule: "every task needs an approval".to_owned() };
+        let most = most.map_or_else(one, |rule| Need {
+            approvals: rule.approvals.unwrap_or(1),
+            of: Vec::new(),
+            rule: rule.rule.clone(),
+        });
+        let required = rules.require.iter().filter(|rule| rule.scope.touches(subject)).map(|rule| Need {
+            approvals: rule.approvals,
+            of: rule.of.clone(),
+            rule: rule.rule.clone(),
+        });
+        std::iter::once(most).chain(required).collect()
+    }
+
+    /// Decides whether `person` may do something with a task; the answer is the rule that allows it.
+    ///
+    /// # Errors
+    /// With the reason, which names what stands in the way.
+    pub fn allows(&self, person: &Person, right: Right, subject: &Subject) -> Result<String, Refusal> {
+        if right == Right::Approve
+            && let Policy::Rules(_) = self
+            && person.actor.uid == subject.submitter.uid
+        {
+            let others = Subject { submitter: nobody(), ..subject.clone() };
+            let but_for_that = self.opinions(person, right, &others).iter().any(|o| o.objection.is_none());
+            let own = self.opinions(person, right, subject).into_iter().find(|o| o.objection.is_none());
+            return match own {
+                Some(opinion) => Ok(opinion.rule),
+                None if but_for_that => Err(Refusal(format!(
+                    "{} submitted this task; somebody else must approve it (two-person rule)",
+                    person.actor.user
+                ))),
+                None => self.decide(person, right.word(), &subject.work, Vec::new()),
+            };
+        }
+        self.decide(person, right.word(), &subject.work, self.opinions(person, right, subject))
+    }
+
+    /// Returns what every rule that could allow it says.
+    #[must_use]
+    pub fn opinions(&self, person: &Person, right: Right, subject: &Subject) -> Vec<Opinion> {
+        let own = person.actor.uid == subject.submitter.uid;
+        match right {
+            Right::Withdraw => return vec![Opinion::yes("everybody may take back an approval of their own")],
+            Right::Cancel | Right::Hold if own => {
+                return vec![Opinion::yes("submitters may cancel and hold their own tasks")];
+            }
+            _ => {}
+        }
+        let rules = match self {
+            Policy::Personal { owner } => return personal(*owner, person),
+            Policy::Rules(rules) => rules,
+        };
+        match right {
+            Right::Approve => rules.approve.iter().map(|rule| rule.opinion(person, subject, own)).collect(),
+            // Whoever could approve it, had they not submitted it.
+            Right::Reject => rules.approve.iter().map(|rule| rule.opinion(person, subject, false)).collect(),
+            _ => rules.control.iter().map(|rule| rule.opinion(person, right, subject, own)).collect(),
+        }
+    }
+
+    /// Returns what every submit rule says.
+    #[must_use]
+    pub fn submit_opinions(&self, person: &Person, subject: &Subject, into: Schedule) -> Vec<Opinion> {
+        match self {
+            Policy::Personal { owner } => personal(*owner, person),
+            Policy::Rules(rules) => rules.submit.iter().map(|rule| rule.opinion(person, subject, into)).collect(),
+        }
+    }
+
+    /// Returns the freeze that keeps a task from starting now, the longest of several; whom a freeze excepts can approve
+    /// tasks that start in it.
+    #[must_use]
+    pub fn frozen(&self, subject: &Subject, approvals: &[&Approval], now: Timestamp) -> Option<Frozen> {
+        let Policy::Rules(rules) = self else { return None };
+        let holding = rules.freeze.iter().filter(|freeze| freeze.scope.touches(subject) && !freeze.excepts(approvals));
+        holding.filter_map(|freeze| freeze.at(now)).max_by_key(|frozen| frozen.until)
+    }
+
+    /// Whether there are freezes at all.
+    #[must_use]
+    pub fn has_freezes(&self) -> bool {
+        matches!(self, Policy::Rules(rules) if !rules.freeze.is_empty())
+    }
+
+    /// Returns those of a person's groups that any rule asks for.
+    #[must_use]
+    pub fn groups_that_count(&self, person: &Person) -> BTreeSet<String> {
+        let Policy::Rules(rules) = self else { return BTreeSet::new() };
+        let words = rules.require.iter().flat_map(|rule| &rule.of).chain(rules.freeze.iter().flat_map(|f| &f.except));
+        words
+            .filter_map(|word| word.strip_prefix('@'))
+            .filter(|g| person.groups.contains(*g))
+            .map(str::to_owned)
+            .collect()
+    }
+
+    fn decide(&self, person: &Person, act: &str, work: &str, opinions: Vec<Opinion>) -> Result<String, Refusal> {
+        if let Some(opinion) = opinions.into_iter().find(|opinion| opinion.objection.is_none()) {
+            return Ok(opinion.rule);
+        }
+        Err(Refusal(match self {
+            Policy::Personal { .. } => {
+                format!("personal mode: only the owner of the state directory may {act}; a policy.toml can allow more")
+            }
+            Policy::Rules(_) => format!(
+                "no rule in policy.toml lets {0} {act} {work}; try: spoolgate policy explain {0} {act} {work}",
+                person.actor.user
+            ),
+        }))
+    }
+}
+
+/// What stands where a rule would stand, without a policy file.
+const PERSONAL: &str = "personal mode: no policy file";
+
+fn personal(owner: u32, person: &Person) -> Vec<Opinion> {
+    let objection =
+        (owner != person.actor.uid).then(|| format!("{} is not the state directory's owner", person.actor.user));
+    vec![Opinion::of(PERSONAL, objection)]
+}
+
+fn nobody() -> Actor {
+    Actor { uid: u32::MAX, user: String::new() }
+}
+
+impl Person {
+    /// Whether a list of `name`, `@group` and `*` names this person.
+    fn is_one_of(&self, who: &[String]) -> bool {
+        is_named(who, &self.actor.user, |group| self.groups.contains(group))
+    }
+}
+
+/// Whether a list of `name`, `@group` and `*` names somebody.
+fn is_named(who: &[String], user: &str, in_group: impl Fn(&str) -> bool) -> bool {
+    who.iter().any(|word| match word.strip_prefix('@') {
+        Some(group) => in_group(group),
+        None => word == "*" || word == user,
+    })
+}
+
+impl Scope {
+    fn names_work(&self, work: &str) -> bool {
+        self.templates.is_empty() || self.templates.iter().any(|name| name == "*" || name == work)
+    }
+
+    fn has_level(&self, level: Level) -> bool {
+        self.risk.is_empty() || self.risk.contains(&level)
+    }
+
+    fn has_place(&self, (environment, tags): &(String, BTreeSet<String>)) -> bool {
+        (self.environments.is_empty() || self.environments.contains(environment))
+            && (self.tags.is_empty() || self.tags.iter().any(|tag| tags.contains(tag)))
+    }
+
+    /// Why the scope does not cover the whole task; `None` when it does.
+    fn objection(&self, subject: &Subject) -> Option<String> {
+        if !self.names_work(&subject.work) {
+            return Some(format!("it is for {}, not for {}", self.templates.join(", "), subject.work));
+        }
+        if !self.has_level(subject.level) {
+            let levels: Vec<&str> = self.risk.iter().map(|level| level.word()).collect();
+            return Some(format!("it is for risk {}, and this is {}", levels.join(", "), subject.level.word()));
+        }
+        let outside = subject.places.iter().find(|place| !self.has_place(place))?;
+        let environment = if outside.0.is_empty() { "no environment" } else { &outside.0 };
+        let tags: Vec<&str> = outside.1.iter().map(String::as_str).collect();
+        Some(format!("a host of {environment} with the tags [{}] is outside it", tags.join(", ")))
+    }
+
+    /// Whether any of the task is in the scope.
+    fn touches(&self, subject: &Subject) -> bool {
+        let anywhere = self.environments.is_empty() && self.tags.is_empty();
+        self.names_work(&subject.work)
+            && self.has_level(subject.level)
+            && (anywhere || subject.places.iter().any(|place| self.has_place(place)))
+    }
+}
+
+/// Why a rule's `who` does not name somebody.
+fn stranger(person: &Person, who: &[String]) -> Option<String> {
+    (!person.is_one_of(who)).then(|| format!("it is for {}, and {} is none of them", who.join(", "), person.actor.user))
+}
+
+impl SubmitRule {
+    fn opinion(&self, person: &Person, subject: &Subject, into: Schedule) -> Opinion {
+        let not_into = || {
+            (into == Schedule::Ready && !self.into.contains(&into))
+                .then(|| "it does not let anything into ready".to_owned())
+        };
+        let objection = stranger(person, &self.who).or_else(|| self.scope.objection(subject)).or_else(not_into);
+        Opinion::of(&self.rule, objection)
+    }
+}
+
+impl ApproveRule {
+    fn opinion(&self, person: &Person, subject: &Subject, own: bool) -> Opinion {
+        let unnamed = || {
+            (self.named && !subject.named.contains(&person.actor.user))
+                .then(|| format!("the task does not name {} in associated_user", person.actor.user))
+        };
+        let own = || (own && !self.own).then(|| "it does not allow one's own tasks".to_owned());
+        let objection =
+            stranger(person, &self.who).or_else(|| self.scope.objection(subject)).or_else(unnamed).or_else(own);
+        Opinion::of(&self.rule, objection)
+    }
+}
+
+impl ControlRule {
+    fn opinion(&self, person: &Person, right: Right, subject: &Subject, own: bool) -> Opinion {
+        let other_act = || {
+            let acts: Vec<&str> = self.acts.iter().map(|act| act.word()).collect();
+            (!acts.is_empty() && !self.acts.contains(&right)).then(|| format!("it is for {}", acts.join(", ")))
+        };
+        let not_own = || (self.own && !own).then(|| "it is for one's own tasks only".to_owned());
+        let objection =
+            stranger(person, &self.who).or_else(|| self.scope.objection(subject)).or_else(other_act).or_else(not_own);
+        Opinion::of(&self.rule, objection)
+    }
+}
+
+#[cfg(test)]
+mod tests;

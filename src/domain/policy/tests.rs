@@ -1,0 +1,260 @@
+//! The rules against an independent reading of them.
+
+use super::*;
+use crate::base::time::parse_time;
+
+const RULES: &str = r#"
+    [role.release]
+    members = ["@lead", "olga"]
+    [[submit]]
+    who = ["@dev"]
+    templates = ["*"]
+    into = ["new"]
+    [[submit]]
+    who = ["cron"]
+    templates = ["backup"]
+    into = ["new", "ready"]
+    [[approve]]
+    who = ["role:release"]
+    templates = ["*"]
+    [[approve]]
+    who = ["@dba"]
+    templates = ["sql"]
+    approvals = 2
+    named = true
+    [[approve]]
+    who = ["root"]
+    templates = ["hello"]
+    self = true
+    [[require]]
+    environments = ["prod"]
+    of = ["@lead"]
+    [[require]]
+    risk = ["high"]
+    approvals = 2
+    [[control]]
+    who = ["@lead"]
+    templates = ["*"]
+    [[control]]
+    who = ["@dev"]
+    templates = ["*"]
+    acts = ["retry", "release"]
+    environments = ["test"]
+    own = true
+    [[freeze]]
+    name = "weekend"
+    environments = ["prod"]
+    from = "Fri 16:00"
+    to = "Mon 08:00"
+    except = ["@oncall"]
+    [[freeze]]
+    name = "new year"
+    from = "2026-12-31 12:00"
+    to = "2027-01-02 06:00"
+"#;
+
+fn person(uid: u32, user: &str, groups: &[&str]) -> Person {
+    Person { actor: Actor { uid, user: user.to_owned() }, groups: groups.iter().map(|g| (*g).to_owned()).collect() }
+}
+
+fn rules() -> Policy {
+    Policy::parse("policy.toml", RULES, &Zone::utc()).expect("parses")
+}
+
+fn subject(work: &str, environments: &[&str], submitter: &Person) -> Subject {
+    Subject {
+        work: work.to_owned(),
+        places: environments.iter().map(|e| ((*e).to_owned(), BTreeSet::new())).collect(),
+        level: if environments.contains(&"prod") { Level::High } else { Level::Low },
+        submitter: submitter.actor.clone(),
+        named: BTreeSet::new(),
+    }
+}
+
+#[test]
+fn submitting_follows_the_rules() {
+    let (dev, cron, guest) = (person(1, "dev1", &["dev"]), person(2, "cron", &[]), person(3, "guest", &[]));
+    let policy = rules();
+    let admit = |who: &Person, work: &str, wish| policy.admit(who, &subject(work, &["test"], who), wish);
+    let needs = |admission: Result<Admission, Refusal>| match admission {
+        Ok(Admission::New { needs, note }) => (needs.iter().map(|need| need.approvals).max(), note.is_some()),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(needs(admit(&dev, "hello", Schedule::New)), (Some(1), false));
+    assert_eq!(needs(admit(&dev, "sql", Schedule::New)), (Some(2), false));
+    assert_eq!(needs(admit(&dev, "hello", Schedule::Ready)), (Some(1), true));
+    assert!(matches!(admit(&cron, "backup", Schedule::Ready), Ok(Admission::Ready { .. })));
+    assert!(admit(&cron, "hello", Schedule::New).is_err());
+    assert!(admit(&guest, "hello", Schedule::New).is_err());
+}
+
+#[test]
+fn nobody_approves_their_own_task_unless_a_rule_says_so() {
+    let (lead, root, dev) =
+        (person(5, "lead", &["lead", "dev"]), person(0, "root", &["root"]), person(1, "dev1", &["dev"]));
+    let policy = rules();
+    let may = |who: &Person, right, work: &str, by: &Person| policy.allows(who, right, &subject(work, &["test"], by));
+    assert!(may(&lead, Right::Approve, "hello", &dev).is_ok());
+    assert!(may(&lead, Right::Approve, "hello", &lead).unwrap_err().0.contains("two-person rule"));
+    assert!(may(&lead, Right::Reject, "hello", &lead).is_ok());
+    assert!(!may(&dev, Right::Approve, "hello", &dev).unwrap_err().0.contains("two-person"), "dev may not anyway");
+    assert!(may(&dev, Right::Approve, "hello", &lead).is_err());
+    assert!(may(&root, Right::Approve, "hello", &root).is_ok());
+    assert!(may(&root, Right::Approve, "sql", &root).is_err());
+    assert!(may(&dev, Right::Cancel, "hello", &dev).is_ok());
+    assert!(may(&dev, Right::Cancel, "hello", &lead).is_err());
+    assert!(may(&lead, Right::Cancel, "hello", &dev).is_ok());
+    assert!(may(&dev, Right::Retry, "hello", &dev).is_ok());
+    assert!(may(&dev, Right::Skip, "hello", &dev).is_err());
+    assert!(policy.allows(&dev, Right::Retry, &subject("hello", &["test", "prod"], &dev)).is_err(), "prod is not test");
+}
+
+#[test]
+fn a_task_names_approvers_only_where_a_rule_lets_it() {
+    let (ada, ben, dev) = (person(7, "ada", &["dba"]), person(8, "ben", &["dba"]), person(1, "dev1", &["dev"]));
+    let named = |names: &[&str]| Subject {
+        named: names.iter().map(|n| (*n).to_owned()).collect(),
+        ..subject("sql", &["test"], &dev)
+    };
+    let policy = rules();
+    assert!(policy.allows(&ada, Right::Approve, &named(&["ada"])).is_ok(), "a chosen approver");
+    assert!(policy.allows(&ben, Right::Approve, &named(&["ada"])).is_err(), "not chosen");
+    let mallory = person(9, "mallory", &["dev"]);
+    assert!(
+        policy.allows(&mallory, Right::Approve, &named(&["mallory"])).is_err(),
+        "naming somebody makes nobody a dba"
+    );
+    assert!(policy.allows(&dev, Right::Approve, &named(&["dev1"])).is_err(), "nor the submitter an approver");
+}
+
+#[test]
+fn demands_hold_as_soon_as_one_host_is_touched() {
+    let dev = person(1, "dev1", &["dev"]);
+    let needs = |environments: &[&str]| {
+        let needs = rules().needs(&subject("hello", environments, &dev));
+        needs.iter().map(|need| format!("{}{}", need.approvals, need.of.concat())).collect::<Vec<_>>().join(" ")
+    };
+    assert_eq!(needs(&["test"]), "1");
+    assert_eq!(needs(&["test", "prod"]), "1 1@lead 2");
+    assert_eq!(needs(&[""]), "1");
+}
+
+#[test]
+fn in_personal_mode_the_owner_may_everything_and_nobody_else_anything() {
+    let policy = Policy::Personal { owner: 1000 };
+    let (owner, other) = (person(1000, "me", &[]), person(1001, "you", &[]));
+    let task = subject("x", &["prod"], &owner);
+    assert!(matches!(policy.admit(&owner, &task, Schedule::Ready), Ok(Admission::Ready { .. })));
+    assert!(policy.admit(&other, &task, Schedule::New).is_err());
+    for right in Right::ALL.into_iter().filter(|right| *right != Right::Withdraw) {
+        assert!(policy.allows(&owner, right, &task).is_ok(), "{right:?}");
+        assert!(policy.allows(&other, right, &task).is_err(), "{right:?}");
+    }
+}
+
+#[test]
+fn freezes_hold_where_and_when_they_say() {
+    let dev = person(1, "dev1", &["dev"]);
+    let policy = rules();
+    let vote = |groups: &[&str]| Approval {
+        by: Actor { uid: 4, user: "olga".to_owned() },
+        groups: groups.iter().map(|g| (*g).to_owned()).collect(),
+        digest: crate::base::digest::Digest::of(b""),
+        start: None,
+        until: None,
+    };
+    let check = |now: &str, environment: &str, groups: &[&str], want: Option<(&str, &str)>| {
+        let now = parse_time(now, &Zone::utc()).expect("a time");
+        let frozen = policy.frozen(&subject("hello", &[environment], &dev), &[&vote(groups)], now);
+        let found = frozen.map(|frozen| (frozen.freeze, frozen.until));
+        let want = want.map(|(name, until)| (name.to_owned(), parse_time(until, &Zone::utc()).expect("a time")));
+        assert_eq!(found, want, "{now} {environment}");
+    };
+    let weekend = Some(("weekend", "2026-11-23 08:00"));
+    check("2026-11-20 15:59:59", "prod", &[], None);
+    check("2026-11-20 16:00", "prod", &[], weekend);
+    check("2026-11-22 12:00", "prod", &[], weekend);
+    check("2026-11-23 07:59:59", "prod", &[], weekend);
+    check("2026-11-23 08:00", "prod", &[], None);
+    check("2026-11-22 12:00", "test", &[], None);
+    check("2026-11-22 12:00", "prod", &["oncall"], None);
+    check("2027-01-01 00:00", "test", &[], Some(("new year", "2027-01-02 06:00")));
+    check("2027-01-01 18:00", "prod", &[], Some(("weekend", "2027-01-04 08:00")));
+    check("2027-01-01 18:00", "prod", &["oncall"], Some(("new year", "2027-01-02 06:00")));
+}
+
+#[test]
+fn mistyped_rules_are_refused_with_their_lines() {
+    let problems = |text: &str| -> String {
+        let problems = Policy::parse("p", text, &Zone::utc()).expect_err(text);
+        problems.iter().map(|problem| format!("{} {}", problem.pointer, problem.found)).collect::<Vec<_>>().join("; ")
+    };
+    assert!(problems("[[submit]]\nwho = [\"*\"]\ntemplate = [\"*\"]\n").contains("p:1"));
+    assert!(problems("[[approve]]\nwho=[]\ntemplates=[]\napprovals=0\n").contains("p:4"));
+    assert!(problems("[[approve]]\nwho=[\"role:x\"]\ntemplates=[\"*\"]\n").contains("p:2 role:x"));
+    assert!(problems("[[control]]\nwho=[\"a\"]\ntemplates=[\"*\"]\nacts=[\"approve\"]\n").contains("p:4 approve"));
+    assert!(problems("[[freeze]]\nname=\"x\"\nfrom=\"Fri\"\nto=\"Mon 8:00\"\n").contains("p:3 Fri"));
+    assert!(problems("[[freeze]]\nname=\"x\"\nfrom=\"2026-01-02 00:00\"\nto=\"2026-01-01 00:00\"\n").contains("p:4"));
+    assert!(problems("[[require]]\nrisk=[\"huge\"]\nof=[\"@\"]\n").contains("huge"));
+}
+
+/// A task of the matrix.
+struct Case<'a> {
+    work: &'a str,
+    environments: &'a [&'a str],
+    submitter: usize,
+    named: &'a [&'a str],
+}
+
+/// Who may do what, read from [`RULES`] by hand and not by the code under test.
+fn by_hand(who: &Person, right: Right, case: &Case<'_>, people: &[Person]) -> bool {
+    let (in_group, own) = (|group: &str| who.groups.contains(group), people[case.submitter].actor.uid == who.actor.uid);
+    let release = in_group("lead") || who.actor.user == "olga";
+    let chosen_dba = case.work == "sql" && in_group("dba") && case.named.contains(&who.actor.user.as_str());
+    let root_hello = case.work == "hello" && who.actor.user == "root";
+    match right {
+        Right::Withdraw => true,
+        Right::Approve => ((release || chosen_dba) && !own) || root_hello,
+        Right::Reject => release || chosen_dba || root_hello,
+        Right::Cancel | Right::Hold => own || in_group("lead"),
+        Right::Retry | Right::Release => {
+            in_group("lead") || (own && in_group("dev") && case.environments.iter().all(|e| *e == "test"))
+        }
+        Right::Skip | Right::Continue => in_group("lead"),
+    }
+}
+
+#[test]
+fn five_hundred_rows_of_who_may_do_what_agree_with_a_reading_by_hand() {
+    let people = [
+        person(0, "root", &["root"]),
+        person(1, "dev1", &["dev"]),
+        person(2, "dev2", &["dev", "lead"]),
+        person(3, "olga", &[]),
+        person(4, "ada", &["dba", "dev"]),
+        person(5, "guest", &["users"]),
+    ];
+    let policy = rules();
+    let (mut rows, mut allowed) = (0, 0);
+    for work in ["hello", "sql"] {
+        for environments in [&["test"][..], &["prod"], &["test", "prod"]] {
+            for submitter in [0, 1, 2, 4] {
+                for named in [&[][..], &["ada", "guest"]] {
+                    let case = Case { work, environments, submitter, named };
+                    let named = named.iter().map(|n| (*n).to_owned()).collect();
+                    let task = Subject { named, ..subject(work, environments, &people[submitter]) };
+                    for who in &people {
+                        for right in Right::ALL {
+                            let want = by_hand(who, right, &case, &people);
+                            let found = policy.allows(who, right, &task);
+                            assert_eq!(found.is_ok(), want, "{} {right:?} {task:?}: {found:?}", who.actor.user);
+                            rows += 1;
+                            allowed += usize::from(want);
+                        }
+                    }
+                }
+            }
+        }
+    }
+    assert!(rows >= 500 && allowed > rows / 10 && allowed < rows * 9 / 10, "{allowed} of {rows}");
+}

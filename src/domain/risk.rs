@@ -1,0 +1,137 @@
+//! How much a task can break, as far as its plan shows.
+//!
+//! **Invariant:** pure, and only ever raised: whatever speaks for a higher level counts, nothing lowers it.
+
+use std::collections::BTreeSet;
+
+use serde::{Deserialize, Serialize};
+
+use crate::domain::plan::Plan;
+
+/// How much care a task needs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Level {
+    /// A look.
+    #[default]
+    Low,
+    /// A careful look.
+    Medium,
+    /// More than one pair of eyes, if policy says so.
+    High,
+}
+
+impl Level {
+    /// Returns the word, as in files.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Level::Low => "low",
+            Level::Medium => "medium",
+            Level::High => "high",
+        }
+    }
+
+    /// Reads the word.
+    #[must_use]
+    pub fn parse(word: &str) -> Option<Level> {
+        [Level::Low, Level::Medium, Level::High].into_iter().find(|level| level.word() == word)
+    }
+}
+
+/// Where the levels begin; `[risk]` of `policy.toml`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Bounds {
+    /// From how many hosts on a task is at least medium.
+    pub medium_hosts: usize,
+    /// From how many hosts on it is high.
+    pub high_hosts: usize,
+    /// Environments whose tasks are high.
+    pub high_environments: BTreeSet<String>,
+}
+
+impl Default for Bounds {
+    fn default() -> Bounds {
+        let production = ["prod", "production"].map(str::to_owned);
+        Bounds { medium_hosts: 10, high_hosts: 100, high_environments: production.into() }
+    }
+}
+
+/// A level, and everything that speaks for it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Risk {
+    /// The level.
+    pub level: Level,
+    /// Why it is not lower, one sentence each.
+    pub reasons: Vec<String>,
+}
+
+impl Risk {
+    /// Looks at a plan.
+    #[must_use]
+    pub fn of(plan: &Plan, bounds: &Bounds) -> Risk {
+        let mut risk = Risk::default();
+        match (&plan.template, plan.risk) {
+            (None, level) => risk.raise(level.max(Level::Medium), "a script without a template"),
+            (Some(_), Level::Low) => {}
+            (Some(template), level) => risk.raise(level, &format!("the template {} says so", template.name)),
+        }
+        let hosts = plan.hosts.len();
+        if hosts >= bounds.high_hosts {
+            risk.raise(Level::High, &format!("{hosts} hosts"));
+        } else if hosts >= bounds.medium_hosts {
+            risk.raise(Level::Medium, &format!("{hosts} hosts"));
+        }
+        let environments: BTreeSet<&str> = plan.hosts.values().map(|host| host.environment.as_str()).collect();
+        for environment in environments.into_iter().filter(|name| bounds.high_environments.contains(*name)) {
+            risk.raise(Level::High, &format!("hosts of the environment {environment}"));
+        }
+        let warnings = plan.warnings().len();
+        if warnings > 0 {
+            risk.raise(Level::Medium, &format!("{warnings} warning(s)"));
+        }
+        risk
+    }
+
+    fn raise(&mut self, level: Level, reason: &str) {
+        if level > Level::Low {
+            self.level = self.level.max(level);
+            self.reasons.push(format!("{reason}: {}", level.word()));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::plan::{PlannedHost, UsedTemplate};
+
+    #[track_caller]
+    fn check(template: Option<Level>, hosts: usize, environment: &str, want: Level) {
+        let mut plan = Plan::empty_for_tests();
+        plan.template = template.map(|_| UsedTemplate { id: 1, name: "t".parse().expect("a name") });
+        plan.risk = template.unwrap_or_default();
+        for n in 0..hosts {
+            let host = PlannedHost { environment: environment.to_owned(), ..PlannedHost::local_for_tests() };
+            plan.hosts.insert(format!("h{n}").parse().expect("a name"), host);
+        }
+        let risk = Risk::of(&plan, &Bounds::default());
+        assert_eq!(risk.level, want, "{template:?} {hosts} {environment} {:?}", risk.reasons);
+        assert_eq!(risk.reasons.is_empty(), want == Level::Low, "a level has its reasons");
+    }
+
+    #[test]
+    fn everything_that_speaks_for_a_level_counts() {
+        check(Some(Level::Low), 1, "test", Level::Low);
+        check(Some(Level::Medium), 1, "", Level::Medium);
+        check(Some(Level::High), 1, "", Level::High);
+        check(None, 1, "", Level::Medium);
+        check(Some(Level::Low), 9, "", Level::Low);
+        check(Some(Level::Low), 10, "", Level::Medium);
+        check(Some(Level::Low), 100, "", Level::High);
+        check(Some(Level::Low), 1, "prod", Level::High);
+        check(Some(Level::Low), 1, "production", Level::High);
+        check(Some(Level::Low), 1, "product", Level::Low);
+    }
+}

@@ -1,0 +1,561 @@
+//! The life of a task: its events and their fold.
+//!
+//! **Invariant:** pure. [`Run::apply`] is the one transition table; the daemon, recovery, the CLI and every
+//! screen fold the same events through it, so they cannot disagree about what happened.
+
+mod event;
+pub mod lane;
+mod outcome;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::base::digest::Digest;
+use crate::base::ids::{Actor, GroupNo, HostName, StepName, TaskId};
+use crate::base::time::Timestamp;
+use crate::domain::plan::Plan;
+use crate::domain::policy::{Admission, Approval, Approved, Frozen, Grant, Need, approve, missing};
+use crate::domain::template::Trigger;
+use lane::Lane;
+
+pub use event::{Accepted, DropKey, Event, LaneName, Ordered, Place, Recorded};
+pub use lane::StepState;
+pub use outcome::{Ending, Outcome, OutputFacts, StepResult};
+
+/// The four states, which are directories of the spool.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TaskState {
+    /// Waits for approval.
+    New,
+    /// Waits for its time and a slot.
+    Ready,
+    /// Runs.
+    Running,
+    /// Ended.
+    Done,
+}
+
+impl TaskState {
+    /// Returns the word, which is the directory's name.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            TaskState::New => "new",
+            TaskState::Ready => "ready",
+            TaskState::Running => "running",
+            TaskState::Done => "done",
+        }
+    }
+}
+
+/// Where a task stands, with exactly the facts of that moment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// Waits for approval.
+    New,
+    /// May run.
+    Ready {
+        /// What entitles it.
+        approved: Approved,
+        /// Not before this time.
+        start: Option<Timestamp>,
+        /// Since when.
+        since: Timestamp,
+    },
+    /// Runs.
+    Running {
+        /// What entitles it.
+        approved: Approved,
+        /// Since when.
+        since: Timestamp,
+        /// When its timed steps begin; `None` = when somebody says so.
+        timed: Option<Timestamp>,
+    },
+    /// Ended.
+    Done {
+        /// How.
+        outcome: Outcome,
+        /// When it began to run, if it did.
+        started: Option<Timestamp>,
+        /// When it ended.
+        ended: Timestamp,
+        /// What entitled it to run, if anything did; it still does when somebody retries.
+        approved: Option<Approved>,
+        /// When its timed steps were to begin.
+        timed: Option<Timestamp>,
+    },
+}
+
+/// Something that a person or the daemon did to the whole task.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Act {
+    /// When.
+    pub at: Timestamp,
+    /// Who; `None` for the daemon itself.
+    pub by: Option<Actor>,
+    /// What: the event's word.
+    pub act: String,
+    /// What is known beside it: a reason, what it was about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub detail: Option<String>,
+    /// Which line of the journal says so, from 0.
+    pub event: u64,
+    /// The state before; `None` for the first.
+    pub from: Option<TaskState>,
+    /// The state after.
+    pub to: TaskState,
+}
+
+/// Why nothing more starts for now.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hold {
+    /// Who; `None` for the daemon itself.
+    pub by: Option<Actor>,
+    /// Why.
+    pub why: String,
+    /// Since when.
+    pub at: Timestamp,
+}
+
+/// An order to end a task early, as it was obeyed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ended {
+    /// Who.
+    pub by: Actor,
+    /// Why.
+    pub reason: String,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// An event that cannot follow the ones before it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("event {event} cannot happen to task {id} in state {state}")]
+pub struct IllegalEvent {
+    /// The task.
+    pub id: TaskId,
+    /// The event's word.
+    pub event: &'static str,
+    /// The state's word.
+    pub state: &'static str,
+}
+
+/// A task: the fold of its events.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Run {
+    /// Its number.
+    pub id: TaskId,
+    /// What would run or runs.
+    pub plan: Arc<Plan>,
+    /// The plan's digest.
+    pub digest: Digest,
+    /// Which plan of this task it is, from 1.
+    pub plan_version: u32,
+    /// How it came to be.
+    pub accepted: Accepted,
+    /// When it was accepted.
+    pub accepted_at: Timestamp,
+    /// Where it stands.
+    pub stage: Stage,
+    /// Who must approve; nobody when empty.
+    pub needs: Vec<Need>,
+    /// The approvals that count, with their times.
+    pub approvals: Vec<(Timestamp, Approval)>,
+    /// The rejection, if any.
+    pub rejected: Option<Ended>,
+    /// The cancellation, if any.
+    pub cancelled: Option<Ended>,
+    /// Why nothing more starts for now, if so.
+    pub held: Option<Hold>,
+    /// Whether the daemon held it because its time had passed; it does so once.
+    pub was_late: bool,
+    /// The freeze that kept it from starting, if one did.
+    pub frozen: Option<Frozen>,
+    /// Everything that people and the daemon did to it.
+    pub acts: Vec<Act>,
+    /// The order files answered so far.
+    pub orders: BTreeSet<DropKey>,
+    /// How many events were folded.
+    pub events: u64,
+    /// Every host's way, in the plan's order.
+    pub lanes: Vec<Lane>,
+    lane_index: BTreeMap<(GroupNo, HostName), usize>,
+}
+
+impl Run {
+    /// Begins the fold with the first event, which must be [`Event::Accepted`] for exactly this plan.
+    ///
+    /// # Errors
+    /// When the first event is another, or names another plan.
+    pub fn begin(id: TaskId, plan: Arc<Plan>, first: &Recorded) -> Result<Run, IllegalEvent> {
+        let illegal = IllegalEvent { id, event: first.event.word(), state: "nothing" };
+        let Event::Accepted(accepted) = &first.event else { return Err(illegal) };
+        let (stage, needs) = match &accepted.admission {
+            Admission::New { needs, .. } => (Stage::New, needs.clone()),
+            Admission::Ready { .. } => {
+                let approved = approve(&plan, accepted.digest, Grant::Exempt).map_err(|_| illegal)?;
+                (Stage::Ready { approved, start: plan.exec_time, since: first.at }, Vec::new())
+            }
+        };
+        let mut run = Run {
+            id,
+            digest: accepted.digest,
+            plan_version: 1,
+            accepted: (**accepted).clone(),
+            accepted_at: first.at,
+            stage,
+            needs,
+            approvals: Vec::new(),
+            rejected: None,
+            cancelled: None,
+            held: None,
+            was_late: false,
+            frozen: None,
+            acts: Vec::new(),
+            orders: BTreeSet::new(),
+            events: 1,
+            lanes: Vec::new(),
+            lane_index: BTreeMap::new(),
+            plan,
+        };
+        run.lay_lanes();
+        run.note_act(first, None);
+        Ok(run)
+    }
+
+    /// Folds a whole journal.
+    ///
+    /// # Errors
+    /// When the events cannot have followed each other.
+    pub fn fold(id: TaskId, plan: Arc<Plan>, events: &[Recorded]) -> Result<Run, IllegalEvent> {
+        let (first, rest) = events.split_first().ok_or(IllegalEvent { id, event: "none", state: "nothing" })?;
+        let mut run = Run::begin(id, plan, first)?;
+        for recorded in rest {
+            run.apply(recorded)?;
+        }
+        Ok(run)
+    }
+
+    fn lay_lanes(&mut self) {
+        let hosts = self.plan.groups.iter().flat_map(|group| group.hosts.iter().map(move |host| (group, host)));
+        self.lanes = hosts.map(|(group, host)| Lane::new(group.number, host.clone(), group.steps.len())).collect();
+        let named = self.lanes.iter().enumerate().map(|(n, lane)| ((lane.group, lane.host.clone()), n));
+        self.lane_index = named.collect();
+    }
+
+    /// Applies one event: the transition table.
+    ///
+    /// # Errors
+    /// When the event cannot happen here; the run is unchanged then.
+    pub fn apply(&mut self, recorded: &Recorded) -> Result<(), IllegalEvent> {
+        let from = self.state();
+        self.transition(recorded).ok_or_else(|| IllegalEvent {
+            id: self.id,
+            event: recorded.event.word(),
+            state: from.word(),
+        })?;
+        self.orders.extend(recorded.event.order().cloned());
+        self.events += 1;
+        self.note_act(recorded, Some(from));
+        Ok(())
+    }
+
+    /// Changes the run as the event says; `None`, and no change, when it cannot happen.
+    fn transition(&mut self, recorded: &Recorded) -> Option<()> {
+        let at = recorded.at;
+        match (&recorded.event, &self.stage) {
+            (Event::OrderRefused { .. }, _) | (Event::Unresolvable { .. }, Stage::New | Stage::Ready { .. }) => {}
+            (Event::Approved { approval, .. }, Stage::New) => self.add_approval(at, approval),
+            (Event::Withdrawn(Ordered { by, .. }) | Event::Lapsed { by }, Stage::New | Stage::Ready { .. }) => {
+                self.take_approval(by.uid)?;
+            }
+            (Event::Stale { digest, plan, needs, .. }, Stage::New | Stage::Ready { .. }) => {
+                self.replan(*digest, (**plan).clone(), needs.clone());
+            }
+            (Event::Rejected(ordered), Stage::New | Stage::Ready { .. }) => {
+                self.rejected = Some(ended(ordered, at));
+            }
+            (Event::Cancelled(ordered), Stage::New | Stage::Ready { .. } | Stage::Running { .. })
+                if self.cancelled.is_none() =>
+            {
+                self.cancelled = Some(ended(ordered, at));
+            }
+            (Event::Held { ordered, why }, Stage::New | Stage::Ready { .. } | Stage::Running { .. })
+                if self.held.is_none() =>
+            {
+                let by = ordered.as_ref().map(|ordered| ordered.by.clone());
+                self.was_late |= by.is_none();
+                self.held = Some(Hold { by, why: why.clone(), at });
+            }
+            (Event::Released(_), _) if self.held.is_some() => self.held = None,
+            (Event::Frozen(frozen), Stage::Ready { .. }) => self.frozen = Some(frozen.clone()),
+            (Event::Started, Stage::Ready { approved, start, .. }) if self.may_start() => {
+                self.stage = Stage::Running { approved: approved.clone(), since: at, timed: *start };
+            }
+            (Event::Closed { outcome }, Stage::New | Stage::Ready { .. } | Stage::Running { .. })
+                if self.lanes.iter().all(|lane| lane.open_step().is_none()) =>
+            {
+                self.close(*outcome, at);
+            }
+            (Event::Retried { steps, .. }, Stage::Running { .. } | Stage::Done { approved: Some(_), .. }) => {
+                self.retry(steps, at)?;
+            }
+            (event, Stage::Running { .. }) => return self.step_transition(event, at),
+            _ => return None,
+        }
+        Some(())
+    }
+
+    /// Changes lanes of a running task.
+    fn step_transition(&mut self, event: &Event, at: Timestamp) -> Option<()> {
+        match event {
+            Event::StepStarted { group, host, step, attempt } if self.may_start() => {
+                let (lane, n) = self.find(*group, host, step)?;
+                let step = &mut self.lanes[lane].steps[n];
+                if matches!(step.state, StepState::Open { .. } | StepState::Skipped) || *attempt != step.next_attempt()
+                {
+                    return None;
+                }
+                let state = StepState::Open { attempt: *attempt, since: at, unconfirmed: None };
+                if let StepState::Ended(result) = std::mem::replace(&mut step.state, state) {
+                    step.earlier.push(result);
+                }
+            }
+            Event::KillUnconfirmed { group, host, step, why } => {
+                let (lane, n) = self.find(*group, host, step)?;
+                let StepState::Open { unconfirmed, .. } = &mut self.lanes[lane].steps[n].state else { return None };
+                *unconfirmed = Some(why.clone());
+            }
+            Event::StepEnded { group, host, step, result } => {
+                let (lane, n) = self.find(*group, host, step)?;
+                let state @ StepState::Open { .. } = &mut self.lanes[lane].steps[n].state else { return None };
+                *state = StepState::Ended(result.clone());
+            }
+            Event::HostsStopped { lanes, .. } => {
+                let found: Option<Vec<usize>> = lanes.iter().map(|l| self.lane_position(l.group, &l.host)).collect();
+                for lane in found? {
+                    self.lanes[lane].stopped = true;
+                }
+            }
+            Event::StepsReleased { steps, .. } => {
+                for (lane, n) in self.find_all(steps)? {
+                    self.lanes[lane].steps[n].released = true;
+                }
+            }
+            Event::StepsSkipped { steps, .. } => {
+                let found = self.find_all(steps)?;
+                if found.iter().any(|(lane, _)| self.lanes[*lane].open_step().is_some()) {
+                    return None;
+                }
+                for (lane, n) in found {
+                    self.lanes[lane].skip(n);
+                }
+            }
+            _ => return None,
+        }
+        Some(())
+    }
+
+    fn close(&mut self, outcome: Outcome, ended: Timestamp) {
+        let (started, approved, timed) = match &self.stage {
+            Stage::Running { since, approved, timed } => (Some(*since), Some(approved.clone()), *timed),
+            _ => (None, None, None),
+        };
+        self.stage = Stage::Done { outcome, started, ended, approved, timed };
+    }
+
+    /// Takes steps again; a task that has ended runs again for that.
+    fn retry(&mut self, steps: &[Place], at: Timestamp) -> Option<()> {
+        let found = self.find_all(steps)?;
+        if found.is_empty() || found.iter().any(|(lane, _)| self.lanes[*lane].open_step().is_some()) {
+            return None;
+        }
+        if let Stage::Done { approved: Some(approved), started, timed, .. } = &self.stage {
+            let since = started.unwrap_or(at);
+            self.stage = Stage::Running { approved: approved.clone(), since, timed: *timed };
+            self.cancelled = None;
+        }
+        for (lane, n) in found {
+            self.lanes[lane].retry_from(n);
+        }
+        Some(())
+    }
+
+    /// Counts an approval; a second one by the same person changes nothing.
+    fn add_approval(&mut self, at: Timestamp, approval: &Approval) {
+        if self.approvals.iter().any(|(_, known)| known.by.uid == approval.by.uid) {
+            return;
+        }
+        self.approvals.push((at, approval.clone()));
+        self.count_approvals(at);
+    }
+
+    /// Takes an approval away; the task waits again when too few are left.
+    fn take_approval(&mut self, uid: u32) -> Option<()> {
+        let position = self.approvals.iter().position(|(_, approval)| approval.by.uid == uid)?;
+        self.approvals.remove(position);
+        self.stage = Stage::New;
+        let last = self.approvals.last().map_or(self.accepted_at, |(at, _)| *at);
+        self.count_approvals(last);
+        Some(())
+    }
+
+    fn count_approvals(&mut self, since: Timestamp) {
+        let votes: Vec<Approval> = self.approvals.iter().map(|(_, approval)| approval.clone()).collect();
+        let grant = Grant::Votes { approvals: &votes, needs: &self.needs };
+        if let Ok(approved) = approve(&self.plan, self.digest, grant) {
+            // Of several wished starts the latest holds for all: nobody approved an earlier one.
+            let start = votes.iter().filter_map(|vote| vote.start).max().or(self.plan.exec_time);
+            self.stage = Stage::Ready { approved, start, since };
+        }
+    }
+
+    /// Puts another plan in the place of the one that would have run; nobody has approved it yet.
+    fn replan(&mut self, digest: Digest, plan: Plan, needs: Vec<Need>) {
+        self.plan = Arc::new(plan);
+        self.digest = digest;
+        self.plan_version += 1;
+        self.needs = needs;
+        self.approvals.clear();
+        self.stage = Stage::New;
+        self.lay_lanes();
+    }
+
+    fn note_act(&mut self, recorded: &Recorded, from: Option<TaskState>) {
+        if recorded.event.is_act() {
+            self.acts.push(Act {
+                at: recorded.at,
+                by: recorded.event.actor().cloned(),
+                act: recorded.event.word().to_owned(),
+                detail: recorded.event.detail(),
+                event: self.events - 1,
+                from,
+                to: self.state(),
+            });
+        }
+    }
+
+    /// Returns the directory the task belongs in.
+    #[must_use]
+    pub fn state(&self) -> TaskState {
+        match self.stage {
+            Stage::New => TaskState::New,
+            Stage::Ready { .. } => TaskState::Ready,
+            Stage::Running { .. } => TaskState::Running,
+            Stage::Done { .. } => TaskState::Done,
+        }
+    }
+
+    /// Returns a digest that no other run has, of this or any other daemon: of the first event, which names the file it
+    /// came from and the time.
+    #[must_use]
+    pub fn key(&self) -> Digest {
+        let first = (self.id, self.accepted_at, &self.accepted.drop, self.accepted.digest);
+        Digest::of(&serde_json::to_vec(&first).expect("identifiers serialise"))
+    }
+
+    /// Whether somebody rejected or cancelled it, so that nothing more may start.
+    #[must_use]
+    pub fn is_ended_early(&self) -> bool {
+        self.rejected.is_some() || self.cancelled.is_some()
+    }
+
+    /// Whether something may start: nobody ended or holds it.
+    #[must_use]
+    pub fn may_start(&self) -> bool {
+        !self.is_ended_early() && self.held.is_none()
+    }
+
+    /// Returns how many more people must approve at least; 0 once it is ready.
+    #[must_use]
+    pub fn approvals_missing(&self) -> u32 {
+        match &self.stage {
+            Stage::New => {
+                let approvals: Vec<&Approval> = self.approvals.iter().map(|(_, approval)| approval).collect();
+                missing(&self.needs, &approvals)
+            }
+            _ => 0,
+        }
+    }
+
+    /// Returns the needs that are not met, each with how many people it still asks for.
+    pub fn open_needs(&self) -> impl Iterator<Item = (&Need, u32)> {
+        let missing = |need: &Need| need.missing(self.approvals.iter().map(|(_, approval)| approval));
+        self.needs.iter().map(move |need| (need, missing(need))).filter(|(_, missing)| *missing > 0)
+    }
+
+    /// Returns when a ready task may start at the soonest; `None` = at once. A task with timed steps begins at once, and
+    /// those steps wait.
+    #[must_use]
+    pub fn begins_at(&self) -> Option<Timestamp> {
+        let Stage::Ready { start, .. } = &self.stage else { return None };
+        let timed = self.plan.groups.iter().flat_map(|group| &group.steps).any(|step| step.trigger == Trigger::Timed);
+        start.filter(|_| !timed)
+    }
+
+    /// Returns when its timed steps begin, while it runs.
+    #[must_use]
+    pub fn timed_at(&self) -> Option<Timestamp> {
+        match &self.stage {
+            Stage::Running { timed, .. } | Stage::Done { timed, .. } => *timed,
+            Stage::New | Stage::Ready { .. } => None,
+        }
+    }
+
+    /// Returns the lane of a host in a group.
+    #[must_use]
+    pub fn lane(&self, group: GroupNo, host: &HostName) -> Option<&Lane> {
+        self.lane_position(group, host).map(|n| &self.lanes[n])
+    }
+
+    /// Returns the position of a lane in [`Run::lanes`].
+    #[must_use]
+    pub fn lane_position(&self, group: GroupNo, host: &HostName) -> Option<usize> {
+        self.lane_index.get(&(group, host.clone())).copied()
+    }
+
+    /// Returns the position of a step in its group.
+    #[must_use]
+    pub fn step_index(&self, group: GroupNo, step: &StepName) -> Option<usize> {
+        self.plan.group(group)?.steps.iter().position(|planned| planned.name == *step)
+    }
+
+    /// Returns the name of a step of a lane.
+    #[must_use]
+    pub fn step_name(&self, lane: usize, step: usize) -> Option<StepName> {
+        let lane = self.lanes.get(lane)?;
+        Some(self.plan.group(lane.group)?.steps.get(step)?.name.clone())
+    }
+
+    fn find(&self, group: GroupNo, host: &HostName, step: &StepName) -> Option<(usize, usize)> {
+        Some((self.lane_position(group, host)?, self.step_index(group, step)?))
+    }
+
+    fn find_all(&self, steps: &[Place]) -> Option<Vec<(usize, usize)>> {
+        steps.iter().map(|place| self.find(place.group, &place.host, &place.step)).collect()
+    }
+
+    /// Returns the outcome of everything that ran: the worst of its lanes, with hosts that never started left out.
+    #[must_use]
+    pub fn worst_outcome(&self) -> Outcome {
+        let worst = self.lanes.iter().map(Lane::outcome).filter(|outcome| *outcome != Outcome::Skipped).max();
+        match (worst, self.cancelled.is_some()) {
+            (Some(worst @ (Outcome::Lost | Outcome::KillUnconfirmed)), _) => worst,
+            (_, true) => Outcome::Cancelled,
+            // Somebody ended the work on some hosts, not the task.
+            (Some(Outcome::Cancelled), false) => Outcome::Failed,
+            (Some(Outcome::Ok), false) if self.lanes.iter().any(|lane| lane.outcome() != Outcome::Ok) => {
+                Outcome::Failed
+            }
+            (Some(worst), false) => worst,
+            (None, false) => Outcome::Ok,
+        }
+    }
+}
+
+fn ended(ordered: &Ordered, at: Timestamp) -> Ended {
+    Ended { by: ordered.by.clone(), reason: ordered.reason.clone().unwrap_or_default(), at }
+}

@@ -1,0 +1,135 @@
+//! How steps and tasks end.
+//!
+//! **Invariant:** pure. One word for one ending, and an ending that nobody can know is never called by another's word.
+
+use serde::{Deserialize, Serialize};
+
+use crate::base::digest::Digest;
+use crate::base::time::Timestamp;
+
+/// How something ended; never one word for two things.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// Done as wished.
+    Ok,
+    /// Never started, because of something else.
+    Skipped,
+    /// Undone after a failure.
+    RolledBack,
+    /// An exit code other than 0, a signal, or a host that could not be reached.
+    Failed,
+    /// Ended for running too long.
+    TimedOut,
+    /// Ended on somebody's wish.
+    Cancelled,
+    /// May have run, may still run: nobody can tell.
+    Lost,
+    /// Was to be ended, and may still run.
+    KillUnconfirmed,
+    /// Never allowed to run.
+    Rejected,
+    /// Its time passed.
+    Expired,
+    /// The world changed between approval and start.
+    Stale,
+}
+
+impl Outcome {
+    /// Returns the word, as in files.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Outcome::Ok => "ok",
+            Outcome::Skipped => "skipped",
+            Outcome::RolledBack => "rolled_back",
+            Outcome::Failed => "failed",
+            Outcome::TimedOut => "timed_out",
+            Outcome::Cancelled => "cancelled",
+            Outcome::Lost => "lost",
+            Outcome::KillUnconfirmed => "kill_unconfirmed",
+            Outcome::Rejected => "rejected",
+            Outcome::Expired => "expired",
+            Outcome::Stale => "stale",
+        }
+    }
+}
+
+/// How a step ended on a host, told apart as far as anyone can know.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Ending {
+    /// The process exited with this code.
+    Exit(i32),
+    /// A signal ended the process.
+    Signal(String),
+    /// It ran longer than it may and was proved dead.
+    TimedOut,
+    /// It printed nothing for longer than it may and was proved dead.
+    IdleTimedOut,
+    /// What watched it on the host was killed, and with it the knowledge of how it ended; nothing of it is left.
+    Died(String),
+    /// The host did not answer in time or at all: nothing was sent.
+    Unreachable(String),
+    /// The host was not trusted, or would not run it: nothing ran.
+    NotSent(String),
+    /// Nobody can tell what became of it: the host was started again, or was not reached any more.
+    Lost(String),
+    /// It was ended on somebody's wish and proved dead.
+    Cancelled,
+    /// It was to be ended, and nobody could prove that it is gone.
+    KillUnconfirmed(String),
+}
+
+impl Ending {
+    /// Whether the script itself ended so, and not what carried it.
+    #[must_use]
+    pub fn is_the_scripts_own(&self) -> bool {
+        matches!(self, Ending::Exit(_) | Ending::Signal(_) | Ending::TimedOut | Ending::IdleTimedOut)
+    }
+
+    /// Returns the outcome that the ending counts as.
+    #[must_use]
+    pub fn outcome(&self) -> Outcome {
+        match self {
+            Ending::Exit(0) => Outcome::Ok,
+            Ending::Exit(_) | Ending::Signal(_) | Ending::Died(_) | Ending::Unreachable(_) | Ending::NotSent(_) => {
+                Outcome::Failed
+            }
+            Ending::TimedOut | Ending::IdleTimedOut => Outcome::TimedOut,
+            Ending::Lost(_) => Outcome::Lost,
+            Ending::Cancelled => Outcome::Cancelled,
+            Ending::KillUnconfirmed(_) => Outcome::KillUnconfirmed,
+        }
+    }
+}
+
+/// What a step left behind.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StepResult {
+    /// Which attempt, from 1.
+    pub attempt: u32,
+    /// How it ended.
+    pub ending: Ending,
+    /// When it was sent, by this machine's clock.
+    pub started: Timestamp,
+    /// When its end was known.
+    pub ended: Timestamp,
+    /// How much it printed.
+    #[serde(default)]
+    pub output: OutputFacts,
+}
+
+/// How much a step printed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OutputFacts {
+    /// Bytes on stdout, kept or not.
+    pub out_bytes: u64,
+    /// Bytes on stderr, kept or not.
+    pub err_bytes: u64,
+    /// Bytes that are in no log because there were too many.
+    pub dropped_bytes: u64,
+    /// The digest of the log file; `None` when nothing was printed.
+    pub sha256: Option<Digest>,
+}

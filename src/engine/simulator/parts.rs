@@ -1,0 +1,124 @@
+//! What the simulator is made of: numbers from a seed, a library that changes, what people would do.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use crate::base::ids::HostName;
+use crate::base::time::Zone;
+use crate::domain::inventory::{Connection, Host, Inventory};
+use crate::domain::known_hosts::KnownHosts;
+use crate::domain::plan::{Defaults, Library};
+use crate::domain::policy::Policy;
+use crate::domain::run::{Run, Stage};
+use crate::domain::template::{Catalogue, Template};
+
+pub(super) const SLOTS: usize = 3;
+const POLICY: &str = r#"
+    [[submit]]
+    who = ["*"]
+    templates = ["*"]
+    into = ["new", "ready"]
+    [[approve]]
+    who = ["boss", "deputy"]
+    templates = ["*"]
+    [[approve]]
+    who = ["boss", "deputy"]
+    templates = ["twice"]
+    approvals = 2
+    [[control]]
+    who = ["boss"]
+    templates = ["*"]
+"#;
+
+/// Numbers from a seed (`splitmix64`), so that a failing day can be lived again.
+pub(super) struct Dice(pub(super) u64);
+
+impl Dice {
+    pub(super) fn roll(&mut self, sides: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (z ^ (z >> 31)) % sides
+    }
+
+    pub(super) fn one_in(&mut self, n: u64) -> bool {
+        self.roll(n) == 0
+    }
+}
+
+/// The library in its `version`: another user to log in as makes every plan another one.
+pub(super) fn library(version: u64) -> Arc<Library> {
+    thread_local! {
+        static KNOWN: std::cell::RefCell<BTreeMap<u64, Arc<Library>>> = const { std::cell::RefCell::new(BTreeMap::new()) };
+    }
+    KNOWN.with_borrow_mut(|known| Arc::clone(known.entry(version).or_insert_with(|| Arc::new(build_library(version)))))
+}
+
+fn build_library(version: u64) -> Library {
+    let template = |text: &str| Template::parse("t.toml", text, &BTreeMap::new()).expect("parses");
+    let plain = template(
+        "id = 1\nname = \"plain\"\ntitle = \"t\"\nother_params = true\n\
+         [[step]]\nname = \"a\"\nscript = \"true\"\n[[step]]\nname = \"b\"\nscript = \"true\"\nretries = 2\nretry_delay = 3\non_failure = \"continue\"\n\
+         [[step]]\nname = \"c\"\nscript = \"true\"\n",
+    );
+    let gated = template(
+        "id = 3\nname = \"gated\"\ntitle = \"t\"\nmissed = \"run\"\n[[step]]\nname = \"a\"\nscript = \"true\"\n\
+         [[step]]\nname = \"m\"\nscript = \"true\"\ntrigger = \"manual\"\n\
+         [[step]]\nname = \"t\"\nscript = \"true\"\ntrigger = \"timed\"\n",
+    );
+    let twice = template(
+        "id = 2\nname = \"twice\"\ntitle = \"t\"\n[[step]]\nname = \"a\"\nscript = \"true\"\n\
+         [[step]]\nname = \"z\"\ngroup = 2\nscript = \"true\"\n",
+    );
+    let hosts = (1..=6).map(|n| {
+        let name: HostName = format!("h{n}").parse().expect("a name");
+        let host = Host {
+            name: name.clone(),
+            address: format!("127.0.0.{n}"),
+            port: 22,
+            user: None,
+            key: None,
+            connection: Connection::Ssh,
+            jump: Vec::new(),
+            tags: BTreeSet::new(),
+            vars: BTreeMap::new(),
+        };
+        (name, host)
+    });
+    Library {
+        catalogue: Catalogue::assemble(if version % 7 == 6 { vec![plain, twice] } else { vec![plain, twice, gated] })
+            .expect("unique"),
+        inventory: Inventory { hosts: hosts.collect(), groups: BTreeMap::new() },
+        known_hosts: KnownHosts::default(),
+        policy: Policy::parse("policy.toml", POLICY, &Zone::utc()).expect("parses"),
+        defaults: Defaults {
+            user: format!("ops{version}"),
+            key: None,
+            hosts_per_group: 100,
+            hosts_in_flight: SLOTS,
+            late_after_ms: 20_000,
+        },
+        tags: BTreeMap::new(),
+        zone: Zone::utc(),
+    }
+}
+
+/// The orders that let a run go on.
+pub(super) fn wanted_releases(run: &Run) -> Vec<String> {
+    use crate::domain::run::lane::Next;
+    let mut orders = Vec::new();
+    if run.held.is_some() {
+        orders.push(format!(r#"{{"order":"release","task":{}}}"#, run.id));
+    }
+    for lane in &run.lanes {
+        let steps = &run.plan.group(lane.group).expect("its group").steps;
+        if let (Stage::Running { timed, .. }, true) = (&run.stage, run.held.is_none())
+            && let Next::Asks { step } = lane.next_step(steps, *timed)
+        {
+            let (step, host) = (&steps[step].name, &lane.host);
+            orders.push(format!(r#"{{"order":"release","task":{},"step":"{step}","hosts":["{host}"]}}"#, run.id));
+        }
+    }
+    orders
+}

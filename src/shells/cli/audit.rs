@@ -1,0 +1,150 @@
+//! `audit`: the chain of acts. Floor 4.
+//!
+//! **Invariant:** reads only; what it cannot know, that an end was cut off which nobody remembers, it does not claim.
+
+use clap::{Args, Subcommand};
+
+use crate::adapters::spool::{audit, reader};
+use crate::base::ids::TaskId;
+use crate::base::text::visible;
+use crate::domain::audit::{Head, Line};
+use crate::shells::cli::Context;
+use crate::shells::cli::failure::{Failure, Kind};
+use crate::shells::cli::tasks;
+
+/// Arguments of `audit`.
+#[derive(Debug, Args)]
+pub(super) struct Audit {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Check every link of the chain; ends with 4 and names the first wrong line when one is.
+    Verify {
+        /// A head that was kept elsewhere, as NUMBER:sha256:…; the chain must pass through it.
+        #[arg(long)]
+        head: Option<String>,
+    },
+    /// Print the last acts.
+    Tail {
+        /// How many.
+        #[arg(default_value_t = 20)]
+        count: usize,
+    },
+    /// Print the acts on one task.
+    Show {
+        /// The task's number or name.
+        task: String,
+    },
+    /// Print where the chain ends, to be kept elsewhere.
+    Head,
+}
+
+impl Audit {
+    pub(super) fn run(self, context: &Context) -> Result<(), Failure> {
+        match self.verb {
+            Verb::Verify { head } => verify(context, head.as_deref()),
+            Verb::Tail { count } => {
+                let mut last = std::collections::VecDeque::new();
+                audit::lines(&context.layout, |_, _, line| {
+                    last.push_back(line.to_vec());
+                    if last.len() > count {
+                        last.pop_front();
+                    }
+                    true
+                })?;
+                last.iter().try_for_each(|line| print(context, line))
+            }
+            Verb::Show { task } => {
+                let id = tasks::run_of(&tasks::open(context, &task)?)?.id;
+                let mut found = Vec::new();
+                audit::lines(&context.layout, |_, _, line| {
+                    if about(line) == Some(id) {
+                        found.push(line.to_vec());
+                    }
+                    true
+                })?;
+                found.iter().try_for_each(|line| print(context, line))
+            }
+            Verb::Head => {
+                let verified = audit::verify(&context.layout, None)?;
+                if let Some((path, number, fault)) = verified.broken {
+                    return Err(broken(&path, number, &fault));
+                }
+                if context.output.json {
+                    return context.output.object(serde_json::json!({"head": verified.head.to_string()}));
+                }
+                context.output.line(verified.head.to_string())
+            }
+        }
+    }
+}
+
+fn about(line: &[u8]) -> Option<TaskId> {
+    serde_json::from_slice::<Line>(line).ok()?.entry.task
+}
+
+fn broken(path: &std::path::Path, number: usize, fault: &crate::domain::audit::Fault) -> Failure {
+    Failure::new(Kind::Changed, format!("{}:{number}: {fault}", path.display()))
+}
+
+fn verify(context: &Context, known: Option<&str>) -> Result<(), Failure> {
+    let known: Option<Head> = match known {
+        None => None,
+        Some(text) => {
+            Some(text.parse().map_err(|wanted| Failure::new(Kind::Usage, format!("--head {text}: wanted {wanted}")))?)
+        }
+    };
+    let verified = audit::verify(&context.layout, known)?;
+    if let Some((path, number, fault)) = &verified.broken {
+        return Err(broken(path, *number, fault));
+    }
+    if let Some(known) = known.filter(|_| !verified.passes) {
+        let message = format!(
+            "the chain ends at line {} and does not pass through {known}: its end was cut off or written anew",
+            verified.head.seq
+        );
+        return Err(Failure::new(Kind::Changed, message));
+    }
+    // The history knows how tasks ended; an audit that does not know it has lost its end.
+    let unknown: Vec<TaskId> = reader::history(&context.layout)?
+        .into_iter()
+        .map(|line| line.id)
+        .filter(|id| !verified.closed.contains(id))
+        .collect();
+    if let Some(first) = unknown.first() {
+        let message = format!(
+            "the history has {} ended task(s) that the audit does not have, {first} first: lines were cut off",
+            unknown.len()
+        );
+        return Err(Failure::new(Kind::Changed, message));
+    }
+    if context.output.json {
+        return context
+            .output
+            .object(serde_json::json!({"ok": true, "lines": verified.head.seq, "head": verified.head.to_string()}));
+    }
+    context.output.line(format!("{} line(s), every link holds; the chain ends at {}", verified.head.seq, verified.head))
+}
+
+fn print(context: &Context, line: &[u8]) -> Result<(), Failure> {
+    if context.output.json {
+        let mut bytes = line.to_vec();
+        bytes.push(b'\n');
+        return context.output.bytes(&bytes);
+    }
+    let Ok(Line { seq, entry, .. }) = serde_json::from_slice(line) else {
+        return context.output.line(format!("(not a line of the audit) {}", visible(&String::from_utf8_lossy(line))));
+    };
+    let by = entry.by.as_ref().map_or_else(|| "the daemon".to_owned(), ToString::to_string);
+    let task = entry.task.map(|task| format!(" task {task}")).unwrap_or_default();
+    let states = match (entry.from, entry.to) {
+        (Some(from), Some(to)) if from != to => format!("  {} -> {}", from.word(), to.word()),
+        (_, Some(to)) => format!("  {}", to.word()),
+        _ => String::new(),
+    };
+    let detail = entry.detail.map(|detail| format!("  {}", visible(&detail))).unwrap_or_default();
+    context.output.line(format!("{seq}  {}  {by}  {}{task}{states}{detail}", entry.at, entry.act))
+}
