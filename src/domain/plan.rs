@@ -106,6 +106,8 @@ pub struct Commit {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct UsedTemplate {
+    /// The digest of its file: whatever is changed in it is another plan.
+    pub file: Digest,
     /// Its number.
     pub id: u32,
     /// Its name.
@@ -403,7 +405,7 @@ fn from_template(
         })
         .collect();
     let labels = labels(template);
-    let used = UsedTemplate { id: template.id, name: template.name.clone() };
+    let used = UsedTemplate { file: template.file, id: template.id, name: template.name.clone() };
     let (missed, risk) = (template.missed, template.risk);
     Some(ResolvedWork { commits, env: values, labels, missed, risk, scripts, steps, template: Some(used) })
 }

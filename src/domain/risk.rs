@@ -110,7 +110,11 @@ mod tests {
     #[track_caller]
     fn check(template: Option<Level>, hosts: usize, environment: &str, want: Level) {
         let mut plan = Plan::empty_for_tests();
-        plan.template = template.map(|_| UsedTemplate { id: 1, name: "t".parse().expect("a name") });
+        plan.template = template.map(|_| UsedTemplate {
+            file: crate::base::digest::Digest::of(b""),
+            id: 1,
+            name: "t".parse().expect("a name"),
+        });
         plan.risk = template.unwrap_or_default();
         for n in 0..hosts {
             let host = PlannedHost { environment: environment.to_owned(), ..PlannedHost::local_for_tests() };

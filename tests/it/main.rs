@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that meets a surprise fails")]
 #![expect(clippy::print_stderr, reason = "seeds and the daemon's last words are printed")]
 
+mod approval;
 #[expect(dead_code, reason = "the demo uses the rest of the server")]
 mod fake_ssh;
 mod main_job;

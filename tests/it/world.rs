@@ -226,9 +226,15 @@ impl World {
 
     /// Approves a task as somebody, through the command line.
     pub(crate) fn approve(&self, uid: u32, id: u64) -> Said {
-        let plan = std::fs::read(self.state().join(format!("runs/{id}/plan.json"))).unwrap();
-        let digest = spoolgate::base::digest::Digest::of(&plan).to_string();
-        self.run(uid, &["approve", &id.to_string(), "--digest", &digest])
+        self.run(uid, &["approve", &id.to_string(), "--digest", &self.digest(id)])
+    }
+
+    /// Returns the digest of a task's plan, the newest if it has several.
+    pub(crate) fn digest(&self, id: u64) -> String {
+        let run = self.state().join(format!("runs/{id}"));
+        let later = (2..).map(|n| run.join(format!("plan@{n}.json"))).take_while(|path| path.exists()).last();
+        let plan = std::fs::read(later.unwrap_or_else(|| run.join("plan.json"))).unwrap();
+        spoolgate::base::digest::Digest::of(&plan).to_string()
     }
 }
 

@@ -35,6 +35,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Missed, OnFailure, Param, ParamKind, RESERVED, Step, Template, Trigger, bind, placeholders};
+use crate::base::digest::Digest;
 use crate::base::ids::{GroupNo, ParamName};
 use crate::base::limits;
 use crate::domain::problem::Problem;
@@ -52,13 +53,13 @@ impl Template {
     /// Every problem of the file, each with `file:line`.
     pub fn parse(file: &str, text: &str, scripts: &BTreeMap<String, String>) -> Result<Template, Vec<Problem>> {
         let sheet = Sheet::new(file, text);
-        let template = read(&sheet, scripts);
+        let template = read(&sheet, Digest::of(text.as_bytes()), scripts);
         let problems = sheet.into_problems();
         template.filter(|_| problems.is_empty()).ok_or(problems)
     }
 }
 
-fn read(sheet: &Sheet<'_>, scripts: &BTreeMap<String, String>) -> Option<Template> {
+fn read(sheet: &Sheet<'_>, file: Digest, scripts: &BTreeMap<String, String>) -> Option<Template> {
     let mut fields = sheet.fields();
     let id = fields.integer("id", 1..=u32::MAX);
     let name = fields.string("name");
@@ -90,7 +91,7 @@ fn read(sheet: &Sheet<'_>, scripts: &BTreeMap<String, String>) -> Option<Templat
     let name = fields.need("name", name).and_then(|text| text.parse(sheet));
     let title = fields.need("title", title);
     fields.finish();
-    Some(Template { id: id?, name: name?, title: title?.value, params, other_params, risk, missed, steps })
+    Some(Template { file, id: id?, name: name?, title: title?.value, params, other_params, risk, missed, steps })
 }
 
 fn read_param(mut table: Fields<'_>) -> Option<Param> {

@@ -11,6 +11,7 @@ mod file;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::base::digest::Digest;
 use crate::base::ids::{GroupNo, ParamName, StepName, TemplateName, UserName};
 use crate::domain::problem::Problem;
 use crate::domain::risk::Level;
@@ -19,6 +20,8 @@ use crate::domain::submission::TemplateRef;
 /// A template of the catalogue.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Template {
+    /// The digest of its file.
+    pub file: Digest,
     /// Its number, unique in the catalogue (`temp_id`).
     pub id: u32,
     /// Its name, unique in the catalogue.

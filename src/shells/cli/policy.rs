@@ -39,7 +39,11 @@ enum Verb {
 
 impl PolicyVerb {
     pub(super) fn run(self, context: &Context) -> Result<(), Failure> {
-        let config = context.config()?;
+        let config = context.config().map_err(|failure| match (&self.verb, failure.kind) {
+            // Here the configuration is what was asked about.
+            (Verb::Check, Kind::Unavailable) => Failure { kind: Kind::Invalid, ..failure },
+            _ => failure,
+        })?;
         match self.verb {
             Verb::Check if context.output.json => context.output.object(serde_json::json!({"ok": true})),
             Verb::Check => context.output.line(match config.library.policy {

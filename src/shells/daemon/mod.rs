@@ -122,7 +122,10 @@ async fn turn(
                 inbox.note(Notice::Rescan);
                 inputs.extend(library.read_if_changed(performer));
             }
-            _ = hangup.recv() => inputs.push(library.read(performer)),
+            _ = hangup.recv() => {
+                tracing::info!("the configuration is read again");
+                inputs.push(library.read(performer));
+            }
             _ = term.recv() => break,
             _ = int.recv() => break,
         }
@@ -137,7 +140,7 @@ async fn turn(
         let dropped = inbox.look(performer.store_mut(), now())?;
         // What is judged or started now is compared with what stands on disk now.
         if dropped.is_some() || engine.needs_library(now()) {
-            inputs.extend(library.read_if_changed(performer));
+            inputs.splice(0..0, library.read_if_changed(performer));
         }
         inputs.extend(dropped);
         let mut effects = Vec::new();
@@ -176,7 +179,7 @@ impl LibraryOnDisk<'_> {
                 self.sources = sources;
                 say_notes(&notes);
                 performer.set_link_settings(&link_settings(&config));
-                tracing::info!("configuration read again");
+                tracing::debug!("configuration read again");
                 Input::Reloaded(Arc::new(config.library))
             }
             Err(error) => {
