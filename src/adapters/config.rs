@@ -43,6 +43,8 @@ pub struct Settings {
     pub agent: bool,
     /// Whether a spool on a network file system is tolerated.
     pub network_spool: bool,
+    /// The socket of the system log that the audit's head is sent to, if any.
+    pub audit_syslog: Option<PathBuf>,
 }
 
 impl Default for Settings {
@@ -53,6 +55,7 @@ impl Default for Settings {
             keepalive: Duration::from_secs(limits::KEEPALIVE_S),
             agent: true,
             network_spool: false,
+            audit_syslog: None,
         }
     }
 }
@@ -86,6 +89,13 @@ struct SettingsFile {
     network_spool: Option<bool>,
     ssh: Option<SshTable>,
     limits: Option<LimitsTable>,
+    audit: Option<AuditTable>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct AuditTable {
+    syslog: Option<PathBuf>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -142,6 +152,7 @@ pub fn load(dir: &Path, surroundings: &Surroundings) -> Result<Config, ConfigErr
         keepalive: ssh.keepalive_s.map_or(defaults.keepalive, Duration::from_secs),
         agent: ssh.agent.unwrap_or(defaults.agent),
         network_spool: file.network_spool.unwrap_or(defaults.network_spool),
+        audit_syslog: file.audit.unwrap_or_default().syslog,
     };
     let library = Library {
         catalogue,

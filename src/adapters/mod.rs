@@ -9,5 +9,6 @@ pub mod repo;
 pub mod sources;
 pub mod spool;
 pub mod ssh;
+pub mod syslog;
 pub mod users;
 pub mod watch;

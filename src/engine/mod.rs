@@ -24,7 +24,7 @@ use std::sync::Arc;
 use crate::base::digest::Digest;
 use crate::base::ids::{GroupNo, HostName, StepName, TaskId};
 use crate::base::time::Timestamp;
-use crate::domain::audit::Entry;
+use crate::domain::audit::{Entry, Head};
 use crate::domain::plan::Library;
 use crate::domain::policy::{Approved, Person};
 use crate::domain::problem::Problem;
@@ -236,6 +236,8 @@ pub struct Start {
     pub run_key: Digest,
     /// Whether an earlier daemon may have sent it; the host knows.
     pub resume: bool,
+    /// Where the audit ended when it was sent, for the host to keep; whoever performs it fills it in.
+    pub audit: Head,
 }
 
 /// All unfinished tasks and what may happen next.

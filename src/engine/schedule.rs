@@ -8,6 +8,7 @@ use std::collections::{BTreeSet, VecDeque};
 
 use crate::base::ids::{GroupNo, HostName, StepName, TaskId};
 use crate::base::time::Timestamp;
+use crate::domain::audit::Head;
 use crate::domain::policy::{Approval, Frozen, Subject};
 use crate::domain::record::{HistoryLine, record};
 use crate::domain::run::lane::{Lane, Next};
@@ -228,7 +229,18 @@ impl Engine {
         let (approved, run_key, since) = (approved.clone(), run.key(), out.now());
         let event = Event::StepStarted { group, host: host.clone(), step: step.clone(), attempt };
         Engine::record(run, event, out);
-        let start = Start { approved, task: id, group, host, step, attempt, since, run_key, resume: false };
+        let start = Start {
+            approved,
+            task: id,
+            group,
+            host,
+            step,
+            attempt,
+            since,
+            run_key,
+            resume: false,
+            audit: Head::default(),
+        };
         out.act(Effect::RunStep(start));
         true
     }
@@ -252,6 +264,7 @@ impl Engine {
                 since,
                 run_key,
                 resume: true,
+                audit: Head::default(),
             };
             self.busy.insert(lane.host.clone());
             out.act(Effect::RunStep(start));

@@ -82,6 +82,9 @@ fn repository(dir: &Path) -> PathBuf {
     path
 }
 
+/// What somebody changes.
+type Change<'a> = Box<dyn Fn() + 'a>;
+
 /// A world in which `deploy` goes to a host behind the door.
 fn guarded() -> (World, Door, PathBuf) {
     let door = Door::open();
@@ -98,9 +101,7 @@ const DEPLOY_TASK: &str =
     r#"{"task_name": "deploy", "temp_id": "deploy", "hosts": {"1": ["web1"]}, "args": {"TAG": "v1"}}"#;
 
 fn in_seconds(seconds: i64) -> String {
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
-    let ms = i64::try_from(now.as_millis()).unwrap() + seconds * 1000;
-    spoolgate::base::time::Timestamp(ms).to_string()
+    spoolgate::shells::clock::now().plus_ms(seconds * 1000).to_string()
 }
 
 /// Approves as Bob, to start at a time.
@@ -125,7 +126,6 @@ fn whatever_changes_after_approval_opens_no_connection_and_shows_the_difference(
         assert!(text.contains(from), "{name} holds {from}");
         std::fs::write(file(name), text.replacen(from, to, 1)).unwrap();
     };
-    type Change<'a> = Box<dyn Fn() + 'a>;
     let changes: Vec<(&str, &str, Change<'_>)> = vec![
         ("script", "/scripts", Box::new(|| edit("templates/deploy.sh", "deploying", "destroying"))),
         ("template", "/template/file", Box::new(|| edit("templates/deploy.toml", "deploy a tag", "deploy a tax"))),
@@ -429,94 +429,6 @@ fn tasks_whose_time_passed_while_the_daemon_was_down_do_what_their_templates_say
     assert_eq!(refused.code, 6, "{}", refused.err);
     world.run(0, &["release", &ids[1].to_string()]).ok();
     assert_eq!(world.record(ids[1])["outcome"], "ok");
-}
-
-#[test]
-fn every_act_has_who_when_and_what_it_did_in_show_record_and_audit() {
-    let mut world = World::new(&[], None);
-    world.write_etc(
-        "inventory/hosts.toml",
-        "[host.here]\nconnection = \"local\"\n[host.there]\nconnection = \"local\"\n",
-    );
-    let flag = world.etc().join("flag");
-    let template = format!(
-        "id = 90\nname = \"acts\"\ntitle = \"t\"\n[[step]]\nname = \"one\"\nscript = \"test -e {}\"\n\
-         [[step]]\nname = \"ask\"\nscript = \"true\"\ntrigger = \"manual\"\n\
-         [[step]]\nname = \"bad\"\nscript = \"false\"\n[[step]]\nname = \"last\"\nscript = \"true\"\n",
-        flag.display()
-    );
-    world.write_etc("templates/acts.toml", &template);
-    world.start();
-    let task = json!({"task_name": "acts", "temp_id": "acts", "hosts": {"1": ["here", "there"]}}).to_string();
-    world.drop_file("new", "acts.json", task.as_bytes(), ALICE);
-    let id = world.task_of("acts");
-    let word = id.to_string();
-    let digest = world.digest(id);
-    let run = |uid: u32, args: &[&str]| world.run(uid, args);
-    run(0, &["hold", &word, "--reason", "wait"]).ok();
-    run(BOB, &["approve", &word, "--digest", &digest, "--reason", "fine"]).ok();
-    assert_eq!(world.standing(id), ["ready"], "held");
-    run(0, &["release", &word]).ok();
-    assert_eq!(world.record(id)["outcome"], "failed");
-    // Retried when what was missing is there: the manual step asks on both hosts, then a step fails again.
-    std::fs::write(&flag, "").unwrap();
-    assert_eq!(run(ALICE, &["retry", &word]).code, 6, "no rule lets Alice retry");
-    run(0, &["retry", &word, "--reason", "it is there now"]).ok();
-    wait_for("it to run", || (world.standing(id) == ["running"]).then_some(()));
-    let asks = |host: &str| world.run(0, &["release", &word, "ask", "--host", host]).code == 0;
-    wait_for("here to ask", || asks("here").then_some(()));
-    wait_for("there to ask", || asks("there").then_some(()));
-    assert_eq!(world.record(id)["outcome"], "failed", "the bad step");
-    run(0, &["retry", &word, "--from", "ask", "--host", "here"]).ok();
-    wait_for("here to ask again", || asks("here").then_some(()));
-    wait_for("the task to end again", || {
-        let closed = world.events(id).iter().filter(|event| event["event"] == "closed").count();
-        (closed == 3).then_some(())
-    });
-    run(0, &["retry", &word, "--from", "ask"]).ok();
-    let skip = |step: &str| world.run(0, &["skip", &word, step, "--reason", "known"]);
-    wait_for("both to stand at ask", || (skip("ask").code == 0).then_some(()));
-    wait_for("the record", || {
-        let record = world.try_record(id)?;
-        (record["acts"].as_array().unwrap().iter().filter(|act| act["act"] == "closed").count() == 4).then_some(())
-    });
-    let record = world.record(id);
-    assert_eq!(record["outcome"], "failed", "a step that failed is not laundered");
-    let acts: Vec<String> =
-        record["acts"].as_array().unwrap().iter().map(|act| act["act"].as_str().unwrap().to_owned()).collect();
-    for act in
-        ["accepted", "held", "approved", "released", "started", "closed", "retried", "steps_released", "steps_skipped"]
-    {
-        assert!(acts.iter().any(|found| found == act), "{act} in {acts:?}");
-    }
-    for act in record["acts"].as_array().unwrap() {
-        assert!(act["at"].is_string() && act["to"].is_string(), "{act}");
-        let by_person = !["started", "closed"].contains(&act["act"].as_str().unwrap());
-        assert_eq!(act["by"].is_object(), by_person, "{act}");
-    }
-    let retried = record["acts"].as_array().unwrap().iter().find(|act| act["act"] == "retried").unwrap();
-    assert_eq!(
-        (&retried["from"], &retried["to"], &retried["by"]["user"]),
-        (&json!("done"), &json!("running"), &json!("root"))
-    );
-    let shown = run(0, &["show", &word]).ok();
-    assert!(shown.contains("done -> running") && shown.contains("it is there now"), "{shown}");
-    let audit = run(0, &["audit", "show", &word, "--json"]).ok();
-    let audited: Vec<String> = audit
-        .lines()
-        .map(|line| serde_json::from_str::<Value>(line).unwrap())
-        .filter(|line| line["act"] != "order_refused")
-        .map(|line| line["act"].as_str().unwrap().to_owned())
-        .collect();
-    let obeyed: Vec<&String> = acts.iter().filter(|act| *act != "order_refused").collect();
-    assert_eq!(audited.iter().collect::<Vec<_>>(), obeyed, "the audit has every act, in order");
-    let verified = run(0, &["audit", "verify"]).ok();
-    assert!(verified.contains("every link holds"), "{verified}");
-    let head = run(0, &["audit", "head"]).ok();
-    run(0, &["audit", "verify", "--head", head.trim()]).ok();
-    // Every attempt kept its log, and no step ran twice under one number.
-    assert_eq!(record["results"]["here"][0]["attempts"], 2, "{:#}", record["results"]["here"]);
-    assert_eq!(record["results"]["there"][0]["attempts"], 2);
 }
 
 #[test]

@@ -3,6 +3,7 @@
 #![expect(clippy::print_stderr, reason = "seeds and the daemon's last words are printed")]
 
 mod approval;
+mod audit;
 #[expect(dead_code, reason = "the demo uses the rest of the server")]
 mod fake_ssh;
 mod main_job;

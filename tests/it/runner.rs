@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use spoolgate::base::digest::Digest;
 use spoolgate::base::ids::{GroupNo, TaskId};
 use spoolgate::base::limits;
+use spoolgate::domain::audit::Head;
 use spoolgate::domain::output::Stream;
 use spoolgate::domain::plan::{Plan, PlannedStep};
 use spoolgate::domain::runner::answer::{Answer, Shown, Verdict};
@@ -71,7 +72,7 @@ fn plan(script: &str, timeout_s: u64) -> Step {
 
 impl Step {
     fn text(&self, offsets: Offsets, nonce: &str) -> Vec<u8> {
-        let call = Call { id: &self.id, nonce, offsets, clean: true, begun: false };
+        let call = Call { id: &self.id, nonce, offsets, clean: true, begun: false, audit: Head::default() };
         run_program(&self.plan, TaskId(7), &"web1".parse().unwrap(), GroupNo(1), &self.planned, &call).stdin
     }
 }
@@ -139,14 +140,28 @@ impl Account {
 
     /// Asks for a step of which the host said before that it runs.
     fn ask_again(&self, step: &Step) -> Heard {
-        let call = Call { id: &step.id, nonce: "n4", offsets: Offsets::default(), clean: false, begun: true };
+        let call = Call {
+            id: &step.id,
+            nonce: "n4",
+            offsets: Offsets::default(),
+            clean: false,
+            begun: true,
+            audit: Head::default(),
+        };
         let host = "web1".parse().unwrap();
         let program = run_program(&step.plan, TaskId(7), &host, GroupNo(1), &step.planned, &call);
         Account::hear(self.start(&program.stdin), "n4")
     }
 
     fn kill(&self, step: &Step) -> Heard {
-        let call = Call { id: &step.id, nonce: "n3", offsets: Offsets::default(), clean: false, begun: false };
+        let call = Call {
+            id: &step.id,
+            nonce: "n3",
+            offsets: Offsets::default(),
+            clean: false,
+            begun: false,
+            audit: Head::default(),
+        };
         Account::hear(self.start(&kill_program(&step.planned, &call).stdin), "n3")
     }
 

@@ -136,8 +136,8 @@ fn style_problems(path: &str, text: &str) -> Vec<String> {
         }
         if in_src
             && line.trim_start().starts_with("pub use ")
-            && path != "src/engine/mod.rs"
-            && path != "src/adapters/ssh/mod.rs"
+            // A module may be one thing in several files; its door is the only one.
+            && !path.ends_with("/mod.rs")
         {
             problems.push(format!("{path}:{}: pub use", n + 1));
         }

@@ -232,7 +232,7 @@ impl World {
     /// Returns the digest of a task's plan, the newest if it has several.
     pub(crate) fn digest(&self, id: u64) -> String {
         let run = self.state().join(format!("runs/{id}"));
-        let later = (2..).map(|n| run.join(format!("plan@{n}.json"))).take_while(|path| path.exists()).last();
+        let later = (2..100).map(|n| run.join(format!("plan@{n}.json"))).take_while(|path| path.exists()).last();
         let plan = std::fs::read(later.unwrap_or_else(|| run.join("plan.json"))).unwrap();
         spoolgate::base::digest::Digest::of(&plan).to_string()
     }

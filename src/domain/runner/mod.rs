@@ -14,6 +14,7 @@ use std::sync::LazyLock;
 use crate::base::digest::Digest;
 use crate::base::ids::{GroupNo, HostName, TaskId};
 use crate::base::limits;
+use crate::domain::audit::Head;
 use crate::domain::plan::{Plan, PlannedStep};
 
 /// What is sent to a host.
@@ -73,6 +74,8 @@ pub struct Call<'a> {
     pub clean: bool,
     /// Whether the host said before that it runs: then it is shown or lost, and never started.
     pub begun: bool,
+    /// Where the audit ended when it was sent, for the host to keep beside the gate.
+    pub audit: Head,
 }
 
 /// Returns the program that starts a step, or shows the one that was started under the same name.
@@ -151,6 +154,7 @@ fn push_head(text: &mut String, act: &str, call: &Call<'_>) {
     push_variable(text, "sg_act", act);
     push_variable(text, "sg_clean", if call.clean { "yes" } else { "" });
     push_variable(text, "sg_begun", if call.begun { "yes" } else { "" });
+    push_variable(text, "sg_audit", &call.audit.to_string());
     let numbers = [
         ("sg_head", limits::OUTPUT_HEAD_BYTES),
         ("sg_tail", limits::OUTPUT_TAIL_BYTES),
@@ -234,7 +238,14 @@ mod tests {
         };
         let host = "web1".parse().unwrap();
         let id = RunnerId::new(&digest, TaskId(7), GroupNo(1), &host, &step, 1);
-        let call = Call { id: &id, nonce: "n", offsets: Offsets::default(), clean: false, begun: false };
+        let call = Call {
+            id: &id,
+            nonce: "n",
+            offsets: Offsets::default(),
+            clean: false,
+            begun: false,
+            audit: Head::default(),
+        };
         let program = run_program(&plan, TaskId(7), &host, GroupNo(1), &step, &call);
         (program.command, String::from_utf8(program.stdin).unwrap())
     }

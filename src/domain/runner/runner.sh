@@ -4,12 +4,13 @@
 # shellcheck shell=sh disable=SC2154,SC2031,SC2030,SC3013 # set by what is sent in front; -nt is in every sh we run in
 #
 # What is sent in front of this text sets sg_id, sg_nonce, sg_act (run, kill), sg_script, sg_interpreter, sg_head, sg_tail,
-# sg_limit, sg_idle, sg_grace, sg_out_at, sg_err_at, sg_clean, sg_begun (the host said
+# sg_limit, sg_idle, sg_grace, sg_out_at, sg_err_at, sg_clean, sg_audit, sg_begun (the host said
 # before that it runs) and the function sg_job. Everything happens inside one
 # compound command, so a text that was cut off in transit does nothing.
 #
 # Files of the step, side by side: a directory of its own would cost a process.
-#   ID.start   made with O_EXCL: the one gate. "PID BOOT STARTTIME end" of the runner, or "void end": never to be run
+#   ID.start   made with O_EXCL: the one gate. "PID BOOT STARTTIME end" of the runner, or "void end": never to be run;
+#              a second line keeps where the sender's audit ended then
 #   ID.script  what runs                    ID.session   the id of the session it runs in
 #   ID.out, ID.err   the first sg_head bytes         out.tail  the last sg_tail bytes when there were more
 #   out.n      "TOTAL CUT end" at the stream's end
@@ -27,7 +28,7 @@ sg_refuse() {
 	exit 0
 }
 
-# Reads a file of one line whose last word is "end" into sg_words; fails while it is not there whole.
+# Reads the first line of a file, whose last word is "end" into sg_words; fails while it is not there whole.
 sg_read() {
 	sg_words=
 	[ -s "$1" ] || return 1
@@ -72,7 +73,7 @@ sg_usable() {
 # Passes the gate; fails when somebody passed it before.
 sg_gate() {
 	set -C
-	{ printf '%s end\n' "$1" >"$sg_at.start"; } 2>/dev/null
+	{ printf '%s end\naudit %s\n' "$1" "$sg_audit" >"$sg_at.start"; } 2>/dev/null
 	sg_passed=$?
 	set +C
 	return "$sg_passed"

@@ -9,6 +9,7 @@ use clap::Args;
 
 use crate::base::ids::TaskId;
 use crate::base::text::{visible, visible_lines};
+use crate::domain::audit::Head;
 use crate::domain::inventory::Connection;
 use crate::domain::plan::{Plan, PlannedHost, PlannedStep, resolve};
 use crate::domain::runner::{Call, Offsets, RunnerId, run_program, runner_text};
@@ -152,7 +153,14 @@ fn describe_bytes(text: &mut String, plan: &Plan, task: TaskId) {
             for step in &group.steps {
                 // What names the run comes with the run: here the digest stands for it.
                 let id = RunnerId::new(&plan.digest(), task, group.number, host, step, 1);
-                let call = Call { id: &id, nonce: "NONCE", offsets: Offsets::default(), clean: false, begun: false };
+                let call = Call {
+                    id: &id,
+                    nonce: "NONCE",
+                    offsets: Offsets::default(),
+                    clean: false,
+                    begun: false,
+                    audit: Head::default(),
+                };
                 let program = run_program(plan, task, host, group.number, step, &call);
                 let stdin = String::from_utf8_lossy(&program.stdin).replace(runner_text(), RUNNER_STANDS_HERE);
                 push(

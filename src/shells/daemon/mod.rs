@@ -85,6 +85,7 @@ async fn serve(dirs: &Dirs) -> Result<(), DaemonError> {
     }
     let (ended_sender, ended) = mpsc::unbounded_channel();
     let mut performer = Performer::new(layout.clone(), store, link_settings(&config), ended_sender);
+    performer.set_syslog(config.settings.audit_syslog.clone());
     performer.audit("daemon_started", Some(format!("version {}", env!("CARGO_PKG_VERSION"))));
     performer.perform(repairs)?;
     if personal {
@@ -179,6 +180,7 @@ impl LibraryOnDisk<'_> {
                 self.sources = sources;
                 say_notes(&notes);
                 performer.set_link_settings(&link_settings(&config));
+                performer.set_syslog(config.settings.audit_syslog.clone());
                 tracing::debug!("configuration read again");
                 Input::Reloaded(Arc::new(config.library))
             }

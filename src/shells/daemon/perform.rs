@@ -4,6 +4,7 @@
 //! turn are written together and synced once; nothing is acted on before that sync has returned.
 
 use std::collections::HashMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
@@ -12,6 +13,7 @@ use crate::adapters::spool::layout::Layout;
 use crate::adapters::spool::load::Found;
 use crate::adapters::spool::store::{NewFiles, Store};
 use crate::adapters::spool::{SpoolError, bad, intake};
+use crate::adapters::syslog;
 use crate::base::digest::Digest;
 use crate::base::ids::{GroupNo, HostName, TaskId};
 use crate::base::time::Timestamp;
@@ -33,6 +35,8 @@ pub(super) struct Performer {
     owners: HashMap<(TaskId, GroupNo, HostName), UnboundedSender<Command>>,
     /// What the daemon did of itself since the last turn, for the audit.
     audit: Vec<Entry>,
+    /// Where the audit's head is sent to.
+    syslog: Option<PathBuf>,
 }
 
 impl Performer {
@@ -42,7 +46,19 @@ impl Performer {
         settings: LinkSettings,
         inputs: UnboundedSender<Input>,
     ) -> Performer {
-        Performer { layout, store, settings, inputs, owners: HashMap::new(), audit: Vec::new() }
+        Performer { layout, store, settings, inputs, owners: HashMap::new(), audit: Vec::new(), syslog: None }
+    }
+
+    /// Sends the audit's head out of the daemon's reach, where the configuration names a place.
+    fn tell_head(&mut self) {
+        let Some(path) = &self.syslog else { return };
+        if let Err(error) = syslog::send(path, &format!("audit head {}", self.store.audit_head())) {
+            tracing::warn!("{error}");
+        }
+    }
+
+    pub(super) fn set_syslog(&mut self, syslog: Option<PathBuf>) {
+        self.syslog = syslog;
     }
 
     /// Notes something that the daemon does of itself; it is written with the next effects.
@@ -84,7 +100,11 @@ impl Performer {
             }
         }
         audit.append(&mut self.audit);
+        let audited = !audit.is_empty();
         self.store.write(&created, appended, audit)?;
+        if audited {
+            self.tell_head();
+        }
         // A dropped file goes only after what it became is on disk, and before anything acts on it.
         let (dropped, moved): (Vec<_>, Vec<_>) =
             files.into_iter().partition(|effect| matches!(effect, Effect::Consume { .. } | Effect::Refuse { .. }));
@@ -140,7 +160,8 @@ impl Performer {
                 let found = self.store.fetch(id)?.and_then(found_task);
                 let _ = self.inputs.send(Input::Fetched(id, found.map(Box::new)));
             }
-            Effect::RunStep(start) => {
+            Effect::RunStep(mut start) => {
+                start.audit = self.store.audit_head();
                 let key = (start.task, start.group, start.host.clone());
                 let owner = self.owners.entry(key.clone()).or_insert_with(|| {
                     let (sender, commands) = unbounded_channel();

@@ -137,7 +137,14 @@ impl<'a> Talk<'a> {
         }
         let mut link = Link::open(self.host, &self.settings).await.map_err(|error| error.why)?;
         let nonce = self.nonce();
-        let call = Call { id: &self.id, nonce: &nonce, offsets: Offsets::default(), clean: false, begun: self.begun };
+        let call = Call {
+            id: &self.id,
+            nonce: &nonce,
+            offsets: Offsets::default(),
+            clean: false,
+            begun: self.begun,
+            audit: self.start.audit,
+        };
         let program = kill_program(self.step, &call);
         let mut answer = Answer::new(&nonce);
         let ended = link.exec(&program, &mut |stream, bytes: &[u8]| answer.take(stream, bytes, |_| {})).await;
@@ -178,7 +185,14 @@ impl<'a> Talk<'a> {
     /// Has the host start the step, or show what it started, from where the log ends.
     async fn show(&mut self, link: &mut Link) -> Heard {
         let nonce = self.nonce();
-        let call = Call { id: &self.id, nonce: &nonce, offsets: self.offsets(), clean: self.clean, begun: self.begun };
+        let call = Call {
+            id: &self.id,
+            nonce: &nonce,
+            offsets: self.offsets(),
+            clean: self.clean,
+            begun: self.begun,
+            audit: self.start.audit,
+        };
         let (start, plan) = (self.start, self.start.approved.plan());
         let program = run_program(plan, start.task, &start.host, start.group, self.step, &call);
         let mut answer = Answer::new(&nonce);

@@ -1,0 +1,139 @@
+//! Who did what, when, and what became of it: in `show`, in the record and in the chain of the audit.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::world::{ALICE, BOB, World, wait_for};
+
+/// A world with a task of two hosts: its first step fails until the flag is there, the second asks, the third fails.
+fn world_with_acts() -> (World, PathBuf, u64) {
+    let mut world = World::new(&[], None);
+    world.write_etc(
+        "inventory/hosts.toml",
+        "[host.here]\nconnection = \"local\"\n[host.there]\nconnection = \"local\"\n",
+    );
+    let flag = world.etc().join("flag");
+    let template = format!(
+        "id = 90\nname = \"acts\"\ntitle = \"t\"\n[[step]]\nname = \"one\"\nscript = \"test -e {}\"\n\
+         [[step]]\nname = \"ask\"\nscript = \"true\"\ntrigger = \"manual\"\n\
+         [[step]]\nname = \"bad\"\nscript = \"false\"\n[[step]]\nname = \"last\"\nscript = \"true\"\n",
+        flag.display()
+    );
+    world.write_etc("templates/acts.toml", &template);
+    world.start();
+    let task = json!({"task_name": "acts", "temp_id": "acts", "hosts": {"1": ["here", "there"]}}).to_string();
+    world.drop_file("new", "acts.json", task.as_bytes(), ALICE);
+    let id = world.task_of("acts");
+    (world, flag, id)
+}
+
+/// Waits until a task has ended so many times, and returns its record.
+fn record_after(world: &World, id: u64, ends: usize) -> Value {
+    wait_for(&format!("end {ends} of task {id}"), || {
+        let record = world.try_record(id)?;
+        let closed = record["acts"].as_array().unwrap().iter().filter(|act| act["act"] == "closed").count();
+        (closed == ends).then_some(record)
+    })
+}
+
+#[test]
+fn every_act_has_who_when_and_what_it_did_in_show_record_and_audit() {
+    let (world, flag, id) = world_with_acts();
+    let word = id.to_string();
+    let digest = world.digest(id);
+    let run = |uid: u32, args: &[&str]| world.run(uid, args);
+    run(0, &["hold", &word, "--reason", "wait"]).ok();
+    run(BOB, &["approve", &word, "--digest", &digest, "--reason", "fine"]).ok();
+    assert_eq!(world.standing(id), ["ready"], "held");
+    run(0, &["release", &word]).ok();
+    assert_eq!(record_after(&world, id, 1)["outcome"], "failed");
+    // Retried when what was missing is there: the manual step asks on both hosts, then a step fails again.
+    std::fs::write(&flag, "").unwrap();
+    assert_eq!(run(ALICE, &["retry", &word]).code, 6, "no rule lets Alice retry");
+    run(0, &["retry", &word, "--reason", "it is there now"]).ok();
+    let asks = |host: &str| run(0, &["release", &word, "ask", "--host", host]).code == 0;
+    wait_for("here to ask", || asks("here").then_some(()));
+    wait_for("there to ask", || asks("there").then_some(()));
+    assert_eq!(record_after(&world, id, 2)["outcome"], "failed", "the bad step");
+    run(0, &["retry", &word, "--from", "ask", "--host", "here"]).ok();
+    wait_for("here to ask again", || asks("here").then_some(()));
+    record_after(&world, id, 3);
+    run(0, &["retry", &word, "--from", "ask"]).ok();
+    let skip = |step: &str| run(0, &["skip", &word, step, "--reason", "known"]);
+    wait_for("both to stand at ask", || (skip("ask").code == 0).then_some(()));
+    let record = record_after(&world, id, 4);
+    assert_eq!(record["outcome"], "failed", "a step that failed is not laundered");
+    // Every attempt kept its log, and no step ran twice under one number.
+    assert_eq!(record["results"]["here"][0]["attempts"], 2, "{:#}", record["results"]["here"]);
+    assert_eq!(record["results"]["there"][0]["attempts"], 2);
+    check_acts(&record);
+    let shown = run(0, &["show", &word]).ok();
+    assert!(shown.contains("done -> running") && shown.contains("it is there now"), "{shown}");
+    check_audit(&world, id, &record);
+}
+
+fn check_acts(record: &Value) {
+    let acts = record["acts"].as_array().unwrap();
+    for act in
+        ["accepted", "held", "approved", "released", "started", "closed", "retried", "steps_released", "steps_skipped"]
+    {
+        assert!(acts.iter().any(|found| found["act"] == act), "{act} in {acts:?}");
+    }
+    for act in acts {
+        assert!(act["at"].is_string() && act["to"].is_string(), "{act}");
+        let by_person = !["started", "closed"].contains(&act["act"].as_str().unwrap());
+        assert_eq!(act["by"].is_object(), by_person, "{act}");
+    }
+    let retried = acts.iter().find(|act| act["act"] == "retried").unwrap();
+    assert_eq!(
+        (&retried["from"], &retried["to"], &retried["by"]["user"]),
+        (&json!("done"), &json!("running"), &json!("root"))
+    );
+}
+
+fn check_audit(world: &World, id: u64, record: &Value) {
+    let audit = world.run(0, &["audit", "show", &id.to_string(), "--json"]).ok();
+    let lines: Vec<Value> = audit.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let words = |acts: &[Value]| acts.iter().map(|act| act["act"].as_str().unwrap().to_owned()).collect::<Vec<_>>();
+    assert_eq!(words(&lines), words(record["acts"].as_array().unwrap()), "the audit has every act, in order");
+    let verified = world.run(0, &["audit", "verify"]).ok();
+    assert!(verified.contains("every link holds"), "{verified}");
+    let head = world.run(0, &["audit", "head"]).ok();
+    world.run(0, &["audit", "verify", "--head", head.trim()]).ok();
+    // The host keeps where the audit ended when its step was sent.
+    let home = world.etc().parent().unwrap().join("home/.spoolgate");
+    let gate = std::fs::read_dir(home).unwrap().map(|entry| entry.unwrap().path());
+    let gate = gate.filter(|path| path.extension().is_some_and(|ending| ending == "start")).min().unwrap();
+    let kept = std::fs::read_to_string(gate).unwrap();
+    let kept = kept.lines().find_map(|line| line.strip_prefix("audit ")).unwrap().to_owned();
+    world.run(0, &["audit", "verify", "--head", &kept]).ok();
+    // An end that is cut off is known to who remembers it, and to the history.
+    let file = std::fs::read_dir(world.state().join("audit")).unwrap().next().unwrap().unwrap().path();
+    let whole = std::fs::read_to_string(&file).unwrap();
+    let cut = whole.lines().count() / 3;
+    std::fs::write(&file, whole.lines().take(cut).map(|line| line.to_owned() + "\n").collect::<String>()).unwrap();
+    for args in [&["audit", "verify", "--head", head.trim()][..], &["audit", "verify"]] {
+        let said = world.run(0, args);
+        assert_eq!(said.code, 4, "{}{}", said.out, said.err);
+    }
+}
+
+#[test]
+fn the_audits_head_goes_to_the_system_log() {
+    let mut world = World::new(&[], None);
+    world.write_etc("inventory/hosts.toml", "[host.here]\nconnection = \"local\"\n");
+    let path = world.etc().join("log.sock");
+    let log = std::os::unix::net::UnixDatagram::bind(&path).unwrap();
+    log.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    let settings = std::fs::read_to_string(world.etc().join("spoolgate.toml")).unwrap();
+    world.write_etc("spoolgate.toml", &format!("{settings}[audit]\nsyslog = {path:?}\n"));
+    world.start();
+    let mut bytes = [0_u8; 512];
+    let length = log.recv(&mut bytes).unwrap();
+    let line = String::from_utf8_lossy(&bytes[..length]).into_owned();
+    let head = line.rsplit(' ').next().unwrap();
+    assert!(line.starts_with("<86>spoolgate[") && line.contains("audit head 1:sha256:"), "{line}");
+    world.run(0, &["audit", "verify", "--head", head]).ok();
+}
