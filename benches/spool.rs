@@ -31,6 +31,7 @@ fn main() {
     idle();
     first_byte();
     intake();
+    audit();
     fan_out();
 }
 
@@ -161,6 +162,29 @@ fn write_sync_rename(bytes: &[u8], files: usize) -> f64 {
         }
     });
     files as f64 / begin.elapsed().as_secs_f64()
+}
+
+/// How long the whole chain of a million acts takes to check.
+fn audit() {
+    use spoolgate::base::ids::Actor;
+    use spoolgate::base::time::Timestamp;
+    use spoolgate::domain::audit::{Entry, Head};
+    const LINES: i64 = 1_000_000;
+    let world = World::new(&[], None);
+    let dir = world.state().join("audit");
+    std::fs::create_dir_all(&dir).unwrap();
+    let mut head = Head::default();
+    let mut file = std::io::BufWriter::new(std::fs::File::create(dir.join("2026-11.jsonl")).unwrap());
+    let by = Actor { uid: 1000, user: "alice".to_owned() };
+    for n in 0..LINES {
+        let detail = Some("plan 0123abcd, to start at 2026-11-21T09:09:50.000Z".to_owned());
+        let entry = Entry { by: Some(by.clone()), ..Entry::of_daemon(Timestamp(n), "approved", detail) };
+        file.write_all(&head.write(entry)).unwrap();
+    }
+    file.into_inner().unwrap();
+    let begin = Instant::now();
+    world.run(0, &["audit", "verify", "--head", &head.to_string()]).ok();
+    println!("audit of {LINES} lines, verified: {:.2} s", begin.elapsed().as_secs_f64());
 }
 
 fn fan_out() {

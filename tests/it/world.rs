@@ -61,6 +61,8 @@ pub(crate) struct World {
     daemon: Option<Child>,
     /// The SSH agent's socket that the daemon knows.
     pub(crate) agent: Option<PathBuf>,
+    /// Variables of the daemon.
+    pub(crate) environment: Vec<(std::ffi::OsString, std::ffi::OsString)>,
 }
 
 impl World {
@@ -69,7 +71,7 @@ impl World {
         assert!(nix::unistd::geteuid().is_root(), "whole-system tests drop files as several users: run them as root");
         let dir = tempfile::Builder::new().prefix("spoolgate-world.").tempdir().unwrap();
         std::fs::set_permissions(dir.path(), PermissionsExt::from_mode(0o755)).unwrap();
-        let world = World { dir, daemon: None, agent: None };
+        let world = World { dir, daemon: None, agent: None, environment: Vec::new() };
         for folder in ["etc/inventory", "etc/templates", "drop", "home"] {
             std::fs::create_dir_all(world.dir.path().join(folder)).unwrap();
         }
@@ -123,8 +125,15 @@ impl World {
         let log =
             std::fs::OpenOptions::new().create(true).append(true).open(self.dir.path().join("daemon.log")).unwrap();
         let from = log.metadata().unwrap().len();
-        let daemon =
-            self.command().arg("daemon").stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn().unwrap();
+        let daemon = self
+            .command()
+            .envs(self.environment.clone())
+            .arg("daemon")
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .unwrap();
         self.daemon = Some(daemon);
         wait_for("the daemon to be ready", || {
             let log = self.daemon_log();
