@@ -38,7 +38,9 @@ pub fn tags(path: &Path) -> Result<BTreeMap<String, String>, RepoError> {
 /// Returns the files and directories that change when a tag of the repository does.
 #[must_use]
 pub fn tag_files(path: &Path) -> Vec<PathBuf> {
-    let git = if path.join(".git").is_dir() { path.join(".git") } else { path.to_owned() };
+    // A worktree keeps its tags where it came from.
+    let repository = git2::Repository::open_bare(path).or_else(|_| git2::Repository::open(path));
+    let git = repository.map_or_else(|_| path.to_owned(), |repository| repository.commondir().to_owned());
     let mut files = vec![git.join("packed-refs"), git.join("reftable/tables.list")];
     let mut open = vec![git.join("refs/tags")];
     while let Some(dir) = open.pop() {

@@ -5,8 +5,9 @@
 
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::os::unix::fs::MetadataExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use crate::base::digest::{Digest, Digester};
 use crate::base::time::Timestamp;
 
 /// How coarse a file system's clock may be, in milliseconds.
@@ -35,11 +36,35 @@ impl Sources {
         Sources::look(self.paths.clone(), now)
     }
 
+    /// Returns the digest of their names and contents, as they stand now.
+    #[must_use]
+    pub fn digest(&self) -> Digest {
+        let mut digester = Digester::default();
+        let mut add = |path: &PathBuf| {
+            if let Ok(bytes) = std::fs::read(path) {
+                digester.update(path.as_os_str().as_encoded_bytes());
+                digester.update(Digest::of(&bytes).to_string().as_bytes());
+            }
+        };
+        for path in &self.paths {
+            if path.is_dir() { files_of(path).iter().for_each(&mut add) } else { add(path) }
+        }
+        digester.finish()
+    }
+
     /// Whether one of them may have changed since.
     #[must_use]
     pub fn changed(&self) -> bool {
         self.fresh || look(&self.paths).0 != self.print
     }
+}
+
+/// Returns what stands in a directory, by name.
+fn files_of(dir: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(dir).into_iter().flatten().filter_map(Result::ok);
+    let mut files: Vec<PathBuf> = entries.map(|entry| entry.path()).collect();
+    files.sort();
+    files
 }
 
 /// Returns a number that another state of the files hardly has, and when one of them changed last.
@@ -56,10 +81,7 @@ fn look(paths: &[PathBuf]) -> (u64, Timestamp) {
     };
     for path in paths {
         if add(path) {
-            let entries = std::fs::read_dir(path).into_iter().flatten().filter_map(Result::ok);
-            let mut files: Vec<PathBuf> = entries.map(|entry| entry.path()).collect();
-            files.sort();
-            for file in &files {
+            for file in &files_of(path) {
                 add(file);
             }
         }

@@ -42,7 +42,7 @@ pub struct Entry {
 impl Entry {
     /// Returns the entry of an act on a task.
     #[must_use]
-    pub fn of(task: TaskId, act: &Act, plan: Digest) -> Entry {
+    pub fn of(task: TaskId, act: &Act) -> Entry {
         Entry {
             at: act.at,
             by: act.by.clone(),
@@ -51,7 +51,7 @@ impl Entry {
             event: Some(act.event),
             from: act.from,
             to: Some(act.to),
-            plan: Some(plan),
+            plan: Some(act.plan),
             detail: act.detail.clone(),
         }
     }
@@ -117,15 +117,16 @@ impl Head {
         bytes
     }
 
-    /// Checks that `line`, without its line feed, is the next one, and moves on to it.
+    /// Checks that `line`, without its line feed, is the next one, and moves on to it. Returns the task it is about.
     ///
     /// # Errors
     /// What is wrong with it; the head stays.
-    pub fn follow(&mut self, line: &[u8]) -> Result<(), Fault> {
+    pub fn follow(&mut self, line: &[u8]) -> Result<Option<TaskId>, Fault> {
         #[derive(Deserialize)]
         struct Links {
             seq: u64,
             prev: Digest,
+            task: Option<TaskId>,
         }
         let links: Links = serde_json::from_slice(line).map_err(|_| Fault::Unreadable)?;
         if links.prev != self.digest {
@@ -139,7 +140,7 @@ impl Head {
             return Err(Fault::Missing { wanted: self.seq + 1 });
         }
         *self = Head { seq: links.seq, digest: Digest::of(line) };
-        Ok(())
+        Ok(links.task)
     }
 }
 

@@ -59,6 +59,8 @@ pub enum Wish {
         which: Which,
         /// From which step on; each host's own failed step when `None`.
         step: Option<StepName>,
+        /// Also steps of which nobody knows whether they ran, or still run.
+        again: bool,
     },
     /// Go on without a step.
     Skip {
@@ -125,7 +127,8 @@ impl Order {
                 put("step", json!(step));
                 put("hosts", json!(hosts));
             }
-            Wish::Retry { which, step } => {
+            Wish::Retry { which, step, again } => {
+                put("again", again.then_some(true).into());
                 let hosts = match which {
                     Which::Failed => json!(FAILED),
                     Which::Unfinished => json!(UNFINISHED),

@@ -256,6 +256,9 @@ pub struct HistoryLine {
     pub hosts_not_ok: usize,
     /// The digest of the dropped file's bytes.
     pub submission: Digest,
+    /// How many acts the audit has of it.
+    #[serde(default)]
+    pub acts: u64,
     /// The key that makes repeated submissions one task.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub idempotency_key: Option<String>,
@@ -278,6 +281,7 @@ impl HistoryLine {
             hosts: record.outcomes.len(),
             hosts_not_ok: record.outcomes.values().filter(|outcome| **outcome != Outcome::Ok).count(),
             submission: run.accepted.drop.digest,
+            acts: run.acts.len() as u64,
             idempotency_key: run.accepted.idempotency_key.clone(),
         }
     }

@@ -1,114 +1,149 @@
-//! Whether what was approved is still what would run.
+//! Whether what was approved is still what would run, and still approved.
 //!
 //! **Invariant:** a plan is made anew, from the same bytes and what stands in the configuration now, before it is
-//! approved and before its first step; when it is another one, nothing of the old one runs.
+//! approved and before its first step; when it is another one, nothing of the old one runs. Policy is asked anew as well:
+//! who must approve, and whether those who did still may.
 
 use crate::base::ids::TaskId;
+use crate::base::time::Timestamp;
 use crate::domain::plan::{Plan, resolve};
-use crate::domain::plan_diff::{Difference, differences};
-use crate::domain::policy::{Admission, Need, Refusal, Subject, missing};
+use crate::domain::plan_diff::differences;
+use crate::domain::policy::{Admission, Approval, Need, Person, Refusal, Right, Subject, missing};
 use crate::domain::problem::Problem;
 use crate::domain::record::view;
 use crate::domain::run::{Event, Outcome, Run, TaskState};
+use crate::domain::submission::Schedule;
 use crate::domain::wire::read_task;
 use crate::engine::outbox::Outbox;
 use crate::engine::{Effect, Engine};
 
-/// What a look at a task's plan found.
-enum Found {
-    /// It is the same.
-    Same,
-    /// It is another one, or needs other people's approval.
-    Other { plan: Box<Plan>, needs: Vec<Need>, differences: Vec<Difference> },
-    /// There is none any more.
-    None(Vec<Problem>),
-}
-
 impl Engine {
-    /// Makes a waiting task's plan anew, when anything may have changed since the last time; a task whose plan is another
-    /// one waits for approval again. Returns whether it was the same.
+    /// Makes a waiting task's plan anew and asks policy anew, when either may have changed since the last time. A task that
+    /// is not what was approved any more waits for approval again. Returns whether it was the same.
     pub(super) fn recheck(&mut self, id: TaskId, out: &mut Outbox) -> bool {
         let Some(run) = self.runs.get(&id) else { return false };
         let before = run.state();
         if !matches!(before, TaskState::New | TaskState::Ready) || self.verified.get(&id) == Some(&self.generation) {
             return true;
         }
-        let found = self.look_at_plan(run);
-        self.verified.insert(id, self.generation);
-        let Some(run) = self.runs.get_mut(&id) else { return false };
-        match found {
-            Found::Same => true,
-            Found::Other { plan, needs, differences } => {
-                let digest = plan.digest();
-                Engine::record(run, Event::Stale { differences, needs, digest, plan }, out);
-                if before != TaskState::New {
-                    out.relocate(id, before, TaskState::New);
-                }
-                let view = serde_json::to_vec_pretty(&view(run)).expect("a view holds nothing that JSON cannot say");
-                let plan = run.plan.canonical();
-                out.durable(Effect::Replan { id, version: run.plan_version, plan, view });
-                self.due.remove(&id);
-                false
-            }
-            Found::None(problems) => {
+        let plan = match self.plan_of(run) {
+            Ok(plan) => plan,
+            Err(problems) => {
                 let problems = problems.iter().map(ToString::to_string).collect();
+                let Some(run) = self.runs.get_mut(&id) else { return false };
                 Engine::record(run, Event::Unresolvable { problems }, out);
                 self.close(id, Outcome::Stale, out);
-                false
+                return false;
             }
+        };
+        let events = if plan.digest() == run.digest { self.policy_changes(run) } else { vec![self.stale(run, plan)] };
+        self.verified.insert(id, self.generation);
+        let Some(run) = self.runs.get_mut(&id) else { return false };
+        let (version, same) = (run.plan_version, events.is_empty());
+        for event in events {
+            Engine::record(run, event, out);
         }
+        out.relocate(id, before, run.state());
+        if run.plan_version != version {
+            let view = serde_json::to_vec_pretty(&view(run)).expect("a view holds nothing that JSON cannot say");
+            out.durable(Effect::Replan { id, version: run.plan_version, plan: run.plan.canonical(), view });
+        }
+        if run.state() == TaskState::New {
+            self.due.remove(&id);
+        }
+        same
     }
 
-    /// Refuses what would run under another plan than the one that ran.
+    /// Refuses to take again what would be another plan now, or would need approvals that it does not have.
     pub(super) fn differs(&self, id: TaskId) -> Result<(), Refusal> {
         let Some(run) = self.runs.get(&id) else { return Ok(()) };
-        let first = match self.look_at_plan(run) {
-            Found::Same => return Ok(()),
-            Found::Other { differences, .. } => differences.first().map(ToString::to_string),
-            Found::None(problems) => problems.first().map(ToString::to_string),
+        let why = match self.plan_of(run) {
+            Err(problems) => problems.first().map(ToString::to_string),
+            Ok(plan) if plan.digest() != run.digest => differences(&run.plan, &plan).first().map(ToString::to_string),
+            Ok(_) => self.policy_changes(run).iter().find_map(Event::detail),
         };
-        let first = first.unwrap_or_default();
-        Err(Refusal(format!(
-            "what ran is not what would run now ({first}); submit it again, so that it can be approved"
-        )))
+        match why {
+            Some(why) => Err(Refusal(format!(
+                "what ran is not what would run now ({why}); submit it again, so that it can be approved"
+            ))),
+            None => Ok(()),
+        }
     }
 
-    fn look_at_plan(&self, run: &Run) -> Found {
-        let submission = match read_task(run.accepted.submission.as_bytes(), &self.library.zone) {
-            Ok(submission) => submission,
-            Err(unreadable) => return Found::None(unreadable.problems),
-        };
-        let plan = match resolve(&submission, &self.library) {
-            Ok(plan) => plan,
-            Err(problems) => return Found::None(problems),
-        };
+    fn plan_of(&self, run: &Run) -> Result<Plan, Vec<Problem>> {
+        let submission = read_task(run.accepted.submission.as_bytes(), &self.library.zone);
+        resolve(&submission.map_err(|unreadable| unreadable.problems)?, &self.library)
+    }
+
+    fn stale(&self, run: &Run, plan: Plan) -> Event {
         let policy = &self.library.policy;
         let subject = Subject::of(&plan, &run.accepted.by, &run.accepted.claims, policy);
+        let (differences, needs) = (differences(&run.plan, &plan), policy.needs(&subject));
+        Event::Stale { differences, needs, digest: plan.digest(), plan: Box::new(plan) }
+    }
+
+    /// Returns what a policy that changed makes of a task: approvals that lapse, and other needs. Nothing when it stays as
+    /// it is.
+    fn policy_changes(&self, run: &Run) -> Vec<Event> {
+        let policy = &self.library.policy;
+        let subject = Subject::of(&run.plan, &run.accepted.by, &run.accepted.claims, policy);
         let needs = policy.needs(&subject);
-        if plan.digest() != run.digest {
-            let differences = differences(&run.plan, &plan);
-            return Found::Other { plan: Box::new(plan), needs, differences };
-        }
-        // A policy that asks for more than when the task came in asks for it now.
-        let exempt = matches!(run.accepted.admission, Admission::Ready { .. }) && run.plan_version == 1;
-        let votes: Vec<_> = run.approvals.iter().map(|(_, approval)| approval).collect();
-        let enough = run.state() != TaskState::Ready || missing(&needs, &votes) == 0;
-        let ended = run.state() == TaskState::Done;
-        if exempt || ended || needs == run.needs || (enough && run.state() == TaskState::Ready) {
-            return Found::Same;
-        }
-        let said = |needs: &[Need]| {
-            let one = |need: &Need| {
-                format!(
-                    "{} of {}",
-                    need.approvals,
-                    if need.of.is_empty() { "all who may".to_owned() } else { need.of.join(", ") }
-                )
+        let mut events = Vec::new();
+        let exempt = matches!(run.accepted.admission, Admission::Ready { .. }) && run.needs.is_empty();
+        if exempt {
+            let person = self.person(&run.accepted.by);
+            return match policy.admit(&person, &subject, Schedule::Ready) {
+                Ok(Admission::Ready { .. }) => events,
+                Ok(Admission::New { .. }) | Err(_) => {
+                    let why = format!("policy does not let {} run it without approval any more", person.actor.user);
+                    vec![Event::Readmitted { needs, why }]
+                }
             };
-            Some(needs.iter().map(one).collect::<Vec<_>>().join("; "))
-        };
-        let difference =
-            Difference { pointer: "policy: approvals".to_owned(), was: said(&run.needs), now: said(&needs) };
-        Found::Other { plan: Box::new(plan), needs, differences: vec![difference] }
+        }
+        let mut kept: Vec<&Approval> = Vec::new();
+        for (_, vote) in &run.approvals {
+            match policy.allows(&self.person(&vote.by), Right::Approve, &subject) {
+                Ok(_) => kept.push(vote),
+                Err(Refusal(why)) => events.push(Event::Lapsed { by: vote.by.clone(), why }),
+            }
+        }
+        // Rules are named by their lines, which say nothing about what they ask for.
+        let asked = |needs: &[Need]| needs.iter().map(|need| (need.approvals, need.of.clone())).collect::<Vec<_>>();
+        // What has ended was approved by the needs of its time; more of them need more people now.
+        let ended = run.state() == TaskState::Done;
+        if asked(&needs) != asked(&run.needs) && !(ended && missing(&needs, &kept) == 0) {
+            let said = |needs: &[Need]| {
+                let of = |need: &Need| if need.of.is_empty() { "all who may".to_owned() } else { need.of.join(", ") };
+                needs.iter().map(|need| format!("{} of {}", need.approvals, of(need))).collect::<Vec<_>>().join("; ")
+            };
+            let why = format!("policy asks for {} now, it asked for {}", said(&needs), said(&run.needs));
+            events.push(Event::Readmitted { needs, why });
+        }
+        events
+    }
+
+    /// Returns a person with the groups that the system knows for them; without groups when it was not asked.
+    fn person(&self, actor: &crate::base::ids::Actor) -> Person {
+        let known = self.people.get(&actor.uid).cloned();
+        known.unwrap_or_else(|| Person { actor: actor.clone(), groups: std::collections::BTreeSet::new() })
+    }
+
+    /// Compares every ready task with a library that was read anew; its time, or a freeze, may be another one too.
+    pub(super) fn recheck_ready(&mut self, out: &mut Outbox) {
+        let ready: Vec<TaskId> =
+            self.runs.values().filter(|run| run.state() == TaskState::Ready).map(|run| run.id).collect();
+        for id in ready {
+            self.recheck(id, out);
+            self.watch_id(id);
+        }
+    }
+
+    /// Lets an approval lapse whose time has passed.
+    pub(super) fn lapse(run: &mut Run, now: Timestamp, out: &mut Outbox) {
+        let ended = |(_, vote): &(Timestamp, Approval)| vote.until.filter(|until| *until <= now);
+        while let Some((vote, until)) = run.approvals.iter().find_map(|timed| Some((&timed.1, ended(timed)?))) {
+            let (by, why) = (vote.by.clone(), format!("it was to hold until {until}"));
+            Engine::record(run, Event::Lapsed { by, why }, out);
+        }
     }
 }

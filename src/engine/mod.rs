@@ -26,10 +26,11 @@ use crate::base::ids::{GroupNo, HostName, StepName, TaskId};
 use crate::base::time::Timestamp;
 use crate::domain::audit::{Entry, Head};
 use crate::domain::plan::Library;
-use crate::domain::policy::{Approved, Person};
+use crate::domain::policy::{Approved, Person, Right};
 use crate::domain::problem::Problem;
 use crate::domain::record::HistoryLine;
 use crate::domain::run::{DropKey, Event, Recorded, Run, StepResult, TaskState};
+use crate::domain::wire::read_order;
 
 pub use outbox::NewTask;
 pub use recover::{FoundTask, Past};
@@ -97,8 +98,9 @@ pub enum Input {
     },
     /// A task's file did not stand where it belongs: somebody took it away.
     ViewLost(TaskId),
-    /// Configuration, templates, inventory or policy were read again.
-    Reloaded(Arc<Library>),
+    /// Configuration, templates, inventory or policy were read again; with the groups that the system knows now for
+    /// [`Engine::people`].
+    Reloaded(Arc<Library>, HashMap<u32, Person>),
     /// They changed and cannot be read: until they can, nothing is approved and nothing starts.
     LibraryBroken(String),
     /// What [`Effect::Fetch`] asked for; `None` when it cannot be read.
@@ -268,6 +270,8 @@ pub struct Engine {
     verified: HashMap<TaskId, u64>,
     /// Why the library cannot be read, if so.
     broken_library: Option<String>,
+    /// The people of waiting tasks, as the system knew them when the library was read.
+    people: HashMap<u32, Person>,
     /// When the engine looked at the time last: what lies between was slept through.
     seen: Timestamp,
 }
@@ -291,6 +295,7 @@ impl Engine {
             generation: 0,
             verified: HashMap::new(),
             broken_library: None,
+            people: HashMap::new(),
             seen: Timestamp(i64::MAX),
         }
     }
@@ -301,7 +306,8 @@ impl Engine {
     pub fn handle(&mut self, now: Timestamp, input: Input) -> Vec<Effect> {
         let mut out = Outbox::new(now);
         match input {
-            Input::Dropped(files) => {
+            Input::Dropped(mut files) => {
+                files.sort_by_cached_key(|file| self.turn_of(file));
                 // However often a file is shown in one input, it is one drop.
                 let mut shown = BTreeSet::new();
                 for file in files {
@@ -317,12 +323,19 @@ impl Engine {
                 self.on_kill_unconfirmed(task, group, host, step, why, &mut out);
             }
             Input::ViewLost(id) => self.restore_view(id, &mut out),
-            Input::Reloaded(library) => {
+            // What came meanwhile is heard before anything starts: a tick or another input follows.
+            Input::Reloaded(library, people) => {
                 self.library = library;
+                self.people = people;
                 self.generation += 1;
                 self.broken_library = None;
+                self.recheck_ready(&mut out);
+                return out.into_effects();
             }
-            Input::LibraryBroken(why) => self.broken_library = Some(why),
+            Input::LibraryBroken(why) => {
+                self.broken_library = Some(why);
+                return out.into_effects();
+            }
             Input::Fetched(id, found) => self.on_fetched(id, found.map(|found| *found), &mut out),
             Input::Tick => {}
         }
@@ -342,6 +355,23 @@ impl Engine {
         !self.due.is_empty() || self.timers.first().is_some_and(|(at, _)| *at <= now)
     }
 
+    /// Returns the people whose rights waiting tasks depend on: submitters and approvers.
+    #[must_use]
+    pub fn people(&self) -> BTreeSet<u32> {
+        let waiting = self.runs.values().filter(|run| matches!(run.state(), TaskState::New | TaskState::Ready));
+        let of = |run: &Run| {
+            let voters: Vec<u32> = run.approvals.iter().map(|(_, vote)| vote.by.uid).collect();
+            voters.into_iter().chain([run.accepted.by.uid])
+        };
+        waiting.flat_map(of).collect()
+    }
+
+    /// Whether the library on disk cannot be read.
+    #[must_use]
+    pub fn library_is_broken(&self) -> bool {
+        self.broken_library.is_some()
+    }
+
     /// Returns the unfinished tasks.
     pub fn runs(&self) -> impl Iterator<Item = &Run> {
         self.runs.values()
@@ -353,6 +383,18 @@ impl Engine {
         self.busy.len()
     }
 
+    /// Orders come first, and of them the one that was given first. Of two that the file system's clock does not tell
+    /// apart the one that lets something happen comes first, so that the other one is the last word.
+    fn turn_of(&self, file: &Dropped) -> (DropBox, i128, bool, String) {
+        let name = file.key.name.clone();
+        if file.drop_box != DropBox::Orders {
+            return (file.drop_box, 0, false, name);
+        }
+        let wish = read_order(&file.bytes, &self.library.zone).map(|order| order.wish.right());
+        let stops = matches!(wish, Ok(Right::Reject | Right::Withdraw | Right::Cancel | Right::Hold));
+        (file.drop_box, file.key.mtime_ns.parse().unwrap_or_default(), stops, name)
+    }
+
     /// Applies an event to a run and puts it into the outbox: the two can never differ.
     fn record(run: &mut Run, event: Event, out: &mut Outbox) {
         let recorded = Recorded { at: out.now(), event };
@@ -360,7 +402,7 @@ impl Engine {
         let is_act = recorded.event.is_act();
         out.append(run.id, recorded);
         if let Some(act) = run.acts.last().filter(|_| is_act) {
-            out.durable(Effect::Audit(Entry::of(run.id, act, run.digest)));
+            out.durable(Effect::Audit(Entry::of(run.id, act)));
         }
     }
 }

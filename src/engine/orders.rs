@@ -15,6 +15,7 @@ use crate::domain::run::lane::{Lane, Next};
 use crate::domain::run::{Event, LaneName, Ordered, Outcome, Place, Run, Stage, StepState, TaskState};
 use crate::domain::wire::read_order;
 use crate::engine::outbox::Outbox;
+use crate::engine::schedule::frozen;
 use crate::engine::{Dropped, Effect, Engine, FoundTask};
 
 impl Engine {
@@ -59,9 +60,11 @@ impl Engine {
         let files = self.fetching.remove(&id).unwrap_or_default();
         let run = found.and_then(|task| crate::domain::run::Run::fold(id, task.plan, &task.events).ok());
         match run {
-            Some(run) if !self.runs.contains_key(&id) => drop(self.runs.insert(id, run)),
-            Some(_) => {}
-            None => {
+            Some(run) if !self.runs.contains_key(&id) && run.state() == TaskState::Done => {
+                self.runs.insert(id, run);
+            }
+            Some(_) if self.runs.contains_key(&id) => {}
+            _ => {
                 for file in files {
                     let wanted = "a task whose files can be read";
                     refuse(file, vec![Problem::new("/task", id.to_string(), wanted)], out);
@@ -79,13 +82,9 @@ impl Engine {
 
     /// Finds a task by its number or by the name it was dropped under.
     fn find(&self, word: &str) -> Option<TaskId> {
+        // A number is a number: nobody takes over another task's orders by the name of a file.
         let by_number = word.parse().ok().map(TaskId).filter(|id| id.0 < self.next_id && id.0 > 0);
-        self.names
-            .get(word)
-            .copied()
-            .filter(|id| self.runs.contains_key(id))
-            .or(by_number)
-            .or_else(|| self.names.get(word).copied())
+        by_number.or_else(|| self.names.get(word).copied())
     }
 
     /// Answers an order; false when it went to `bad/` instead.
@@ -102,7 +101,8 @@ impl Engine {
         let Some(run) = self.runs.get_mut(&id) else { return true };
         let before = run.state();
         let by = file.owner.actor.clone();
-        let ordered = Ordered { by: by.clone(), reason: order.reason.clone(), order: file.key.clone() };
+        let (rule, key) = (String::new(), file.key.clone());
+        let ordered = Ordered { by: by.clone(), reason: order.reason.clone(), rule, order: key };
         let decision = unchanged
             .and_then(|()| match &self.broken_library {
                 Some(why) if matches!(order.wish, Wish::Approve { .. } | Wish::Retry { .. }) => {
@@ -111,7 +111,10 @@ impl Engine {
                 _ => Ok(()),
             })
             .and_then(|()| permitted(&self.library.policy, run, order, &file.owner))
-            .and_then(|()| meaning(run, order, ordered, &self.library.policy, &file.owner, out.now()));
+            .and_then(|rule| {
+                let ordered = Ordered { rule, ..ordered };
+                meaning(run, order, ordered, &self.library.policy, &file.owner, out.now())
+            });
         match decision {
             Ok(event) => {
                 let reopened = before == TaskState::Done;
@@ -161,10 +164,14 @@ fn refuse(file: Dropped, problems: Vec<Problem>, out: &mut Outbox) {
     out.durable(Effect::Refuse { drop_box: file.drop_box, key: file.key, problems });
 }
 
-/// Decides whether this person may do this at all.
-fn permitted(policy: &Policy, run: &Run, order: &Order, person: &Person) -> Result<(), Refusal> {
+/// Decides whether this person may do this at all; the answer is the rule that says so.
+fn permitted(policy: &Policy, run: &Run, order: &Order, person: &Person) -> Result<String, Refusal> {
+    let own_hold = run.held.as_ref().and_then(|hold| hold.by.as_ref()).is_some_and(|by| by.uid == person.actor.uid);
+    if order.wish == Wish::Release && own_hold {
+        return Ok("everybody may release what they hold".to_owned());
+    }
     let subject = Subject::of(&run.plan, &run.accepted.by, &run.accepted.claims, policy);
-    policy.allows(person, order.wish.right(), &subject).map(drop)
+    policy.allows(person, order.wish.right(), &subject)
 }
 
 /// Works out what an order does to a task as it stands: the event that says so.
@@ -198,7 +205,7 @@ fn meaning(
             }
             let groups = policy.groups_that_count(person);
             let approval = Approval { by: ordered.by, groups, digest: *digest, start: *start, until: *until };
-            Ok(Event::Approved { approval, order: ordered.order })
+            Ok(Event::Approved { approval, rule: ordered.rule, reason: ordered.reason, order: ordered.order })
         }
         Wish::Reject => match state {
             TaskState::New | TaskState::Ready => Ok(Event::Rejected(ordered)),
@@ -216,10 +223,8 @@ fn meaning(
             Some(_) => refusal(format!("task {id} is being cancelled already")),
         },
         Wish::Cancel { hosts } => stop_hosts(run, hosts, ordered),
-        Wish::Hold => match &run.held {
-            None => Ok(Event::Held { why: order.reason.clone().unwrap_or_default(), ordered: Some(ordered) }),
-            Some(hold) => refusal(format!("task {id} is held already: {}", hold.why)),
-        },
+        // Who wants it held is obeyed, whoever holds it already: their hold may be released a moment later.
+        Wish::Hold => Ok(Event::Held { why: order.reason.clone().unwrap_or_default(), ordered: Some(ordered) }),
         Wish::Release => match &run.held {
             Some(_) => Ok(Event::Released(ordered)),
             None => refusal(format!("task {id} is not held; a step that waits is released by its name")),
@@ -228,6 +233,7 @@ fn meaning(
             let asks = |lane: &Lane| lane_asks(run, lane, step);
             let steps = places(run, hosts, step, asks)?;
             none_is_refused(&steps, || format!("no host waits for somebody to release {step}"))?;
+            not_frozen(run, policy, now)?;
             Ok(Event::StepsReleased { ordered, steps })
         }
         Wish::Skip { step, hosts } => {
@@ -236,7 +242,22 @@ fn meaning(
             none_is_refused(&steps, || format!("no host stands still at {step}; what runs can be cancelled first"))?;
             Ok(Event::StepsSkipped { ordered, steps })
         }
-        Wish::Retry { which, step } => retry(run, which, step.as_ref(), ordered),
+        Wish::Retry { which, step, again } => {
+            not_frozen(run, policy, now)?;
+            let over = run.approvals.iter().filter_map(|(_, vote)| vote.until).chain(run.plan.not_after).min();
+            if let Some(end) = over.filter(|end| *end <= now) {
+                return refusal(format!("what was approved was to begin before {end}; submit it again"));
+            }
+            retry(run, which, step.as_ref(), *again, ordered)
+        }
+    }
+}
+
+/// Refuses what would begin in a freeze.
+fn not_frozen(run: &Run, policy: &Policy, now: Timestamp) -> Result<(), Refusal> {
+    match frozen(run, policy, now) {
+        Some(frozen) => Err(Refusal(format!("the freeze {} lets nothing begin until {}", frozen.freeze, frozen.until))),
+        None => Ok(()),
     }
 }
 
@@ -293,7 +314,7 @@ fn lane_stands_at(run: &Run, lane: &Lane, step: &StepName) -> bool {
     run.state() == TaskState::Running && lane.open_step().is_none() && lane.at(&group.steps) == Some(n)
 }
 
-fn retry(run: &Run, which: &Which, step: Option<&StepName>, ordered: Ordered) -> Result<Event, Refusal> {
+fn retry(run: &Run, which: &Which, step: Option<&StepName>, again: bool, ordered: Ordered) -> Result<Event, Refusal> {
     match &run.stage {
         Stage::Running { .. } if run.cancelled.is_some() => {
             return Err(Refusal(format!("task {} is being cancelled; retry it when it has ended", run.id)));
@@ -327,6 +348,16 @@ fn retry(run: &Run, which: &Which, step: Option<&StepName>, ordered: Ordered) ->
             }),
         };
         if let Some(n) = from.filter(|_| meant) {
+            let unknown = lane.steps[n..].iter().any(|step| match &step.state {
+                StepState::Ended(result) => matches!(result.ending.outcome(), Outcome::Lost | Outcome::KillUnconfirmed),
+                _ => false,
+            });
+            if unknown && !again {
+                return Err(Refusal(format!(
+                    "nobody knows what became of a step on {}: it may have run, or may still run; say \"again\": true to take it again all the same",
+                    lane.host
+                )));
+            }
             steps.push(Place { group: lane.group, host: lane.host.clone(), step: group.steps[n].name.clone() });
         }
     }

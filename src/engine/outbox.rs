@@ -75,14 +75,24 @@ impl Outbox {
 
     /// Moves a task's file; one that is only being created is created where it belongs.
     pub(super) fn relocate(&mut self, task: TaskId, from: TaskState, to: TaskState) {
-        for effect in self.durable.iter_mut().rev() {
-            match effect {
-                Effect::Create(new) if new.id == task => return new.state = to,
-                Effect::Move { id, to: known, .. } if *id == task => return *known = to,
+        let moves = |effect: &Effect| match effect {
+            Effect::Create(new) => new.id == task,
+            Effect::Move { id, .. } => *id == task,
+            _ => false,
+        };
+        if let Some(n) = self.durable.iter().rposition(moves) {
+            match &mut self.durable[n] {
+                Effect::Create(new) => new.state = to,
+                // There and back is not moved at all.
+                Effect::Move { from, .. } if *from == to => drop(self.durable.remove(n)),
+                Effect::Move { to: known, .. } => *known = to,
                 _ => {}
             }
+            return;
         }
-        self.durable.push(Effect::Move { id: task, from, to });
+        if from != to {
+            self.durable.push(Effect::Move { id: task, from, to });
+        }
     }
 
     pub(super) fn into_effects(self) -> Vec<Effect> {

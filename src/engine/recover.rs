@@ -52,7 +52,8 @@ impl Engine {
         now: Timestamp,
     ) -> (Engine, Vec<Effect>, Vec<IllegalEvent>) {
         let mut engine = Engine::new(library, next_id);
-        engine.seen = past.seen.unwrap_or(now);
+        // Nobody knows when a daemon looked last: then everything may have been slept through.
+        engine.seen = past.seen.unwrap_or(Timestamp(i64::MIN));
         for line in past.history {
             engine.next_id = engine.next_id.max(line.id.0 + 1);
             if let Some(key) = line.idempotency_key {
@@ -69,14 +70,14 @@ impl Engine {
                     let audited = past.audited.get(&run.id);
                     let missing = run.acts.iter().filter(|act| audited.is_none_or(|last| act.event > *last));
                     for act in missing {
-                        out.durable(Effect::Audit(Entry::of(run.id, act, run.digest)));
+                        out.durable(Effect::Audit(Entry::of(run.id, act)));
                     }
                     engine.resume(run, &task.standing, &mut out);
                 }
                 Err(illegal) => unbelievable.push(illegal),
             }
         }
-        engine.schedule(&mut out);
+        // Nothing starts yet: orders that came while no daemon ran are heard first.
         (engine, out.into_effects(), unbelievable)
     }
 

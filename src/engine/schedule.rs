@@ -9,11 +9,11 @@ use std::collections::{BTreeSet, VecDeque};
 use crate::base::ids::{GroupNo, HostName, StepName, TaskId};
 use crate::base::time::Timestamp;
 use crate::domain::audit::Head;
-use crate::domain::policy::{Approval, Frozen, Subject};
+use crate::domain::policy::{Approval, Frozen, Policy, Subject};
 use crate::domain::record::{HistoryLine, record};
 use crate::domain::run::lane::{Lane, Next};
 use crate::domain::run::{Event, Outcome, Run, Stage, StepResult, StepState, TaskState};
-use crate::domain::template::Missed;
+use crate::domain::template::{Missed, Trigger};
 use crate::engine::outbox::Outbox;
 use crate::engine::{Effect, Engine, Start};
 
@@ -72,10 +72,8 @@ impl Engine {
             return self.close(id, Outcome::Expired, out);
         }
         let before = run.state();
-        let now = out.now();
-        let ended = |(_, approval): &(Timestamp, Approval)| approval.until.is_some_and(|until| until <= now);
-        while waits && let Some(by) = run.approvals.iter().find(|vote| ended(vote)).map(|(_, vote)| vote.by.clone()) {
-            Engine::record(run, Event::Lapsed { by }, out);
+        if waits {
+            Engine::lapse(run, out.now(), out);
         }
         if run.state() != before {
             out.relocate(id, before, run.state());
@@ -133,12 +131,7 @@ impl Engine {
     fn freeze(&mut self, id: TaskId, out: &mut Outbox) -> bool {
         let Some(run) = self.runs.get_mut(&id) else { return false };
         let policy = &self.library.policy;
-        if !policy.has_freezes() {
-            return false;
-        }
-        let subject = Subject::of(&run.plan, &run.accepted.by, &run.accepted.claims, policy);
-        let approvals: Vec<&Approval> = run.approvals.iter().map(|(_, approval)| approval).collect();
-        let Some(frozen) = policy.frozen(&subject, &approvals, out.now()) else { return false };
+        let Some(frozen) = frozen(run, policy, out.now()) else { return false };
         let Frozen { until, .. } = frozen;
         if run.frozen.as_ref() != Some(&frozen) {
             Engine::record(run, Event::Frozen(frozen), out);
@@ -164,10 +157,16 @@ impl Engine {
     pub(super) fn start_lanes(&mut self, id: TaskId, out: &mut Outbox) {
         loop {
             let Some(run) = self.runs.get(&id) else { return };
-            if run.held.is_some() && !run.is_ended_early() {
+            let held = run.held.is_some() && !run.is_ended_early();
+            let Some(progress) = self.running.get_mut(&id) else { return };
+            if held {
+                // What has nothing left to do ends, held or not.
+                if progress.active.is_empty() && Progress::of(run).is_idle() {
+                    let outcome = run.worst_outcome();
+                    self.close(id, outcome, out);
+                }
                 return;
             }
-            let Some(progress) = self.running.get_mut(&id) else { return };
             let mut waiting = std::mem::take(&mut progress.waiting);
             let mut passed_over = VecDeque::new();
             while self.free_slots() > 0
@@ -198,8 +197,12 @@ impl Engine {
     /// Occupies the lane's host and starts its next step; false while something else occupies the host.
     fn start_lane(&mut self, id: TaskId, lane: usize, out: &mut Outbox) -> bool {
         let run = &self.runs[&id];
-        let Next::Start { not_before, .. } = next_step(run, lane) else { return true };
-        if let Some(at) = not_before.filter(|at| *at > out.now()) {
+        let Next::Start { step, not_before, .. } = next_step(run, lane) else { return true };
+        let in_freeze = || {
+            let timed = run.plan.group(run.lanes[lane].group)?.steps[step].trigger == Trigger::Timed;
+            frozen(run, &self.library.policy, out.now()).filter(|_| timed).map(|frozen| frozen.until)
+        };
+        if let Some(at) = not_before.filter(|at| *at > out.now()).or_else(in_freeze) {
             self.timers.insert((at, id));
             return false;
         }
@@ -350,6 +353,16 @@ impl Engine {
         self.verified.remove(&id);
         out.durable(finish(&run, from));
     }
+}
+
+/// Returns the freeze that lets nothing of a task begin now, if one does.
+pub(super) fn frozen(run: &Run, policy: &Policy, now: Timestamp) -> Option<Frozen> {
+    if !policy.has_freezes() {
+        return None;
+    }
+    let subject = Subject::of(&run.plan, &run.accepted.by, &run.accepted.claims, policy);
+    let approvals: Vec<&Approval> = run.approvals.iter().map(|(_, approval)| approval).collect();
+    policy.frozen(&subject, &approvals, now)
 }
 
 /// Returns the effect that writes a closed run's record.

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use crate::adapters::config::{self, Config, ConfigError, Surroundings};
 use crate::adapters::sources::Sources;
 use crate::adapters::{repo, users};
+use crate::base::digest::Digest;
 
 /// Where configuration and state stand.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,6 +30,8 @@ struct Configuration {
     sources: Sources,
     /// What is odd and stands in nobody's way, one sentence each.
     notes: Vec<String>,
+    /// What was read, for the audit: the digest of the policy and of everything.
+    digests: String,
 }
 
 /// Reads the configuration, and the tags of the repositories that its templates name.
@@ -44,8 +47,11 @@ fn read_configuration(dirs: &Dirs) -> Result<Configuration, ConfigError> {
             Err(error) => notes.push(error.to_string()),
         }
     }
+    let policy = std::fs::read(dirs.config.join("policy.toml")).map(|bytes| Digest::of(&bytes).to_string());
+    let policy = policy.unwrap_or_else(|_| "none".to_owned());
     let sources = Sources::look(files, begun);
-    Ok(Configuration { config, sources, notes })
+    let digests = format!("policy.toml {policy}, all files {}", sources.digest());
+    Ok(Configuration { config, sources, notes, digests })
 }
 
 /// Returns what configuration falls back to.

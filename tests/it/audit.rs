@@ -134,6 +134,6 @@ fn the_audits_head_goes_to_the_system_log() {
     let length = log.recv(&mut bytes).unwrap();
     let line = String::from_utf8_lossy(&bytes[..length]).into_owned();
     let head = line.rsplit(' ').next().unwrap();
-    assert!(line.starts_with("<86>spoolgate[") && line.contains("audit head 1:sha256:"), "{line}");
+    assert!(line.starts_with("<86>spoolgate[") && line.contains("audit head 2:sha256:"), "{line}");
     world.run(0, &["audit", "verify", "--head", head]).ok();
 }

@@ -8,6 +8,7 @@ mod clock;
 #[expect(dead_code, reason = "the demo uses the rest of the server")]
 mod fake_ssh;
 mod main_job;
+mod orders;
 mod relay;
 mod remote;
 mod runner;

@@ -3,7 +3,7 @@
 //! **Invariant:** only the store appends, and a line is durable together with the event it stands for. After a power cut
 //! the last line may be torn; it is kept aside as `audit/torn`, and the chain goes on with a line that says so.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufRead as _, BufReader, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -13,6 +13,7 @@ use crate::adapters::spool::commit::Commit;
 use crate::adapters::spool::layout::Layout;
 use crate::adapters::spool::store::FILE_MODE;
 use crate::adapters::spool::{SpoolError, fault_point};
+use crate::base::digest::Digest;
 use crate::base::ids::TaskId;
 use crate::domain::audit::{Entry, Fault, Head};
 
@@ -24,17 +25,24 @@ pub(super) struct AuditLog {
     /// The newest file's name without ending; lines never go to an older one, whatever the clock says.
     month: String,
     file: Option<File>,
+    /// What was cut off, until a line says so.
+    torn: Option<String>,
 }
 
 impl AuditLog {
     /// Finds the end of the chain and cuts off what a power cut left of a line.
     pub(super) fn open(layout: &Layout) -> Result<AuditLog, SpoolError> {
         let dir = layout.audit();
-        let mut log = AuditLog { dir, head: Head::default(), month: String::new(), file: None };
+        let mut log = AuditLog { dir, head: Head::default(), month: String::new(), file: None, torn: None };
         let mut torn = None;
         for path in files(layout)?.into_iter().rev() {
             let bytes = fs::read(&path).map_err(|e| SpoolError::io("read", &path, e))?;
             let written = bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len());
+            // A power cut leaves zeros at the end; whole lines after them are damage of another kind.
+            if bytes[written..].split(|byte| *byte == b'\n').any(|line| head_of(line).is_some()) {
+                let why = io::Error::other("zeros stand in the middle of it; put the right file there");
+                return Err(SpoolError::io("go on with", &path, why));
+            }
             let whole = bytes[..written].iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
             if log.month.is_empty() {
                 log.month = month_of(&path);
@@ -44,7 +52,7 @@ impl AuditLog {
             }
             if let Some(last) = bytes[..whole].split(|byte| *byte == b'\n').rfind(|line| !line.is_empty()) {
                 log.head = head_of(last).ok_or_else(|| {
-                    let why = io::Error::other("its last line is no line of an audit; put the right file there, or move it away to begin a new chain");
+                    let why = io::Error::other("its last line is no line of an audit; put the right file there");
                     SpoolError::io("go on with", &path, why)
                 })?;
                 break;
@@ -64,7 +72,9 @@ impl AuditLog {
         commit.file(&aside, kept.map_err(|e| SpoolError::io("append to", &aside, e))?);
         let cut = OpenOptions::new().write(true).open(path).and_then(|file| file.set_len(whole as u64).map(|()| file));
         commit.file(path, cut.map_err(|e| SpoolError::io("cut", path, e))?);
-        commit.run()
+        commit.run()?;
+        self.torn = Some(format!("{} byte(s) with the digest {}", rest.len(), Digest::of(rest)));
+        Ok(())
     }
 
     /// Returns where the chain ends.
@@ -75,7 +85,9 @@ impl AuditLog {
     /// Adds lines; they are durable when the commit has run.
     pub(super) fn append(&mut self, entries: Vec<Entry>, commit: &mut Commit) -> Result<(), SpoolError> {
         let mut pending: Vec<u8> = Vec::new();
-        for entry in entries {
+        let at = entries.first().map(|entry| entry.at);
+        let torn = at.and_then(|at| Some(Entry::of_daemon(at, "audit_torn", Some(self.torn.take()?))));
+        for entry in torn.into_iter().chain(entries) {
             let month: String = entry.at.to_string().chars().take("YYYY-MM".len()).collect();
             if month > self.month {
                 self.flush(&mut pending, commit)?;
@@ -118,7 +130,15 @@ fn month_of(path: &Path) -> String {
 /// Returns the head that a line is.
 fn head_of(line: &[u8]) -> Option<Head> {
     let parsed: crate::domain::audit::Line = serde_json::from_slice(line).ok()?;
-    Some(Head { seq: parsed.seq, digest: crate::base::digest::Digest::of(line) })
+    Some(Head { seq: parsed.seq, digest: Digest::of(line) })
+}
+
+/// Whether a file is called `YYYY-MM.jsonl`; a copy that somebody put beside it is none of the chain.
+fn is_month(path: &Path) -> bool {
+    let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    let Some((year, month)) = name.strip_suffix(".jsonl").and_then(|stem| stem.split_once('-')) else { return false };
+    let digits = |text: &str, count: usize| text.len() == count && text.bytes().all(|byte| byte.is_ascii_digit());
+    digits(year, 4) && digits(month, 2)
 }
 
 /// Returns the audit's files, the oldest first; none where there is no audit.
@@ -135,7 +155,7 @@ pub fn files(layout: &Layout) -> Result<Vec<PathBuf>, SpoolError> {
     let mut files = Vec::new();
     for entry in entries {
         let path = entry.map_err(|e| SpoolError::io("list", &dir, e))?.path();
-        if path.extension().is_some_and(|ending| ending == "jsonl") {
+        if is_month(&path) {
             files.push(path);
         }
     }
@@ -143,24 +163,33 @@ pub fn files(layout: &Layout) -> Result<Vec<PathBuf>, SpoolError> {
     Ok(files)
 }
 
-/// Goes through every line of the audit, in order; `each` says whether to go on.
+/// Goes through every whole line of the audit, in order; `each` says whether to go on.
 ///
 /// # Errors
 /// When a file cannot be read.
 pub fn lines(layout: &Layout, mut each: impl FnMut(&Path, usize, &[u8]) -> bool) -> Result<(), SpoolError> {
+    // A line without its end is still written.
+    each_line(layout, |path, number, line, whole| !whole || each(path, number, line))
+}
+
+/// Goes through every line, also one that has no end.
+fn each_line(layout: &Layout, mut each: impl FnMut(&Path, usize, &[u8], bool) -> bool) -> Result<(), SpoolError> {
     for path in files(layout)? {
-        let mut reader =
-            BufReader::with_capacity(1 << 20, File::open(&path).map_err(|e| SpoolError::io("open", &path, e))?);
+        let file = File::open(&path).map_err(|e| SpoolError::io("open", &path, e))?;
+        let mut reader = BufReader::with_capacity(1 << 20, file);
         let (mut line, mut number) = (Vec::new(), 0);
         loop {
             line.clear();
             let read = reader.read_until(b'\n', &mut line).map_err(|e| SpoolError::io("read", &path, e))?;
-            number += 1;
-            // A line without its end is still written.
-            if read == 0 || line.pop() != Some(b'\n') {
+            if read == 0 {
                 break;
             }
-            if !each(&path, number, &line) {
+            number += 1;
+            let whole = line.last() == Some(&b'\n');
+            if whole {
+                line.pop();
+            }
+            if !each(&path, number, &line, whole) {
                 return Ok(());
             }
         }
@@ -200,8 +229,12 @@ pub struct Verified {
     pub broken: Option<(PathBuf, usize, Fault)>,
     /// Whether the chain passes through the head that was asked for.
     pub passes: bool,
-    /// The tasks whose end the audit has.
-    pub closed: std::collections::HashSet<TaskId>,
+    /// Whether it passes through the head that the daemon wrote last.
+    pub passes_last: bool,
+    /// Whether the newest file ends in the middle of a line.
+    pub unfinished: bool,
+    /// How many acts the audit has of each task.
+    pub acts: HashMap<TaskId, u64>,
 }
 
 /// Checks every link of the chain, and whether it passes through `known`, a head that somebody remembered outside.
@@ -209,30 +242,33 @@ pub struct Verified {
 /// # Errors
 /// When a file cannot be read.
 pub fn verify(layout: &Layout, known: Option<Head>) -> Result<Verified, SpoolError> {
-    #[derive(serde::Deserialize)]
-    struct Closed<'a> {
-        act: &'a str,
-        task: Option<TaskId>,
-    }
+    let last: Option<Head> = fs::read_to_string(layout.audit_head()).ok().and_then(|text| text.parse().ok());
+    let newest = files(layout)?.pop();
     let mut head = Head::default();
-    let mut passes = known.is_none_or(|known| known == head);
-    let (mut broken, mut closed) = (None, std::collections::HashSet::new());
-    lines(layout, |path, number, line| {
-        if let Err(fault) = head.follow(line) {
-            broken = Some((path.to_owned(), number, fault));
+    let mut found = Verified {
+        head,
+        broken: None,
+        passes: known.is_none_or(|known| known == head),
+        passes_last: last.is_none_or(|last| last == head),
+        unfinished: false,
+        acts: HashMap::new(),
+    };
+    each_line(layout, |path, number, line, whole| {
+        if !whole && Some(path) == newest.as_deref() {
+            found.unfinished = true;
             return false;
         }
-        passes |= known.is_some_and(|known| known == head);
-        // Only these are looked at closely: reading every line's words would take most of the time.
-        if line.windows(CLOSED.len()).any(|window| window == CLOSED)
-            && let Ok(Closed { act: "closed", task: Some(task) }) = serde_json::from_slice(line)
-        {
-            closed.insert(task);
+        match if whole { head.follow(line) } else { Err(Fault::Unreadable) } {
+            Ok(task) => *found.acts.entry(task.unwrap_or(TaskId(0))).or_default() += 1,
+            Err(fault) => {
+                found.broken = Some((path.to_owned(), number, fault));
+                return false;
+            }
         }
+        found.passes |= known == Some(head);
+        found.passes_last |= last == Some(head);
         true
     })?;
-    Ok(Verified { head, broken, passes, closed })
+    found.head = head;
+    Ok(found)
 }
-
-/// How the line of a task's end says what it is.
-const CLOSED: &[u8] = b"\"act\":\"closed\"";

@@ -57,6 +57,18 @@ impl Layout {
         self.root.join(".seen")
     }
 
+    /// Returns the file that remembers that this state is under a policy.
+    #[must_use]
+    pub fn ruled(&self) -> PathBuf {
+        self.root.join(".policy")
+    }
+
+    /// Returns the file that holds where the audit ended last.
+    #[must_use]
+    pub fn audit_head(&self) -> PathBuf {
+        self.audit().join("head")
+    }
+
     /// Returns the path of a task's later plan, `runs/ID/plan@N.json`.
     #[must_use]
     pub fn later_plan(&self, id: TaskId, version: u32) -> PathBuf {

@@ -186,14 +186,24 @@ fn is_hollow(plan: &[u8]) -> bool {
     serde_json::from_slice::<serde::de::IgnoredAny>(plan).is_err()
 }
 
-/// Returns the tasks that the history knows; a line that cannot be read knows none.
+/// Returns the tasks that the history knows to have ended; a line that cannot be read knows none.
 fn recorded(history: &[u8]) -> BTreeSet<TaskId> {
     #[derive(serde::Deserialize)]
     struct Line {
         id: TaskId,
+        #[serde(default)]
+        reopened: bool,
     }
-    let lines = history.split(|byte| *byte == b'\n').filter_map(|line| serde_json::from_slice::<Line>(line).ok());
-    lines.map(|line| line.id).collect()
+    let mut ended = BTreeSet::new();
+    for line in history.split(|byte| *byte == b'\n').filter_map(|line| serde_json::from_slice::<Line>(line).ok()) {
+        // The last word on a task counts: it ended, or it runs again.
+        if line.reopened {
+            ended.remove(&line.id)
+        } else {
+            ended.insert(line.id)
+        };
+    }
+    ended
 }
 
 fn cut(path: &Path, length: usize) -> Result<(), SpoolError> {

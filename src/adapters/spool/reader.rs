@@ -31,7 +31,7 @@ pub fn task_ids(layout: &Layout) -> Result<Vec<TaskId>, SpoolError> {
     Ok(ids)
 }
 
-/// Returns the history's lines; one that is torn or of another version is passed over.
+/// Returns the history's lines, one a task; one that is torn or of another version is passed over.
 ///
 /// # Errors
 /// When the file is there and cannot be read.
@@ -42,7 +42,14 @@ pub fn history(layout: &Layout) -> Result<Vec<HistoryLine>, SpoolError> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         Err(error) => return Err(SpoolError::io("read", &path, error)),
     };
-    Ok(bytes.split(|byte| *byte == b'\n').filter_map(|line| serde_json::from_slice(line).ok()).collect())
+    let mut lines: Vec<HistoryLine> =
+        bytes.split(|byte| *byte == b'\n').filter_map(|line| serde_json::from_slice(line).ok()).collect();
+    // A task that was retried ended more than once; its last end counts.
+    let mut seen = std::collections::HashSet::new();
+    lines.reverse();
+    lines.retain(|line| seen.insert(line.id));
+    lines.reverse();
+    Ok(lines)
 }
 
 /// Returns the process id of the daemon that serves this state; `None` when none does.

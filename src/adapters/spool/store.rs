@@ -180,14 +180,37 @@ impl Store {
         while self.journals.len() > OPEN_JOURNALS_MAX {
             self.journals.pop_first();
         }
+        let audited = !audit.is_empty();
         self.audit.append(audit, &mut commit)?;
-        commit.run()
+        commit.run()?;
+        // After a power cut it may be behind, never ahead.
+        if audited {
+            write_file(&self.layout.audit_head(), self.audit.head().to_string().as_bytes())?;
+        }
+        Ok(())
     }
 
     /// Returns where the audit ends.
     #[must_use]
     pub fn audit_head(&self) -> Head {
         self.audit.head()
+    }
+
+    /// Whether this state was under a policy once.
+    #[must_use]
+    pub fn is_ruled(&self) -> bool {
+        self.layout.ruled().exists()
+    }
+
+    /// Remembers that this state is under a policy. A power cut may take the memory away until the next start.
+    ///
+    /// # Errors
+    /// When a file operation fails.
+    pub fn note_ruled(&self) -> Result<(), SpoolError> {
+        if self.is_ruled() {
+            return Ok(());
+        }
+        write_file(&self.layout.ruled(), b"this state is under a policy\n").map(drop)
     }
 
     /// Notes when the daemon looked at the time. What a power cut leaves of it may be older, or nothing.
@@ -265,6 +288,9 @@ impl Store {
     /// # Errors
     /// When a file operation fails.
     pub fn move_task(&mut self, id: TaskId, from: TaskState, to: TaskState) -> Result<(), SpoolError> {
+        if from == to {
+            return Ok(());
+        }
         if !self.stands(id, from) {
             self.forget(id, from);
             self.lost_views.push(id);
@@ -345,7 +371,13 @@ impl Store {
             }
             _ => self.unsettled.dir(self.layout.state(TaskState::Done)),
         }
-        // The journal is written next, and must not be ahead of this.
+        // The history's last word on it is that it has not ended; the journal is written next and must not be ahead.
+        let path = self.layout.history();
+        fault_point("append to", &path)?;
+        let line = format!("{{\"id\":{id},\"reopened\":true}}\n");
+        let opened = OpenOptions::new().create(true).append(true).mode(FILE_MODE).open(&path);
+        let written = opened.and_then(|mut file| file.write_all(line.as_bytes()).map(|()| file));
+        self.unsettled.file(&path, written.map_err(|e| SpoolError::io("append to", &path, e))?);
         self.unsettled.run()
     }
 

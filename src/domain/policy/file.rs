@@ -178,7 +178,15 @@ fn read_freeze(mut table: Fields<'_>, roles: &Roles, zone: &Zone) -> Option<Free
     let sheet = table.sheet();
     table.finish();
     let (from, to) = (from?, to?);
+    let span = Some(to.span.clone());
     let span = if let (Ok(from), Ok(to)) = (from.value.parse::<WeekTime>(), to.value.parse::<WeekTime>()) {
+        if from == to {
+            sheet.problem(
+                span.as_ref().unwrap_or(&(0..0)),
+                "a freeze from and to the same time",
+                "two times of the week",
+            );
+        }
         Span::Weekly { from, to, zone: zone.clone() }
     } else {
         let read = |text: &Text| {

@@ -463,11 +463,12 @@ impl Scope {
         Some(format!("a host of {environment} with the tags [{}] is outside it", tags.join(", ")))
     }
 
-    /// Whether any of the task is in the scope.
+    /// Whether any of the task is in the scope; what is asked of a level of risk is asked of every higher one.
     fn touches(&self, subject: &Subject) -> bool {
         let anywhere = self.environments.is_empty() && self.tags.is_empty();
+        let level = self.risk.iter().min().is_none_or(|lowest| subject.level >= *lowest);
         self.names_work(&subject.work)
-            && self.has_level(subject.level)
+            && level
             && (anywhere || subject.places.iter().any(|place| self.has_place(place)))
     }
 }

@@ -53,6 +53,9 @@ pub struct Ordered {
     /// Why, where they said.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// The rule that allowed it.
+    #[serde(default)]
+    pub rule: String,
     /// Which order file.
     pub order: DropKey,
 }
@@ -68,15 +71,31 @@ pub enum Event {
         /// The approval.
         #[serde(flatten)]
         approval: Approval,
+        /// The rule that allowed it.
+        #[serde(default)]
+        rule: String,
+        /// A remark.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reason: Option<String>,
         /// Which order file.
         order: DropKey,
     },
     /// Somebody took back their approval; without enough of them the task waits again.
     Withdrawn(Ordered),
-    /// An approval's time passed before the task started.
+    /// An approval counts no longer: its time passed before the task started, or policy does not let its giver approve
+    /// any more.
     Lapsed {
         /// Whose.
         by: Actor,
+        /// Why.
+        why: String,
+    },
+    /// Policy asks for other approvals than it did: those that were given are counted again.
+    Readmitted {
+        /// Who must approve now.
+        needs: Vec<Need>,
+        /// Why.
+        why: String,
     },
     /// The plan that would run now is not the one that was approved: the task waits again, with the new plan.
     Stale {
@@ -255,6 +274,7 @@ impl Event {
             Event::Approved { .. } => "approved",
             Event::Withdrawn(_) => "withdrawn",
             Event::Lapsed { .. } => "lapsed",
+            Event::Readmitted { .. } => "readmitted",
             Event::Stale { .. } => "stale",
             Event::Unresolvable { .. } => "unresolvable",
             Event::Rejected(_) => "rejected",
@@ -331,12 +351,13 @@ impl Event {
                 Admission::New { note, .. } => note.clone(),
                 Admission::Ready { rule } => Some(rule.clone()),
             },
-            Event::Approved { approval, .. } => {
+            Event::Approved { approval, reason, .. } => {
+                let reason = reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
                 let start = approval.start.map(|at| format!(", to start at {at}")).unwrap_or_default();
                 let until = approval.until.map(|at| format!(", until {at}")).unwrap_or_default();
-                Some(format!("plan {}{start}{until}", approval.digest.short()))
+                Some(format!("plan {}{start}{until}{reason}", approval.digest.short()))
             }
-            Event::Lapsed { by } => Some(format!("the approval of {by}")),
+            Event::Lapsed { by, why } => Some(format!("the approval of {by}: {why}")),
             Event::Stale { digest, differences, .. } => {
                 let first = differences.iter().take(NAMED_MAX).map(ToString::to_string);
                 Some(listed(first, differences.len()) + &format!("; the plan is {} now", digest.short()))
@@ -345,7 +366,7 @@ impl Event {
             Event::HostsStopped { lanes, .. } => {
                 Some(listed(lanes.iter().take(NAMED_MAX).map(|lane| lane.host.to_string()), lanes.len()))
             }
-            Event::Held { ordered: None, why } => Some(why.clone()),
+            Event::Held { ordered: None, why } | Event::Readmitted { why, .. } => Some(why.clone()),
             Event::StepsReleased { steps, .. } | Event::Retried { steps, .. } | Event::StepsSkipped { steps, .. } => {
                 let named = steps.iter().take(NAMED_MAX).map(|place| format!("{} on {}", place.step, place.host));
                 Some(listed(named, steps.len()))

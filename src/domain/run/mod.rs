@@ -62,6 +62,8 @@ pub enum Stage {
         approved: Approved,
         /// Not before this time.
         start: Option<Timestamp>,
+        /// When its timed steps begin.
+        timed: Option<Timestamp>,
         /// Since when.
         since: Timestamp,
     },
@@ -98,6 +100,8 @@ pub struct Act {
     pub by: Option<Actor>,
     /// What: the event's word.
     pub act: String,
+    /// The plan it was about.
+    pub plan: Digest,
     /// What is known beside it: a reason, what it was about.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,
@@ -193,11 +197,12 @@ impl Run {
     pub fn begin(id: TaskId, plan: Arc<Plan>, first: &Recorded) -> Result<Run, IllegalEvent> {
         let illegal = IllegalEvent { id, event: first.event.word(), state: "nothing" };
         let Event::Accepted(accepted) = &first.event else { return Err(illegal) };
+        let mut exempt = None;
         let (stage, needs) = match &accepted.admission {
             Admission::New { needs, .. } => (Stage::New, needs.clone()),
             Admission::Ready { .. } => {
-                let approved = approve(&plan, accepted.digest, Grant::Exempt).map_err(|_| illegal)?;
-                (Stage::Ready { approved, start: plan.exec_time, since: first.at }, Vec::new())
+                exempt = Some(approve(&plan, accepted.digest, Grant::Exempt).map_err(|_| illegal)?);
+                (Stage::New, Vec::new())
             }
         };
         let mut run = Run {
@@ -222,6 +227,9 @@ impl Run {
             plan,
         };
         run.lay_lanes();
+        if let Some(approved) = exempt {
+            run.stage = run.ready(approved, None, run.plan.exec_time, first.at);
+        }
         run.note_act(first, None);
         Ok(run)
     }
@@ -269,10 +277,16 @@ impl Run {
         match (&recorded.event, &self.stage) {
             (Event::OrderRefused { .. }, _) | (Event::Unresolvable { .. }, Stage::New | Stage::Ready { .. }) => {}
             (Event::Approved { approval, .. }, Stage::New) => self.add_approval(at, approval),
-            (Event::Withdrawn(Ordered { by, .. }) | Event::Lapsed { by }, Stage::New | Stage::Ready { .. }) => {
+            (Event::Withdrawn(Ordered { by, .. }) | Event::Lapsed { by, .. }, Stage::New | Stage::Ready { .. }) => {
                 self.take_approval(by.uid)?;
             }
-            (Event::Stale { digest, plan, needs, .. }, Stage::New | Stage::Ready { .. }) => {
+            (Event::Readmitted { needs, .. }, Stage::New | Stage::Ready { .. }) => {
+                self.needs.clone_from(needs);
+                self.recount();
+            }
+            (Event::Stale { digest, plan, needs, .. }, Stage::New | Stage::Ready { .. })
+                if plan.digest() == *digest =>
+            {
                 self.replan(*digest, (**plan).clone(), needs.clone());
             }
             (Event::Rejected(ordered), Stage::New | Stage::Ready { .. }) => {
@@ -283,17 +297,15 @@ impl Run {
             {
                 self.cancelled = Some(ended(ordered, at));
             }
-            (Event::Held { ordered, why }, Stage::New | Stage::Ready { .. } | Stage::Running { .. })
-                if self.held.is_none() =>
-            {
+            (Event::Held { ordered, why }, Stage::New | Stage::Ready { .. } | Stage::Running { .. }) => {
                 let by = ordered.as_ref().map(|ordered| ordered.by.clone());
                 self.was_late |= by.is_none();
                 self.held = Some(Hold { by, why: why.clone(), at });
             }
             (Event::Released(_), _) if self.held.is_some() => self.held = None,
             (Event::Frozen(frozen), Stage::Ready { .. }) => self.frozen = Some(frozen.clone()),
-            (Event::Started, Stage::Ready { approved, start, .. }) if self.may_start() => {
-                self.stage = Stage::Running { approved: approved.clone(), since: at, timed: *start };
+            (Event::Started, Stage::Ready { approved, timed, .. }) if self.may_start() => {
+                self.stage = Stage::Running { approved: approved.clone(), since: at, timed: *timed };
             }
             (Event::Closed { outcome }, Stage::New | Stage::Ready { .. } | Stage::Running { .. })
                 if self.lanes.iter().all(|lane| lane.open_step().is_none()) =>
@@ -365,6 +377,7 @@ impl Run {
             _ => (None, None, None),
         };
         self.stage = Stage::Done { outcome, started, ended, approved, timed };
+        self.held = None;
     }
 
     /// Takes steps again; a task that has ended runs again for that.
@@ -397,10 +410,16 @@ impl Run {
     fn take_approval(&mut self, uid: u32) -> Option<()> {
         let position = self.approvals.iter().position(|(_, approval)| approval.by.uid == uid)?;
         self.approvals.remove(position);
+        self.recount();
+        Some(())
+    }
+
+    fn recount(&mut self) {
         self.stage = Stage::New;
+        // A new start is a new time that may pass.
+        self.was_late = false;
         let last = self.approvals.last().map_or(self.accepted_at, |(at, _)| *at);
         self.count_approvals(last);
-        Some(())
     }
 
     fn count_approvals(&mut self, since: Timestamp) {
@@ -408,9 +427,24 @@ impl Run {
         let grant = Grant::Votes { approvals: &votes, needs: &self.needs };
         if let Ok(approved) = approve(&self.plan, self.digest, grant) {
             // Of several wished starts the latest holds for all: nobody approved an earlier one.
-            let start = votes.iter().filter_map(|vote| vote.start).max().or(self.plan.exec_time);
-            self.stage = Stage::Ready { approved, start, since };
+            let wished = votes.iter().map(|vote| vote.start.or(self.plan.exec_time)).max().flatten();
+            let explicit = votes.iter().filter_map(|vote| vote.start).max();
+            self.stage = self.ready(approved, explicit, wished, since);
         }
+    }
+
+    /// A task with timed steps begins as soon as an approver lets it, and those steps wait for its time; every other task
+    /// waits as a whole.
+    fn ready(
+        &self,
+        approved: Approved,
+        explicit: Option<Timestamp>,
+        wished: Option<Timestamp>,
+        since: Timestamp,
+    ) -> Stage {
+        let mut steps = self.plan.groups.iter().flat_map(|group| &group.steps);
+        let has_timed = steps.any(|step| step.trigger == Trigger::Timed);
+        Stage::Ready { approved, start: if has_timed { explicit } else { wished }, timed: wished, since }
     }
 
     /// Puts another plan in the place of the one that would have run; nobody has approved it yet.
@@ -421,6 +455,7 @@ impl Run {
         self.needs = needs;
         self.approvals.clear();
         self.stage = Stage::New;
+        self.was_late = false;
         self.lay_lanes();
     }
 
@@ -431,6 +466,7 @@ impl Run {
                 by: recorded.event.actor().cloned(),
                 act: recorded.event.word().to_owned(),
                 detail: recorded.event.detail(),
+                plan: self.digest,
                 event: self.events - 1,
                 from,
                 to: self.state(),
@@ -487,13 +523,11 @@ impl Run {
         self.needs.iter().map(move |need| (need, missing(need))).filter(|(_, missing)| *missing > 0)
     }
 
-    /// Returns when a ready task may start at the soonest; `None` = at once. A task with timed steps begins at once, and
-    /// those steps wait.
+    /// Returns when a ready task may start at the soonest; `None` = at once.
     #[must_use]
     pub fn begins_at(&self) -> Option<Timestamp> {
         let Stage::Ready { start, .. } = &self.stage else { return None };
-        let timed = self.plan.groups.iter().flat_map(|group| &group.steps).any(|step| step.trigger == Trigger::Timed);
-        start.filter(|_| !timed)
+        *start
     }
 
     /// Returns when its timed steps begin, while it runs.

@@ -120,6 +120,18 @@ impl<'a> Fields<'a> {
         }
     }
 
+    /// Takes a yes or no; nothing is no.
+    pub(super) fn flag(&mut self, name: &'static str) -> bool {
+        match self.take(name) {
+            Some(Node { value: Value::Bool(flag), .. }) => flag,
+            Some(node) => {
+                self.mismatch(name, &node, "true or false");
+                false
+            }
+            None => false,
+        }
+    }
+
     /// Takes a length of time in seconds, as a number or as `90s`, `5m`, `2h`.
     pub(super) fn seconds(&mut self, name: &'static str) -> Option<u64> {
         let node = self.take(name)?;

@@ -19,7 +19,8 @@ pub(super) fn read(fields: &mut Fields<'_>) -> Option<Order> {
     let reason = fields.text("reason", limits::TITLE_BYTES_MAX).map(|reason| reason.trim().to_owned());
     let Some(wish) = right.and_then(|right| read_wish(right, fields)) else {
         if right.is_none_or(|right| right == Right::Continue) {
-            let known = Right::ALL.map(Right::word).join(", ");
+            let known = Right::ALL.into_iter().filter(|right| *right != Right::Continue).map(Right::word);
+            let known = known.collect::<Vec<_>>().join(", ");
             fields.wrong("order", word.as_deref().unwrap_or("nothing"), &format!("one of {known}"));
         }
         return None;
@@ -86,7 +87,8 @@ fn read_wish(right: Right, fields: &mut Fields<'_>) -> Option<Wish> {
                 Some(_) => Which::Hosts(read_hosts(fields)),
             };
             fields.take("hosts");
-            Wish::Retry { which, step: read_step(fields) }
+            let step = read_step(fields);
+            Wish::Retry { which, step, again: fields.flag("again") }
         }
         Right::Skip => {
             let (step, hosts) = (read_step(fields), read_hosts(fields));
@@ -137,9 +139,9 @@ mod tests {
             Wish::Release,
             Wish::ReleaseStep { step: step(), hosts: Vec::new() },
             Wish::ReleaseStep { step: step(), hosts: hosts() },
-            Wish::Retry { which: Which::Failed, step: None },
-            Wish::Retry { which: Which::Unfinished, step: Some(step()) },
-            Wish::Retry { which: Which::Hosts(hosts()), step: None },
+            Wish::Retry { which: Which::Failed, step: None, again: false },
+            Wish::Retry { which: Which::Unfinished, step: Some(step()), again: true },
+            Wish::Retry { which: Which::Hosts(hosts()), step: None, again: false },
             Wish::Skip { step: step(), hosts: hosts() },
         ] {
             let order = Order { task: "291".to_owned(), wish, reason: Some("周五不发布".to_owned()) };

@@ -8,6 +8,7 @@ use crate::adapters::spool::{audit, reader};
 use crate::base::ids::TaskId;
 use crate::base::text::visible;
 use crate::domain::audit::{Head, Line};
+use crate::domain::record::HistoryLine;
 use crate::shells::cli::Context;
 use crate::shells::cli::failure::{Failure, Kind};
 use crate::shells::cli::tasks;
@@ -97,36 +98,41 @@ fn verify(context: &Context, known: Option<&str>) -> Result<(), Failure> {
             Some(text.parse().map_err(|wanted| Failure::new(Kind::Usage, format!("--head {text}: wanted {wanted}")))?)
         }
     };
+    // What ended while the chain is read is in the chain too.
+    let history = reader::history(&context.layout)?;
     let verified = audit::verify(&context.layout, known)?;
+    let head = verified.head;
     if let Some((path, number, fault)) = &verified.broken {
         return Err(broken(path, *number, fault));
     }
     if let Some(known) = known.filter(|_| !verified.passes) {
         let message = format!(
             "the chain ends at line {} and does not pass through {known}: its end was cut off or written anew",
-            verified.head.seq
+            head.seq
         );
         return Err(Failure::new(Kind::Changed, message));
     }
-    // The history knows how tasks ended; an audit that does not know it has lost its end.
-    let unknown: Vec<TaskId> = reader::history(&context.layout)?
-        .into_iter()
-        .map(|line| line.id)
-        .filter(|id| !verified.closed.contains(id))
-        .collect();
-    if let Some(first) = unknown.first() {
-        let message = format!(
-            "the history has {} ended task(s) that the audit does not have, {first} first: lines were cut off",
-            unknown.len()
-        );
+    if verified.unfinished && !tasks::daemon_runs(context)? {
+        let message = format!("after line {} stands a line without an end, and no daemon writes it", head.seq);
+        return Err(Failure::new(Kind::Changed, message));
+    }
+    // The daemon and the history remember what the chain had; an end that they know and it does not was cut off.
+    if !verified.passes_last {
+        let message =
+            format!("the chain ends at line {} before the end that the daemon wrote last, or in another one", head.seq);
+        return Err(Failure::new(Kind::Changed, message));
+    }
+    let known_acts = |line: &HistoryLine| verified.acts.get(&line.id).copied().unwrap_or(0);
+    if let Some(first) = history.iter().find(|line| known_acts(line) < line.acts) {
+        let (id, has, wanted) = (first.id, known_acts(first), first.acts);
+        let message = format!("of task {id} the audit has {has} act(s) of {wanted}: lines were cut off");
         return Err(Failure::new(Kind::Changed, message));
     }
     if context.output.json {
-        return context
-            .output
-            .object(serde_json::json!({"ok": true, "lines": verified.head.seq, "head": verified.head.to_string()}));
+        let value = serde_json::json!({"ok": true, "lines": head.seq, "head": head.to_string()});
+        return context.output.object(value);
     }
-    context.output.line(format!("{} line(s), every link holds; the chain ends at {}", verified.head.seq, verified.head))
+    context.output.line(format!("{} line(s), every link holds; the chain ends at {head}", head.seq))
 }
 
 fn print(context: &Context, line: &[u8]) -> Result<(), Failure> {

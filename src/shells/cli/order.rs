@@ -103,6 +103,9 @@ pub(super) struct Retry {
     /// Take this step and all after it again [the step that each host did not get past].
     #[arg(long = "from", value_name = "STEP")]
     step: Option<StepName>,
+    /// Also steps of which nobody knows whether they ran, or still run.
+    #[arg(long)]
+    again: bool,
     /// Why, for the record.
     #[arg(long)]
     reason: Option<String>,
@@ -129,6 +132,10 @@ impl Approve {
         let start = time(context, "--start", self.start.as_deref())?;
         let until = time(context, "--until", self.until.as_deref())?;
         let run = tasks::run_of(&follower)?;
+        if run.state() != TaskState::New {
+            let message = format!("task {} is {}; only a new task can be approved", run.id, run.state().word());
+            return Err(Failure::new(Kind::Refused, message).hint(format!("spoolgate show {}", run.id)));
+        }
         let shown = run.digest;
         let digest = match self.digest {
             Some(digest) if digest == shown => digest,
@@ -190,7 +197,7 @@ impl Retry {
             (false, true) => Which::Failed,
             (false, false) => Which::Hosts(self.hosts),
         };
-        order(context, &self.task, Wish::Retry { which, step: self.step }, self.reason)
+        order(context, &self.task, Wish::Retry { which, step: self.step, again: self.again }, self.reason)
     }
 }
 
@@ -273,7 +280,7 @@ fn give(context: &Context, follower: &mut Follower, wish: Wish, reason: Option<S
     };
     match &answer.event {
         Event::OrderRefused { why, .. } => {
-            let kind = if why.contains("the task's plan is") { Kind::Changed } else { Kind::Refused };
+            let kind = if why.starts_with("this approves the plan") { Kind::Changed } else { Kind::Refused };
             return Err(Failure::new(kind, format!("{word} of task {id} refused: {why}")));
         }
         Event::Unresolvable { .. } => {

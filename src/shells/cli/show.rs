@@ -168,6 +168,7 @@ pub(super) fn said(event: &Event) -> String {
         }
         Event::Withdrawn(_)
         | Event::Lapsed { .. }
+        | Event::Readmitted { .. }
         | Event::Unresolvable { .. }
         | Event::Rejected(_)
         | Event::Cancelled(_)

@@ -25,7 +25,7 @@ use crate::adapters::users;
 use crate::adapters::watch::{Notice, SpoolWatch};
 use crate::base::limits;
 use crate::base::time::Timestamp;
-use crate::domain::policy::Policy;
+use crate::domain::policy::{Person, Policy};
 use crate::engine::{DropBox, Engine, Input};
 use crate::shells::clock::now;
 use crate::shells::{Configuration, Dirs, read_configuration};
@@ -38,6 +38,9 @@ use spool_inbox::SpoolInbox;
 const INPUTS_PER_TURN: usize = 512;
 /// How long the daemon sleeps at most: a clock that was set is noticed within this time.
 const SLEEP_MAX: Duration = Duration::from_secs(30);
+
+/// How long a start waits for orders that may still be written.
+const HEAR_ORDERS: Duration = Duration::from_secs(3);
 
 /// Why the daemon did not start, or stopped.
 #[derive(Debug, thiserror::Error)]
@@ -54,6 +57,12 @@ pub enum DaemonError {
     /// The configuration names a group that the system does not have.
     #[error("spoolgate.toml names the group {0}, which this system does not have; create it or name another")]
     NoGroup(String),
+    /// Without its policy everything would be allowed to the owner of the state.
+    #[error("policy.toml is missing, and this state was under a policy; put it back, or remove {mark} to go on in personal mode", mark = mark.display())]
+    PolicyGone {
+        /// What remembers the policy.
+        mark: std::path::PathBuf,
+    },
 }
 
 /// Runs the daemon until it is told to stop (TERM or INT).
@@ -67,7 +76,7 @@ pub fn run(dirs: &Dirs) -> Result<(), DaemonError> {
 
 async fn serve(dirs: &Dirs) -> Result<(), DaemonError> {
     raise_file_limit();
-    let Configuration { config, sources, notes } = read_configuration(dirs)?;
+    let Configuration { config, sources, notes, digests } = read_configuration(dirs)?;
     say_notes(&notes);
     let group = match &config.settings.group {
         Some(name) => Some(users::gid_of(name).ok_or_else(|| DaemonError::NoGroup(name.clone()))?),
@@ -77,6 +86,12 @@ async fn serve(dirs: &Dirs) -> Result<(), DaemonError> {
     layout.create(group, config.settings.network_spool)?;
     let mut store = Store::open(layout.clone())?;
     let personal = matches!(config.library.policy, Policy::Personal { .. });
+    if personal && store.is_ruled() {
+        return Err(DaemonError::PolicyGone { mark: layout.ruled() });
+    }
+    if !personal {
+        store.note_ruled()?;
+    }
     let boxes = [DropBox::New, DropBox::Ready, DropBox::Orders].map(|drop_box| (drop_box, layout.drop_box(drop_box)));
     let watch = SpoolWatch::start(&boxes);
     let (mut engine, repairs, broken) = perform::recover(&mut store, Arc::new(config.library.clone()), now())?;
@@ -87,13 +102,14 @@ async fn serve(dirs: &Dirs) -> Result<(), DaemonError> {
     let mut performer = Performer::new(layout.clone(), store, link_settings(&config), ended_sender);
     performer.set_syslog(config.settings.audit_syslog.clone());
     performer.audit("daemon_started", Some(format!("version {}", env!("CARGO_PKG_VERSION"))));
+    performer.audit("configuration_read", Some(digests.clone()));
     performer.perform(repairs)?;
     if personal {
         tracing::warn!("personal mode: there is no policy.toml, so the owner of the state may do everything");
     }
     tracing::info!(pid = std::process::id(), state = %dirs.state.display(), "ready");
     let inbox = SpoolInbox::new(layout, personal);
-    let library = LibraryOnDisk { dirs, sources };
+    let library = LibraryOnDisk { dirs, sources, digests, personal };
     turn(library, &mut engine, &mut performer, inbox, watch, ended).await
 }
 
@@ -111,22 +127,24 @@ async fn turn(
     rescan.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let (mut term, mut int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let mut hangup = signal(SignalKind::hangup())?;
+    // What was to start while no daemon ran starts after the orders were heard that came meanwhile.
+    let mut waited = vec![Input::Tick];
+    // And the engine does not know yet which groups the people of the tasks it found are in.
+    let mut look = Look::Now;
+    let (begun, mut dropped, mut hearing) = (Instant::now(), Vec::new(), false);
     loop {
-        let mut inputs = Vec::new();
+        let mut inputs = std::mem::take(&mut waited);
         tokio::select! {
             notice = watch.next() => inbox.note(notice),
             input = ended.recv() => inputs.extend(input),
-            () = sleep(until(engine.next_deadline(), now())) => inputs.push(Input::Tick),
+            () = sleep(until(engine.next_deadline(), now())), if !hearing => inputs.push(Input::Tick),
             () = sleep(inbox.look_again_in()) => {}
             _ = rescan.tick() => {
                 performer.sweep()?;
                 inbox.note(Notice::Rescan);
-                inputs.extend(library.read_if_changed(performer));
+                look = if engine.library_is_broken() { Look::Now } else { Look::IfChanged };
             }
-            _ = hangup.recv() => {
-                tracing::info!("the configuration is read again");
-                inputs.push(library.read(performer));
-            }
+            _ = hangup.recv() => look = Look::Now,
             _ = term.recv() => break,
             _ = int.recv() => break,
         }
@@ -138,16 +156,29 @@ async fn turn(
         {
             inputs.push(input);
         }
-        let dropped = inbox.look(performer.store_mut(), now())?;
-        // What is judged or started now is compared with what stands on disk now.
-        if dropped.is_some() || engine.needs_library(now()) {
-            inputs.splice(0..0, library.read_if_changed(performer));
+        if let Some(Input::Dropped(files)) = inbox.look(performer.store_mut(), now())? {
+            dropped.extend(files);
         }
-        inputs.extend(dropped);
+        // An order that was dropped a moment before the start is heard before anything starts, too.
+        hearing = begun.elapsed() < HEAR_ORDERS && inbox.order_waits();
+        if hearing {
+            waited = inputs;
+            continue;
+        }
+        let dropped = (!dropped.is_empty()).then(|| Input::Dropped(std::mem::take(&mut dropped)));
+        // What is judged or started now is compared with what stands on disk now.
+        if look == Look::IfNeeded && (dropped.is_some() || engine.needs_library(now())) {
+            look = Look::IfChanged;
+        }
+        let read = library.look(look, engine, performer)?;
+        // People come first: nothing starts that somebody has just stopped.
+        let then = read.is_some().then_some(Input::Tick);
         let mut effects = Vec::new();
-        for input in inputs {
+        for input in read.into_iter().chain(dropped).chain(inputs).chain(then) {
             effects.extend(engine.handle(now(), input));
         }
+        look = Look::IfNeeded;
+        inbox.set_personal(library.personal);
         performer.perform(effects)?;
     }
     tracing::info!(hosts_in_flight = engine.hosts_in_flight(), "stopping");
@@ -162,39 +193,73 @@ fn until(deadline: Option<Timestamp>, now: Timestamp) -> Duration {
     Duration::from_millis(u64::try_from(ms).unwrap_or(0)).min(SLEEP_MAX)
 }
 
+/// Whether the configuration on disk is looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Look {
+    /// When something is judged or started.
+    IfNeeded,
+    /// When a file of it changed.
+    IfChanged,
+    /// In any case.
+    Now,
+}
+
 /// The configuration directory, as it was read last.
 struct LibraryOnDisk<'a> {
     dirs: &'a Dirs,
     sources: Sources,
+    digests: String,
+    personal: bool,
 }
 
 impl LibraryOnDisk<'_> {
-    fn read_if_changed(&mut self, performer: &mut Performer) -> Option<Input> {
-        self.sources.changed().then(|| self.read(performer))
+    fn look(&mut self, look: Look, engine: &Engine, performer: &mut Performer) -> Result<Option<Input>, SpoolError> {
+        let wanted = match look {
+            Look::IfNeeded => false,
+            Look::IfChanged => self.sources.changed(),
+            Look::Now => true,
+        };
+        if wanted { self.read(engine, performer).map(Some) } else { Ok(None) }
     }
 
     /// Reads the configuration again; what runs keeps its plan.
-    fn read(&mut self, performer: &mut Performer) -> Input {
-        match read_configuration(self.dirs) {
-            Ok(Configuration { config, sources, notes }) => {
+    fn read(&mut self, engine: &Engine, performer: &mut Performer) -> Result<Input, SpoolError> {
+        let error = match read_configuration(self.dirs) {
+            // An editor that replaces a file takes it away for an instant; that makes nobody an owner of everything.
+            Ok(read) if !self.personal && matches!(read.config.library.policy, Policy::Personal { .. }) => {
+                self.sources = read.sources;
+                "policy.toml is gone".to_owned()
+            }
+            Ok(Configuration { config, sources, notes, digests }) => {
                 self.sources = sources;
+                self.personal = matches!(config.library.policy, Policy::Personal { .. });
+                if !self.personal {
+                    performer.store_mut().note_ruled()?;
+                }
                 say_notes(&notes);
                 performer.set_link_settings(&link_settings(&config));
                 performer.set_syslog(config.settings.audit_syslog.clone());
-                tracing::debug!("configuration read again");
-                Input::Reloaded(Arc::new(config.library))
+                if self.digests != digests {
+                    tracing::info!("configuration read again: {digests}");
+                    performer.audit("configuration_read", Some(digests.clone()));
+                    self.digests = digests;
+                }
+                let person = |uid: u32| (uid, Person { actor: users::actor(uid), groups: users::groups(uid) });
+                let people = engine.people().into_iter().map(person).collect();
+                return Ok(Input::Reloaded(Arc::new(config.library), people));
             }
             Err(error) => {
-                tracing::error!("nothing is approved or started until the configuration can be read: {error}");
                 if let ConfigError::Wrong { problems, .. } = &error {
                     for problem in problems {
                         tracing::error!("{problem}");
                     }
                 }
                 self.sources = self.sources.again(now());
-                Input::LibraryBroken(error.to_string())
+                error.to_string()
             }
-        }
+        };
+        tracing::error!("nothing is approved or started until the configuration can be read: {error}");
+        Ok(Input::LibraryBroken(error))
     }
 }
 

@@ -61,6 +61,11 @@ impl SpoolInbox {
         }
     }
 
+    /// Sets whether only the owner of the state is heard.
+    pub(super) fn set_personal(&mut self, personal: bool) {
+        self.personal = personal;
+    }
+
     /// Takes in what the watcher says.
     pub(super) fn note(&mut self, notice: Notice) {
         match notice {
@@ -90,6 +95,11 @@ impl SpoolInbox {
         soonest.map_or(Duration::MAX, |at| {
             Duration::from_millis(u64::try_from(at.0.saturating_sub(now().0)).unwrap_or(0).max(1))
         })
+    }
+
+    /// Whether an order stands in its box that may still be written.
+    pub(super) fn order_waits(&self) -> bool {
+        self.rescan || self.open.keys().any(|(drop_box, _)| *drop_box == DropBox::Orders)
     }
 
     /// Returns the files to look at now: orders first, then what is complete, then what may have become so.

@@ -1,0 +1,140 @@
+//! Orders and rules against each other, on a real daemon: what comes first, what counts, and what is remembered.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::approval::{TWO, approve_at, event, in_seconds};
+use crate::world::{ALICE, BOB, EVE, World, wait_for};
+
+/// A world with one host on this machine and a task of Alice's for it.
+fn simple(policy: &str, task: &Value) -> (World, u64) {
+    let mut world = World::new(&[], None);
+    world.write_etc("inventory/hosts.toml", "[host.here]\nconnection = \"local\"\n");
+    if !policy.is_empty() {
+        world.write_etc("policy.toml", policy);
+    }
+    world.start();
+    world.drop_file("new", "task.json", task.to_string().as_bytes(), ALICE);
+    let id = world.task_of("task");
+    (world, id)
+}
+
+#[test]
+fn orders_that_came_while_no_daemon_ran_are_heard_before_anything_starts() {
+    let (mut world, id) = simple("", &json!({"task_name": "t", "hosts": {"1": ["here"]}, "script": "true"}));
+    approve_at(&world, id, &in_seconds(1));
+    world.kill_daemon();
+    let order = json!({"order": "withdraw", "task": id}).to_string();
+    world.drop_file("orders", "withdraw.json", order.as_bytes(), BOB);
+    let since = std::time::Instant::now();
+    wait_for("its time to pass", || (since.elapsed() > Duration::from_millis(1_500)).then_some(()));
+    world.start();
+    event(&world, id, "withdrawn");
+    wait_for("the task to wait", || (world.standing(id) == ["new"]).then_some(()));
+    assert!(world.events(id).iter().all(|event| event["event"] != "started"), "{:?}", world.events(id));
+}
+
+#[test]
+fn a_file_named_like_a_task_takes_over_none_of_its_orders() {
+    let task = json!({"task_name": "t", "hosts": {"1": ["here"]}, "script": "true"});
+    let (world, id) = simple("", &task);
+    world.drop_file("new", &format!("{id}.json"), task.to_string().as_bytes(), ALICE);
+    let decoy = wait_for("the decoy", || world.tasks().into_iter().map(|(other, _)| other).find(|other| *other != id));
+    world.run(0, &["hold", &id.to_string(), "--reason", "this one"]).ok();
+    assert!(world.events(id).iter().any(|event| event["event"] == "held"));
+    assert!(world.events(decoy).iter().all(|event| event["event"] != "held"));
+}
+
+#[test]
+fn two_orders_at_once_that_cancel_each_other_out_leave_the_task_where_it_was() {
+    let (mut world, id) = simple("", &json!({"task_name": "t", "hosts": {"1": ["here"]}, "script": "true"}));
+    let digest = world.digest(id);
+    world.kill_daemon();
+    let approve = json!({"order": "approve", "task": id, "digest": digest, "start": in_seconds(60)}).to_string();
+    world.drop_file("orders", "b-approve.json", approve.as_bytes(), BOB);
+    let withdraw = json!({"order": "withdraw", "task": id}).to_string();
+    // By name it would come first; it was given later.
+    world.drop_file("orders", "a-withdraw.json", withdraw.as_bytes(), BOB);
+    world.start();
+    event(&world, id, "withdrawn");
+    wait_for("the task to wait", || (world.standing(id) == ["new"]).then_some(()));
+    assert!(!world.box_dir("new").join(format!("{id}.dropped-0.json")).exists());
+    world.approve(BOB, id).ok();
+    assert_eq!(world.record(id)["outcome"], "ok");
+}
+
+#[test]
+fn without_its_policy_a_state_that_had_one_lets_nobody_do_everything() {
+    let (mut world, id) = simple("", &json!({"task_name": "t", "hosts": {"1": ["here"]}, "script": "true"}));
+    approve_at(&world, id, &in_seconds(2));
+    let policy = world.etc().join("policy.toml");
+    std::fs::rename(&policy, world.etc().join("aside")).unwrap();
+    wait_for("the daemon to say so", || world.daemon_log().contains("policy.toml is gone").then_some(()));
+    world.kill_daemon();
+    let refused = world.run(0, &["daemon"]);
+    assert_eq!(refused.code, 7, "{}", refused.err);
+    assert!(refused.err.contains("was under a policy"), "{}", refused.err);
+    std::fs::rename(world.etc().join("aside"), &policy).unwrap();
+    world.start();
+    assert_eq!(world.record(id)["outcome"], "ok", "a few seconds late is not late");
+}
+
+#[test]
+fn a_remark_in_the_policy_takes_no_vote_away_and_a_right_that_is_gone_does() {
+    let task = json!({"task_name": "t", "hosts": {"1": ["here"]}, "script": "true"});
+    let (world, id) = simple(TWO, &task);
+    let digest = world.digest(id);
+    let approve = |uid: u32| world.run(uid, &["approve", &id.to_string(), "--digest", &digest]).ok();
+    approve(BOB);
+    world.write_etc("policy.toml", &format!("# a remark\n{TWO}"));
+    world.run(0, &["hold", &id.to_string(), "--reason", "wait"]).ok();
+    approve(EVE);
+    assert_eq!(world.standing(id), ["ready"], "two votes are two votes");
+    // Bob may not approve any more: what he said counts no longer, and one is not two.
+    world.write_etc("policy.toml", &TWO.replace("\"uid-61002\", ", ""));
+    world.run(0, &["release", &id.to_string()]).ok();
+    let lapsed = event(&world, id, "lapsed");
+    assert_eq!(lapsed["by"]["uid"], BOB);
+    wait_for("the task to wait", || (world.standing(id) == ["new"]).then_some(()));
+    approve(0);
+    assert_eq!(world.record(id)["outcome"], "ok");
+}
+
+#[test]
+fn a_submitter_who_lost_the_right_to_skip_approval_needs_it() {
+    let mut world = World::new(&[], None);
+    world.write_etc("inventory/hosts.toml", "[host.here]\nconnection = \"local\"\n");
+    world.start();
+    let task = json!({"task_name": "t", "hosts": {"1": ["here"]}, "script": "true", "exec_time": in_seconds(2)});
+    world.drop_file("ready", "task.json", task.to_string().as_bytes(), 0);
+    let id = world.task_of("task");
+    assert_eq!(world.standing(id), ["ready"]);
+    let policy = std::fs::read_to_string(world.etc().join("policy.toml")).unwrap();
+    world.write_etc("policy.toml", &policy.replace("into = [\"new\", \"ready\"]", "into = [\"new\"]"));
+    event(&world, id, "readmitted");
+    wait_for("the task to wait", || (world.standing(id) == ["new"]).then_some(()));
+    assert!(world.events(id).iter().all(|event| event["event"] != "started"));
+}
+
+#[test]
+fn what_nobody_knows_the_end_of_and_what_was_approved_for_another_time_is_not_tried_again() {
+    let (world, id) = simple("", &json!({"task_name": "t", "hosts": {"1": ["here"]}, "script": "exit 3"}));
+    let digest = world.digest(id);
+    world.run(BOB, &["approve", &id.to_string(), "--digest", &digest, "--until", &in_seconds(2)]).ok();
+    assert_eq!(world.record(id)["outcome"], "failed");
+    let since = std::time::Instant::now();
+    wait_for("the approval to end", || (since.elapsed() > Duration::from_millis(2_200)).then_some(()));
+    let late = world.run(0, &["retry", &id.to_string()]);
+    assert_eq!(late.code, 6, "{}", late.err);
+    assert!(late.err.contains("was to begin before"), "{}", late.err);
+    let script = std::fs::read_to_string(world.etc().join("templates/hello.sh")).unwrap();
+    world.drop_file("new", "hello.json", br#"{"task_name": "t", "temp_id": "hello", "hosts": {"1": ["here"]}}"#, ALICE);
+    let other = world.task_of("hello");
+    world.approve(BOB, other).ok();
+    world.record(other);
+    world.write_etc("templates/hello.sh", &(script + "# another\n"));
+    let changed = world.run(0, &["retry", &other.to_string(), "--from", "hello", "--host", "here"]);
+    assert_eq!(changed.code, 6, "{}", changed.err);
+    assert!(changed.err.contains("not what would run now"), "{}", changed.err);
+}
