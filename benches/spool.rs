@@ -70,6 +70,7 @@ fn idle() {
 }
 
 fn first_byte() {
+    const SAMPLES: usize = 40;
     let listener = std::net::TcpListener::bind("0.0.0.0:0").unwrap();
     let port = listener.local_addr().unwrap().port();
     let mut world = World::new(&[("web1", "127.0.1.1")], None);
@@ -77,8 +78,11 @@ fn first_byte() {
     // Any key is known, so that the daemon connects; the listener only takes its first bytes.
     let key = "AAAAC3NzaC1lZDI1NTE5AAAAINkkXWfS03NG0BJHz03SmaFYYUzzyfGg0+2tk4DeaDPl";
     world.write_etc("known_hosts", &format!("[127.0.1.1]:{port} ssh-ed25519 {key}\n"));
+    // A server that never says who it is, is given up after a second, and not tried again.
+    let settings = std::fs::read_to_string(world.etc().join("spoolgate.toml")).unwrap();
+    world.write_etc("spoolgate.toml", &settings.replace("[ssh]\n", "[ssh]\nconnect_timeout_s = 1\n"));
     world.start();
-    let mut times: Vec<Duration> = (0..100)
+    let mut times: Vec<Duration> = (0..SAMPLES)
         .map(|n| {
             let text = json!({"task_name": "t", "temp_id": 1, "hosts": {"1": ["web1"]}}).to_string();
             let staged = world.box_dir("ready").join(".staged");
@@ -89,8 +93,6 @@ fn first_byte() {
             let mut byte = [0];
             stream.read_exact(&mut byte).unwrap();
             let time = begin.elapsed();
-            stream.write_all(b"no\r\n").unwrap();
-            drop(stream);
             wait_at_most(Duration::from_secs(20), "the task to end", || {
                 (std::fs::read_dir(world.box_dir("done")).unwrap().count() > n).then_some(())
             });
@@ -99,8 +101,10 @@ fn first_byte() {
         .collect();
     times.sort();
     println!(
-        "rename into ready/ to the first SSH byte sent: p50 {:.2?}, p90 {:.2?}, p99 {:.2?}",
-        times[50], times[90], times[99]
+        "rename into ready/ to the first SSH byte sent: p50 {:.2?}, p90 {:.2?}, worst {:.2?}",
+        times[SAMPLES / 2],
+        times[SAMPLES * 9 / 10],
+        times[SAMPLES - 1]
     );
 }
 

@@ -138,3 +138,32 @@ fn what_nobody_knows_the_end_of_and_what_was_approved_for_another_time_is_not_tr
     assert_eq!(changed.code, 6, "{}", changed.err);
     assert!(changed.err.contains("not what would run now"), "{}", changed.err);
 }
+
+#[test]
+fn a_state_that_is_named_from_here_is_watched_as_well() {
+    let world = World::new(&[], None);
+    world.write_etc("inventory/hosts.toml", "[host.here]\nconnection = \"local\"\n");
+    let dir = world.etc().parent().unwrap().to_owned();
+    let mut daemon = std::process::Command::new(env!("CARGO_BIN_EXE_spoolgate"))
+        .args(["--config", "etc", "--state", "state", "daemon"])
+        .current_dir(&dir)
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    wait_for("the daemon to serve", || world.run(0, &["ls"]).out.contains("ID").then_some(()));
+    wait_for("the boxes", || world.box_dir("new").exists().then_some(()));
+    let begin = std::time::Instant::now();
+    let task = json!({"task_name": "t", "hosts": {"1": ["here"]}, "script": "true"}).to_string();
+    wait_for("a task", || {
+        // The first ones may have come before the watch began.
+        world.drop_file("new", &format!("t{}.json", begin.elapsed().as_nanos()), task.as_bytes(), 0);
+        let since = std::time::Instant::now();
+        while since.elapsed() < Duration::from_secs(2) && world.tasks().is_empty() {
+            std::thread::park_timeout(Duration::from_millis(10));
+        }
+        (!world.tasks().is_empty()).then_some(())
+    });
+    daemon.kill().unwrap();
+    daemon.wait().unwrap();
+    assert!(begin.elapsed() < Duration::from_secs(15), "only a rescan found it");
+}

@@ -476,3 +476,31 @@ fn a_program_that_was_cut_off_does_nothing() {
         assert!(!account.home.path().join(".spoolgate").exists(), "cut at {length}");
     }
 }
+
+#[test]
+fn what_ended_long_ago_is_cleaned_away_and_nothing_else() {
+    each_shell(|account| {
+        check(&account.run(&plan("true", 30)), Verdict::Exit(0), "", "");
+        let dir = account.home.path().join(".spoolgate");
+        let month_ago = std::time::SystemTime::UNIX_EPOCH + Duration::from_hours(24);
+        for (name, old) in [
+            ("1-1-old-1-a.exit", true),
+            ("1-1-old-1-a.start", true),
+            ("1-1-old-1-a.out.tail", true),
+            ("1-1-runs-1-b.start", true),
+            ("1-1-new-1-c.exit", false),
+            ("1-1-new-1-c.out", true),
+        ] {
+            let file = std::fs::File::create(dir.join(name)).unwrap();
+            if old {
+                file.set_modified(month_ago).unwrap();
+            }
+        }
+        check(&account.run(&plan("true # again", 30)), Verdict::Exit(0), "", "");
+        let left = |name: &str| dir.join(name).exists();
+        wait_until("the old one to go", || !left("1-1-old-1-a.start") && !left("1-1-old-1-a.exit"));
+        assert!(!left("1-1-old-1-a.out.tail"), "all of it");
+        assert!(left("1-1-runs-1-b.start"), "what has not ended stays, however old");
+        assert!(left("1-1-new-1-c.exit") && left("1-1-new-1-c.out"), "what ended lately stays");
+    });
+}

@@ -415,7 +415,9 @@ elif [ ! "$sg_begun" ] && sg_stat "$$" && sg_gate "$$ $sg_boot $sg_born"; then
 	sg_open
 	sg_watch
 	sg_finish
-	[ ! "$sg_clean" ] || find "$sg_base/." ! -name . -prune -type f -mtime +30 -exec rm -f {} + 2>/dev/null
+	# Of steps that ended long ago nobody asks any more; of one that has not ended everything stays.
+	[ ! "$sg_clean" ] || find "$sg_base/." ! -name . -prune -type f -name '*.exit' -mtime +30 2>/dev/null |
+		while IFS= read -r sg_line; do rm -f "${sg_line%.exit}".*; done
 else
 	sg_follow
 	sg_finish

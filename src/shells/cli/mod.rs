@@ -186,7 +186,9 @@ fn directories(config: Option<PathBuf>, state: Option<PathBuf>, environment: imp
         }
         set("XDG_STATE_HOME").unwrap_or_else(|| home().join(".local/state")).join("spoolgate")
     });
-    Dirs { config, state }
+    // The watcher of the spool names files by their whole paths.
+    let whole = |path: PathBuf| std::path::absolute(&path).unwrap_or(path);
+    Dirs { config: whole(config), state: whole(state) }
 }
 
 #[cfg(test)]

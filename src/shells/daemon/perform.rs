@@ -26,6 +26,9 @@ use crate::shells::clock::now;
 use crate::shells::daemon::host::{Command, HostOwner};
 use crate::shells::daemon::link::LinkSettings;
 
+/// Every so many tasks, the hosts of one remove what earlier tasks left there a month ago.
+const CLEAN_EVERY: u64 = 32;
+
 /// The one who acts for the engine.
 pub(super) struct Performer {
     layout: Layout,
@@ -172,7 +175,8 @@ impl Performer {
                         output: self.layout.output(task, &host),
                         host,
                         settings: self.settings.clone(),
-                        clean: false,
+                        // Now and then a host is rid of what ended long ago; it costs a process.
+                        clean: task.0.is_multiple_of(CLEAN_EVERY),
                         commands,
                         inputs: self.inputs.clone(),
                     };
