@@ -471,6 +471,15 @@ fn policy_explains_itself() {
     let no = world.run(0, &["policy", "explain", "uid-61003", "submit", "hello"]).ok();
     assert!(no.starts_with("no: ") && no.contains("uid-61003 is none of them"), "{no}");
     assert_eq!(world.run(0, &["policy", "explain", "root", "eat", "hello"]).code, 2);
+    let typo =
+        "[[require]]\nenvironments = [\"prodd\"]\n[[approve]]\nwho = [\"*\"]\ntemplates = [\"hello\", \"hallo\"]\n";
+    world.write_etc("policy.toml", typo);
+    let odd = world.run(0, &["policy", "check"]);
+    assert_eq!(odd.code, 0, "{}", odd.err);
+    for name in ["environment prodd", "template hallo"] {
+        assert!(odd.err.contains(&format!("nothing has the {name}")), "{}", odd.err);
+    }
+    assert!(!odd.err.contains("template hello"), "{}", odd.err);
     world.write_etc("policy.toml", "[[submit]]\nwho = [\"*\"]\ntemplates = [\"*\"]\ninto = [\"old\"]\n");
     let wrong = world.run(0, &["policy", "check"]);
     assert_eq!(wrong.code, 5, "{}", wrong.err);

@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, BufRead as _, BufReader, Write as _};
+use std::io::{self, BufRead as _, BufReader, Read, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
@@ -168,12 +168,6 @@ pub fn files(layout: &Layout) -> Result<Vec<PathBuf>, SpoolError> {
 /// # Errors
 /// When a file cannot be read.
 pub fn lines(layout: &Layout, mut each: impl FnMut(&Path, usize, &[u8]) -> bool) -> Result<(), SpoolError> {
-    // A line without its end is still written.
-    each_line(layout, |path, number, line, whole| !whole || each(path, number, line))
-}
-
-/// Goes through every line, also one that has no end.
-fn each_line(layout: &Layout, mut each: impl FnMut(&Path, usize, &[u8], bool) -> bool) -> Result<(), SpoolError> {
     for path in files(layout)? {
         let file = File::open(&path).map_err(|e| SpoolError::io("open", &path, e))?;
         let mut reader = BufReader::with_capacity(1 << 20, file);
@@ -181,15 +175,12 @@ fn each_line(layout: &Layout, mut each: impl FnMut(&Path, usize, &[u8], bool) ->
         loop {
             line.clear();
             let read = reader.read_until(b'\n', &mut line).map_err(|e| SpoolError::io("read", &path, e))?;
-            if read == 0 {
+            number += 1;
+            // A line without its end is still written.
+            if read == 0 || line.pop() != Some(b'\n') {
                 break;
             }
-            number += 1;
-            let whole = line.last() == Some(&b'\n');
-            if whole {
-                line.pop();
-            }
-            if !each(&path, number, &line, whole) {
+            if !each(&path, number, &line) {
                 return Ok(());
             }
         }
@@ -253,22 +244,78 @@ pub fn verify(layout: &Layout, known: Option<Head>) -> Result<Verified, SpoolErr
         unfinished: false,
         acts: HashMap::new(),
     };
-    each_line(layout, |path, number, line, whole| {
-        if !whole && Some(path) == newest.as_deref() {
-            found.unfinished = true;
-            return false;
-        }
-        match if whole { head.follow(line) } else { Err(Fault::Unreadable) } {
-            Ok(task) => *found.acts.entry(task.unwrap_or(TaskId(0))).or_default() += 1,
-            Err(fault) => {
-                found.broken = Some((path.to_owned(), number, fault));
-                return false;
+    'files: for path in files(layout)? {
+        let mut number = 0;
+        let mut blocks = Blocks::open(&path)?;
+        while let Some(block) = blocks.next()? {
+            let lines: Vec<&[u8]> = block.split_inclusive(|byte| *byte == b'\n').collect();
+            for (line, digest) in lines.iter().zip(digests(&lines)) {
+                number += 1;
+                let fault = match line.strip_suffix(b"\n") {
+                    Some(whole) => head.follow(whole, digest).map(|task| {
+                        *found.acts.entry(task.unwrap_or(TaskId(0))).or_default() += 1;
+                    }),
+                    None if Some(&path) == newest.as_ref() => {
+                        found.unfinished = true;
+                        break 'files;
+                    }
+                    None => Err(Fault::Unreadable),
+                };
+                if let Err(fault) = fault {
+                    found.broken = Some((path, number, fault));
+                    break 'files;
+                }
+                found.passes |= known == Some(head);
+                found.passes_last |= last == Some(head);
             }
         }
-        found.passes |= known == Some(head);
-        found.passes_last |= last == Some(head);
-        true
-    })?;
+    }
     found.head = head;
     Ok(found)
+}
+
+/// How much of a file is looked at together: enough to keep every core busy, and little memory.
+const BLOCK_BYTES: usize = 8 << 20;
+
+/// A file in blocks of whole lines; the last one may end without a line feed.
+struct Blocks {
+    path: PathBuf,
+    file: File,
+    bytes: Vec<u8>,
+    /// How many of the bytes were handed out.
+    done: usize,
+}
+
+impl Blocks {
+    fn open(path: &Path) -> Result<Blocks, SpoolError> {
+        let file = File::open(path).map_err(|e| SpoolError::io("open", path, e))?;
+        Ok(Blocks { path: path.to_owned(), file, bytes: Vec::new(), done: 0 })
+    }
+
+    fn next(&mut self) -> Result<Option<&[u8]>, SpoolError> {
+        self.bytes.drain(..self.done);
+        self.done = 0;
+        loop {
+            let before = self.bytes.len();
+            let read = Read::by_ref(&mut self.file).take(BLOCK_BYTES as u64).read_to_end(&mut self.bytes);
+            let read = read.map_err(|e| SpoolError::io("read", &self.path, e))?;
+            let whole = self.bytes[before..].iter().rposition(|byte| *byte == b'\n').map(|end| before + end + 1);
+            self.done = if read == 0 { self.bytes.len() } else { whole.unwrap_or(0) };
+            if read == 0 || self.done > 0 {
+                return Ok((self.done > 0).then(|| &self.bytes[..self.done]));
+            }
+        }
+    }
+}
+
+/// Returns the digests of lines without their line feeds, worked out on all cores.
+fn digests(lines: &[&[u8]]) -> Vec<Digest> {
+    let digest = |line: &&[u8]| Digest::of(line.strip_suffix(b"\n").unwrap_or(line));
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let share = lines.len().div_ceil(cores).max(1000);
+    std::thread::scope(|scope| {
+        let parts: Vec<_> =
+            lines.chunks(share).map(|part| scope.spawn(move || part.iter().map(digest).collect::<Vec<_>>())).collect();
+        parts.into_iter().flat_map(|part| part.join().expect("hashing does not panic")).collect()
+    })
 }

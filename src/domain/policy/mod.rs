@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::base::ids::Actor;
 use crate::base::time::{Timestamp, Zone};
-use crate::domain::plan::Plan;
+use crate::domain::plan::{Library, Plan};
 use crate::domain::problem::Problem;
 use crate::domain::risk::{Bounds, Level, Risk};
 use crate::domain::submission::{Claims, Schedule};
@@ -370,6 +370,33 @@ impl Policy {
         let Policy::Rules(rules) = self else { return None };
         let holding = rules.freeze.iter().filter(|freeze| freeze.scope.touches(subject) && !freeze.excepts(approvals));
         holding.filter_map(|freeze| freeze.at(now)).max_by_key(|frozen| frozen.until)
+    }
+
+    /// Returns the names in rules that nothing has, one sentence each: a rule that is for nothing is mostly a typing error.
+    #[must_use]
+    pub fn strangers(&self, library: &Library) -> Vec<String> {
+        let Policy::Rules(rules) = self else { return Vec::new() };
+        let hosts = || library.inventory.hosts.values();
+        let templates: BTreeSet<String> = library.catalogue.iter().map(|template| template.name.to_string()).collect();
+        let environments: BTreeSet<String> = hosts().map(|host| host.environment().to_owned()).collect();
+        let tags: BTreeSet<String> = hosts().flat_map(|host| library.inventory.tags(host)).collect();
+        let scopes = (rules.submit.iter().map(|rule| (&rule.rule, &rule.scope)))
+            .chain(rules.approve.iter().map(|rule| (&rule.rule, &rule.scope)))
+            .chain(rules.require.iter().map(|rule| (&rule.rule, &rule.scope)))
+            .chain(rules.control.iter().map(|rule| (&rule.rule, &rule.scope)))
+            .chain(rules.freeze.iter().map(|freeze| (&freeze.name, &freeze.scope)));
+        let mut found = Vec::new();
+        for (rule, scope) in scopes {
+            let mut look = |kind: &str, names: &[String], known: &BTreeSet<String>| {
+                let unknown =
+                    names.iter().filter(|name| !["*", "script"].contains(&name.as_str()) && !known.contains(*name));
+                found.extend(unknown.map(|name| format!("{rule}: nothing has the {kind} {name}")));
+            };
+            look("template", &scope.templates, &templates);
+            look("environment", &scope.environments, &environments);
+            look("tag", &scope.tags, &tags);
+        }
+        found
     }
 
     /// Whether there are freezes at all.

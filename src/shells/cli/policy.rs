@@ -45,13 +45,21 @@ impl PolicyVerb {
             _ => failure,
         })?;
         match self.verb {
-            Verb::Check if context.output.json => context.output.object(serde_json::json!({"ok": true})),
-            Verb::Check => context.output.line(match config.library.policy {
-                Policy::Personal { owner } => {
-                    format!("personal mode: there is no policy.toml, so uid {owner} may do everything")
+            Verb::Check if context.output.json => {
+                let strangers = config.library.policy.strangers(&config.library);
+                context.output.object(serde_json::json!({"ok": true, "warnings": strangers}))
+            }
+            Verb::Check => {
+                for stranger in config.library.policy.strangers(&config.library) {
+                    context.output.say(format!("warning: {stranger}"));
                 }
-                Policy::Rules(_) => "policy.toml: ok".to_owned(),
-            }),
+                context.output.line(match config.library.policy {
+                    Policy::Personal { owner } => {
+                        format!("personal mode: there is no policy.toml, so uid {owner} may do everything")
+                    }
+                    Policy::Rules(_) => "policy.toml: ok".to_owned(),
+                })
+            }
             Verb::Explain { who, act, what } => {
                 let person = person(&who)?;
                 let (subject, risk) = subject(context, &config.library, &what, &person)?;
