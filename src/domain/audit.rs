@@ -117,23 +117,27 @@ impl Head {
         bytes
     }
 
-    /// Checks that `line`, without its line feed, is the next one, and moves on to it; `digest` is the line's own. Returns
-    /// the task it is about.
+    /// Checks that `line`, without its line feed, is the next one, and moves on to it; `digest` is the line's own.
     ///
     /// # Errors
     /// What is wrong with it; the head stays.
-    pub fn follow(&mut self, line: &[u8], digest: Digest) -> Result<Option<TaskId>, Fault> {
+    pub fn follow(&mut self, line: &[u8], digest: Digest) -> Result<(), Fault> {
         #[derive(Deserialize)]
         struct Links {
             seq: u64,
             prev: Digest,
-            task: Option<TaskId>,
         }
         // As every line begins that was written here; what is said in it is covered by the next line's link.
-        let begin = format!("{{\"seq\":{},\"prev\":\"{}\",", self.seq + 1, self.digest);
-        if line.starts_with(begin.as_bytes()) {
+        let number = (self.seq + 1).to_string();
+        let links = line
+            .strip_prefix(b"{\"seq\":")
+            .and_then(|rest| rest.strip_prefix(number.as_bytes()))
+            .and_then(|rest| rest.strip_prefix(b",\"prev\":\"sha256:"))
+            .and_then(|rest| rest.strip_prefix(self.digest.hex().as_bytes()))
+            .is_some_and(|rest| rest.starts_with(b"\","));
+        if links {
             *self = Head { seq: self.seq + 1, digest };
-            return Ok(task_of(line));
+            return Ok(());
         }
         let links: Links = serde_json::from_slice(line).map_err(|_| Fault::Unreadable)?;
         if links.prev != self.digest {
@@ -147,12 +151,13 @@ impl Head {
             return Err(Fault::Missing { wanted: self.seq + 1 });
         }
         *self = Head { seq: links.seq, digest };
-        Ok(links.task)
+        Ok(())
     }
 }
 
-/// Finds the task in a line. Inside of strings a quotation mark has a backslash before it, so the word stands for itself.
-fn task_of(line: &[u8]) -> Option<TaskId> {
+/// Returns the task that a line is about, without reading all of it. Inside of strings a quotation mark has a backslash before it, so the word stands for itself.
+#[must_use]
+pub fn task_of(line: &[u8]) -> Option<TaskId> {
     let rest = std::str::from_utf8(line).ok()?.split_once("\"task\":")?.1;
     rest.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok().map(TaskId)
 }
@@ -207,8 +212,8 @@ mod tests {
         let check = |entry: &Entry, want: Option<u64>| {
             let line = Head::default().write(entry.clone());
             let line = &line[..line.len() - 1];
-            let found = Head::default().follow(line, Digest::of(line));
-            assert_eq!(found, Ok(want.map(TaskId)), "{}", String::from_utf8_lossy(line));
+            assert_eq!(Head::default().follow(line, Digest::of(line)), Ok(()));
+            assert_eq!(task_of(line), want.map(TaskId), "{}", String::from_utf8_lossy(line));
         };
         check(&entry, None);
         entry.by = Some(Actor { uid: 1, user: "\"task\":97".to_owned() });

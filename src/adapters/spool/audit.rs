@@ -15,7 +15,7 @@ use crate::adapters::spool::store::FILE_MODE;
 use crate::adapters::spool::{SpoolError, fault_point};
 use crate::base::digest::Digest;
 use crate::base::ids::TaskId;
-use crate::domain::audit::{Entry, Fault, Head};
+use crate::domain::audit::{Entry, Fault, Head, task_of};
 
 /// The open end of the audit.
 #[derive(Debug)]
@@ -248,12 +248,11 @@ pub fn verify(layout: &Layout, known: Option<Head>) -> Result<Verified, SpoolErr
         let mut number = 0;
         let mut blocks = Blocks::open(&path)?;
         while let Some(block) = blocks.next()? {
-            let lines: Vec<&[u8]> = block.split_inclusive(|byte| *byte == b'\n').collect();
-            for (line, digest) in lines.iter().zip(digests(&lines)) {
+            for looked in look_at(block) {
                 number += 1;
-                let fault = match line.strip_suffix(b"\n") {
-                    Some(whole) => head.follow(whole, digest).map(|task| {
-                        *found.acts.entry(task.unwrap_or(TaskId(0))).or_default() += 1;
+                let fault = match looked.line.strip_suffix(b"\n") {
+                    Some(whole) => head.follow(whole, looked.digest).map(|()| {
+                        *found.acts.entry(looked.task.unwrap_or(TaskId(0))).or_default() += 1;
                     }),
                     None if Some(&path) == newest.as_ref() => {
                         found.unfinished = true;
@@ -308,14 +307,33 @@ impl Blocks {
     }
 }
 
-/// Returns the digests of lines without their line feeds, worked out on all cores.
-fn digests(lines: &[&[u8]]) -> Vec<Digest> {
-    let digest = |line: &&[u8]| Digest::of(line.strip_suffix(b"\n").unwrap_or(line));
+/// A line, and what can be known of it without the lines before.
+struct Looked<'a> {
+    /// With its line feed, if it has one.
+    line: &'a [u8],
+    /// Of the line without it.
+    digest: Digest,
+    task: Option<TaskId>,
+}
+
+/// Looks at every line of a block, on all cores.
+fn look_at(block: &[u8]) -> Vec<Looked<'_>> {
+    let look = |line| {
+        let whole = <[u8]>::strip_suffix(line, b"\n").unwrap_or(line);
+        Looked { line, digest: Digest::of(whole), task: task_of(whole) }
+    };
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let share = lines.len().div_ceil(cores).max(1000);
+    let share = (block.len() / cores).max(1 << 16);
     std::thread::scope(|scope| {
-        let parts: Vec<_> =
-            lines.chunks(share).map(|part| scope.spawn(move || part.iter().map(digest).collect::<Vec<_>>())).collect();
-        parts.into_iter().flat_map(|part| part.join().expect("hashing does not panic")).collect()
+        let mut parts = Vec::new();
+        let mut rest = block;
+        while !rest.is_empty() {
+            let from = share.min(rest.len()) - 1;
+            let end = rest[from..].iter().position(|byte| *byte == b'\n').map_or(rest.len(), |end| from + end + 1);
+            let (part, after) = rest.split_at(end);
+            rest = after;
+            parts.push(scope.spawn(move || part.split_inclusive(|byte| *byte == b'\n').map(look).collect::<Vec<_>>()));
+        }
+        parts.into_iter().flat_map(|part| part.join().expect("looking does not panic")).collect()
     })
 }
