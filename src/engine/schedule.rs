@@ -83,8 +83,10 @@ impl Engine {
         if !matches!(run.stage, Stage::Ready { .. }) || begins_at.is_some_and(|at| at > out.now()) {
             return;
         }
-        let slept_through =
-            |at: &Timestamp| *at > self.seen && out.now().0 - at.0 > self.library.defaults.late_after_ms;
+        // A task that came in after its time is wanted at once, as CODO's are.
+        let slept_through = |at: &Timestamp| {
+            *at > self.seen && *at >= run.accepted_at && out.now().0 - at.0 > self.library.defaults.late_after_ms
+        };
         if let Some(at) = begins_at.filter(slept_through).filter(|_| !run.was_late && run.may_start()) {
             match run.plan.missed {
                 Missed::Run => {}

@@ -167,3 +167,18 @@ fn a_state_that_is_named_from_here_is_watched_as_well() {
     daemon.wait().unwrap();
     assert!(begin.elapsed() < Duration::from_secs(15), "only a rescan found it");
 }
+
+#[test]
+fn a_task_whose_time_had_passed_when_it_came_in_starts_at_once_also_at_the_very_first_look() {
+    let mut world = World::new(&[], None);
+    world.write_etc("inventory/hosts.toml", "[host.here]\nconnection = \"local\"\n");
+    world.start();
+    world.kill_daemon();
+    // Nobody knows when a daemon looked last.
+    let _ = std::fs::remove_file(world.state().join(".seen"));
+    let task = json!({"task_name": "t", "hosts": {"1": ["here"]}, "script": "true", "exec_time": "2019-5-24 09:09:50"});
+    world.drop_file("ready", "old.json", task.to_string().as_bytes(), 0);
+    world.start();
+    let id = world.task_of("old");
+    assert_eq!(world.record(id)["outcome"], "ok");
+}
