@@ -3,6 +3,7 @@
 //! **Invariant:** pure. Text or values come in, values go out; nothing here touches the world or knows the time.
 
 pub mod audit;
+pub mod batch;
 pub mod inventory;
 pub mod known_hosts;
 pub mod order;

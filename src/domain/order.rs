@@ -62,6 +62,8 @@ pub enum Wish {
         /// Also steps of which nobody knows whether they ran, or still run.
         again: bool,
     },
+    /// Let the next batch begin.
+    Continue,
     /// Go on without a step.
     Skip {
         /// The step.
@@ -100,6 +102,7 @@ impl Wish {
             Wish::Release | Wish::ReleaseStep { .. } => Right::Release,
             Wish::Retry { .. } => Right::Retry,
             Wish::Skip { .. } => Right::Skip,
+            Wish::Continue => Right::Continue,
         }
     }
 }
@@ -137,7 +140,7 @@ impl Order {
                 put("hosts", hosts);
                 put("step", json!(step));
             }
-            Wish::Reject | Wish::Withdraw | Wish::Hold | Wish::Release => {}
+            Wish::Reject | Wish::Withdraw | Wish::Hold | Wish::Release | Wish::Continue => {}
         }
         serde_json::to_vec(&file).expect("words serialise")
     }

@@ -15,6 +15,7 @@ use crate::base::digest::Digest;
 use crate::base::ids::{GroupNo, HostName, ParamName, StepName, TemplateName, UserName};
 use crate::base::limits;
 use crate::base::time::Timestamp;
+use crate::domain::batch::{Batching, cut};
 use crate::domain::inventory::{Connection, Host, Inventory};
 use crate::domain::known_hosts::{HostKey, KnownHosts};
 use crate::domain::policy::Policy;
@@ -62,6 +63,10 @@ pub struct Defaults {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Plan {
+    /// Whether somebody must let each next batch begin.
+    pub batch_gate: bool,
+    /// How long to wait between two batches, in seconds.
+    pub batch_interval_s: u64,
     /// The git commits that tags among the parameters point at.
     pub commits: BTreeMap<ParamName, Commit>,
     /// The environment of every step: the parameters and the task's own variables.
@@ -118,8 +123,12 @@ pub struct UsedTemplate {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PlannedGroup {
+    /// How many of the hosts are in each batch, one batch after the other.
+    pub batches: Vec<u32>,
     /// The hosts, in the order the task names them.
     pub hosts: Vec<HostName>,
+    /// How many of them may fail before no other begins; any number when `None`.
+    pub max_fail: Option<u32>,
     /// The group's number.
     pub number: GroupNo,
     /// The steps, in the order a host takes them.
@@ -262,6 +271,8 @@ impl Plan {
     #[cfg(test)]
     pub(crate) fn empty_for_tests() -> Plan {
         Plan {
+            batch_gate: false,
+            batch_interval_s: 0,
             commits: BTreeMap::new(),
             env: BTreeMap::new(),
             exec_time: None,
@@ -313,13 +324,15 @@ pub fn resolve(submission: &Submission, library: &Library) -> Result<Plan, Vec<P
     }
     let hosts = resolve_hosts(submission, library, &mut problems);
     let (Some(work), true) = (work, problems.is_empty()) else { return Err(Problems::from_iter(problems).into_vec()) };
-    let groups = assemble_groups(work.steps, &hosts.groups, &mut problems);
+    let groups = assemble_groups(work.steps, &hosts.groups, &submission.batching, &mut problems);
     if !problems.is_empty() {
         return Err(problems);
     }
     let mut env = work.env;
     env.extend(submission.env.clone());
     Ok(Plan {
+        batch_gate: submission.batching.gate,
+        batch_interval_s: submission.batching.interval_s,
         commits: work.commits,
         env,
         exec_time: submission.exec_time,
@@ -569,13 +582,20 @@ fn hops(host: &Host, library: &Library, most: usize) -> Vec<PlannedHop> {
 fn assemble_groups(
     mut steps: BTreeMap<GroupNo, Vec<PlannedStep>>,
     hosts: &BTreeMap<GroupNo, Vec<HostName>>,
+    batching: &Batching,
     problems: &mut Vec<Problem>,
 ) -> Vec<PlannedGroup> {
     let wanted = steps.keys().map(ToString::to_string).collect::<Vec<_>>().join(", ");
     let mut groups = Vec::new();
     for (number, hosts) in hosts {
         match steps.remove(number) {
-            Some(steps) => groups.push(PlannedGroup { hosts: hosts.clone(), number: *number, steps }),
+            Some(steps) => groups.push(PlannedGroup {
+                batches: cut(&batching.shares, hosts.len()),
+                hosts: hosts.clone(),
+                max_fail: batching.max_fail.map(|share| share.of_failures(hosts.len())),
+                number: *number,
+                steps,
+            }),
             None => problems.push(Problem::new(
                 format!("/hosts/{number}"),
                 format!("group {number}"),

@@ -134,6 +134,12 @@ pub fn view(run: &Run) -> View {
     }
 }
 
+/// Returns the view of a task as its file holds it.
+#[must_use]
+pub fn view_file(run: &Run) -> Vec<u8> {
+    serde_json::to_vec_pretty(&view(run)).expect("a view holds nothing that JSON cannot say")
+}
+
 /// Returns the record of a task that ended; `None` while it has not.
 #[must_use]
 pub fn record(run: &Run) -> Option<Record> {

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::base::ids::{GroupNo, HostName, ParamName, TemplateName, UserName};
 use crate::base::time::Timestamp;
+use crate::domain::batch::Batching;
 
 /// A task as its submitter wishes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,6 +25,8 @@ pub struct Submission {
     pub exec_time: Option<Timestamp>,
     /// Not at or after this time: a task that has not started by then expires.
     pub not_after: Option<Timestamp>,
+    /// How the hosts of each group are cut into batches.
+    pub batching: Batching,
     /// An upper limit for every step, in seconds; a template's smaller limit stays.
     pub timeout_s: Option<u64>,
     /// Variables for every step's environment, beside the parameters.

@@ -10,7 +10,7 @@ use crate::domain::plan::{Plan, resolve};
 use crate::domain::plan_diff::differences;
 use crate::domain::policy::{Admission, Approval, Need, Person, Refusal, Right, Subject, missing};
 use crate::domain::problem::Problem;
-use crate::domain::record::view;
+use crate::domain::record::view_file;
 use crate::domain::run::{Event, Outcome, Run, TaskState};
 use crate::domain::submission::Schedule;
 use crate::domain::wire::read_task;
@@ -45,7 +45,7 @@ impl Engine {
         }
         out.relocate(id, before, run.state());
         if run.plan_version != version {
-            let view = serde_json::to_vec_pretty(&view(run)).expect("a view holds nothing that JSON cannot say");
+            let view = view_file(run);
             out.durable(Effect::Replan { id, version: run.plan_version, plan: run.plan.canonical(), view });
         }
         if run.state() == TaskState::New {

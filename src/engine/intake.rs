@@ -10,7 +10,7 @@ use crate::domain::audit::Entry;
 use crate::domain::plan::{Plan, resolve};
 use crate::domain::policy::{Admission, Subject};
 use crate::domain::problem::Problem;
-use crate::domain::record::view;
+use crate::domain::record::view_file;
 use crate::domain::run::{Accepted, DropKey, Event, Recorded, Run};
 use crate::domain::submission::{Schedule, Submission, Work};
 use crate::domain::wire::read_task;
@@ -139,7 +139,7 @@ impl Engine {
             })),
         };
         let run = Run::begin(id, Arc::clone(&plan), &accepted).expect("the digest is the plan's own");
-        let view = serde_json::to_vec_pretty(&view(&run)).expect("a view holds nothing that JSON cannot say");
+        let view = view_file(&run);
         out.durable(Effect::Create(NewTask { id, plan, events: vec![accepted], state: run.state(), view }));
         out.durable(Effect::Audit(Entry::of(id, &run.acts[0])));
         out.durable(Effect::Consume { drop_box: file.drop_box, key: file.key });

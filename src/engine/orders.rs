@@ -229,6 +229,13 @@ fn meaning(
             Some(_) => Ok(Event::Released(ordered)),
             None => refusal(format!("task {id} is not held; a step that waits is released by its name")),
         },
+        Wish::Continue => match run.batch_wait.filter(|wait| wait.gate && state == TaskState::Running) {
+            Some(wait) => {
+                not_frozen(run, policy, now)?;
+                Ok(Event::Continued { ordered, group: wait.group, batch: wait.batch })
+            }
+            None => refusal(format!("no batch of task {id} waits for somebody to continue")),
+        },
         Wish::ReleaseStep { step, hosts } => {
             let asks = |lane: &Lane| lane_asks(run, lane, step);
             let steps = places(run, hosts, step, asks)?;

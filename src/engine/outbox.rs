@@ -8,7 +8,7 @@ use std::sync::Arc;
 use crate::base::ids::TaskId;
 use crate::base::time::Timestamp;
 use crate::domain::plan::Plan;
-use crate::domain::record::view;
+use crate::domain::record::view_file;
 use crate::domain::run::{Recorded, Run, TaskState};
 use crate::engine::Effect;
 
@@ -69,7 +69,7 @@ impl Outbox {
 
     /// Takes an ended task's file back to the running ones, before anything else is said of it.
     pub(super) fn reopen(&mut self, run: &Run) {
-        let view = serde_json::to_vec_pretty(&view(run)).expect("a view holds nothing that JSON cannot say");
+        let view = view_file(run);
         self.durable.insert(0, Effect::Reopen { id: run.id, view });
     }
 

@@ -10,7 +10,7 @@ use crate::base::ids::TaskId;
 use crate::base::time::Timestamp;
 use crate::domain::audit::Entry;
 use crate::domain::plan::{Library, Plan};
-use crate::domain::record::{HistoryLine, view};
+use crate::domain::record::{HistoryLine, view_file};
 use crate::domain::run::{IllegalEvent, Recorded, Run, Stage, TaskState};
 use crate::engine::outbox::Outbox;
 use crate::engine::schedule::{Progress, finish};
@@ -90,7 +90,7 @@ impl Engine {
         }
         correct_directory(&run, run.state(), standing, out);
         if run.plan_version > 1 {
-            let view = serde_json::to_vec_pretty(&view(&run)).expect("a view holds nothing that JSON cannot say");
+            let view = view_file(&run);
             out.durable(Effect::Replan { id, version: run.plan_version, plan: run.plan.canonical(), view });
         }
         let (rejected, cancelled) = (run.rejected.is_some(), run.cancelled.is_some());
@@ -121,7 +121,7 @@ impl Engine {
 }
 
 fn restore(run: &Run, state: TaskState) -> Effect {
-    let view = serde_json::to_vec_pretty(&view(run)).expect("a view holds nothing that JSON cannot say");
+    let view = view_file(run);
     Effect::RestoreView { id: run.id, state, view }
 }
 

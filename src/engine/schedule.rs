@@ -26,6 +26,10 @@ pub(super) struct Progress {
     asking: usize,
     /// Lanes that occupy their host.
     active: BTreeSet<usize>,
+    /// On how many hosts of the group a step failed, and on how many it may.
+    failures: (u32, Option<u32>),
+    /// The batch that follows, if one does.
+    following: Option<(GroupNo, u32)>,
 }
 
 impl Engine {
@@ -163,7 +167,7 @@ impl Engine {
             let Some(progress) = self.running.get_mut(&id) else { return };
             if held {
                 // What has nothing left to do ends, held or not.
-                if progress.active.is_empty() && Progress::of(run).is_idle() {
+                if progress.active.is_empty() && Progress::of(run).is_done() {
                     let outcome = run.worst_outcome();
                     self.close(id, outcome, out);
                 }
@@ -186,14 +190,41 @@ impl Engine {
             }
             let run = &self.runs[&id];
             *progress = Progress::of(run);
-            if progress.is_idle() || run.is_ended_early() {
+            if progress.is_done() || run.is_ended_early() {
                 let outcome = run.worst_outcome();
                 return self.close(id, outcome, out);
             }
-            if progress.waiting.is_empty() {
+            if progress.is_idle() && !self.open_batch(id, out) {
+                return;
+            }
+            if self.running.get(&id).is_none_or(|progress| progress.waiting.is_empty()) {
                 return;
             }
         }
+    }
+
+    /// Opens the batch that follows when its time has come and nobody must be asked; false while it waits.
+    fn open_batch(&mut self, id: TaskId, out: &mut Outbox) -> bool {
+        let (Some(run), Some(progress)) = (self.runs.get_mut(&id), self.running.get_mut(&id)) else { return false };
+        let Some((group, batch)) = progress.following else { return false };
+        let (interval_s, gate) = (run.plan.batch_interval_s, run.plan.batch_gate);
+        if run.batch_wait.is_none() && (interval_s > 0 || gate) {
+            let ms = i64::try_from(interval_s.saturating_mul(1000)).unwrap_or(i64::MAX);
+            let until = (interval_s > 0).then(|| out.now().plus_ms(ms));
+            Engine::record(run, Event::BatchWaits { group, batch, until, gate }, out);
+        }
+        if let Some(wait) = run.batch_wait {
+            if let Some(until) = wait.until.filter(|until| *until > out.now()) {
+                self.timers.insert((until, id));
+                return false;
+            }
+            if wait.gate {
+                return false;
+            }
+        }
+        Engine::record(run, Event::BatchStarted { group, batch }, out);
+        *progress = Progress::of(run);
+        true
     }
 
     /// Occupies the lane's host and starts its next step; false while something else occupies the host.
@@ -207,6 +238,10 @@ impl Engine {
         if let Some(at) = not_before.filter(|at| *at > out.now()).or_else(in_freeze) {
             self.timers.insert((at, id));
             return false;
+        }
+        // Too many failed: who has not begun does not begin.
+        if run.lanes[lane].is_untouched() && self.running.get(&id).is_some_and(Progress::has_too_many_failures) {
+            return true;
         }
         let host = run.lanes[lane].host.clone();
         if !self.busy.insert(host) {
@@ -329,6 +364,10 @@ impl Engine {
             if let (Some(run), Some(progress)) = (self.runs.get(&id), self.running.get_mut(&id))
                 && !run.is_ended_early()
             {
+                let group = run.plan.group(group);
+                if group.is_some_and(|group| run.lanes[lane].has_failed(&group.steps, run.timed_at())) {
+                    progress.failures.0 += 1;
+                }
                 progress.line_up(run, lane);
             }
         }
@@ -393,10 +432,26 @@ impl Progress {
         let behind: BTreeSet<GroupNo> =
             run.lanes.iter().filter(|lane| !lane.is_passed()).map(|lane| lane.group).collect();
         let Some(group) = run.plan.groups.iter().find(|group| behind.contains(&group.number)) else { return progress };
-        for lane in (0..run.lanes.len()).filter(|lane| run.lanes[*lane].group == group.number) {
+        progress.failures = (run.failures(group), group.max_fail);
+        let too_many = progress.has_too_many_failures();
+        let open = run.open_batch(group.number);
+        let waits =
+            |lane: &Lane| lane.group == group.number && lane.batch <= open && !(too_many && lane.is_untouched());
+        for lane in (0..run.lanes.len()).filter(|lane| waits(&run.lanes[*lane])) {
             progress.line_up(run, lane);
         }
+        let more = usize::try_from(open).is_ok_and(|open| open < group.batches.len());
+        progress.following = (more && !too_many).then_some((group.number, open + 1));
         progress
+    }
+
+    fn has_too_many_failures(&self) -> bool {
+        self.failures.1.is_some_and(|most| self.failures.0 > most)
+    }
+
+    /// Whether nothing is left to do, now or later.
+    fn is_done(&self) -> bool {
+        self.is_idle() && self.following.is_none()
     }
 
     /// Lines up a lane that has a step to take.

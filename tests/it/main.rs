@@ -4,6 +4,7 @@
 
 mod approval;
 mod audit;
+mod batches;
 mod clock;
 #[expect(dead_code, reason = "the demo uses the rest of the server")]
 mod fake_ssh;

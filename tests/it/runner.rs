@@ -61,7 +61,7 @@ fn plan(script: &str, timeout_s: u64) -> Step {
         timeout_s,
     };
     let plan: Plan = serde_json::from_value(serde_json::json!({
-        "commits": {}, "missed": "hold", "risk": "low", "env": {"GREETING": "it's \"here\"; $(id)\n"}, "exec_time": null, "format": 1, "groups": [], "hosts": {},
+        "batch_gate": false, "batch_interval_s": 0, "commits": {}, "missed": "hold", "risk": "low", "env": {"GREETING": "it's \"here\"; $(id)\n"}, "exec_time": null, "format": 1, "groups": [], "hosts": {},
         "labels": {}, "not_after": null, "scripts": {digest.to_string(): script}, "task_name": "t", "template": null,
     }))
     .unwrap();

@@ -159,6 +159,35 @@ pub enum Event {
         /// Which steps.
         steps: Vec<Place>,
     },
+    /// A group's next batch waits: for a time, for a person, or for both.
+    BatchWaits {
+        /// The group.
+        group: GroupNo,
+        /// The batch, from 1.
+        batch: u32,
+        /// Not before this time.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        until: Option<Timestamp>,
+        /// Whether somebody must let it begin.
+        gate: bool,
+    },
+    /// Somebody let the next batch begin.
+    Continued {
+        /// The order.
+        #[serde(flatten)]
+        ordered: Ordered,
+        /// The group.
+        group: GroupNo,
+        /// The batch, from 1.
+        batch: u32,
+    },
+    /// A group's next batch begins.
+    BatchStarted {
+        /// The group.
+        group: GroupNo,
+        /// The batch, from 1.
+        batch: u32,
+    },
     /// The task's time came in a freeze; it waits for the end of it.
     Frozen(Frozen),
     /// An order was not obeyed. Changes nothing.
@@ -285,6 +314,9 @@ impl Event {
             Event::StepsReleased { .. } => "steps_released",
             Event::Retried { .. } => "retried",
             Event::StepsSkipped { .. } => "steps_skipped",
+            Event::BatchWaits { .. } => "batch_waits",
+            Event::Continued { .. } => "continued",
+            Event::BatchStarted { .. } => "batch_started",
             Event::Frozen(_) => "frozen",
             Event::OrderRefused { .. } => "order_refused",
             Event::Started => "started",
@@ -306,6 +338,7 @@ impl Event {
             | Event::HostsStopped { ordered, .. }
             | Event::StepsReleased { ordered, .. }
             | Event::Retried { ordered, .. }
+            | Event::Continued { ordered, .. }
             | Event::StepsSkipped { ordered, .. } => Some(ordered),
             Event::Held { ordered, .. } => ordered.as_ref(),
             _ => None,
@@ -370,6 +403,14 @@ impl Event {
             Event::StepsReleased { steps, .. } | Event::Retried { steps, .. } | Event::StepsSkipped { steps, .. } => {
                 let named = steps.iter().take(NAMED_MAX).map(|place| format!("{} on {}", place.step, place.host));
                 Some(listed(named, steps.len()))
+            }
+            Event::BatchWaits { group, batch, until, gate } => {
+                let until = until.map(|until| format!(" until {until}")).unwrap_or_default();
+                let gate = if *gate { ", for somebody to continue" } else { "" };
+                Some(format!("batch {batch} of group {group}{until}{gate}"))
+            }
+            Event::Continued { group, batch, .. } | Event::BatchStarted { group, batch } => {
+                Some(format!("batch {batch} of group {group}"))
             }
             Event::Frozen(frozen) => Some(format!("{}, until {}", frozen.freeze, frozen.until)),
             Event::OrderRefused { act, why, .. } => Some(format!("{act}: {why}")),

@@ -78,6 +78,8 @@ pub struct Lane {
     pub steps: Vec<LaneStep>,
     /// Whether somebody ended its work.
     pub stopped: bool,
+    /// Which batch of its group it is in, from 1.
+    pub batch: u32,
 }
 
 /// What a lane takes next.
@@ -117,7 +119,7 @@ impl Lane {
     /// Returns a lane on which nothing happened.
     #[must_use]
     pub fn new(group: GroupNo, host: HostName, steps: usize) -> Lane {
-        Lane { group, host, steps: vec![LaneStep::new(); steps], stopped: false }
+        Lane { group, host, steps: vec![LaneStep::new(); steps], stopped: false, batch: 1 }
     }
 
     /// Returns the step that is open.
@@ -160,6 +162,20 @@ impl Lane {
             }
             StepState::Open { .. } | StepState::Ended(_) | StepState::Skipped => Next::Nothing,
         }
+    }
+
+    /// Whether a step ended badly, and nothing more comes of it by itself.
+    #[must_use]
+    pub fn has_failed(&self, planned: &[PlannedStep], timed: Option<Timestamp>) -> bool {
+        self.open_step().is_none()
+            && !matches!(self.outcome(), Outcome::Ok | Outcome::Skipped)
+            && self.next_step(planned, timed) == Next::Nothing
+    }
+
+    /// Whether nothing was ever sent.
+    #[must_use]
+    pub fn is_untouched(&self) -> bool {
+        self.steps.iter().all(|step| step.state == StepState::Waiting && step.earlier.is_empty())
     }
 
     /// Whether the next group may follow: every step ended well, or somebody let the host go on without it.

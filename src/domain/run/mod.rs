@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use crate::base::digest::Digest;
 use crate::base::ids::{Actor, GroupNo, HostName, StepName, TaskId};
 use crate::base::time::Timestamp;
-use crate::domain::plan::Plan;
+use crate::domain::plan::{Plan, PlannedGroup};
 use crate::domain::policy::{Admission, Approval, Approved, Frozen, Grant, Need, approve, missing};
 use crate::domain::template::Trigger;
 use lane::Lane;
@@ -124,6 +124,19 @@ pub struct Hold {
     pub at: Timestamp,
 }
 
+/// A group's next batch, while it waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BatchWait {
+    /// The group.
+    pub group: GroupNo,
+    /// The batch, from 1.
+    pub batch: u32,
+    /// Not before this time.
+    pub until: Option<Timestamp>,
+    /// Whether somebody must let it begin still.
+    pub gate: bool,
+}
+
 /// An order to end a task early, as it was obeyed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ended {
@@ -184,6 +197,10 @@ pub struct Run {
     pub orders: BTreeSet<DropKey>,
     /// How many events were folded.
     pub events: u64,
+    /// The batch that waits, if one does.
+    pub batch_wait: Option<BatchWait>,
+    /// Which batch of each group runs, from 1; the first where nothing is said.
+    batches: BTreeMap<GroupNo, u32>,
     /// Every host's way, in the plan's order.
     pub lanes: Vec<Lane>,
     lane_index: BTreeMap<(GroupNo, HostName), usize>,
@@ -222,6 +239,8 @@ impl Run {
             acts: Vec::new(),
             orders: BTreeSet::new(),
             events: 1,
+            batch_wait: None,
+            batches: BTreeMap::new(),
             lanes: Vec::new(),
             lane_index: BTreeMap::new(),
             plan,
@@ -250,6 +269,15 @@ impl Run {
     fn lay_lanes(&mut self) {
         let hosts = self.plan.groups.iter().flat_map(|group| group.hosts.iter().map(move |host| (group, host)));
         self.lanes = hosts.map(|(group, host)| Lane::new(group.number, host.clone(), group.steps.len())).collect();
+        let batches = |group: &PlannedGroup| {
+            let sizes = group.batches.iter().zip(1..);
+            sizes.flat_map(|(size, batch)| std::iter::repeat_n(batch, *size as usize)).collect::<Vec<u32>>()
+        };
+        let batches: Vec<u32> = self.plan.groups.iter().flat_map(batches).collect();
+        for (lane, batch) in self.lanes.iter_mut().zip(batches) {
+            lane.batch = batch;
+        }
+        (self.batches, self.batch_wait) = (BTreeMap::new(), None);
         let named = self.lanes.iter().enumerate().map(|(n, lane)| ((lane.group, lane.host.clone()), n));
         self.lane_index = named.collect();
     }
@@ -351,6 +379,20 @@ impl Run {
                 for lane in found? {
                     self.lanes[lane].stopped = true;
                 }
+            }
+            Event::BatchWaits { group, batch, until, gate } if *batch == self.open_batch(*group) + 1 => {
+                self.batch_wait = Some(BatchWait { group: *group, batch: *batch, until: *until, gate: *gate });
+            }
+            Event::Continued { group, batch, .. } => {
+                let wait = self
+                    .batch_wait
+                    .as_mut()
+                    .filter(|wait| wait.gate && (wait.group, wait.batch) == (*group, *batch))?;
+                wait.gate = false;
+            }
+            Event::BatchStarted { group, batch } if *batch == self.open_batch(*group) + 1 => {
+                self.batches.insert(*group, *batch);
+                self.batch_wait = None;
             }
             Event::StepsReleased { steps, .. } => {
                 for (lane, n) in self.find_all(steps)? {
@@ -537,6 +579,19 @@ impl Run {
             Stage::Running { timed, .. } | Stage::Done { timed, .. } => *timed,
             Stage::New | Stage::Ready { .. } => None,
         }
+    }
+
+    /// Returns which batch of a group runs, from 1.
+    #[must_use]
+    pub fn open_batch(&self, group: GroupNo) -> u32 {
+        self.batches.get(&group).copied().unwrap_or(1)
+    }
+
+    /// Returns on how many hosts of a group a step failed that is not tried again.
+    #[must_use]
+    pub fn failures(&self, group: &PlannedGroup) -> u32 {
+        let failed = |lane: &&Lane| lane.group == group.number && lane.has_failed(&group.steps, self.timed_at());
+        u32::try_from(self.lanes.iter().filter(failed).count()).unwrap_or(u32::MAX)
     }
 
     /// Returns the lane of a host in a group.

@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 
 use crate::base::limits;
+use crate::domain::batch::{Batching, Share};
 use crate::domain::submission::{Claims, Schedule, Submission, TemplateRef, Work};
 use crate::domain::wire::fields::Fields;
 use crate::domain::wire::json::{Node, Value};
@@ -12,7 +13,7 @@ use crate::domain::wire::open_devops;
 
 /// Fields of the design that this version does not obey yet. To ignore one would be to run something else than what
 /// was asked for.
-const NOT_YET: [&str; 5] = ["batches", "batch_interval", "batch_gate", "max_fail", "notify"];
+const NOT_YET: [&str; 1] = ["notify"];
 
 /// Reads the fields of a native or CODO file; the problems stay in `fields`.
 pub(super) fn read(fields: &mut Fields<'_>) -> Option<Submission> {
@@ -31,6 +32,7 @@ pub(super) fn read(fields: &mut Fields<'_>) -> Option<Submission> {
     let schedule = read_schedule(fields);
     let (exec_time, not_after) = (fields.time("exec_time"), fields.time("not_after"));
     let timeout_s = fields.seconds("timeout");
+    let batching = read_batching(fields);
     let env = match fields.structure("env") {
         Some(node) => fields.texts("env", node),
         None => BTreeMap::new(),
@@ -51,6 +53,7 @@ pub(super) fn read(fields: &mut Fields<'_>) -> Option<Submission> {
         schedule,
         exec_time,
         not_after,
+        batching,
         timeout_s,
         env,
         details,
@@ -58,6 +61,44 @@ pub(super) fn read(fields: &mut Fields<'_>) -> Option<Submission> {
         idempotency_key,
         claims,
     })
+}
+
+fn read_batching(fields: &mut Fields<'_>) -> Batching {
+    let mut batching = Batching::default();
+    if let Some(node) = fields.structure("batches") {
+        let items = match &node.value {
+            Value::Array(items) => items.as_slice(),
+            _ => std::slice::from_ref(&node),
+        };
+        for item in items {
+            batching.shares.extend(read_share(fields, "batches", item));
+        }
+        let percent: u64 =
+            batching.shares.iter().map(|share| if let Share::Percent(p) = share { u64::from(*p) } else { 0 }).sum();
+        if percent > 100 {
+            fields.problem("/batches", &node, format!("{percent} percent"), "at most 100 percent together");
+        }
+    }
+    batching.interval_s = fields.seconds("batch_interval").unwrap_or(0);
+    batching.gate = fields.flag("batch_gate");
+    if let Some(node) = fields.take("max_fail") {
+        batching.max_fail = read_share(fields, "max_fail", &node);
+    }
+    batching
+}
+
+fn read_share(fields: &mut Fields<'_>, name: &str, node: &Node) -> Option<Share> {
+    let word = match &node.value {
+        Value::String(word) | Value::Number(word) => word.as_str(),
+        other => other.kind(),
+    };
+    match word.parse() {
+        Ok(share) => Some(share),
+        Err(wanted) => {
+            fields.problem(format!("/{name}"), node, word, wanted);
+            None
+        }
+    }
 }
 
 fn refuse_not_yet(fields: &mut Fields<'_>) {

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use crate::base::ids::{GroupNo, UserName};
 use crate::base::limits;
+use crate::domain::batch::Batching;
 use crate::domain::submission::{Claims, Submission, Work};
 use crate::domain::wire::fields::Fields;
 use crate::domain::wire::json::Value;
@@ -40,6 +41,7 @@ pub(super) fn read(fields: &mut Fields<'_>) -> Option<Submission> {
         schedule: None,
         exec_time: None,
         not_after: None,
+        batching: Batching::default(),
         timeout_s,
         env: BTreeMap::new(),
         details: String::new(),

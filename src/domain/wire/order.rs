@@ -18,16 +18,20 @@ pub(super) fn read(fields: &mut Fields<'_>) -> Option<Order> {
     let task = read_task_word(fields);
     let reason = fields.text("reason", limits::TITLE_BYTES_MAX).map(|reason| reason.trim().to_owned());
     let Some(wish) = right.and_then(|right| read_wish(right, fields)) else {
-        if right.is_none_or(|right| right == Right::Continue) {
-            let known = Right::ALL.into_iter().filter(|right| *right != Right::Continue).map(Right::word);
-            let known = known.collect::<Vec<_>>().join(", ");
+        if right.is_none() {
+            let known = Right::ALL.map(Right::word).join(", ");
             fields.wrong("order", word.as_deref().unwrap_or("nothing"), &format!("one of {known}"));
         }
         return None;
     };
     let silent = matches!(
         wish,
-        Wish::Approve { .. } | Wish::Release | Wish::ReleaseStep { .. } | Wish::Retry { .. } | Wish::Withdraw
+        Wish::Approve { .. }
+            | Wish::Release
+            | Wish::ReleaseStep { .. }
+            | Wish::Retry { .. }
+            | Wish::Withdraw
+            | Wish::Continue
     );
     if reason.is_none() && !silent {
         fields.missing("reason", "why, for the record");
@@ -97,7 +101,7 @@ fn read_wish(right: Right, fields: &mut Fields<'_>) -> Option<Wish> {
             }
             Wish::Skip { step: step?, hosts }
         }
-        Right::Continue => return None,
+        Right::Continue => Wish::Continue,
     })
 }
 
@@ -137,6 +141,7 @@ mod tests {
             Wish::Cancel { hosts: hosts() },
             Wish::Hold,
             Wish::Release,
+            Wish::Continue,
             Wish::ReleaseStep { step: step(), hosts: Vec::new() },
             Wish::ReleaseStep { step: step(), hosts: hosts() },
             Wish::Retry { which: Which::Failed, step: None, again: false },

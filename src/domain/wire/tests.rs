@@ -113,7 +113,7 @@ fn every_problem_is_reported_at_once() {
         r#"{"task_name":"t","temp_id":1,"hosts":{"1":[]},"args":{"A":null,"b c":"x"}}"#,
         &["/args/A", "/args/b c", "/hosts/1"],
     );
-    check(r#"{"task_name":"t","temp_id":1,"hosts":{"1":["a"]},"batches":["10%","90%"]}"#, &["/batches"]);
+    check(r#"{"task_name":"t","temp_id":1,"hosts":{"1":["a"]},"batches":["10%","100%"]}"#, &["/batches"]);
     check(r#"{"task_name":"t","task_name":"u","temp_id":1,"hosts":{"1":["a"]}}"#, &["/task_name"]);
     check(r#"{"title":"t"}"#, &["/script", "/hosts"]);
     check(r#"{"title":"t","script":"x","hosts":["a"],"account":"a b"}"#, &["/account"]);

@@ -261,6 +261,11 @@ impl World {
         if self.dice.one_in(6) {
             text += &format!(r#", "idempotency_key": "k{}""#, self.dice.roll(4));
         }
+        if self.dice.one_in(4) {
+            text += r#", "batches": ["1", "50%"]"#;
+            text += ["", r#", "batch_interval": 3"#, r#", "batch_gate": true"#][self.dice.roll(3) as usize];
+            text += ["", r#", "max_fail": 0"#][self.dice.roll(2) as usize];
+        }
         let drop_box = if self.dice.one_in(2) { DropBox::New } else { DropBox::Ready };
         let user = ["bob", "boss"][self.dice.roll(2) as usize];
         self.drop_file(drop_box, user, text + "}");
@@ -280,7 +285,7 @@ impl World {
         } else {
             String::new()
         };
-        let text = match self.dice.roll(20) {
+        let text = match self.dice.roll(22) {
             6 => format!(r#"{{"order":"withdraw","task":{id}}}"#),
             7 => format!(r#"{{"order":"hold","task":{id},"reason":"sim"}}"#),
             8 => format!(r#"{{"order":"release","task":{id}}}"#),
@@ -290,6 +295,7 @@ impl World {
             13 => format!(r#"{{"order":"retry","task":{id},"step":"{step}"{hosts}}}"#),
             14 => format!(r#"{{"order":"skip","task":{id},"step":"{step}","reason":"sim"{hosts}}}"#),
             15 => format!(r#"{{"order":"cancel","task":{id},"reason":"sim","hosts":["h{}"]}}"#, self.dice.roll(6) + 1),
+            17 => format!(r#"{{"order":"continue","task":{id}}}"#),
             16 => format!(r#"{{"order":"approve","task":{id},"digest":"{}"{until}}}"#, self.digest_of(*id)),
             0 => format!(r#"{{"order":"cancel","task":{id},"reason":"sim"}}"#),
             1 => format!(r#"{{"order":"reject","task":{id},"reason":"sim"}}"#),

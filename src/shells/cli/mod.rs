@@ -76,6 +76,8 @@ enum Verb {
     Release(order::Release),
     /// Take again what did not end well, also when the task has ended.
     Retry(order::Retry),
+    /// Let the next batch begin.
+    Continue(order::Withdraw),
     /// Let hosts go on without a step.
     Skip(order::Skip),
     /// Print what steps printed.
@@ -157,6 +159,7 @@ fn run(arguments: Arguments, output: Output) -> Result<(), Failure> {
         Verb::Hold(verb) => verb.hold(&context),
         Verb::Release(verb) => verb.run(&context),
         Verb::Retry(verb) => verb.run(&context),
+        Verb::Continue(verb) => verb.go_on(&context),
         Verb::Skip(verb) => verb.run(&context),
         Verb::Audit(verb) => verb.run(&context),
         Verb::Policy(verb) => verb.run(&context),

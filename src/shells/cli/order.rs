@@ -51,7 +51,7 @@ pub(super) struct WithReason {
     reason: String,
 }
 
-/// Arguments of `withdraw`.
+/// Arguments of `withdraw` and `continue`.
 #[derive(Debug, Args)]
 pub(super) struct Withdraw {
     /// The task's number, or the name it was dropped under.
@@ -172,6 +172,10 @@ impl WithReason {
 }
 
 impl Withdraw {
+    pub(super) fn go_on(self, context: &Context) -> Result<(), Failure> {
+        order(context, &self.task, Wish::Continue, self.reason)
+    }
+
     pub(super) fn run(self, context: &Context) -> Result<(), Failure> {
         order(context, &self.task, Wish::Withdraw, self.reason)
     }

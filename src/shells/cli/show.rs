@@ -178,6 +178,9 @@ pub(super) fn said(event: &Event) -> String {
         | Event::StepsReleased { .. }
         | Event::Retried { .. }
         | Event::StepsSkipped { .. }
+        | Event::BatchWaits { .. }
+        | Event::Continued { .. }
+        | Event::BatchStarted { .. }
         | Event::Frozen(_) => {
             let by = event.actor().map(|by| format!(" by {by}")).unwrap_or_default();
             let detail = event.detail().map(|detail| format!(": {}", visible(&detail))).unwrap_or_default();
