@@ -1,7 +1,8 @@
 //! The main job in a minute: an SSH server inside this process stands for eight hosts, a daemon serves a scratch
 //! state, the seeds' tasks are dropped as files, people approve, and the record is read back.
 //!
-//! Exits 0 only if every task ended as it should. Nothing outside the scratch directory is touched.
+//! On a terminal the dashboard is opened over it, with tasks that wait, run and have ended; `--story` prints the story there
+//! too. The story exits 0 only if every task ended as it should. Nothing outside the scratch directory is touched.
 #![expect(clippy::print_stdout, reason = "the demo tells a story")]
 #![expect(clippy::unwrap_used, reason = "the demo stops at the first surprise")]
 
@@ -10,6 +11,7 @@
 mod fake_ssh;
 
 use std::fs;
+use std::io::IsTerminal as _;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -34,6 +36,29 @@ const HOSTS: [(&str, &str); 8] = [
     ("192.168.3.201", "127.0.1.8"),
 ];
 
+/// How many more hosts there are for the dashboard.
+const FARM: u64 = 40;
+
+/// A template with a step that waits for somebody.
+const ROLLING: &str = r#"id = 900
+name = "rolling-restart"
+title = "Drain, restart, check"
+risk = "medium"
+
+[[step]]
+name = "drain"
+script = "echo draining; sleep 3; echo \"$(date +%T) no connections left\"\n"
+
+[[step]]
+name = "restart"
+script = "echo restarting; sleep 4; printf '\\033[32mup again\\033[0m\\n'\n"
+
+[[step]]
+name = "check"
+trigger = "manual"
+script = "echo healthy\n"
+"#;
+
 /// Somebody who submits and somebody who approves, where this process may act as both.
 const SUBMITTER: u32 = 61_001;
 const APPROVER: u32 = 61_002;
@@ -44,8 +69,27 @@ fn main() -> ExitCode {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     let demo = Demo::set_up(scratch.path(), &runtime);
     let dirs = Dirs { config: demo.root.join("etc"), state: demo.root.join("state") };
+    let shown = dirs.clone();
     let served = std::thread::spawn(move || daemon::run(&dirs).map_err(|error| error.to_string()));
-    demo.wait_for("the daemon", || demo.root.join("state/spool/.lock").exists().then_some(()));
+    while !demo.root.join("state/spool/.serving").exists() {
+        if served.is_finished() {
+            println!("the daemon ended: {:?}", served.join());
+            return ExitCode::FAILURE;
+        }
+        std::thread::park_timeout(Duration::from_millis(10));
+    }
+    let story = std::env::args().any(|arg| arg == "--story");
+    if !story && std::io::stdin().is_terminal() && std::io::stdout().is_terminal() {
+        demo.fill_the_board();
+        println!("The state is {}; q ends the demo and removes it.", demo.root.display());
+        return match spoolgate::shells::show_dashboard(&shown) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                println!("{error}");
+                ExitCode::FAILURE
+            }
+        };
+    }
     let surprises = demo.tell();
     if served.is_finished() {
         println!("the daemon ended: {:?}", served.join());
@@ -102,16 +146,44 @@ impl Demo {
         )
         .unwrap();
         fs::write(etc.join("policy.toml"), policy(&mine, root_user)).unwrap();
-        let inventory: String = HOSTS
-            .iter()
-            .map(|(name, address)| format!("[host.\"{name}\"]\naddress = \"{address}\"\nport = {}\n", server.port))
+        let farm = (1..=FARM).map(|n| (format!("shop-{n:02}"), format!("127.0.2.{n}"), "tags = [\"shop\"]\n"));
+        let named = HOSTS.iter().map(|(name, address)| ((*name).to_owned(), (*address).to_owned(), ""));
+        let inventory: String = named
+            .chain(farm)
+            .map(|(name, address, tags)| {
+                format!("[host.\"{name}\"]\naddress = \"{address}\"\nport = {}\n{tags}", server.port)
+            })
             .collect();
         fs::write(etc.join("inventory/hosts.toml"), inventory).unwrap();
         for file in fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/templates")).unwrap() {
             let file = file.unwrap();
             fs::copy(file.path(), etc.join("templates").join(file.file_name())).unwrap();
         }
+        fs::write(etc.join("templates/rolling-restart.toml"), ROLLING).unwrap();
         Demo { root: root.to_owned(), root_user, _server: server }
+    }
+
+    /// Drops tasks of every kind: some wait for approval, one waits for its time, one runs and one has failed.
+    fn fill_the_board(&self) {
+        let shop = |first: u64, last: u64| (first..=last).map(|n| format!("shop-{n:02}")).collect::<Vec<_>>();
+        let check = "echo checking $SPOOLGATE_HOST\n[ $SPOOLGATE_HOST != web2 ] || { echo disk full >&2; exit 3; }\n";
+        let failed = json!({"task_name": "滚动检查", "script": check, "hosts": {"1": ["web1", "web2", "web3"]}});
+        let failed = self.drop_task("ready", "check", failed.to_string().as_bytes(), 0);
+        let running = json!({"task_name": "滚动重启 shop", "temp_id": "rolling-restart", "hosts": {"1": shop(1, 24)},
+            "batches": ["25%", "25%", "50%"], "batch_interval": 20});
+        self.drop_task("ready", "rolling", running.to_string().as_bytes(), 0);
+        let later = json!({"task_name": "备份数据库", "temp_id": "backup", "hosts": {"1": ["db1"]},
+            "exec_time": clock::now().plus_ms(3_600_000).to_string(),
+            "args": {"SOURCE": self.root.join("hosts/db1/data"), "TARGET": self.root.join("hosts/db1/backups")}});
+        self.drop_task("ready", "nightly-backup", later.to_string().as_bytes(), 0);
+        self.drop_task("new", "seed-002", include_bytes!("../tests/data/seeds/002_custom.json"), SUBMITTER);
+        let hello = json!({"task_name": "say hello", "temp_id": "hello", "hosts": {"1": ["web1", "web2"]},
+            "args": {"VERSION": "2.8"}, "details": "try it: a approves"});
+        self.drop_task("new", "hello", hello.to_string().as_bytes(), SUBMITTER);
+        let big = json!({"task_name": "重启全部 shop", "temp_id": "rolling-restart", "hosts": {"1": shop(1, FARM)},
+            "batches": ["10%", "90%"], "batch_gate": true});
+        self.drop_task("new", "restart-all", big.to_string().as_bytes(), SUBMITTER);
+        self.wait_for("the record", || read(&self.root.join(format!("state/spool/done/{failed}.json"))));
     }
 
     /// Tells the story and returns what did not go as it should.
@@ -264,11 +336,12 @@ fn read(path: &Path) -> Option<Value> {
 /// The rules of the demo: who drops into ready/ is trusted, everybody else needs a second person. A process that is not
 /// root has nobody else to be, so it may approve its own.
 fn policy(me: &str, root_user: bool) -> String {
-    let (submitter, approver) = if root_user { ("uid-61001", "uid-61002") } else { (me, me) };
+    let (submitter, approver) = if root_user { ("uid-61001", "uid-61002\", \"root") } else { (me, me) };
     format!(
         "[[submit]]\nwho = [\"{me}\"]\ntemplates = [\"*\"]\ninto = [\"new\", \"ready\"]\n\
          [[submit]]\nwho = [\"{submitter}\"]\ntemplates = [\"*\"]\ninto = [\"new\"]\n\
-         [[approve]]\nwho = [\"{submitter}\", \"{approver}\"]\ntemplates = [\"*\"]\nself = {}\n",
+         [[approve]]\nwho = [\"{submitter}\", \"{approver}\"]\ntemplates = [\"*\"]\nself = {}\n\
+         [[control]]\nwho = [\"{me}\"]\ntemplates = [\"*\"]\n",
         !root_user
     )
 }

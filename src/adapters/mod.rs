@@ -4,6 +4,7 @@
 
 pub mod config;
 pub mod local;
+pub mod log_file;
 pub mod output_log;
 pub mod repo;
 pub mod sources;

@@ -32,15 +32,17 @@ pub fn visible_lines(text: &str) -> String {
 }
 
 /// Whether a character is obeyed or hidden by a terminal instead of shown: C0 and C1 controls, bidirectional
-/// overrides, zero-width characters, separators and tags (Unicode 16, general categories Cc, Cf, Zl, Zp).
+/// overrides, zero-width characters, separators and tags (Unicode 16, general categories Cc, Cf, Zl, Zp), and whatever else
+/// is to be shown as nothing (`Default_Ignorable_Code_Point`).
 #[must_use]
 pub fn is_hidden(c: char) -> bool {
     c.is_control()
         || matches!(c,
-            '\u{ad}' | '\u{600}'..='\u{605}' | '\u{61c}' | '\u{6dd}' | '\u{70f}' | '\u{180e}'
+            '\u{ad}' | '\u{34f}' | '\u{115f}'..='\u{1160}' | '\u{17b4}'..='\u{17b5}' | '\u{180b}'..='\u{180d}' | '\u{180f}'
+            | '\u{3164}' | '\u{fe00}'..='\u{fe0f}' | '\u{ffa0}' | '\u{fff0}'..='\u{fff8}' | '\u{1bca0}'..='\u{1bca3}' | '\u{600}'..='\u{605}' | '\u{61c}' | '\u{6dd}' | '\u{70f}' | '\u{180e}'
             | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}'
             | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{110bd}' | '\u{1d173}'..='\u{1d17a}'
-            | '\u{e0001}'..='\u{e007f}')
+            | '\u{e0000}'..='\u{e0fff}')
 }
 
 /// A value that must never be printed; `Debug` and `Display` hide it.

@@ -6,7 +6,7 @@
 use serde_json::{Value, json};
 
 use crate::base::digest::Digest;
-use crate::base::ids::{HostName, StepName};
+use crate::base::ids::{GroupNo, HostName, StepName};
 use crate::base::time::Timestamp;
 use crate::domain::policy::Right;
 
@@ -62,8 +62,13 @@ pub enum Wish {
         /// Also steps of which nobody knows whether they ran, or still run.
         again: bool,
     },
-    /// Let the next batch begin.
-    Continue,
+    /// Let a batch begin.
+    Continue {
+        /// Of which group.
+        group: GroupNo,
+        /// Which one, from 1: whoever comes second lets no later one begin.
+        batch: u32,
+    },
     /// Go on without a step.
     Skip {
         /// The step.
@@ -102,7 +107,7 @@ impl Wish {
             Wish::Release | Wish::ReleaseStep { .. } => Right::Release,
             Wish::Retry { .. } => Right::Retry,
             Wish::Skip { .. } => Right::Skip,
-            Wish::Continue => Right::Continue,
+            Wish::Continue { .. } => Right::Continue,
         }
     }
 }
@@ -140,7 +145,11 @@ impl Order {
                 put("hosts", hosts);
                 put("step", json!(step));
             }
-            Wish::Reject | Wish::Withdraw | Wish::Hold | Wish::Release | Wish::Continue => {}
+            Wish::Continue { group, batch } => {
+                put("group", json!(group));
+                put("batch", json!(batch));
+            }
+            Wish::Reject | Wish::Withdraw | Wish::Hold | Wish::Release => {}
         }
         serde_json::to_vec(&file).expect("words serialise")
     }

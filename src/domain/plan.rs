@@ -291,6 +291,29 @@ impl Plan {
 }
 
 #[cfg(test)]
+impl PlannedGroup {
+    /// Returns a group with one step of this script.
+    pub(crate) fn one_step_for_tests(script: &str) -> PlannedGroup {
+        let step = PlannedStep {
+            account: None,
+            args: Vec::new(),
+            env: BTreeMap::new(),
+            idempotent: false,
+            idle_timeout_s: 0,
+            name: "a".parse().expect("a name"),
+            nice: 0,
+            on_failure: OnFailure::Stop,
+            retries: 0,
+            retry_delay_s: 0,
+            script: Digest::of(script.as_bytes()),
+            timeout_s: 0,
+            trigger: Trigger::Auto,
+        };
+        PlannedGroup { batches: Vec::new(), hosts: Vec::new(), max_fail: None, number: GroupNo(1), steps: vec![step] }
+    }
+}
+
+#[cfg(test)]
 impl PlannedHost {
     /// Returns a host of this machine.
     pub(crate) fn local_for_tests() -> PlannedHost {

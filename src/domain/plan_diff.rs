@@ -51,6 +51,49 @@ pub fn differences(was: &Plan, now: &Plan) -> Vec<Difference> {
     found.differences
 }
 
+/// What differs between the scripts of one step: its group and name, the lines that went, and those that came.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ScriptChange {
+    /// The step, as `GROUP.STEP`.
+    pub step: String,
+    /// The number of the first line that differs, from 1.
+    pub line: usize,
+    /// Lines that are gone.
+    pub was: Vec<String>,
+    /// Lines that are new.
+    pub now: Vec<String>,
+}
+
+/// Returns for each step of both plans what differs in its script: everything between what is the same at the beginning and
+/// what is the same at the end.
+#[must_use]
+pub fn script_changes(was: &Plan, now: &Plan) -> Vec<ScriptChange> {
+    let mut changes = Vec::new();
+    for group in &now.groups {
+        let before = was.group(group.number).map_or(&[][..], |group| &group.steps);
+        for step in &group.steps {
+            let Some(known) = before.iter().find(|known| known.name == step.name) else { continue };
+            let lines = |plan: &Plan, digest| -> Vec<String> {
+                plan.scripts.get(digest).map_or("", String::as_str).split('\n').map(str::to_owned).collect()
+            };
+            let (old, new) = (lines(was, &known.script), lines(now, &step.script));
+            if old == new {
+                continue;
+            }
+            let head = old.iter().zip(&new).take_while(|(a, b)| a == b).count();
+            let rest = old.len().min(new.len()) - head;
+            let tail = old.iter().rev().zip(new.iter().rev()).take(rest).take_while(|(a, b)| a == b).count();
+            changes.push(ScriptChange {
+                step: format!("{}.{}", group.number, step.name),
+                line: head + 1,
+                was: old[head..old.len() - tail].to_vec(),
+                now: new[head..new.len() - tail].to_vec(),
+            });
+        }
+    }
+    changes
+}
+
 #[derive(Default)]
 struct Found {
     differences: Vec<Difference>,
@@ -155,6 +198,31 @@ mod tests {
         let digest = Digest::of(b"x");
         let script = format!("/scripts/{digest}: {} is new", "y".repeat(120) + "…");
         check(|plan| drop(plan.scripts.insert(digest, "y".repeat(200))), &[&script]);
+    }
+
+    #[test]
+    fn of_scripts_the_lines_that_differ_are_named() {
+        use crate::domain::template::Template;
+        let steps = |script: &str| {
+            let text = format!("id = 1\nname = \"t\"\ntitle = \"t\"\n[[step]]\nname = \"a\"\nscript = {script:?}\n");
+            let template = Template::parse("t.toml", &text, &std::collections::BTreeMap::new()).unwrap();
+            template.steps[0].script.clone()
+        };
+        let plan = |script: &str| {
+            let mut plan = Plan::empty_for_tests();
+            let script = steps(script);
+            plan.groups.push(crate::domain::plan::PlannedGroup::one_step_for_tests(&script));
+            plan.scripts.insert(Digest::of(script.as_bytes()), script);
+            plan
+        };
+        let changes = script_changes(&plan("one\ntwo\nthree\n"), &plan("one\n2\n2b\nthree\n"));
+        assert_eq!(changes.len(), 1);
+        assert_eq!(
+            (changes[0].line, &changes[0].was[..], &changes[0].now[..]),
+            (2, &["two".to_owned()][..], &["2".to_owned(), "2b".to_owned()][..])
+        );
+        assert!(script_changes(&plan("one\n"), &plan("one\n")).is_empty());
+        assert_eq!(script_changes(&plan("a\n"), &plan("a\na\n"))[0].now, ["a"]);
     }
 
     #[test]

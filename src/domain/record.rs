@@ -271,6 +271,13 @@ pub struct HistoryLine {
 }
 
 impl HistoryLine {
+    /// Returns what people know the task by, for filters.
+    #[must_use]
+    pub fn words(&self) -> String {
+        let outcome = self.outcome.word();
+        format!("{} {} {} {} {} {outcome}", self.id, self.task_name, self.name, self.submitter.user, self.work)
+    }
+
     /// Returns the line of a record.
     #[must_use]
     pub fn of(run: &Run, record: &Record) -> HistoryLine {

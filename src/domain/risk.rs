@@ -32,6 +32,17 @@ impl Level {
         }
     }
 
+    /// Returns what an approver types, so that no habit can answer.
+    #[must_use]
+    pub fn phrase(self, plan: &Plan) -> String {
+        let hosts = plan.hosts.len();
+        match self {
+            Level::Low => "yes".to_owned(),
+            Level::Medium => hosts.to_string(),
+            Level::High => format!("{} {hosts}", plan.work_name()),
+        }
+    }
+
     /// Reads the word.
     #[must_use]
     pub fn parse(word: &str) -> Option<Level> {

@@ -174,6 +174,39 @@ fn permitted(policy: &Policy, run: &Run, order: &Order, person: &Person) -> Resu
     policy.allows(person, order.wish.right(), &subject)
 }
 
+/// Works out what an approval does: it counts for exactly the plan that its giver saw.
+fn approval(
+    run: &Run,
+    order: &Order,
+    ordered: Ordered,
+    policy: &Policy,
+    person: &Person,
+    now: Timestamp,
+) -> Result<Event, Refusal> {
+    let refusal = |why: String| Err(Refusal(why));
+    let (id, state) = (run.id, run.state());
+    let Wish::Approve { digest, start, until } = &order.wish else { return refusal("no approval".to_owned()) };
+    if state != TaskState::New {
+        return refusal(format!("task {id} is {}; only a new task can be approved", state.word()));
+    }
+    if *digest != run.digest {
+        return refusal(format!(
+            "this approves the plan {}, but the task's plan is {}; look at it again: spoolgate show {id}",
+            digest.short(),
+            run.digest.short(),
+        ));
+    }
+    if run.approvals.iter().any(|(_, approval)| approval.by.uid == person.actor.uid) {
+        return refusal(format!("{} has approved this task already", person.actor.user));
+    }
+    if let Some(until) = until.filter(|until| *until <= now) {
+        return refusal(format!("this approval ended at {until}"));
+    }
+    let groups = policy.groups_that_count(person);
+    let approval = Approval { by: ordered.by, groups, digest: *digest, start: *start, until: *until };
+    Ok(Event::Approved { approval, rule: ordered.rule, reason: ordered.reason, order: ordered.order })
+}
+
 /// Works out what an order does to a task as it stands: the event that says so.
 fn meaning(
     run: &Run,
@@ -186,27 +219,7 @@ fn meaning(
     let (id, state) = (run.id, run.state());
     let refusal = |why: String| Err(Refusal(why));
     match &order.wish {
-        Wish::Approve { digest, start, until } => {
-            if state != TaskState::New {
-                return refusal(format!("task {id} is {}; only a new task can be approved", state.word()));
-            }
-            if *digest != run.digest {
-                return refusal(format!(
-                    "this approves the plan {}, but the task's plan is {}; look at it again: spoolgate show {id}",
-                    digest.short(),
-                    run.digest.short(),
-                ));
-            }
-            if run.approvals.iter().any(|(_, approval)| approval.by.uid == person.actor.uid) {
-                return refusal(format!("{} has approved this task already", person.actor.user));
-            }
-            if let Some(until) = until.filter(|until| *until <= now) {
-                return refusal(format!("this approval ended at {until}"));
-            }
-            let groups = policy.groups_that_count(person);
-            let approval = Approval { by: ordered.by, groups, digest: *digest, start: *start, until: *until };
-            Ok(Event::Approved { approval, rule: ordered.rule, reason: ordered.reason, order: ordered.order })
-        }
+        Wish::Approve { .. } => approval(run, order, ordered, policy, person, now),
         Wish::Reject => match state {
             TaskState::New | TaskState::Ready => Ok(Event::Rejected(ordered)),
             _ => refusal(format!("task {id} is {}; it can only be cancelled now", state.word())),
@@ -229,7 +242,12 @@ fn meaning(
             Some(_) => Ok(Event::Released(ordered)),
             None => refusal(format!("task {id} is not held; a step that waits is released by its name")),
         },
-        Wish::Continue => match run.batch_wait.filter(|wait| wait.gate && state == TaskState::Running) {
+        Wish::Continue { group, batch } => match run.batch_wait.filter(|wait| wait.gate && state == TaskState::Running)
+        {
+            Some(wait) if (wait.group, wait.batch) != (*group, *batch) => refusal(format!(
+                "batch {} of group {} waits for somebody, not batch {batch} of group {group}",
+                wait.batch, wait.group
+            )),
             Some(wait) => {
                 not_frozen(run, policy, now)?;
                 Ok(Event::Continued { ordered, group: wait.group, batch: wait.batch })

@@ -10,3 +10,9 @@ use crate::base::time::Timestamp;
 pub fn now() -> Timestamp {
     Timestamp(jiff::Timestamp::now().as_millisecond())
 }
+
+/// Returns a name that no other process gives at this time.
+#[must_use]
+pub(super) fn unique(word: &str) -> String {
+    format!("{word}-{}-{}", now().0, std::process::id())
+}

@@ -5,6 +5,7 @@
 pub mod cli;
 pub mod clock;
 pub mod daemon;
+mod dashboard;
 
 use std::path::{Path, PathBuf};
 
@@ -20,6 +21,14 @@ pub struct Dirs {
     pub config: PathBuf,
     /// The state directory.
     pub state: PathBuf,
+}
+
+/// Shows the dashboard on this process's terminal until somebody quits.
+///
+/// # Errors
+/// When there is no state, or the terminal fails; the text says what to do.
+pub fn show_dashboard(dirs: &Dirs) -> Result<(), String> {
+    dashboard::run(dirs, &dashboard::Options::default()).map_err(|error| error.to_string())
 }
 
 /// The configuration as it stood at one moment, with what its templates name outside of it.

@@ -6,8 +6,10 @@ mod approval;
 mod audit;
 mod batches;
 mod clock;
+mod dashboard;
 #[expect(dead_code, reason = "the demo uses the rest of the server")]
 mod fake_ssh;
+mod hostile;
 mod main_job;
 mod orders;
 mod relay;

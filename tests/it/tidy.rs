@@ -95,6 +95,11 @@ fn code_lines(text: &str) -> usize {
     code(text).lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with("//")).count()
 }
 
+/// Whether a file of the sources is compiled for tests only.
+fn is_test(path: &str) -> bool {
+    path.ends_with("/tests.rs") || path.contains("/tests/") || path.contains("/simulator/")
+}
+
 fn style_problems(path: &str, text: &str) -> Vec<String> {
     let mut problems = Vec::new();
     let lines = code_lines(text);
@@ -106,8 +111,7 @@ fn style_problems(path: &str, text: &str) -> Vec<String> {
     if in_src && head.is_empty() {
         problems.push(format!("{path} has no module head"));
     }
-    let exempt =
-        ["src/main.rs", "src/lib.rs"].contains(&path) || path.ends_with("/tests.rs") || path.contains("/simulator/");
+    let exempt = ["src/main.rs", "src/lib.rs"].contains(&path) || is_test(path);
     if in_src && !exempt && !head.contains("**Invariant:**") {
         problems.push(format!("{path}: its head has no **Invariant:** line"));
     }
@@ -118,11 +122,7 @@ fn style_problems(path: &str, text: &str) -> Vec<String> {
             problems.push(format!("{path} holds {word}"));
         }
     }
-    if in_src
-        && !path.ends_with("/tests.rs")
-        && !path.contains("/simulator/")
-        && code(text).contains(&spoken(".unw", "rap()"))
-    {
+    if in_src && !is_test(path) && code(text).contains(&spoken(".unw", "rap()")) {
         problems.push(format!("{path} unwraps outside tests"));
     }
     for word in [spoken("Mana", "ger"), spoken("Hel", "per"), spoken("mod ut", "ils"), spoken("mod com", "mon")] {

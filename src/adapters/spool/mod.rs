@@ -6,9 +6,11 @@
 pub mod audit;
 pub mod bad;
 mod commit;
+pub mod drop_file;
 pub mod intake;
 pub mod layout;
 pub mod load;
+pub mod past;
 pub mod reader;
 pub mod store;
 

@@ -14,7 +14,7 @@ use crate::adapters::spool::layout::Layout;
 use crate::base::ids::TaskId;
 use crate::domain::plan::Plan;
 use crate::domain::record::HistoryLine;
-use crate::domain::run::{Event, Recorded, Run};
+use crate::domain::run::{Recorded, Run};
 
 /// Returns the numbers of all tasks, ascending.
 ///
@@ -98,13 +98,59 @@ pub fn refusal(layout: &Layout, stem: &str, since_ms: i64) -> Option<String> {
     fs::read_to_string(newest.1).ok()
 }
 
+/// A task's journal, read piece by piece.
+#[derive(Debug)]
+pub struct Journal {
+    path: PathBuf,
+    offset: u64,
+}
+
+impl Journal {
+    /// Names a task's journal; nothing is read yet.
+    #[must_use]
+    pub fn of(layout: &Layout, id: TaskId) -> Journal {
+        Journal { path: layout.events(id), offset: 0 }
+    }
+
+    /// Reads the events that came since the last call; a line that is still written is left for the next.
+    ///
+    /// # Errors
+    /// When the journal cannot be read, or says what cannot be.
+    pub fn news(&mut self) -> Result<Vec<Recorded>, SpoolError> {
+        let fail = |act, source| SpoolError::io(act, &self.path, source);
+        let mut file = File::open(&self.path).map_err(|e| fail("open", e))?;
+        if file.metadata().map_err(|e| fail("look at", e))?.len() == self.offset {
+            return Ok(Vec::new());
+        }
+        file.seek(SeekFrom::Start(self.offset)).map_err(|e| fail("seek in", e))?;
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes).map_err(|e| fail("read", e))?;
+        let whole = bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
+        let mut events: Vec<Recorded> = Vec::new();
+        for line in bytes[..whole].split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
+            events.push(serde_json::from_slice(line).map_err(|e| fail("understand", io::Error::from(e)))?);
+        }
+        self.offset += whole as u64;
+        Ok(events)
+    }
+}
+
+/// Reads a task's first plan.
+///
+/// # Errors
+/// When it cannot be read, or is none.
+pub fn plan(layout: &Layout, id: TaskId) -> Result<Plan, SpoolError> {
+    let path = layout.plan(id);
+    let bytes = fs::read(&path).map_err(|e| SpoolError::io("read", &path, e))?;
+    serde_json::from_slice(&bytes).map_err(|e| SpoolError::io("understand", &path, io::Error::from(e)))
+}
+
 /// A task that is being read: the fold of its events so far, and where they stopped.
 #[derive(Debug)]
 pub struct Follower {
-    path: PathBuf,
+    journal: Journal,
     id: TaskId,
     plan: Arc<Plan>,
-    offset: u64,
     /// The fold; `None` before the first event.
     run: Option<Run>,
 }
@@ -115,11 +161,8 @@ impl Follower {
     /// # Errors
     /// When its files cannot be read, or say what cannot be.
     pub fn open(layout: &Layout, id: TaskId) -> Result<(Follower, Vec<Recorded>), SpoolError> {
-        let path = layout.plan(id);
-        let bytes = fs::read(&path).map_err(|e| SpoolError::io("read", &path, e))?;
-        let plan: Plan =
-            serde_json::from_slice(&bytes).map_err(|e| SpoolError::io("understand", &path, io::Error::from(e)))?;
-        let mut follower = Follower { path: layout.events(id), id, plan: Arc::new(plan), offset: 0, run: None };
+        let plan = Arc::new(plan(layout, id)?);
+        let mut follower = Follower { journal: Journal::of(layout, id), id, plan, run: None };
         let events = follower.news()?;
         Ok((follower, events))
     }
@@ -130,31 +173,18 @@ impl Follower {
         self.run.as_ref()
     }
 
-    /// Reads the events that came since the last call; a line that is still written is left for the next.
+    /// Reads and folds the events that came since the last call.
     ///
     /// # Errors
     /// When the journal cannot be read, or says what cannot be.
     pub fn news(&mut self) -> Result<Vec<Recorded>, SpoolError> {
-        let fail = |act, source| SpoolError::io(act, &self.path, source);
-        let mut file = File::open(&self.path).map_err(|e| fail("open", e))?;
-        file.seek(SeekFrom::Start(self.offset)).map_err(|e| fail("seek in", e))?;
-        let mut bytes = Vec::new();
-        file.read_to_end(&mut bytes).map_err(|e| fail("read", e))?;
-        let whole = bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
-        let mut events: Vec<Recorded> = Vec::new();
-        for line in bytes[..whole].split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
-            events.push(serde_json::from_slice(line).map_err(|e| fail("understand", io::Error::from(e)))?);
-        }
-        self.offset += whole as u64;
+        let events = self.journal.news()?;
         for recorded in &events {
             let applied = match (&mut self.run, &recorded.event) {
-                (None, Event::Accepted(_)) => {
-                    Run::begin(self.id, Arc::clone(&self.plan), recorded).map(|run| self.run = Some(run))
-                }
                 (Some(run), _) => run.apply(recorded),
-                (None, _) => Run::begin(self.id, Arc::clone(&self.plan), recorded).map(drop),
+                (None, _) => Run::begin(self.id, Arc::clone(&self.plan), recorded).map(|run| self.run = Some(run)),
             };
-            applied.map_err(|illegal| SpoolError::io("believe", &self.path, io::Error::other(illegal)))?;
+            applied.map_err(|illegal| SpoolError::io("believe", &self.journal.path, io::Error::other(illegal)))?;
         }
         Ok(events)
     }

@@ -7,6 +7,7 @@ mod groups;
 mod ini;
 mod ini_words;
 pub mod jump;
+pub mod selector;
 mod toml;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -324,6 +324,7 @@ impl Run {
                 if self.cancelled.is_none() =>
             {
                 self.cancelled = Some(ended(ordered, at));
+                self.batch_wait = None;
             }
             (Event::Held { ordered, why }, Stage::New | Stage::Ready { .. } | Stage::Running { .. }) => {
                 let by = ordered.as_ref().map(|ordered| ordered.by.clone());
@@ -420,6 +421,7 @@ impl Run {
         };
         self.stage = Stage::Done { outcome, started, ended, approved, timed };
         self.held = None;
+        self.batch_wait = None;
     }
 
     /// Takes steps again; a task that has ended runs again for that.

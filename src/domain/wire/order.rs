@@ -4,7 +4,7 @@
 //! was wanted.
 
 use crate::base::digest::Digest;
-use crate::base::ids::HostName;
+use crate::base::ids::{GroupNo, HostName};
 use crate::base::limits;
 use crate::domain::order::{FAILED, Order, UNFINISHED, Which, Wish};
 use crate::domain::policy::Right;
@@ -31,7 +31,7 @@ pub(super) fn read(fields: &mut Fields<'_>) -> Option<Order> {
             | Wish::ReleaseStep { .. }
             | Wish::Retry { .. }
             | Wish::Withdraw
-            | Wish::Continue
+            | Wish::Continue { .. }
     );
     if reason.is_none() && !silent {
         fields.missing("reason", "why, for the record");
@@ -101,8 +101,29 @@ fn read_wish(right: Right, fields: &mut Fields<'_>) -> Option<Wish> {
             }
             Wish::Skip { step: step?, hosts }
         }
-        Right::Continue => Wish::Continue,
+        Right::Continue => {
+            let (group, batch) = (read_number(fields, "group"), read_number(fields, "batch"));
+            Wish::Continue { group: GroupNo(group?), batch: batch? }
+        }
     })
+}
+
+/// Reads a number from 1, which must be there.
+fn read_number(fields: &mut Fields<'_>, name: &'static str) -> Option<u32> {
+    let wanted = "a whole number from 1";
+    let Some(node) = fields.take(name) else {
+        fields.missing(name, wanted);
+        return None;
+    };
+    let word = match &node.value {
+        Value::Number(word) | Value::String(word) => word.as_str(),
+        other => other.kind(),
+    };
+    let number = word.parse().ok().filter(|number| *number > 0);
+    if number.is_none() {
+        fields.problem(format!("/{name}"), &node, word, wanted);
+    }
+    number
 }
 
 fn read_hosts(fields: &mut Fields<'_>) -> Vec<HostName> {
@@ -141,7 +162,7 @@ mod tests {
             Wish::Cancel { hosts: hosts() },
             Wish::Hold,
             Wish::Release,
-            Wish::Continue,
+            Wish::Continue { group: GroupNo(1), batch: 2 },
             Wish::ReleaseStep { step: step(), hosts: Vec::new() },
             Wish::ReleaseStep { step: step(), hosts: hosts() },
             Wish::Retry { which: Which::Failed, step: None, again: false },
@@ -171,6 +192,8 @@ mod tests {
         check(r#"{"order":"hold","task":1,"reason":"x","digest":"y"}"#, &["/digest"]);
         check(r#"{"order":"skip","task":1,"hosts":["a b"]}"#, &["/hosts", "/step"]);
         check(r#"{"order":"release","task":1,"hosts":["a"]}"#, &["/step"]);
+        check(r#"{"order":"continue","task":1}"#, &["/group", "/batch"]);
+        check(r#"{"order":"continue","task":1,"group":1,"batch":0}"#, &["/batch"]);
         check(r#"{"order":"eat","task":1}"#, &["/order"]);
         check("[]", &[""]);
         let double = read_order(br#"{"order":"reject","order":"cancel","task":1,"reason":"x"}"#, &Zone::utc());

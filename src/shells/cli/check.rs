@@ -77,7 +77,7 @@ fn plan_of_file(context: &Context, file: &std::path::Path) -> Result<(String, Pl
 }
 
 /// Writes a plan for people. With a task's number, also the bytes that go to each host.
-pub(super) fn describe(plan: &Plan, bytes_for: Option<TaskId>) -> String {
+pub(in crate::shells) fn describe(plan: &Plan, bytes_for: Option<TaskId>) -> String {
     let mut text = format!("task       {}\n", visible(&plan.task_name));
     let work =
         plan.template.as_ref().map_or_else(|| "a script of its own".to_owned(), |t| format!("{} ({})", t.name, t.id));

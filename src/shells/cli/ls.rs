@@ -91,7 +91,7 @@ fn rows(context: &Context, done_max: usize) -> Result<Vec<Row>, Failure> {
             submitter: line.submitter.user.clone(),
             accepted_at: line.accepted_at,
             hosts: line.hosts,
-            hosts_ended: line.hosts - line.hosts_not_ok,
+            hosts_ended: line.hosts.saturating_sub(line.hosts_not_ok),
             approvals_missing: 0,
         });
     }

@@ -4,7 +4,7 @@
 //! as the daemon.
 
 mod audit;
-mod check;
+pub(super) mod check;
 mod failure;
 mod listing;
 mod logs;
@@ -15,6 +15,7 @@ mod policy;
 mod show;
 mod submit;
 mod tasks;
+mod top;
 mod watch;
 
 use std::path::PathBuf;
@@ -30,7 +31,7 @@ use crate::shells::{Dirs, daemon, read_configuration};
 
 /// Operations tasks as files: an exact plan, approved by the right people, run once per host over SSH.
 #[derive(Debug, Parser)]
-#[command(name = "spoolgate", version, arg_required_else_help = true, disable_help_subcommand = true)]
+#[command(name = "spoolgate", version, disable_help_subcommand = true)]
 struct Arguments {
     /// Configuration directory [/etc/spoolgate, else ~/.config/spoolgate].
     #[arg(long, global = true, value_name = "DIR")]
@@ -44,12 +45,17 @@ struct Arguments {
     /// Say nothing but data and failures.
     #[arg(long, short, global = true)]
     quiet: bool,
+    /// What to do [on a terminal: show the dashboard].
     #[command(subcommand)]
-    verb: Verb,
+    verb: Option<Verb>,
 }
 
 #[derive(Debug, Subcommand)]
 enum Verb {
+    /// Show the dashboard: every task and host, live, and the place to approve.
+    Top(top::Top),
+    /// Make a terminal sane again that a killed dashboard left odd.
+    ResetTty,
     /// Serve the spool until told to stop (TERM, INT); HUP reads the configuration again.
     Daemon,
     /// Drop a task into the spool and wait for its number.
@@ -141,7 +147,10 @@ pub fn main() -> ExitCode {
 fn run(arguments: Arguments, output: Output) -> Result<(), Failure> {
     let dirs = directories(arguments.config, arguments.state, |name| std::env::var_os(name).map(PathBuf::from));
     let context = Context { layout: Layout::new(dirs.state.clone()), dirs, output };
-    match arguments.verb {
+    let Some(verb) = arguments.verb else { return top::without_verb(&context) };
+    match verb {
+        Verb::Top(verb) => verb.run(&context),
+        Verb::ResetTty => top::reset_tty(),
         Verb::Daemon => {
             let _ =
                 tracing_subscriber::fmt().with_ansi(false).with_writer(std::io::stderr).with_target(false).try_init();

@@ -18,9 +18,9 @@ use crate::engine::DropBox;
 use crate::shells::cli::Context;
 use crate::shells::cli::check::describe;
 use crate::shells::cli::failure::{Failure, Kind};
-use crate::shells::cli::submit::{put, refused, unique};
+use crate::shells::cli::submit::{put, refused};
 use crate::shells::cli::tasks::{self, ANSWER_LIMIT, daemon_runs, queued, wait_for};
-use crate::shells::clock::now;
+use crate::shells::clock::{now, unique};
 
 /// Arguments of `approve`.
 #[derive(Debug, Args)]
@@ -173,7 +173,16 @@ impl WithReason {
 
 impl Withdraw {
     pub(super) fn go_on(self, context: &Context) -> Result<(), Failure> {
-        order(context, &self.task, Wish::Continue, self.reason)
+        let mut follower = tasks::open(context, &self.task)?;
+        let run = tasks::run_of(&follower)?;
+        let Some(wait) = run.batch_wait else {
+            return Err(Failure::new(
+                Kind::Refused,
+                format!("no batch of task {} waits for somebody to continue", run.id),
+            ));
+        };
+        let wish = Wish::Continue { group: wait.group, batch: wait.batch };
+        give(context, &mut follower, wish, self.reason)
     }
 
     pub(super) fn run(self, context: &Context) -> Result<(), Failure> {
@@ -225,13 +234,11 @@ fn ask(context: &Context, run: &Run) -> Result<Digest, Failure> {
     }
     context.output.bytes(describe(&run.plan, None).as_bytes())?;
     let risk = Risk::of(&run.plan, &context.config()?.library.policy.bounds());
-    let hosts = run.plan.hosts.len();
-    let (what, wanted) = match risk.level {
-        Level::Low => ("yes".to_owned(), "yes".to_owned()),
-        Level::Medium => ("the number of its hosts".to_owned(), hosts.to_string()),
-        Level::High => {
-            ("its template's name and the number of its hosts".to_owned(), format!("{} {hosts}", run.plan.work_name()))
-        }
+    let phrase = risk.level.phrase(&run.plan);
+    let what = match risk.level {
+        Level::Low => "yes",
+        Level::Medium => "the number of its hosts",
+        Level::High => "its template's name and the number of its hosts",
     };
     for reason in &risk.reasons {
         context.output.line(format!("risk       {reason}"))?;
@@ -241,10 +248,10 @@ fn ask(context: &Context, run: &Run) -> Result<Digest, Failure> {
     out.flush()?;
     let mut answer = String::new();
     std::io::stdin().lock().read_line(&mut answer)?;
-    if answer.trim() == wanted {
+    if answer.trim() == phrase {
         Ok(run.digest)
     } else {
-        Err(Failure::new(Kind::Usage, format!("not approved: {:?} is not {wanted}", answer.trim())))
+        Err(Failure::new(Kind::Usage, format!("not approved: {:?} is not {phrase}", answer.trim())))
     }
 }
 

@@ -1,15 +1,14 @@
-//! `submit`, and how a file gets into a box. Floor 4.
+//! `submit`. Floor 4.
 //!
-//! **Invariant:** a file appears in its box whole and durable, under a name that nobody had.
+//! **Invariant:** what it promises is what the daemon answered, never what it was asked.
 
-use std::fs::OpenOptions;
-use std::io::{Read as _, Write as _};
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::io::Read as _;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
 
+use crate::adapters::spool::drop_file::{self, Put};
 use crate::adapters::spool::reader::{self, Follower};
 use crate::domain::problem::Problem;
 use crate::domain::run::TaskState;
@@ -18,7 +17,7 @@ use crate::engine::DropBox;
 use crate::shells::cli::failure::{Failure, Kind};
 use crate::shells::cli::tasks::{ANSWER_LIMIT, daemon_runs, queued, wait_for};
 use crate::shells::cli::{Context, watch};
-use crate::shells::clock::now;
+use crate::shells::clock::{now, unique};
 
 /// Arguments of `submit`.
 #[derive(Debug, Args)]
@@ -136,41 +135,10 @@ pub(super) fn read_file(path: &Path) -> Result<(String, Vec<u8>), Failure> {
     }
 }
 
-/// Returns a name that no other process gives at this time.
-pub(super) fn unique(word: &str) -> String {
-    format!("{word}-{}-{}", now().0, std::process::id())
-}
-
-/// A file that was put into a box.
-pub(super) struct Put {
-    /// Its name there.
-    pub(super) name: String,
-    /// Its inode.
-    pub(super) inode: u64,
-}
-
-/// Puts a file into a box: written aside under a hidden name, synced, renamed. A taken name gets a number.
+/// Puts a file into a box, under the name `stem.json` or one with a number.
 pub(super) fn put(context: &Context, drop_box: DropBox, stem: &str, bytes: &[u8]) -> Result<Put, Failure> {
-    let dir = context.layout.drop_box(drop_box);
-    let staged = dir.join(format!(".{}", unique("submit")));
-    let failed = |error: std::io::Error| {
-        let failure = Failure::new(Kind::Unavailable, format!("cannot write into {}: {error}", dir.display()));
-        failure.hint("is this the right --state, and are you in the group that spoolgate.toml names?")
-    };
-    let mut file = OpenOptions::new().create_new(true).write(true).mode(0o640).open(&staged).map_err(failed)?;
-    let inode =
-        file.write_all(bytes).and_then(|()| file.sync_all()).and_then(|()| file.metadata()).map_err(failed)?.ino();
-    for n in 0_u32.. {
-        let name = if n == 0 { format!("{stem}.json") } else { format!("{stem}-{n}.json") };
-        match renameat2(AT_FDCWD, &staged, AT_FDCWD, &dir.join(&name), RenameFlags::RENAME_NOREPLACE) {
-            Ok(()) => return Ok(Put { name, inode }),
-            Err(nix::errno::Errno::EEXIST) => {}
-            Err(errno) => {
-                // The hidden file is ours alone; that it cannot be removed either adds nothing to the message.
-                let _ = std::fs::remove_file(&staged);
-                return Err(failed(errno.into()));
-            }
-        }
-    }
-    Err(failed(std::io::ErrorKind::AlreadyExists.into()))
+    drop_file::put(&context.layout, drop_box, stem, &unique("submit"), bytes).map_err(|error| {
+        let hint = "is this the right --state, and are you in the group that spoolgate.toml names?";
+        Failure::new(Kind::Unavailable, error.to_string()).hint(hint)
+    })
 }

@@ -1,0 +1,244 @@
+//! Reads the history by parts: where each line stands, and only those lines that are looked at. Floor 3.
+//!
+//! **Invariant:** reads only, and no byte of the history twice to find its lines. A task that ran again counts by its last
+//! end alone.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt as _;
+
+use crate::adapters::spool::SpoolError;
+use crate::adapters::spool::layout::Layout;
+use crate::base::ids::TaskId;
+use crate::domain::record::HistoryLine;
+
+/// How much of the history is read at a time.
+const CHUNK: usize = 1 << 20;
+
+/// Where the lines of the history stand.
+#[derive(Debug, Default)]
+pub struct Past {
+    file: Option<File>,
+    offset: u64,
+    lines: Vec<Entry>,
+    /// The line that counts, by the task's number.
+    last: HashMap<u64, usize>,
+    failed: usize,
+    /// The tasks that run again, since somebody asked.
+    reopened: Vec<TaskId>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Entry {
+    offset: u64,
+    length: u32,
+    ok: bool,
+    /// Whether a later line of the same task counts.
+    over: bool,
+}
+
+/// What of the history is wanted.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Wanted {
+    /// Only lines with this text among what people know a task by, whatever its case; `!` in front turns it round.
+    pub filter: String,
+    /// Only what did not end well.
+    pub failed_only: bool,
+    /// How many lines are left away, the newest first.
+    pub start: usize,
+    /// How many are wanted.
+    pub rows: usize,
+}
+
+/// A part of the history.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Part {
+    /// How many lines pass.
+    pub count: usize,
+    /// How many tasks the whole history has.
+    pub all: usize,
+    /// How many of them did not end well.
+    pub failed: usize,
+    /// The lines, the newest first.
+    pub lines: Vec<HistoryLine>,
+}
+
+impl Past {
+    /// Reads what was added since the last look; `true` when there was something.
+    ///
+    /// # Errors
+    /// When the history is there and cannot be read.
+    pub fn look(&mut self, layout: &Layout) -> Result<bool, SpoolError> {
+        let path = layout.history();
+        if self.file.is_none() {
+            match File::open(&path) {
+                Ok(file) => self.file = Some(file),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+                Err(error) => return Err(SpoolError::io("open", &path, error)),
+            }
+        }
+        let Some(file) = self.file.as_ref().and_then(|file| file.try_clone().ok()) else { return Ok(false) };
+        let length = file.metadata().map_err(|e| SpoolError::io("look at", &path, e))?.len();
+        if length <= self.offset {
+            return Ok(false);
+        }
+        let mut buffer = vec![0; CHUNK];
+        let mut rest: Vec<u8> = Vec::new();
+        let mut at = self.offset;
+        loop {
+            let read = file.read_at(&mut buffer, at).map_err(|e| SpoolError::io("read", &path, e))?;
+            if read == 0 {
+                break;
+            }
+            at += read as u64;
+            let mut begin = 0;
+            for end in memchr::memchr_iter(b'\n', &buffer[..read]) {
+                rest.extend_from_slice(&buffer[begin..end]);
+                begin = end + 1;
+                let line = std::mem::take(&mut rest);
+                self.add(&line);
+                self.offset += line.len() as u64 + 1;
+            }
+            rest.extend_from_slice(&buffer[begin..read]);
+        }
+        Ok(true)
+    }
+
+    /// Notes a line by its number and its outcome alone, which stand where the daemon writes them.
+    fn add(&mut self, line: &[u8]) {
+        let Some(rest) = line.strip_prefix(b"{\"id\":") else { return };
+        let digits = rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
+        let Some(id) = std::str::from_utf8(&rest[..digits]).ok().and_then(|digits| digits.parse().ok()) else { return };
+        if let Some(known) = self.last.remove(&id) {
+            self.lines[known].over = true;
+            self.failed -= usize::from(!self.lines[known].ok);
+        }
+        if rest[digits..].starts_with(b",\"reopened\"") {
+            self.reopened.push(TaskId(id));
+            return;
+        }
+        // Inside of a string every quotation mark has a backslash before it, so this stands for itself.
+        let ok = memchr::memmem::find(rest, b"\"outcome\":\"ok\"").is_some();
+        self.failed += usize::from(!ok);
+        self.last.insert(id, self.lines.len());
+        let length = u32::try_from(line.len()).unwrap_or(u32::MAX);
+        self.lines.push(Entry { offset: self.offset, length, ok, over: false });
+    }
+
+    /// Returns a number that grows with the history.
+    #[must_use]
+    pub fn version(&self) -> u64 {
+        self.offset
+    }
+
+    /// Whether the history's last word on a task is that it ended.
+    #[must_use]
+    pub fn has_ended(&self, id: TaskId) -> bool {
+        self.last.contains_key(&id.0)
+    }
+
+    /// Returns the tasks that were found to run again since the last call.
+    pub fn take_reopened(&mut self) -> Vec<TaskId> {
+        std::mem::take(&mut self.reopened)
+    }
+
+    /// Returns a part of what was found.
+    #[must_use]
+    pub fn part(&self, wanted: &Wanted) -> Part {
+        let alive = self.lines.iter().rev().filter(|entry| !(entry.over || wanted.failed_only && entry.ok));
+        let filter = wanted.filter.to_lowercase();
+        if filter.is_empty() {
+            let count = if wanted.failed_only { self.failed } else { self.last.len() };
+            let lines = alive.skip(wanted.start).take(wanted.rows).filter_map(|entry| self.read(entry)).collect();
+            return Part { count, all: self.last.len(), failed: self.failed, lines };
+        }
+        let (not, needle) = match filter.strip_prefix('!') {
+            Some(rest) if !rest.is_empty() => (true, rest),
+            _ => (false, filter.as_str()),
+        };
+        let mut part = Part { all: self.last.len(), failed: self.failed, ..Part::default() };
+        for entry in alive {
+            let Some(text) = self.text(entry) else { continue };
+            // Most lines are out without being understood.
+            if !not && !text.to_lowercase().contains(needle) {
+                continue;
+            }
+            let Ok(line) = serde_json::from_str::<HistoryLine>(&text) else { continue };
+            if line.words().to_lowercase().contains(needle) == not {
+                continue;
+            }
+            if part.count >= wanted.start && part.lines.len() < wanted.rows {
+                part.lines.push(line);
+            }
+            part.count += 1;
+        }
+        part
+    }
+
+    /// Returns the newest line before `before` that `wanted` holds for.
+    #[must_use]
+    pub fn newest(&self, needle: &str, wanted: impl Fn(&HistoryLine) -> bool) -> Option<HistoryLine> {
+        let alive = self.lines.iter().rev().filter(|entry| !entry.over);
+        alive
+            .filter(|entry| self.text(entry).is_some_and(|text| text.contains(needle)))
+            .filter_map(|entry| self.read(entry))
+            .find(|line| wanted(line))
+    }
+
+    fn text(&self, entry: &Entry) -> Option<String> {
+        let mut bytes = vec![0; entry.length as usize];
+        self.file.as_ref()?.read_exact_at(&mut bytes, entry.offset).ok()?;
+        String::from_utf8(bytes).ok()
+    }
+
+    fn read(&self, entry: &Entry) -> Option<HistoryLine> {
+        serde_json::from_str(&self.text(entry)?).ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write as _;
+
+    fn line(id: u64, name: &str, outcome: &str) -> String {
+        let digest = crate::base::digest::Digest::of(b"");
+        format!(
+            "{{\"id\":{id},\"name\":\"n\",\"task_name\":\"{name}\",\"work\":\"w\",\"submitter\":{{\"uid\":1,\"user\":\"u\"}},\
+             \"outcome\":\"{outcome}\",\"accepted_at\":\"2026-11-21T00:00:00.000Z\",\"started\":null,\
+             \"ended\":\"2026-11-21T00:00:01.000Z\",\"hosts\":1,\"hosts_not_ok\":0,\"submission\":\"{digest}\"}}\n"
+        )
+    }
+
+    fn ids(part: &Part) -> Vec<u64> {
+        part.lines.iter().map(|line| line.id.0).collect()
+    }
+
+    #[test]
+    fn the_last_end_of_a_task_counts_and_parts_are_cut_from_the_newest() {
+        let dir = tempfile::tempdir().unwrap();
+        let layout = Layout::new(dir.path().to_owned());
+        let mut past = Past::default();
+        assert!(!past.look(&layout).unwrap());
+        std::fs::write(layout.history(), line(1, "Alpha", "ok") + &line(2, "beta", "failed") + &line(3, "gamma", "ok"))
+            .unwrap();
+        assert!(past.look(&layout).unwrap());
+        assert!(!past.look(&layout).unwrap());
+        let all = Wanted { rows: 10, ..Wanted::default() };
+        assert_eq!(ids(&past.part(&all)), [3, 2, 1]);
+        assert_eq!(past.part(&all).failed, 1);
+        assert_eq!(ids(&past.part(&Wanted { start: 1, rows: 1, ..all.clone() })), [2]);
+        assert_eq!(ids(&past.part(&Wanted { filter: "ALPHA".to_owned(), ..all.clone() })), [1]);
+        assert_eq!(ids(&past.part(&Wanted { filter: "!alpha".to_owned(), ..all.clone() })), [3, 2]);
+        assert_eq!(ids(&past.part(&Wanted { failed_only: true, ..all.clone() })), [2]);
+        let mut file = std::fs::OpenOptions::new().append(true).open(layout.history()).unwrap();
+        write!(file, "{{\"id\":2,\"reopened\":true}}\n{}", &line(2, "beta", "ok")[..30]).unwrap();
+        past.look(&layout).unwrap();
+        assert_eq!((ids(&past.part(&all)), past.part(&all).count, past.part(&all).failed), (vec![3, 1], 2, 0));
+        write!(file, "{}", &line(2, "beta", "ok")[30..]).unwrap();
+        past.look(&layout).unwrap();
+        assert_eq!(ids(&past.part(&all)), [2, 3, 1]);
+        assert_eq!(past.newest("\"work\":\"w\"", |line| line.id.0 < 2).unwrap().id.0, 1);
+    }
+}

@@ -1,0 +1,225 @@
+//! Questions that are answered before anything is done.
+//!
+//! **Invariant:** pure. A dialog names what will happen; an approval carries the digest of the plan that is on the screen,
+//! and is open to nobody whom policy does not let approve.
+
+use std::sync::Arc;
+
+use crate::base::digest::Digest;
+use crate::base::ids::TaskId;
+use crate::base::time::Timestamp;
+use crate::domain::order::Wish;
+use crate::domain::plan::Plan;
+use crate::domain::policy::Right;
+use crate::domain::risk::Level;
+use crate::domain::run::TaskState;
+use crate::shells::dashboard::edit::Edit;
+use crate::shells::dashboard::form::Form;
+use crate::shells::dashboard::message::Fresh;
+use crate::shells::dashboard::model::Model;
+
+/// A question over the screen.
+#[derive(Debug)]
+pub(super) enum Dialog {
+    Approve(Approval),
+    Confirm(Confirm),
+    Choose(Choose),
+    Help(Help),
+    Form(Box<Form>),
+}
+
+impl Dialog {
+    /// The tasks it is about.
+    pub(super) fn tasks(&self) -> Vec<TaskId> {
+        match self {
+            Dialog::Approve(approval) => vec![approval.id],
+            Dialog::Confirm(confirm) => confirm.targets.clone(),
+            Dialog::Choose(_) | Dialog::Help(_) | Dialog::Form(_) => Vec::new(),
+        }
+    }
+}
+
+/// How many sections the approval has.
+pub(super) const SECTIONS: usize = 5;
+/// Which of them must be read to the end before something of high risk is approved: all but the raw text.
+pub(super) const SECTIONS_TO_READ: usize = 4;
+/// The section that says what differs.
+pub(super) const DIFF: usize = 3;
+/// How long the field stays closed for something of high risk.
+const PAUSE_MS: i64 = 3_000;
+
+/// Whether exactly this may run.
+#[derive(Debug)]
+pub(super) struct Approval {
+    pub(super) id: TaskId,
+    /// The plan that is on the screen; `None` until it was read.
+    pub(super) shown: Option<(Digest, Arc<Plan>)>,
+    /// What it would be if it were planned now, and of which configuration and plan that was found out.
+    pub(super) fresh: Option<(u64, Digest, Fresh)>,
+    pub(super) opened: Timestamp,
+    pub(super) section: usize,
+    pub(super) tops: [usize; SECTIONS],
+    /// Which sections were seen to their ends.
+    pub(super) read: [bool; SECTIONS],
+    pub(super) field: Edit,
+    /// The plan that was on the screen before, or that was submitted, when it is another one.
+    pub(super) was: Option<Arc<Plan>>,
+    /// Whether it changed while somebody looked.
+    pub(super) changed: bool,
+}
+
+/// Why an approval cannot be given now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Closed {
+    /// The plan is still read.
+    Reading,
+    /// The task does not wait any more.
+    NotNew(TaskState),
+    /// Policy does not let this person.
+    NotAllowed(String),
+    /// They have already.
+    Given,
+    /// Nothing can be made of it any more.
+    Unresolvable(Vec<String>),
+    /// It opens in so many seconds.
+    Pause(i64),
+    /// These sections were not read to their ends.
+    Unread(Vec<usize>),
+}
+
+impl Approval {
+    pub(super) fn of(id: TaskId, now: Timestamp) -> Approval {
+        Approval {
+            id,
+            shown: None,
+            fresh: None,
+            opened: now,
+            section: 0,
+            tops: [0; SECTIONS],
+            read: [false; SECTIONS],
+            field: Edit::default(),
+            was: None,
+            changed: false,
+        }
+    }
+
+    /// Why the field is closed; `None` while it is open.
+    pub(super) fn closed(&self, model: &Model) -> Option<Closed> {
+        let Some(run) = model.runs.get(&self.id) else { return Some(Closed::Reading) };
+        if let Some(why) = model.unreadable.get(&self.id) {
+            return Some(Closed::NotAllowed(why.clone()));
+        }
+        if run.state() != TaskState::New {
+            return Some(Closed::NotNew(run.state()));
+        }
+        if run.approvals.iter().any(|(_, approval)| approval.by.uid == model.me.actor.uid) {
+            return Some(Closed::Given);
+        }
+        if let Some(Err(why)) = model.may(Right::Approve, run) {
+            return Some(Closed::NotAllowed(why));
+        }
+        if let Some((_, _, Fresh::Unresolvable(problems))) = &self.fresh {
+            return Some(Closed::Unresolvable(problems.clone()));
+        }
+        let Some((_, plan)) = &self.shown else { return Some(Closed::Reading) };
+        if model.risk(plan).level < Level::High {
+            return None;
+        }
+        let waited = model.now.0 - self.opened.0;
+        if waited < PAUSE_MS {
+            return Some(Closed::Pause((PAUSE_MS - waited + 999) / 1000));
+        }
+        let unread: Vec<usize> = (0..SECTIONS_TO_READ).filter(|section| !self.read[*section]).collect();
+        (!unread.is_empty()).then_some(Closed::Unread(unread))
+    }
+
+    /// What is to be typed.
+    pub(super) fn phrase(&self, model: &Model) -> Option<String> {
+        self.shown.as_ref().map(|(_, plan)| model.risk(plan).level.phrase(plan))
+    }
+
+    /// Puts on the screen what would run now; whatever was typed or read of another plan counts no longer.
+    pub(super) fn refresh(&mut self, model: &Model) {
+        let Some(run) = model.runs.get(&self.id) else { return };
+        if self.fresh.as_ref().is_none_or(|(of, plan, _)| (*of, *plan) != (model.generation, run.digest)) {
+            self.fresh = Some((model.generation, run.digest, model.plan_anew(run)));
+        }
+        let (digest, plan) = match &self.fresh {
+            Some((_, _, Fresh::Differs(plan))) => (plan.digest(), plan),
+            _ => (run.digest, &run.plan),
+        };
+        match &self.shown {
+            Some((known, _)) if *known == digest => return,
+            Some((_, was)) => {
+                (self.was, self.changed) = (Some(Arc::clone(was)), true);
+                self.field.clear();
+                self.read = [false; SECTIONS];
+                self.opened = model.now;
+            }
+            None if digest != run.digest => self.was = Some(Arc::clone(&run.plan)),
+            None => {}
+        }
+        if self.was.is_some() {
+            (self.section, self.tops) = (DIFF, [0; SECTIONS]);
+        }
+        self.shown = Some((digest, Arc::clone(plan)));
+    }
+}
+
+/// Whether something is to be done to tasks.
+#[derive(Debug)]
+pub(super) struct Confirm {
+    pub(super) wish: Wish,
+    pub(super) targets: Vec<TaskId>,
+    pub(super) reason: Edit,
+    /// Whether nothing is sent without a reason.
+    pub(super) needs_reason: bool,
+    /// What is to be typed first, where a habit must not answer.
+    pub(super) phrase: Option<String>,
+    pub(super) typed: Edit,
+    /// Whether the reason is typed now.
+    pub(super) at_reason: bool,
+    pub(super) problem: Option<String>,
+}
+
+impl Confirm {
+    pub(super) fn of(wish: Wish, targets: Vec<TaskId>, marked: bool) -> Confirm {
+        let needs_reason = matches!(wish, Wish::Reject | Wish::Cancel { .. } | Wish::Hold | Wish::Skip { .. });
+        let phrase = matches!(wish, Wish::Retry { again: true, .. }).then(|| "run again".to_owned());
+        let phrase = phrase.or_else(|| (marked || targets.len() > 1).then(|| targets.len().to_string()));
+        Confirm {
+            wish,
+            targets,
+            reason: Edit::default(),
+            needs_reason,
+            at_reason: phrase.is_none(),
+            phrase,
+            typed: Edit::default(),
+            problem: None,
+        }
+    }
+}
+
+/// Which of several things is meant.
+#[derive(Debug)]
+pub(super) struct Choose {
+    pub(super) title: String,
+    pub(super) items: Vec<(String, Chosen)>,
+    pub(super) at: usize,
+}
+
+/// What follows a choice.
+#[derive(Clone, Debug)]
+pub(super) enum Chosen {
+    /// The same question as for every act.
+    Wish(TaskId, Wish),
+    /// A form for a template, or for a script without one.
+    Template(Option<crate::base::ids::TemplateName>),
+}
+
+/// The keys that work here.
+#[derive(Debug, Default)]
+pub(super) struct Help {
+    pub(super) filter: Edit,
+    pub(super) top: usize,
+}

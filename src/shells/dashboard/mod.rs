@@ -1,0 +1,381 @@
+//! The dashboard: every task and every host, live, and the place where people approve. Floor 4.
+//!
+//! Keys, files and the clock become messages; [`update`](update::update) changes the model; [`draw`](view::draw) paints it.
+//! Only `files` reads files, only `terminal` touches the terminal, and only this file does what commands ask for.
+//!
+//! **Invariant:** opens the state for reading only. What people decide here is dropped as the same small files that
+//! everybody drops, and the daemon checks it again; ending the dashboard at any moment changes nothing.
+
+mod dialog;
+mod edit;
+mod files;
+mod form;
+mod keys;
+mod log_parts;
+mod look;
+mod message;
+mod model;
+mod screens;
+mod table;
+pub(super) mod terminal;
+mod text;
+mod update;
+mod view;
+mod words;
+
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use crossterm::event::{self, Event, KeyEventKind};
+use ratatui::buffer::Buffer;
+use ratatui::layout::Rect;
+
+use crate::adapters::spool::drop_file;
+use crate::adapters::users;
+use crate::base::time::{Timestamp, Zone};
+use crate::domain::policy::Person;
+use crate::engine::DropBox;
+use crate::shells::Dirs;
+use crate::shells::clock::{now, unique};
+
+use files::Files;
+use look::{Look, Theme};
+use message::{Command, Message};
+use model::Model;
+use screens::Screen;
+use terminal::Terminal;
+use words::Lang;
+
+/// How long to wait for a key while something moves, and while nothing does.
+const WAIT_BUSY: Duration = Duration::from_millis(100);
+const WAIT_IDLE: Duration = Duration::from_millis(250);
+/// The least time between two frames.
+const FRAME: Duration = Duration::from_millis(16);
+/// The least time between two rings.
+const RING_EVERY: Duration = Duration::from_mins(1);
+
+/// How the dashboard is to be.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Options {
+    pub(super) readonly: bool,
+    pub(super) ascii: bool,
+    pub(super) theme: Option<String>,
+    pub(super) lang: Option<String>,
+    /// Which view comes first: `board`, `hosts`, `history`, `audit`, `templates`, or a task's number.
+    pub(super) view: Option<String>,
+    /// Columns and rows of a single frame.
+    pub(super) size: Option<(u16, u16)>,
+}
+
+/// Why the dashboard could not be shown.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum DashboardError {
+    /// The terminal failed.
+    #[error("the terminal failed: {0}; if it stays odd, try: spoolgate reset-tty")]
+    Terminal(#[from] io::Error),
+    /// There is no such state directory.
+    #[error("there is no state in {path}: {source}", path = path.display())]
+    State {
+        /// Which directory was looked at.
+        path: PathBuf,
+        /// Why it could not be read.
+        source: io::Error,
+    },
+    /// A word that means nothing.
+    #[error("{what} {word}: wanted {wanted}")]
+    Word {
+        /// What it was to be.
+        what: &'static str,
+        /// The word.
+        word: String,
+        /// What would do.
+        wanted: &'static str,
+    },
+}
+
+/// Shows the dashboard until somebody quits.
+pub(super) fn run(dirs: &Dirs, options: &Options) -> Result<(), DashboardError> {
+    let mut model = model(dirs, options, crossterm::terminal::size()?)?;
+    let mut terminal = Terminal::take()?;
+    if !model.look.ascii {
+        model.look.ascii = !Terminal::draws_narrow_lines();
+    }
+    let mut dashboard = Dashboard { files: Files::new(dirs.clone()), model, rang: None };
+    dashboard.serve(&mut terminal)
+}
+
+/// Returns one frame as text.
+pub(super) fn once(dirs: &Dirs, options: &Options) -> Result<String, DashboardError> {
+    let size = options.size.unwrap_or_else(|| crossterm::terminal::size().unwrap_or((80, 24)));
+    let model = model(dirs, options, size)?;
+    let mut dashboard = Dashboard { files: Files::new(dirs.clone()), model, rang: None };
+    dashboard.look();
+    if let Some(view) = &options.view {
+        dashboard.open(view)?;
+        dashboard.look();
+    }
+    Ok(view::as_text(&dashboard.model))
+}
+
+fn model(dirs: &Dirs, options: &Options, size: (u16, u16)) -> Result<Model, DashboardError> {
+    let spool = dirs.state.join("spool");
+    std::fs::metadata(&spool).map_err(|source| DashboardError::State { path: spool, source })?;
+    let set = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+    let locale = set("LC_ALL").or_else(|| set("LC_MESSAGES")).or_else(|| set("LANG")).unwrap_or_default();
+    let lang = match &options.lang {
+        Some(word) => Lang::parse(word).ok_or_else(|| wrong("--lang", word, "en or zh"))?,
+        None => Lang::parse(&locale).unwrap_or(Lang::En),
+    };
+    let theme = match &options.theme {
+        Some(word) => Theme::parse(word).ok_or_else(|| wrong("--theme", word, "dark, light, mono or safe"))?,
+        None if set("NO_COLOR").is_some() => Theme::Mono,
+        None => Theme::Dark,
+    };
+    let utf8 = set("LC_ALL").or_else(|| set("LC_CTYPE")).or_else(|| set("LANG")).unwrap_or_default().to_lowercase();
+    let ascii = options.ascii || !(utf8.contains("utf-8") || utf8.contains("utf8"));
+    let uid = users::current_uid();
+    let me = Person { actor: users::actor(uid), groups: users::groups(uid) };
+    let look = Look { theme, ascii, words: lang.words() };
+    let mut model = Model::new(me, Zone::system(), look, lang, now(), size);
+    model.readonly = options.readonly;
+    Ok(model)
+}
+
+fn wrong(what: &'static str, word: &str, wanted: &'static str) -> DashboardError {
+    DashboardError::Word { what, word: word.to_owned(), wanted }
+}
+
+struct Dashboard {
+    files: Files,
+    model: Model,
+    rang: Option<Instant>,
+}
+
+impl Dashboard {
+    fn serve(&mut self, terminal: &mut Terminal) -> Result<(), DashboardError> {
+        let mut painted: Option<Instant> = None;
+        let mut dirty = true;
+        loop {
+            dirty |= self.look();
+            // A change of size is not always told.
+            let size = crossterm::terminal::size()?;
+            if size != self.model.size {
+                update::update(&mut self.model, Message::Resize(size.0, size.1));
+                dirty = true;
+            }
+            if dirty && painted.is_none_or(|at| at.elapsed() >= FRAME) {
+                self.paint(terminal)?;
+                (painted, dirty) = (Some(Instant::now()), false);
+            }
+            let wait = if dirty {
+                FRAME
+            } else if self.is_busy() {
+                WAIT_BUSY
+            } else {
+                WAIT_IDLE
+            };
+            if terminal.is_ended() {
+                return Ok(());
+            }
+            if !Terminal::wait(wait)? {
+                continue;
+            }
+            // What waits is taken before the next frame: many keys are one frame.
+            let begun = Instant::now();
+            loop {
+                if let Some(message) = of_event(event::read()?) {
+                    dirty = true;
+                    if self.take(terminal, message)? {
+                        return Ok(());
+                    }
+                }
+                if begun.elapsed() >= FRAME * 2 || !Terminal::wait(Duration::ZERO)? {
+                    break;
+                }
+            }
+        }
+    }
+
+    /// Applies a message and does what it asks for; `true` to end.
+    fn take(&mut self, terminal: &mut Terminal, message: Message) -> io::Result<bool> {
+        update::update(&mut self.model, Message::Tick(now()));
+        for command in update::update(&mut self.model, message) {
+            if self.obey(terminal, command)? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Whether something moves that is looked at often.
+    fn is_busy(&self) -> bool {
+        let running = self.model.moves();
+        let waits = self.model.requests.iter().any(|request| matches!(request.answer, model::Answer::Waits(_)));
+        let log = matches!(self.model.screen(), Screen::Log(_));
+        running || waits || log || self.files.is_busy() || matches!(self.model.dialog, Some(dialog::Dialog::Approve(_)))
+    }
+
+    /// Reads what the screen wants until it has it; `true` when something changed that can be seen.
+    fn look(&mut self) -> bool {
+        let before = self.model.now;
+        let at = now();
+        update::update(&mut self.model, Message::Tick(at));
+        let mut changed = seen_time(&self.model, before, at);
+        // Each answer may make a screen want more; a few rounds are enough, and the next turn goes on.
+        for _ in 0..6 {
+            let wants = self.model.wants();
+            let messages = self.files.look(&wants, at);
+            if messages.is_empty() {
+                break;
+            }
+            changed = true;
+            for message in messages {
+                for command in update::update(&mut self.model, message) {
+                    if command == Command::Bell {
+                        self.ring();
+                    }
+                }
+            }
+        }
+        changed
+    }
+
+    fn paint(&mut self, terminal: &mut Terminal) -> io::Result<()> {
+        let (width, height) = self.model.size;
+        let mut frame = Buffer::empty(Rect { x: 0, y: 0, width, height });
+        let cursor = view::draw(&self.model, &mut frame);
+        terminal.paint(frame, cursor)
+    }
+
+    fn ring(&mut self) {
+        if self.rang.is_none_or(|rang| rang.elapsed() >= RING_EVERY) {
+            self.rang = Some(Instant::now());
+            // A bell that cannot be rung is not worth a word.
+            let _ = Terminal::ring();
+        }
+    }
+
+    /// Shows the view that a word names.
+    fn open(&mut self, word: &str) -> Result<(), DashboardError> {
+        let views = ["board", "hosts", "history", "audit", "templates"];
+        let wanted = "board, hosts, history, audit, templates or a task's number";
+        if let Some(n) = views.iter().position(|name| *name == word) {
+            let digit = char::from_digit(u32::try_from(n + 1).unwrap_or(1), 10).unwrap_or('1');
+            let key = event::KeyEvent::new(event::KeyCode::Char(digit), event::KeyModifiers::NONE);
+            update::update(&mut self.model, Message::Key(key));
+            return Ok(());
+        }
+        let id = word.parse().map_err(|_| wrong("--view", word, wanted))?;
+        self.model.screens.push(Screen::Task(screens::TaskScreen::of(crate::base::ids::TaskId(id))));
+        Ok(())
+    }
+
+    /// Does what a command asks for; `true` to end.
+    fn obey(&mut self, terminal: &mut Terminal, command: Command) -> io::Result<bool> {
+        let answer = match command {
+            Command::Quit => return Ok(true),
+            Command::Drop { request, drop_box, stem, bytes } => Some(self.put(request, drop_box, &stem, &bytes)),
+            Command::Copy(text) => {
+                Terminal::copy(&text)?;
+                None
+            }
+            Command::Export { name, text } => {
+                let said =
+                    std::fs::write(&name, text).map_or_else(|error| format!("{name}: {error}"), |()| name.clone());
+                Some(Message::Say(said))
+            }
+            Command::Suspend => {
+                terminal.suspend()?;
+                None
+            }
+            Command::Edit(text) => Some(Message::Edited(terminal.lend(|| edit(&text))?)),
+            Command::Mouse(wanted) => {
+                terminal.mouse(wanted)?;
+                None
+            }
+            Command::Redraw => {
+                terminal.forget();
+                None
+            }
+            Command::Bell => {
+                self.ring();
+                None
+            }
+            Command::LogBack { key, from, lines, keep } => self.files.log_back(&key, from, lines, &keep),
+            Command::LogFind { key, from, needle, forward } => self.files.log_find(&key, from, &needle, forward),
+        };
+        if let Some(message) = answer {
+            update::update(&mut self.model, message);
+        }
+        Ok(false)
+    }
+
+    /// Puts a file into a box, like everybody.
+    fn put(&mut self, request: usize, drop_box: DropBox, stem: &str, bytes: &[u8]) -> Message {
+        let since = now().0;
+        match drop_file::put(self.files.layout(), drop_box, &unique(stem), &unique("dashboard"), bytes) {
+            Ok(put) => {
+                let name = put.name.clone();
+                self.files.await_answer(request, drop_box, put, since);
+                Message::Dropped(request, Ok(name))
+            }
+            Err(error) => Message::Dropped(request, Err(error.to_string())),
+        }
+    }
+}
+
+/// Whether the time that a screen shows has changed.
+fn seen_time(model: &Model, before: Timestamp, at: Timestamp) -> bool {
+    let second = matches!(model.dialog, Some(dialog::Dialog::Approve(_))) || model.moves();
+    let step = if second { 1_000 } else { 60_000 };
+    let news = model.tasks.values().any(|task| {
+        let age = |time: Timestamp| time.0 - task.since.0 < model::NEWS_MS;
+        age(before) != age(at)
+    });
+    news || before.0 / step != at.0 / step
+}
+
+fn of_event(event: Event) -> Option<Message> {
+    match event {
+        Event::Key(key) if key.kind != KeyEventKind::Release => Some(Message::Key(key)),
+        Event::Paste(text) => Some(Message::Paste(text)),
+        Event::Mouse(mouse) => Some(Message::Mouse(mouse)),
+        Event::Resize(width, height) => Some(Message::Resize(width, height)),
+        _ => None,
+    }
+}
+
+/// Lets the user's editor change a text in a file of their own.
+fn edit(text: &str) -> Result<String, String> {
+    use std::os::unix::fs::OpenOptionsExt as _;
+    let set = |name: &str| std::env::var(name).ok().filter(|value| !value.trim().is_empty());
+    let editor = set("VISUAL").or_else(|| set("EDITOR")).unwrap_or_else(|| "vi".to_owned());
+    let path = std::env::temp_dir().join(format!("{}.json", unique("spoolgate-task")));
+    let result = edit_file(&editor, &path, text, |path| {
+        std::fs::OpenOptions::new().create_new(true).write(true).mode(0o600).open(path)
+    });
+    // It may never have been made.
+    let _ = std::fs::remove_file(&path);
+    result
+}
+
+fn edit_file(
+    editor: &str,
+    path: &Path,
+    text: &str,
+    make: impl FnOnce(&Path) -> io::Result<std::fs::File>,
+) -> Result<String, String> {
+    let failed = |error: io::Error| format!("{editor} {}: {error}", path.display());
+    make(path).and_then(|mut file| file.write_all(text.as_bytes())).map_err(failed)?;
+    let mut words = editor.split_whitespace();
+    let program = words.next().unwrap_or("vi");
+    let status = std::process::Command::new(program).args(words).arg(path).status().map_err(failed)?;
+    if !status.success() {
+        return Err(format!("{editor} ended with {status}; the text stays as it was"));
+    }
+    std::fs::read_to_string(path).map_err(failed)
+}
+
+#[cfg(test)]
+mod tests;

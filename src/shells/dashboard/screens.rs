@@ -1,0 +1,177 @@
+//! The screens, and what each of them remembers.
+//!
+//! **Invariant:** pure. What is selected is known by what it is, not by where it stands, so that lists may change under it.
+
+use std::collections::BTreeSet;
+
+use crate::base::ids::{HostName, TaskId};
+use crate::domain::output::Stream;
+use crate::domain::run::TaskState;
+use crate::shells::dashboard::message::{Anchor, LogKey, LogPage};
+use crate::shells::dashboard::table::{RowKey, Shape};
+
+/// What the whole screen shows; the last one of a stack is seen.
+#[derive(Debug)]
+pub(super) enum Screen {
+    Board(Board),
+    Task(TaskScreen),
+    Log(LogScreen),
+    Hosts(List),
+    Host(HostName, List),
+    History(List),
+    Audit(List),
+    Templates(List),
+    Diff(DiffScreen),
+    Requests(List),
+}
+
+/// A list of lines with one selected.
+#[derive(Clone, Debug, Default)]
+pub(super) struct List {
+    /// Which line is selected.
+    pub(super) at: usize,
+    /// The first line that is seen.
+    pub(super) top: usize,
+    pub(super) filter: String,
+    pub(super) failed_only: bool,
+}
+
+impl List {
+    /// Moves by so many lines of `count`.
+    pub(super) fn step(&mut self, by: isize, count: usize) {
+        self.at = self.at.saturating_add_signed(by).min(count.saturating_sub(1));
+    }
+
+    /// Keeps the selected line on a screen of `rows` lines.
+    pub(super) fn settle(&mut self, count: usize, rows: usize) {
+        // An empty list may only not have been read yet; whoever stands at its end stays there.
+        if count == 0 {
+            return;
+        }
+        self.at = self.at.min(count - 1);
+        let rows = rows.max(1);
+        self.top = self.top.min(count.saturating_sub(rows)).min(self.at);
+        if self.at >= self.top + rows {
+            self.top = self.at + 1 - rows;
+        }
+    }
+}
+
+/// The tasks.
+#[derive(Debug, Default)]
+pub(super) struct Board {
+    pub(super) list: List,
+    pub(super) selected: Option<TaskId>,
+    /// Whether somebody chose it; before that the first task is selected, whichever that is.
+    pub(super) moved: bool,
+    pub(super) marks: BTreeSet<TaskId>,
+    /// Where a range of marks began.
+    pub(super) range: Option<TaskId>,
+    /// The states whose tasks are all shown.
+    pub(super) unfolded: BTreeSet<TaskState>,
+}
+
+/// A line of the board.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum BoardRow {
+    Heading(TaskState),
+    Task(TaskId),
+    /// A task that ended, by its place in the part of the history that is known.
+    Ended(usize),
+    /// How many more there are.
+    More(TaskState, usize),
+}
+
+/// One task.
+#[derive(Debug)]
+pub(super) struct TaskScreen {
+    pub(super) id: TaskId,
+    pub(super) list: List,
+    /// The row that is selected.
+    pub(super) selected: Option<RowKey>,
+    pub(super) shape: Shape,
+    pub(super) zoom: Zoom,
+    /// The cell that is selected on the map.
+    pub(super) cell: usize,
+    /// How many rows of the acts are scrolled away.
+    pub(super) acts_top: usize,
+}
+
+impl TaskScreen {
+    pub(super) fn of(id: TaskId) -> TaskScreen {
+        TaskScreen {
+            id,
+            list: List::default(),
+            selected: None,
+            shape: Shape::default(),
+            zoom: Zoom::default(),
+            cell: 0,
+            acts_top: 0,
+        }
+    }
+}
+
+/// What of a task is shown.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Zoom {
+    /// Steps, map and hosts, as much as there is room for.
+    #[default]
+    All,
+    /// Hosts only.
+    Hosts,
+    /// The map only.
+    Map,
+    /// Who did what.
+    Acts,
+}
+
+impl Zoom {
+    pub(super) fn next(self) -> Zoom {
+        match self {
+            Zoom::All => Zoom::Hosts,
+            Zoom::Hosts => Zoom::Map,
+            Zoom::Map => Zoom::Acts,
+            Zoom::Acts => Zoom::All,
+        }
+    }
+}
+
+/// One log.
+#[derive(Debug)]
+pub(super) struct LogScreen {
+    pub(super) key: LogKey,
+    pub(super) anchor: Anchor,
+    pub(super) page: Option<LogPage>,
+    pub(super) wrap: bool,
+    /// How many cells are scrolled away at the left.
+    pub(super) left: usize,
+    pub(super) find: String,
+    pub(super) keep: String,
+    pub(super) stream: Option<Stream>,
+    /// How long the log was when following stopped.
+    pub(super) left_at: u64,
+}
+
+impl LogScreen {
+    pub(super) fn of(key: LogKey) -> LogScreen {
+        LogScreen {
+            key,
+            anchor: Anchor::End,
+            page: None,
+            wrap: false,
+            left: 0,
+            find: String::new(),
+            keep: String::new(),
+            stream: None,
+            left_at: 0,
+        }
+    }
+}
+
+/// What differs between two runs.
+#[derive(Debug)]
+pub(super) struct DiffScreen {
+    pub(super) was: TaskId,
+    pub(super) now: TaskId,
+    pub(super) list: List,
+}

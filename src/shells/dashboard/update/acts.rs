@@ -1,0 +1,338 @@
+//! Acts on tasks: from a key to a question, from the answer to an order.
+//!
+//! **Invariant:** pure. An order is what everybody's is: a file whose owner is the actor, which the daemon checks again.
+
+use std::collections::BTreeSet;
+
+use crate::base::ids::{HostName, StepName, TaskId};
+use crate::domain::order::{Order, Which, Wish};
+use crate::domain::run::lane::Next;
+use crate::domain::run::{Run, Stage, StepState, TaskState};
+use crate::engine::DropBox;
+use crate::shells::dashboard::dialog::{Approval, Choose, Chosen, Confirm, Dialog};
+use crate::shells::dashboard::keys::Action;
+use crate::shells::dashboard::look::{Mark, Tone};
+use crate::shells::dashboard::message::Command;
+use crate::shells::dashboard::model::Model;
+use crate::shells::dashboard::screens::Screen;
+use crate::shells::dashboard::table::{RowKey, Table};
+use crate::shells::dashboard::words::fill;
+
+/// Opens the question of an act.
+pub(super) fn begin(model: &mut Model, action: Action) -> Vec<Command> {
+    if action == Action::New {
+        super::forms::choose(model);
+        return Vec::new();
+    }
+    let targets = targets(model);
+    let Some(first) = targets.first().copied() else {
+        model.say(model.look.words.no_task, Tone::Warn);
+        return Vec::new();
+    };
+    let alone = matches!(
+        action,
+        Action::Pause | Action::Release | Action::Retry | Action::RetryUnknown | Action::Skip | Action::SameTemplate
+    );
+    if alone && targets.len() > 1 {
+        model.say(model.look.words.one_at_a_time, Tone::Warn);
+        return Vec::new();
+    }
+    match action {
+        Action::Approve => approve(model, targets),
+        Action::Reject => confirm(model, targets, Wish::Reject),
+        Action::Withdraw => confirm(model, targets, Wish::Withdraw),
+        Action::Cancel => cancel(model, targets),
+        Action::Pause => {
+            let held = model.runs.get(&first).is_some_and(|run| run.held.is_some());
+            confirm(model, targets, if held { Wish::Release } else { Wish::Hold });
+        }
+        Action::Release => release(model, first),
+        Action::Retry => {
+            let hosts = chosen_hosts(model);
+            if hosts.is_empty() {
+                retry_choices(model, first);
+            } else {
+                confirm(model, targets, Wish::Retry { which: Which::Hosts(hosts), step: None, again: false });
+            }
+        }
+        Action::RetryUnknown => {
+            confirm(model, targets, Wish::Retry { which: Which::Failed, step: None, again: true });
+        }
+        Action::Skip => skip(model, first),
+        Action::SameTemplate => super::forms::same(model, first),
+        _ => {}
+    }
+    Vec::new()
+}
+
+/// Cancels tasks, or the work on the hosts that are selected.
+fn cancel(model: &mut Model, targets: Vec<TaskId>) {
+    let hosts = chosen_hosts(model);
+    let words = model.look.words;
+    match (&targets[..], selected_host(model)) {
+        (&[id], Some(host)) if hosts.is_empty() => {
+            let items = vec![
+                (words.cancel_all.to_owned(), Chosen::Wish(id, Wish::Cancel { hosts: Vec::new() })),
+                (fill(words.cancel_host, &[host.as_str()]), Chosen::Wish(id, Wish::Cancel { hosts: vec![host] })),
+            ];
+            offer(model, words.cancel_what, items, words.no_task);
+        }
+        _ => confirm(model, targets, Wish::Cancel { hosts }),
+    }
+}
+
+/// The tasks that an act is about: those that are marked, or the one that is selected.
+fn targets(model: &Model) -> Vec<TaskId> {
+    if let Screen::Board(board) = model.screen()
+        && !board.marks.is_empty()
+    {
+        return board.marks.iter().copied().collect();
+    }
+    model.current_task().into_iter().collect()
+}
+
+/// The hosts that are selected on a task's screen: one, when its row is; all, when the steps are looked at.
+fn chosen_hosts(model: &Model) -> Vec<HostName> {
+    let Screen::Task(screen) = model.screen() else { return Vec::new() };
+    let Some(run) = model.runs.get(&screen.id) else { return Vec::new() };
+    let only = screen.shape.only.as_ref();
+    only.map_or_else(Vec::new, |lanes| {
+        let names: BTreeSet<HostName> =
+            lanes.iter().filter_map(|lane| run.lanes.get(*lane)).map(|lane| lane.host.clone()).collect();
+        names.into_iter().collect()
+    })
+}
+
+/// Opens the question whether a plan may run.
+pub(super) fn approve(model: &mut Model, mut targets: Vec<TaskId>) {
+    let is_new = |id: &TaskId| match (model.runs.get(id), model.tasks.get(id)) {
+        (Some(run), _) => run.state() == TaskState::New,
+        (None, task) => task.is_some_and(|task| task.state == TaskState::New),
+    };
+    targets.retain(is_new);
+    if targets.is_empty() {
+        model.say(model.look.words.only_new, Tone::Warn);
+        return;
+    }
+    let first = targets.remove(0);
+    model.queue = targets;
+    model.dialog = Some(Dialog::Approve(Approval::of(first, model.now)));
+}
+
+/// Whether an act means anything in this state.
+fn fits(wish: &Wish, run: &Run) -> bool {
+    match (wish, run.state()) {
+        (Wish::Approve { .. }, state) => state == TaskState::New,
+        (Wish::Reject | Wish::Withdraw, state) => matches!(state, TaskState::New | TaskState::Ready),
+        (Wish::Cancel { .. } | Wish::Hold | Wish::Release, state) => state != TaskState::Done,
+        (Wish::ReleaseStep { .. } | Wish::Continue { .. } | Wish::Skip { .. }, state) => state == TaskState::Running,
+        (Wish::Retry { .. }, state) => matches!(state, TaskState::Running | TaskState::Done),
+    }
+}
+
+/// Opens the question whether something is to be done, with what it would do.
+pub(super) fn confirm(model: &mut Model, targets: Vec<TaskId>, wish: Wish) {
+    if model.readonly {
+        model.say(model.look.words.readonly, Tone::Warn);
+        return;
+    }
+    if let [only] = targets[..]
+        && let Some(run) = model.runs.get(&only)
+        && let Some(Err(why)) = model.may(wish.right(), run)
+    {
+        model.say(why, Tone::Fail);
+        return;
+    }
+    if let [only] = targets[..]
+        && let Some(run) = model.runs.get(&only)
+        && !fits(&wish, run)
+    {
+        let state = run.state().word();
+        let said = fill(model.look.words.wrong_state, &[&only.to_string(), state, wish.right().word()]);
+        model.say(said, Tone::Warn);
+        return;
+    }
+    // What is marked is not always what is looked at.
+    let marked = matches!(model.screen(), Screen::Board(board) if !board.marks.is_empty());
+    model.dialog = Some(Dialog::Confirm(Confirm::of(wish, targets, marked)));
+}
+
+/// Says what an act will do, as things stand.
+pub(in crate::shells::dashboard) fn consequences(model: &Model, targets: &[TaskId], wish: &Wish) -> Vec<String> {
+    let words = model.look.words;
+    let mut sentences = Vec::new();
+    for run in targets.iter().filter_map(|id| model.runs.get(id)) {
+        let table = Table::of(run, model.now);
+        let running = table.count(Mark::Runs).to_string();
+        let begun = run.lanes.len() - table.count(Mark::Waits);
+        let waiting = table.count(Mark::Waits).to_string();
+        let bad = (table.count(Mark::Failed) + table.count(Mark::Lost)).to_string();
+        sentences.push(match wish {
+            Wish::Approve { .. } => continue,
+            Wish::Reject => fill(words.will_reject, &[]),
+            Wish::Withdraw => fill(words.will_withdraw, &[]),
+            Wish::Cancel { hosts } if hosts.is_empty() => fill(words.will_cancel, &[&running, &waiting]),
+            Wish::Cancel { hosts } => fill(words.will_cancel_hosts, &[&hosts.len().to_string()]),
+            Wish::Hold => fill(words.will_hold, &[&running, &waiting]),
+            Wish::Release => fill(words.will_release, &[]),
+            Wish::Continue { group, batch } => {
+                let hosts = run.lanes.iter().filter(|lane| lane.group == *group && lane.batch == *batch).count();
+                fill(words.will_continue, &[&batch.to_string(), &hosts.to_string()])
+            }
+            Wish::ReleaseStep { step, hosts } => {
+                let at =
+                    asking(run).iter().filter(|(name, _)| name == step).map(|(_, hosts)| hosts.len()).sum::<usize>();
+                let count = if hosts.is_empty() { at } else { hosts.len() };
+                fill(words.will_release_step, &[step.as_str(), &count.to_string()])
+            }
+            Wish::Retry { again: true, .. } => fill(words.will_retry_unknown, &[&bad]),
+            Wish::Retry { which: Which::Failed, .. } => fill(words.will_retry, &[&bad]),
+            Wish::Retry { which: Which::Unfinished, .. } => {
+                let all = run.lanes.len() - table.count(Mark::Ok);
+                fill(words.will_retry_unfinished, &[&all.to_string()])
+            }
+            Wish::Retry { which: Which::Hosts(hosts), step: None, .. } => {
+                fill(words.will_retry_hosts, &[&hosts.len().to_string()])
+            }
+            Wish::Retry { which: Which::Hosts(hosts), step: Some(step), .. } => {
+                fill(words.will_retry_from, &[&hosts.len().to_string(), step.as_str()])
+            }
+            Wish::Skip { step, hosts } => fill(words.will_skip, &[step.as_str(), &hosts.len().to_string()]),
+        });
+        if begun == 0 && matches!(wish, Wish::Cancel { .. }) {
+            sentences.push(words.nothing_begun.to_owned());
+        }
+    }
+    sentences.dedup();
+    sentences
+}
+
+/// The steps that wait for somebody, each with its hosts.
+fn asking(run: &Run) -> Vec<(StepName, Vec<HostName>)> {
+    let mut found: Vec<(StepName, Vec<HostName>)> = Vec::new();
+    for lane in &run.lanes {
+        let planned = run.plan.group(lane.group).map_or(&[][..], |group| &group.steps);
+        if let Next::Asks { step } = lane.next_step(planned, run.timed_at()) {
+            let name = &planned[step].name;
+            match found.iter_mut().find(|(known, _)| known == name) {
+                Some((_, hosts)) => hosts.push(lane.host.clone()),
+                None => found.push((name.clone(), vec![lane.host.clone()])),
+            }
+        }
+    }
+    found
+}
+
+/// Lets go on what waits for somebody: a held task, a batch, a step.
+fn release(model: &mut Model, id: TaskId) {
+    let Some(run) = model.runs.get(&id) else { return };
+    let words = model.look.words;
+    let mut items: Vec<(String, Chosen)> = Vec::new();
+    if run.held.is_some() {
+        items.push((words.release_task.to_owned(), Chosen::Wish(id, Wish::Release)));
+    }
+    if let Some(wait) = run.batch_wait.filter(|wait| wait.gate && run.state() == TaskState::Running) {
+        let wish = Wish::Continue { group: wait.group, batch: wait.batch };
+        items.push((words.release_batch.to_owned(), Chosen::Wish(id, wish)));
+    }
+    if run.state() == TaskState::Running {
+        for (step, hosts) in asking(run) {
+            let label = fill(words.release_step, &[step.as_str(), &hosts.len().to_string()]);
+            items.push((label, Chosen::Wish(id, Wish::ReleaseStep { step: step.clone(), hosts: hosts.clone() })));
+            if let Some(host) = selected_host(model).filter(|host| hosts.contains(host) && hosts.len() > 1) {
+                let label = fill(words.release_step_on, &[step.as_str(), host.as_str()]);
+                items.push((label, Chosen::Wish(id, Wish::ReleaseStep { step, hosts: vec![host] })));
+            }
+        }
+    }
+    offer(model, words.release_what, items, words.nothing_waits);
+}
+
+/// The host whose row is selected on a task's screen.
+fn selected_host(model: &Model) -> Option<HostName> {
+    let Screen::Task(screen) = model.screen() else { return None };
+    let lane = screen.selected.as_ref().and_then(RowKey::lane)?;
+    Some(model.runs.get(&screen.id)?.lanes.get(lane)?.host.clone())
+}
+
+fn retry_choices(model: &mut Model, id: TaskId) {
+    let Some(run) = model.runs.get(&id) else { return };
+    let words = model.look.words;
+    let retry = |which, step| Chosen::Wish(id, Wish::Retry { which, step, again: false });
+    let mut items = Vec::new();
+    let begun = matches!(run.stage, Stage::Running { .. } | Stage::Done { approved: Some(_), .. });
+    if begun {
+        items.push((words.retry_failed.to_owned(), retry(Which::Failed, None)));
+        items.push((words.retry_unfinished.to_owned(), retry(Which::Unfinished, None)));
+        if let Some(host) = selected_host(model) {
+            items.push((fill(words.retry_host, &[host.as_str()]), retry(Which::Hosts(vec![host.clone()]), None)));
+            let group = run.lanes.iter().find(|lane| lane.host == host).map(|lane| lane.group);
+            let steps = group.and_then(|group| run.plan.group(group)).map_or(&[][..], |group| &group.steps);
+            for step in steps {
+                let label = fill(words.retry_from, &[host.as_str(), step.name.as_str()]);
+                items.push((label, retry(Which::Hosts(vec![host.clone()]), Some(step.name.clone()))));
+            }
+        }
+    }
+    offer(model, words.retry_what, items, words.nothing_to_retry);
+}
+
+/// Goes on without a step that failed or waits, on the selected host or on all that stand at it.
+fn skip(model: &mut Model, id: TaskId) {
+    let Some(run) = model.runs.get(&id) else { return };
+    let words = model.look.words;
+    let mut stuck: Vec<(StepName, Vec<HostName>)> = Vec::new();
+    for lane in &run.lanes {
+        let planned = run.plan.group(lane.group).map_or(&[][..], |group| &group.steps);
+        let Some(at) = lane.at(planned).filter(|at| !matches!(lane.steps[*at].state, StepState::Open { .. })) else {
+            continue;
+        };
+        let bad = matches!(lane.steps[at].state, StepState::Ended(_))
+            || matches!(lane.next_step(planned, run.timed_at()), Next::Asks { .. });
+        if bad {
+            match stuck.iter_mut().find(|(known, _)| *known == planned[at].name) {
+                Some((_, hosts)) => hosts.push(lane.host.clone()),
+                None => stuck.push((planned[at].name.clone(), vec![lane.host.clone()])),
+            }
+        }
+    }
+    let mut items = Vec::new();
+    for (step, hosts) in stuck {
+        if let Some(host) = selected_host(model).filter(|host| hosts.contains(host)) {
+            let label = fill(words.skip_on, &[step.as_str(), host.as_str()]);
+            items.push((label, Chosen::Wish(id, Wish::Skip { step: step.clone(), hosts: vec![host] })));
+        }
+        let label = fill(words.skip_all, &[step.as_str(), &hosts.len().to_string()]);
+        items.push((label, Chosen::Wish(id, Wish::Skip { step, hosts })));
+    }
+    offer(model, words.skip_what, items, words.nothing_to_skip);
+}
+
+fn offer(model: &mut Model, title: &str, mut items: Vec<(String, Chosen)>, nothing: &'static str) {
+    match items.len() {
+        0 => model.say(nothing, Tone::Warn),
+        1 => {
+            if let (_, Chosen::Wish(id, wish)) = items.remove(0) {
+                confirm(model, vec![id], wish);
+            }
+        }
+        _ => model.dialog = Some(Dialog::Choose(Choose { title: title.to_owned(), items, at: 0 })),
+    }
+}
+
+/// Makes the order of each task.
+pub(super) fn send(model: &mut Model, targets: &[TaskId], wish: &Wish, reason: Option<&str>) -> Vec<Command> {
+    let word = wish.right().word();
+    if let Screen::Board(board) = model.screen_mut() {
+        board.marks.clear();
+        board.range = None;
+    }
+    targets
+        .iter()
+        .map(|id| {
+            let request = model.request(Some(*id), format!("{word} {id}"));
+            let order = Order { task: id.to_string(), wish: wish.clone(), reason: reason.map(str::to_owned) };
+            Command::Drop { request, drop_box: DropBox::Orders, stem: word.to_owned(), bytes: order.write() }
+        })
+        .collect()
+}

@@ -1,0 +1,242 @@
+//! Keys in dialogs.
+//!
+//! **Invariant:** pure. An approval is sent only while its field is open and holds exactly the phrase; what is pasted never
+//! gets into it.
+
+use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
+
+use crate::domain::order::Wish;
+use crate::shells::dashboard::dialog::{Approval, Choose, Chosen, Confirm, DIFF, Dialog, SECTIONS};
+use crate::shells::dashboard::edit::Edit;
+use crate::shells::dashboard::look::Tone;
+use crate::shells::dashboard::message::Command;
+use crate::shells::dashboard::model::{Model, Prompt};
+use crate::shells::dashboard::update::{acts, forms};
+use crate::shells::dashboard::view;
+
+/// From how many rows on a section can be read.
+const READABLE_ROWS: usize = 3;
+
+pub(super) fn press(model: &mut Model, key: &KeyEvent) -> Vec<Command> {
+    match model.dialog.take() {
+        Some(Dialog::Approve(approval)) => approve(model, approval, key),
+        Some(Dialog::Confirm(confirm)) => answer(model, confirm, key),
+        Some(Dialog::Choose(choose)) => pick(model, choose, key),
+        Some(Dialog::Form(form)) => forms::press(model, form, key),
+        Some(Dialog::Help(mut help)) => {
+            let by = steps(key);
+            match key.code {
+                KeyCode::Esc | KeyCode::F(1) | KeyCode::Enter => return Vec::new(),
+                KeyCode::Char('q' | '?') if help.filter.text().is_empty() => return Vec::new(),
+                _ if by != 0 => {
+                    let rows = view::help::rows(model, &help).len();
+                    help.top = help.top.saturating_add_signed(by).min(rows.saturating_sub(1));
+                }
+                _ => {
+                    typed(&mut help.filter, key);
+                    help.top = 0;
+                }
+            }
+            model.dialog = Some(Dialog::Help(help));
+            Vec::new()
+        }
+        None => Vec::new(),
+    }
+}
+
+/// By how many lines a key scrolls.
+fn steps(key: &KeyEvent) -> isize {
+    match (key.code, key.modifiers.contains(KeyModifiers::CONTROL)) {
+        (KeyCode::Up, _) => -1,
+        (KeyCode::Down, _) => 1,
+        (KeyCode::PageUp, _) | (KeyCode::Char('u'), true) => -10,
+        (KeyCode::PageDown, _) | (KeyCode::Char('d'), true) => 10,
+        (KeyCode::Home, _) => isize::MIN + 1,
+        (KeyCode::End, _) => isize::MAX,
+        _ => 0,
+    }
+}
+
+/// Takes a key that writes; `false` when it is another.
+pub(super) fn typed(edit: &mut Edit, key: &KeyEvent) -> bool {
+    let held = key.modifiers.contains(KeyModifiers::CONTROL);
+    match (key.code, held) {
+        (KeyCode::Char('w'), true) => edit.delete_word(),
+        (KeyCode::Char('u'), true) => edit.delete_to_start(),
+        (KeyCode::Char('a'), true) | (KeyCode::Home, _) => edit.home(),
+        (KeyCode::Char('e'), true) | (KeyCode::End, _) => edit.end(),
+        (KeyCode::Char(c), false) if !key.modifiers.contains(KeyModifiers::ALT) => {
+            edit.insert(c.encode_utf8(&mut [0; 4]));
+        }
+        (KeyCode::Backspace, _) => edit.backspace(),
+        (KeyCode::Delete, _) => edit.delete(),
+        (KeyCode::Left, _) => edit.left(),
+        (KeyCode::Right, _) => edit.right(),
+        _ => return false,
+    }
+    true
+}
+
+/// Puts pasted text where text is typed, but for the field of an approval.
+pub(super) fn paste(model: &mut Model, text: &str) {
+    let line = text.replace(['\r', '\n'], " ");
+    match (&mut model.dialog, &mut model.prompt) {
+        (Some(Dialog::Approve(_)), _) => {
+            let words = model.look.words;
+            model.say(words.no_paste, Tone::Warn);
+        }
+        (Some(Dialog::Confirm(confirm)), _) if confirm.at_reason => confirm.reason.insert(&line),
+        (Some(Dialog::Form(form)), _) => {
+            forms::paste(form, text);
+            forms::recheck(model);
+        }
+        (Some(Dialog::Help(help)), _) => help.filter.insert(&line),
+        (None, Some(Prompt::Filter(edit) | Prompt::Find(edit) | Prompt::Keep(edit) | Prompt::Command(edit, _))) => {
+            edit.insert(&line);
+        }
+        (Some(_), _) | (None, None) => {}
+    }
+}
+
+fn approve(model: &mut Model, mut approval: Approval, key: &KeyEvent) -> Vec<Command> {
+    let held = key.modifiers.contains(KeyModifiers::CONTROL);
+    match key.code {
+        KeyCode::Esc => {
+            model.queue.clear();
+            return Vec::new();
+        }
+        KeyCode::Char('n') if held && !model.queue.is_empty() => {
+            next_approval(model);
+            return Vec::new();
+        }
+        KeyCode::Tab => approval.section = (approval.section + 1) % SECTIONS,
+        KeyCode::BackTab => approval.section = (approval.section + SECTIONS - 1) % SECTIONS,
+        KeyCode::Char('y') if held => {
+            let digest = approval.shown.as_ref().map(|(digest, _)| digest.to_string());
+            model.dialog = Some(Dialog::Approve(approval));
+            return digest.into_iter().map(Command::Copy).collect();
+        }
+        KeyCode::Char('x') if held => {
+            acts::confirm(model, vec![approval.id], Wish::Reject);
+            if model.dialog.is_none() {
+                model.dialog = Some(Dialog::Approve(approval));
+            }
+            return Vec::new();
+        }
+        KeyCode::Enter => return give(model, approval),
+        _ if approval.closed(model).is_some() && matches!(key.code, KeyCode::Char('j' | 'k')) => {
+            let by = if key.code == KeyCode::Char('j') { 1 } else { -1 };
+            approval.tops[approval.section] = approval.tops[approval.section].saturating_add_signed(by);
+        }
+        _ => {
+            let by = steps(key);
+            // In the line that is typed these move the cursor, and there is more to read than to type.
+            if by != 0 {
+                approval.tops[approval.section] = approval.tops[approval.section].saturating_add_signed(by);
+            } else if approval.closed(model).is_none() {
+                typed(&mut approval.field, key);
+            }
+        }
+    }
+    model.dialog = Some(Dialog::Approve(approval));
+    Vec::new()
+}
+
+/// Sends the approval, if the field is open and holds the phrase.
+fn give(model: &mut Model, mut approval: Approval) -> Vec<Command> {
+    let phrase = approval.phrase(model);
+    let open = approval.closed(model).is_none();
+    if let (true, Some(phrase), Some((digest, _))) = (open, phrase, approval.shown.clone())
+        && approval.field.text().trim() == phrase
+    {
+        let wish = Wish::Approve { digest, start: None, until: None };
+        let commands = acts::send(model, &[approval.id], &wish, None);
+        next_approval(model);
+        return commands;
+    }
+    if open {
+        model.say(model.look.words.not_the_phrase, Tone::Warn);
+        approval.field.clear();
+    }
+    model.dialog = Some(Dialog::Approve(approval));
+    Vec::new()
+}
+
+/// Opens the question about the next marked task.
+pub(super) fn next_approval(model: &mut Model) {
+    if !model.queue.is_empty() {
+        let next = model.queue.remove(0);
+        model.dialog = Some(Dialog::Approve(Approval::of(next, model.now)));
+    }
+}
+
+/// Notes which section was seen to its end.
+pub(super) fn settle_approval(model: &Model, approval: &mut Approval) {
+    if approval.shown.is_none() {
+        return;
+    }
+    let (total, seen) = view::approve::section_size(model, approval);
+    let section = approval.section;
+    // Of a few lines nobody can read a plan, and what is still read from the disk was not seen.
+    let known = section != DIFF || !view::approve::is_reading(model, approval);
+    approval.tops[section] = approval.tops[section].min(total.saturating_sub(seen));
+    if approval.tops[section] + seen >= total && seen >= READABLE_ROWS && known {
+        approval.read[section] = true;
+    }
+}
+
+fn answer(model: &mut Model, mut confirm: Confirm, key: &KeyEvent) -> Vec<Command> {
+    match key.code {
+        KeyCode::Esc => {
+            model.queue.clear();
+            return Vec::new();
+        }
+        KeyCode::Tab | KeyCode::BackTab | KeyCode::Up | KeyCode::Down if confirm.phrase.is_some() => {
+            confirm.at_reason = !confirm.at_reason;
+        }
+        KeyCode::Enter => {
+            let words = model.look.words;
+            let reason = confirm.reason.text().trim().to_owned();
+            let said = confirm.phrase.as_ref().is_none_or(|phrase| confirm.typed.text().trim() == phrase);
+            if !said {
+                confirm.problem = Some(words.not_the_phrase.to_owned());
+                confirm.at_reason = false;
+            } else if confirm.needs_reason && reason.is_empty() {
+                confirm.problem = Some(words.needs_reason.to_owned());
+                confirm.at_reason = true;
+            } else {
+                let reason = (!reason.is_empty()).then_some(reason);
+                let commands = acts::send(model, &confirm.targets, &confirm.wish, reason.as_deref());
+                next_approval(model);
+                return commands;
+            }
+        }
+        _ => {
+            let edit = if confirm.at_reason { &mut confirm.reason } else { &mut confirm.typed };
+            typed(edit, key);
+            confirm.problem = None;
+        }
+    }
+    model.dialog = Some(Dialog::Confirm(confirm));
+    Vec::new()
+}
+
+fn pick(model: &mut Model, mut choose: Choose, key: &KeyEvent) -> Vec<Command> {
+    let last = choose.items.len().saturating_sub(1);
+    match key.code {
+        KeyCode::Esc | KeyCode::Char('q') => return Vec::new(),
+        KeyCode::Char('j') => choose.at = (choose.at + 1).min(last),
+        KeyCode::Char('k') => choose.at = choose.at.saturating_sub(1),
+        KeyCode::Enter => {
+            match choose.items.into_iter().nth(choose.at) {
+                Some((_, Chosen::Wish(id, wish))) => acts::confirm(model, vec![id], wish),
+                Some((_, Chosen::Template(name))) => forms::open(model, name.as_ref()),
+                None => {}
+            }
+            return Vec::new();
+        }
+        _ => choose.at = choose.at.saturating_add_signed(steps(key)).min(last),
+    }
+    model.dialog = Some(Dialog::Choose(choose));
+    Vec::new()
+}

@@ -1,0 +1,260 @@
+//! What changes when something happens.
+//!
+//! **Invariant:** pure: the model and a message in, commands out. No message makes an act on a task but through a dialog
+//! that was open and answered.
+
+mod acts;
+mod command;
+mod dialogs;
+mod forms;
+mod logs;
+mod marks;
+mod screens;
+
+use crossterm::event::{KeyEvent, MouseButton, MouseEvent, MouseEventKind};
+
+use crate::base::ids::TaskId;
+use crate::domain::record::view;
+use crate::domain::run::{Event, Recorded, Run, TaskState};
+use crate::shells::dashboard::dialog::Dialog;
+use crate::shells::dashboard::look::Tone;
+use crate::shells::dashboard::message::{Anchor, Command, Message};
+use crate::shells::dashboard::model::{Answer, Model, Past, SMALLEST, Standing};
+use crate::shells::dashboard::screens::Screen;
+use crate::shells::dashboard::words::fill;
+
+pub(super) use acts::consequences;
+pub(super) use command::candidates;
+
+/// How old a task may be to ring for it.
+const RING_MS: i64 = 60_000;
+
+/// Applies a message.
+pub(super) fn update(model: &mut Model, message: Message) -> Vec<Command> {
+    let mut commands = Vec::new();
+    match message {
+        Message::Key(key) => commands = press(model, &key),
+        Message::Paste(text) => dialogs::paste(model, &text),
+        Message::Mouse(mouse) => commands = click(model, mouse),
+        Message::Resize(width, height) => model.size = (width, height),
+        Message::Tick(now) => model.now = now,
+        Message::Stands(view, state) => {
+            let needs_me = state == TaskState::New
+                && view.submitter.uid != model.me.actor.uid
+                && model.now.0 - view.accepted_at.0 < RING_MS;
+            if needs_me && model.bell && !model.tasks.contains_key(&view.id) {
+                commands.push(Command::Bell);
+            }
+            place(model, Standing { state, view: *view, since: model.now });
+        }
+        Message::Gone(id) => {
+            model.tasks.remove(&id);
+            for screen in &mut model.screens {
+                if let Screen::Board(board) = screen {
+                    board.marks.remove(&id);
+                }
+            }
+        }
+        Message::Opened(run) => {
+            model.unreadable.remove(&run.id);
+            stand(model, &run);
+            model.runs.insert(run.id, *run);
+        }
+        Message::Events(id, events) => commands = news(model, id, &events),
+        Message::Forgotten(id) => {
+            model.runs.remove(&id);
+            model.previous.remove(&id);
+        }
+        Message::Unreadable(id, why) => drop(model.unreadable.insert(id, why)),
+        Message::Library(Ok(library)) => {
+            model.zone = library.zone.clone();
+            model.library = Some(library);
+            model.generation += 1;
+            model.library_problem = None;
+            forms::recheck(model);
+        }
+        Message::Library(Err(why)) => model.library_problem = Some(why),
+        Message::Daemon(pid) => (model.daemon, model.daemon_known) = (pid, true),
+        Message::WatchLost(lost) => model.watch_lost = lost,
+        Message::Say(text) => model.say(text, Tone::Warn),
+        Message::Edited(text) => forms::edited(model, text),
+        other => read(model, other),
+    }
+    settle(model);
+    commands
+}
+
+/// Takes what was read because a screen wanted it, and the answers to requests.
+fn read(model: &mut Model, message: Message) {
+    match message {
+        Message::Recent { all, failed, lines } => {
+            (model.ended, model.failed, model.recent) = (all, failed, lines);
+        }
+        Message::History { count, start, lines } => model.past = Past { count, start, lines },
+        Message::Blind(why) => model.blind = Some(why),
+        Message::Unanswered(number) => {
+            let words = model.look.words;
+            if let Some(request) = model.request_mut(number) {
+                request.answer = Answer::Unanswered;
+            }
+            model.say(words.unanswered, Tone::Warn);
+        }
+        Message::Audit(lines) => model.audit = lines,
+        Message::Tails(tails) => model.tails = tails,
+        Message::Log(page) => {
+            if let Screen::Log(screen) = model.screen_mut()
+                && screen.key == page.key
+            {
+                screen.page = Some(page);
+            }
+        }
+        Message::LogTop(key, offset) => move_log(model, &key, Some(offset)),
+        Message::Found(key, offset) => {
+            move_log(model, &key, offset);
+            if offset.is_none() {
+                let words = model.look.words;
+                model.say(words.not_found, Tone::Warn);
+            }
+        }
+        Message::Previous(id, plan) => drop(model.previous.insert(id, plan)),
+        Message::Dropped(number, Ok(name)) => {
+            let told = if model.daemon.is_some() { model.look.words.sent } else { model.look.words.queued };
+            model.say(fill(told, &[&name]), Tone::Plain);
+            if let Some(request) = model.request_mut(number) {
+                request.answer = Answer::Waits(name);
+            }
+        }
+        Message::Dropped(number, Err(why)) | Message::Refused(number, why) => {
+            model.say(why.clone(), Tone::Fail);
+            // What was written is not lost: it is there to be mended.
+            if let Some(form) = model.sent.remove(&number)
+                && model.dialog.is_none()
+            {
+                model.dialog = Some(Dialog::Form(form));
+            }
+            if let Some(request) = model.request_mut(number) {
+                request.answer = Answer::Refused(why);
+            }
+        }
+        Message::Taken(number, id) => {
+            model.say(fill(model.look.words.taken, &[&id.to_string()]), Tone::Ok);
+            model.sent.remove(&number);
+            if let Some(request) = model.request_mut(number) {
+                request.answer = Answer::Done(Some(id));
+            }
+        }
+        _ => {}
+    }
+}
+
+fn move_log(model: &mut Model, key: &crate::shells::dashboard::message::LogKey, offset: Option<u64>) {
+    if let Screen::Log(screen) = model.screen_mut()
+        && screen.key == *key
+        && let Some(offset) = offset
+    {
+        screen.anchor = Anchor::At(offset);
+    }
+}
+
+/// Lists a task as its journal says that it stands.
+fn stand(model: &mut Model, run: &Run) {
+    place(model, Standing { state: run.state(), view: view(run), since: model.now });
+}
+
+/// Lists a task where it stands; it is news when it stood elsewhere.
+fn place(model: &mut Model, task: Standing) {
+    let id = task.view.id;
+    if task.state == TaskState::Done {
+        model.tasks.remove(&id);
+        return;
+    }
+    let since = model.tasks.get(&id).filter(|known| known.state == task.state).map_or(task.since, |known| known.since);
+    model.tasks.insert(id, Standing { since, ..task });
+}
+
+/// Folds what happened to a task, and finds the answers to what was asked.
+fn news(model: &mut Model, id: TaskId, events: &[Recorded]) -> Vec<Command> {
+    let Some(run) = model.runs.get_mut(&id) else { return Vec::new() };
+    for recorded in events {
+        if let Err(illegal) = run.apply(recorded) {
+            model.unreadable.insert(id, illegal.to_string());
+            return Vec::new();
+        }
+    }
+    let changed = Standing { state: run.state(), view: view(run), since: model.now };
+    place(model, changed);
+    let mut commands = Vec::new();
+    for recorded in events {
+        let name = recorded.event.order().map(|key| key.name.clone());
+        let asked = model.requests.iter_mut().find(|request| match (&request.answer, &name) {
+            (Answer::Waits(waits), Some(name)) => waits == name,
+            _ => false,
+        });
+        if let Some(request) = asked {
+            let what = request.what.clone();
+            if let Event::OrderRefused { why, .. } = &recorded.event {
+                request.answer = Answer::Refused(why.clone());
+                model.say(fill(model.look.words.refused, &[&what, why]), Tone::Fail);
+            } else {
+                request.answer = Answer::Done(None);
+                model.say(fill(model.look.words.done, &[&what]), Tone::Ok);
+            }
+        }
+        if let Event::Closed { outcome } = &recorded.event
+            && *outcome != crate::domain::run::Outcome::Ok
+            && model.bell
+            && model.now.0 - recorded.at.0 < RING_MS
+        {
+            commands.push(Command::Bell);
+        }
+    }
+    commands
+}
+
+fn press(model: &mut Model, key: &KeyEvent) -> Vec<Command> {
+    if let Some(commands) = screens::interrupt(model, key) {
+        return commands;
+    }
+    // Nothing is done that cannot be seen.
+    if model.size.0 < SMALLEST.0 || model.size.1 < SMALLEST.1 {
+        return Vec::new();
+    }
+    if model.dialog.is_some() {
+        return dialogs::press(model, key);
+    }
+    if model.prompt.is_some() {
+        return command::press(model, key);
+    }
+    model.said = None;
+    screens::press(model, key)
+}
+
+/// The mouse scrolls and selects; it answers no dialog.
+fn click(model: &mut Model, mouse: MouseEvent) -> Vec<Command> {
+    if model.dialog.is_some() || model.prompt.is_some() {
+        return Vec::new();
+    }
+    match mouse.kind {
+        MouseEventKind::ScrollDown => screens::scroll(model, 3),
+        MouseEventKind::ScrollUp => screens::scroll(model, -3),
+        MouseEventKind::Down(MouseButton::Left) => {
+            screens::select_row(model, mouse.row);
+            Vec::new()
+        }
+        _ => Vec::new(),
+    }
+}
+
+/// Makes everything fit again: numbers, selections, what of a list is seen.
+pub(super) fn settle(model: &mut Model) {
+    model.recount();
+    screens::settle(model);
+    model.dialog = match model.dialog.take() {
+        Some(Dialog::Approve(mut approval)) => {
+            approval.refresh(model);
+            dialogs::settle_approval(model, &mut approval);
+            Some(Dialog::Approve(approval))
+        }
+        other => other,
+    };
+}

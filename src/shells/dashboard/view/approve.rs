@@ -1,0 +1,481 @@
+//! The approval: exactly what will run.
+//!
+//! **Invariant:** pure; nothing of the plan is left away or cut without a sign: long lines are wrapped, hidden characters
+//! are written out, and every section can be scrolled to its end.
+
+use ratatui::layout::{Position, Rect};
+
+use crate::domain::inventory::Connection;
+use crate::domain::plan::{Plan, PlannedStep};
+use crate::domain::plan_diff::{differences, script_changes};
+use crate::domain::risk::Level;
+use crate::domain::run::Run;
+use crate::domain::template::Trigger;
+use crate::shells::dashboard::dialog::{Approval, Closed, DIFF, SECTIONS};
+use crate::shells::dashboard::look::{Pen, Row, Tone};
+use crate::shells::dashboard::model::{LOW, Model};
+use crate::shells::dashboard::text::{cells, cut, sentence, shown, wrapped};
+use crate::shells::dashboard::view::dialogs::hint;
+use crate::shells::dashboard::view::span;
+use crate::shells::dashboard::words::fill;
+
+/// Where the parts of the window stand.
+struct Parts {
+    window: Rect,
+    facts: Rect,
+    tabs: Rect,
+    section: Rect,
+    notes: Rect,
+    typed: Rect,
+    /// Whether lines are drawn between them.
+    lines: bool,
+}
+
+/// How many rows the notes take: on a low screen one, where the section is worth more; what does not fit stands in the
+/// first section.
+fn notes_count(model: &Model, approval: &Approval) -> usize {
+    let Some((_, plan)) = &approval.shown else { return 0 };
+    let most = match model.size.1 {
+        30.. => 8,
+        LOW.. => 3,
+        _ => 1,
+    };
+    (usize::from(approval.was.is_some()) + plan.warnings().len() + model.risk(plan).reasons.len()).min(most)
+}
+
+/// Whether the last run to compare with is still read.
+pub(in crate::shells::dashboard) fn is_reading(model: &Model, approval: &Approval) -> bool {
+    let has_template = model.runs.get(&approval.id).is_some_and(|run| run.plan.template.is_some());
+    has_template && !model.previous.contains_key(&approval.id)
+}
+
+fn parts(model: &Model, approval: &Approval) -> Parts {
+    let (width, height) = model.size;
+    let low = model.is_low();
+    // Lines between the parts only where there is room for them.
+    let line = u16::from(!low);
+    let window = Rect { x: 0, y: 0, width: width.min(160), height };
+    let inside = Rect { x: 2, y: 1, width: window.width.saturating_sub(4), height: height.saturating_sub(2) };
+    let facts = Rect { height: if low { 2 } else { 4 }, ..inside };
+    let tabs = Rect { y: facts.bottom() + line, height: 1, ..inside };
+    let count = u16::try_from(notes_count(model, approval)).unwrap_or(0);
+    let typed = Rect { y: inside.bottom().saturating_sub(3), height: 3, ..inside };
+    let notes = Rect { y: typed.y.saturating_sub(count + line), height: count, ..inside };
+    let bottom = if count > 0 { notes.y } else { typed.y }.saturating_sub(line);
+    let section = Rect { y: tabs.bottom(), height: bottom.saturating_sub(tabs.bottom()), ..inside };
+    Parts { window, facts, tabs, section, notes, typed, lines: !low }
+}
+
+/// How many rows the section that is seen has, and how many of them are seen.
+pub(in crate::shells::dashboard) fn section_size(model: &Model, approval: &Approval) -> (usize, usize) {
+    let area = parts(model, approval).section;
+    let rows = section(model, approval, approval.section, usize::from(area.width));
+    (rows.len(), usize::from(area.height))
+}
+
+pub(super) fn draw(pen: &mut Pen<'_>, model: &Model, approval: &Approval) -> Option<Position> {
+    let words = pen.look.words;
+    let parts = parts(model, approval);
+    let changed = approval.was.is_some();
+    let closed = approval.closed(model);
+    let refused = matches!(closed, Some(Closed::Unresolvable(_)));
+    let tone = if changed || refused { Tone::Danger } else { Tone::Title };
+    let title = match (approval.changed, changed) {
+        (true, _) => words.approve_changed.to_owned(),
+        (false, true) => words.approve_drifted.to_owned(),
+        (false, false) if model.queue.is_empty() => words.approve_title.to_owned(),
+        (false, false) => {
+            format!("{} ({})", words.approve_title, fill(words.queue_left, &[&model.queue.len().to_string()]))
+        }
+    };
+    pen.window(parts.window, &title, tone);
+    let (Some(run), Some((digest, plan))) = (model.runs.get(&approval.id), &approval.shown) else {
+        pen.row(parts.facts, &Row::new().put(words.reading, Tone::Dim));
+        return None;
+    };
+    pen.rows(parts.facts, &facts(model, run, plan, &digest.to_string(), usize::from(parts.facts.width)));
+    if parts.lines {
+        pen.divide(parts.window, parts.tabs.y - 1);
+        pen.divide(parts.window, parts.typed.y - 1);
+    }
+    pen.row(parts.tabs, &tabs(model, approval, plan));
+    let rows = section(model, approval, approval.section, usize::from(parts.section.width));
+    pen.rows(parts.section, rows.iter().skip(approval.tops[approval.section]));
+    if parts.notes.height > 0 {
+        if parts.lines {
+            pen.divide(parts.window, parts.notes.y - 1);
+        }
+        pen.rows(parts.notes, &notes(model, approval, plan, usize::from(parts.notes.width)));
+    }
+    typed(pen, model, approval, closed, parts.typed)
+}
+
+fn facts(model: &Model, run: &Run, plan: &Plan, digest: &str, width: usize) -> Vec<Row> {
+    let words = model.look.words;
+    let level = model.risk(plan).level;
+    let (risk, tone) = match level {
+        Level::Low => (words.low, Tone::Plain),
+        Level::Medium => (words.medium, Tone::Warn),
+        Level::High => (words.high, Tone::Fail),
+    };
+    let wanted: u32 = run.needs.iter().map(|need| need.approvals).max().unwrap_or(1);
+    let vote = fill(words.vote_of, &[&(run.approvals.len() + 1).to_string(), &wanted.to_string()]);
+    let right = Row::new().put(risk, tone).gap(2).put(&vote, Tone::Plain);
+    let first = Row::new()
+        .put(&run.id.to_string(), Tone::Title)
+        .gap(1)
+        .put(&cut(&shown(&plan.task_name), width.saturating_sub(right.used() + 10)), Tone::Strong);
+    let first = first.to(width.saturating_sub(right.used())).join(right);
+    let second = Row::new().put(&cut(&shown(&submitted(model, run)), width), Tone::Plain);
+    let third = Row::new().put("plan ", Tone::Dim).put(digest, Tone::Plain);
+    let times = Row::new().put(&times(model, plan), Tone::Plain);
+    if model.is_low() {
+        return vec![first, Row::new().put(&plan.digest().short(), Tone::Dim).gap(1).join(times)];
+    }
+    vec![first, second, third, times]
+}
+
+/// Who submitted it, by the kernel and by the file.
+fn submitted(model: &Model, run: &Run) -> String {
+    let words = model.look.words;
+    let file = format!("{}.json", run.accepted.name);
+    let by = fill(words.submitted_by, &[&run.accepted.by.to_string(), &file, &model.clock(run.accepted_at)]);
+    let claim = run.accepted.claims.submitter.as_ref().map(|claim| fill(words.claims, &[claim]));
+    format!("{by} {}", claim.unwrap_or_default())
+}
+
+/// When it may begin, and until when.
+fn times(model: &Model, plan: &Plan) -> String {
+    let words = model.look.words;
+    let start = match plan.exec_time {
+        Some(time) if time > model.now => {
+            fill(words.runs_at, &[&time.in_zone(&model.zone), &span(time.0 - model.now.0)])
+        }
+        Some(time) => fill(words.runs_at_once_after, &[&time.in_zone(&model.zone)]),
+        None => words.runs_at_once.to_owned(),
+    };
+    let end = plan.not_after.map(|time| fill(words.not_after_is, &[&time.in_zone(&model.zone)]));
+    format!("{start} {}", end.unwrap_or_default()).trim_end().to_owned()
+}
+
+fn section_names(model: &Model, plan: &Plan) -> [String; SECTIONS] {
+    let words = model.look.words;
+    [
+        words.section_commands.to_owned(),
+        format!("{} {}", words.section_hosts, plan.hosts.len()),
+        format!("{} {}", words.section_params, plan.env.len()),
+        words.section_diff.to_owned(),
+        "JSON".to_owned(),
+    ]
+}
+
+fn tabs(model: &Model, approval: &Approval, plan: &Plan) -> Row {
+    let mut row = Row::new();
+    for (n, name) in section_names(model, plan).into_iter().enumerate() {
+        let sign = if approval.read[n] { "+" } else { " " };
+        let label = format!("{sign}{} {name}", n + 1);
+        row = if n == approval.section {
+            row.put(&format!("[{label} ]"), Tone::Strong)
+        } else {
+            row.put(&format!(" {label}  "), Tone::Dim)
+        };
+    }
+    row
+}
+
+/// The rows of a section.
+fn section(model: &Model, approval: &Approval, section: usize, width: usize) -> Vec<Row> {
+    let Some((_, plan)) = &approval.shown else { return Vec::new() };
+    let words = model.look.words;
+    match section {
+        0 => model.runs.get(&approval.id).map_or_else(Vec::new, |run| commands(model, run, plan, width)),
+        1 => hosts(model, approval, plan, width),
+        2 => {
+            let mut rows = Vec::new();
+            for (name, value) in &plan.env {
+                let label = plan.labels.get(name).map(|label| format!(" ({label})")).unwrap_or_default();
+                block(&mut rows, &format!("{name}{label} = "), value, width);
+            }
+            for (name, pinned) in &plan.commits {
+                let commit = format!("{} {} {}", pinned.tag, pinned.commit, pinned.repository);
+                block(&mut rows, &format!("{name} = "), &commit, width);
+            }
+            if rows.is_empty() {
+                rows.push(Row::new().put(words.no_params, Tone::Dim));
+            }
+            rows
+        }
+        DIFF => diff(model, approval, plan, width),
+        _ => {
+            let mut rows = Vec::new();
+            let text = model.runs.get(&approval.id).map_or("", |run| run.accepted.submission.as_str());
+            for line in text.split('\n') {
+                rows.extend(wrapped(&shown(line), width).iter().map(|line| Row::new().put(line, Tone::Plain)));
+            }
+            rows
+        }
+    }
+}
+
+/// What differs from what was on the screen or was submitted, and from the last run of the same template.
+fn diff(model: &Model, approval: &Approval, plan: &Plan, width: usize) -> Vec<Row> {
+    let words = model.look.words;
+    let mut rows = Vec::new();
+    if let Some(was) = &approval.was {
+        let head = if approval.changed { words.approve_changed } else { words.approve_drifted };
+        rows.push(Row::new().put(head, Tone::Danger));
+        changes(model, was, plan, width, &mut rows);
+        rows.push(Row::new());
+    }
+    match model.previous.get(&approval.id) {
+        Some(Some((id, before))) => {
+            rows.push(Row::new().put(&fill(words.against, &[&id.to_string()]), Tone::Dim));
+            changes(model, before, plan, width, &mut rows);
+        }
+        _ if is_reading(model, approval) => rows.push(Row::new().put(words.reading, Tone::Dim)),
+        _ => rows.push(Row::new().put(words.no_previous, Tone::Dim)),
+    }
+    rows
+}
+
+/// Everything that differs between two plans; of scripts the lines.
+fn changes(model: &Model, was: &Plan, now: &Plan, width: usize, rows: &mut Vec<Row>) {
+    let words = model.look.words;
+    let mut put = |sign: &str, tone: Tone, text: &str| {
+        for line in wrapped(&shown(text), width.saturating_sub(4)) {
+            rows.push(Row::new().gap(2).put(sign, tone).put(&line, Tone::Plain));
+        }
+    };
+    let scripts = script_changes(was, now);
+    for change in &scripts {
+        let step = fill(words.lines_changed, &[&change.step]);
+        put("", Tone::Key, &format!("{step} {}", fill(words.line_number, &[&change.line.to_string()])));
+        change.was.iter().for_each(|line| put("- ", Tone::Fail, line));
+        change.now.iter().for_each(|line| put("+ ", Tone::Ok, line));
+    }
+    let found = differences(was, now);
+    for difference in &found {
+        // Scripts were shown line by line, and their digests say no more.
+        let pointer = difference.pointer.as_str();
+        let of_script = pointer.starts_with("/scripts/") || pointer.ends_with("/script") || pointer == "/template/file";
+        if of_script && !scripts.is_empty() {
+            continue;
+        }
+        put("", Tone::Key, pointer);
+        if let Some(was) = &difference.was {
+            put("- ", Tone::Fail, was);
+        }
+        if let Some(now) = &difference.now {
+            put("+ ", Tone::Ok, now);
+        }
+    }
+    if found.is_empty() {
+        rows.push(Row::new().put(words.same_plan, Tone::Ok));
+    }
+}
+
+fn commands(model: &Model, run: &Run, plan: &Plan, width: usize) -> Vec<Row> {
+    let words = model.look.words;
+    let mut rows = Vec::new();
+    let prose = |text: &str, tone: Tone, rows: &mut Vec<Row>| {
+        rows.extend(sentence(&shown(text), width).iter().map(|line| Row::new().put(line, tone)));
+    };
+    for warning in plan.warnings() {
+        prose(&format!("! {warning}"), Tone::Warn, &mut rows);
+    }
+    if model.is_low() {
+        // The lines above have no room for these.
+        for reason in model.risk(plan).reasons {
+            prose(&format!("! {reason}"), Tone::Warn, &mut rows);
+        }
+        prose(&submitted(model, run), Tone::Plain, &mut rows);
+        prose(&format!("plan {}", plan.digest()), Tone::Dim, &mut rows);
+    }
+    if model.size.0 < 100 || plan.not_after.is_some() {
+        prose(&times(model, plan), Tone::Plain, &mut rows);
+    }
+    if plan.exec_time.is_some() {
+        prose(&fill(words.missed_is, &[&format!("{:?}", plan.missed).to_lowercase()]), Tone::Dim, &mut rows);
+    }
+    for group in &plan.groups {
+        let head = fill(words.group_head, &[&group.number.to_string(), &group.hosts.len().to_string()]);
+        rows.push(Row::new().put(&head, Tone::Strong));
+        if group.batches.len() > 1 {
+            let sizes = group.batches.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
+            prose(&fill(words.in_batches, &[&sizes, &seconds(plan.batch_interval_s)]), Tone::Warn, &mut rows);
+            if plan.batch_gate {
+                prose(words.gate_waits, Tone::Warn, &mut rows);
+            }
+        }
+        if let Some(most) = group.max_fail {
+            prose(&fill(words.max_fail_is, &[&most.to_string()]), Tone::Warn, &mut rows);
+        }
+        for (n, step) in group.steps.iter().enumerate() {
+            step_rows(model, plan, step, n, width, &mut rows);
+        }
+    }
+    rows
+}
+
+fn seconds(count: u64) -> String {
+    span(i64::try_from(count.saturating_mul(1000)).unwrap_or(i64::MAX))
+}
+
+/// Everything that a step says of itself.
+fn step_rows(model: &Model, plan: &Plan, step: &PlannedStep, n: usize, width: usize, rows: &mut Vec<Row>) {
+    let words = model.look.words;
+    let mut facts = Vec::new();
+    facts.extend(step.account.as_ref().map(|account| fill(words.as_account, &[account.as_str()])));
+    facts.push(match step.timeout_s {
+        0 => words.no_limit.to_owned(),
+        limit => fill(words.limit, &[&seconds(limit)]),
+    });
+    let on_failure = format!("{:?}", step.on_failure).to_lowercase();
+    facts.push(fill(words.step_facts, &[&on_failure, &step.retries.to_string(), &seconds(step.retry_delay_s)]));
+    let mut word = |holds: bool, word: String| facts.extend(holds.then_some(word));
+    word(step.idle_timeout_s > 0, format!("idle_timeout {}", seconds(step.idle_timeout_s)));
+    word(step.trigger != Trigger::Auto, format!("{:?}", step.trigger).to_lowercase());
+    word(step.idempotent, "idempotent".to_owned());
+    word(step.nice > 0, format!("nice {}", step.nice));
+    rows.push(Row::new().gap(1).put(&format!("{} {}", n + 1, step.name), Tone::Title));
+    let facts = sentence(&shown(&facts.join(", ")), width.saturating_sub(3));
+    rows.extend(facts.iter().map(|line| Row::new().gap(3).put(line, Tone::Dim)));
+    if !step.args.is_empty() {
+        let args = step.args.iter().map(|arg| quoted(arg)).collect::<Vec<_>>().join(" ");
+        block(rows, "   argv: ", &args, width);
+    }
+    for (name, value) in &step.env {
+        block(rows, &format!("   env {name} = "), value, width);
+    }
+    let script = plan.scripts.get(&step.script).map_or("", String::as_str);
+    for line in script.strip_suffix('\n').unwrap_or(script).split('\n') {
+        let line = line.replace('\t', "    ");
+        for (n, piece) in wrapped(&shown(&line), width.saturating_sub(5)).iter().enumerate() {
+            // A line that goes on in the next row is one line still.
+            let sign = if n == 0 { "| " } else { "\\ " };
+            rows.push(Row::new().gap(3).put(sign, Tone::Dim).put(piece, Tone::Plain));
+        }
+    }
+}
+
+/// A label and a value that may be longer than a line.
+fn block(rows: &mut Vec<Row>, label: &str, value: &str, width: usize) {
+    let indent = cells(&shown(label)).min(width / 2);
+    // A line feed is written out: what only looks like two lines is told from what is.
+    let value = shown(&value.replace('\n', "<LF>"));
+    for (n, line) in wrapped(&value, width.saturating_sub(indent)).iter().enumerate() {
+        let row = if n == 0 { Row::new().put(label, Tone::Dim) } else { Row::new().gap(indent) };
+        rows.push(row.put(line, Tone::Plain));
+    }
+}
+
+/// Writes a value as one word, so that its ends can be seen.
+fn quoted(value: &str) -> String {
+    format!("'{}'", value.replace('\'', "'\\''"))
+}
+
+fn hosts(model: &Model, approval: &Approval, plan: &Plan, width: usize) -> Vec<Row> {
+    let words = model.look.words;
+    let before = model.previous.get(&approval.id).and_then(Option::as_ref).map(|(_, plan)| &plan.hosts);
+    let mut rows = Vec::new();
+    for group in &plan.groups {
+        let head = fill(words.group_head, &[&group.number.to_string(), &group.hosts.len().to_string()]);
+        rows.push(Row::new().put(&head, Tone::Strong));
+        for name in &group.hosts {
+            let Some(host) = plan.hosts.get(name) else { continue };
+            let is_new = before.is_some_and(|hosts| !hosts.contains_key(name));
+            let keyless = host.connection == Connection::Ssh && host.host_keys.is_empty();
+            let mut facts = vec![match host.connection {
+                Connection::Local => words.this_machine.to_owned(),
+                Connection::Ssh => format!("{}@{}:{}", host.user, host.address, host.port),
+            }];
+            facts.extend(host.jump.iter().map(|hop| format!("< {}@{}:{}", hop.user, hop.address, hop.port)));
+            facts.extend((!host.environment.is_empty()).then(|| host.environment.clone()));
+            facts.extend(is_new.then(|| words.new_host.to_owned()));
+            facts.extend(keyless.then(|| words.key_missing_long.to_owned()));
+            let tone = match (keyless, is_new) {
+                (true, _) => Tone::Fail,
+                (_, true) => Tone::Warn,
+                _ => Tone::Plain,
+            };
+            let lines = sentence(&shown(&format!("{name}  {}", facts.join("  "))), width.saturating_sub(4));
+            for (n, line) in lines.iter().enumerate() {
+                rows.push(Row::new().gap(if n == 0 { 1 } else { 4 }).put(line, tone));
+            }
+        }
+    }
+    rows
+}
+
+fn notes(model: &Model, approval: &Approval, plan: &Plan, width: usize) -> Vec<Row> {
+    let words = model.look.words;
+    let mut rows = Vec::new();
+    if let Some(was) = &approval.was {
+        let count = differences(was, plan).len().to_string();
+        let said =
+            if approval.changed { fill(words.changed_underneath, &[&count]) } else { words.approve_drifted.to_owned() };
+        rows.push(Row::new().put(&said, Tone::Danger));
+    }
+    for warning in plan.warnings() {
+        rows.push(Row::new().put("! ", Tone::Warn).put(&cut(&shown(&warning), width.saturating_sub(2)), Tone::Warn));
+    }
+    for reason in model.risk(plan).reasons {
+        rows.push(Row::new().put("! ", Tone::Warn).put(&reason, Tone::Plain));
+    }
+    rows
+}
+
+fn typed(
+    pen: &mut Pen<'_>,
+    model: &Model,
+    approval: &Approval,
+    closed: Option<Closed>,
+    area: Rect,
+) -> Option<Position> {
+    let words = pen.look.words;
+    let keys = [
+        ("Tab", words.hint_section),
+        ("Up/Down", words.hint_scroll),
+        ("Ctrl-y", words.hint_copy_digest),
+        ("Ctrl-x", words.hint_reject),
+        ("Esc", words.hint_leave),
+    ];
+    pen.row(Rect { y: area.bottom() - 1, height: 1, ..area }, &hint(&keys, None));
+    let line = Rect { y: area.y + 1, height: 1, ..area };
+    if let Some(closed) = closed {
+        let (why, tone) = match closed {
+            Closed::Reading => (words.reading.to_owned(), Tone::Dim),
+            Closed::NotNew(state) => (fill(words.not_new, &[state.word()]), Tone::Warn),
+            Closed::NotAllowed(why) => (why, Tone::Fail),
+            Closed::Given => (words.already_voted.to_owned(), Tone::Ok),
+            Closed::Unresolvable(problems) => (fill(words.cannot_be_planned, &[&problems.join("; ")]), Tone::Fail),
+            Closed::Pause(seconds) => (fill(words.opens_in, &[&seconds.to_string()]), Tone::Warn),
+            Closed::Unread(sections) => {
+                let names = approval.shown.as_ref().map(|(_, plan)| section_names(model, plan));
+                let unread = sections
+                    .iter()
+                    .map(|n| format!("{} {}", n + 1, names.as_ref().map_or("", |names| names[*n].as_str())));
+                (fill(words.still_unread, &[&unread.collect::<Vec<_>>().join(", ")]), Tone::Warn)
+            }
+        };
+        let lines = sentence(&shown(&why), usize::from(area.width));
+        let rows: Vec<Row> = lines.iter().take(2).map(|line| Row::new().put(line, tone)).collect();
+        pen.rows(Rect { height: 2, ..area }, &rows);
+        return None;
+    }
+    let phrase = approval.phrase(model)?;
+    let level = approval.shown.as_ref().map(|(_, plan)| model.risk(plan).level);
+    let label = match level {
+        Some(Level::High) => fill(words.type_high, &[&phrase]),
+        Some(Level::Medium) => fill(words.type_medium, &[&phrase]),
+        _ => fill(words.type_low, &[&phrase]),
+    };
+    let said = model.said.as_ref().filter(|(said, _)| [words.no_paste, words.not_the_phrase].contains(&said.as_str()));
+    match said {
+        Some((said, tone)) => pen.row(area, &Row::new().put(said, *tone)),
+        None => pen.row(area, &Row::new().put(&label, Tone::Key)),
+    }
+    pen.row(line, &Row::new().put("> ", Tone::Key).put(approval.field.text(), Tone::Strong));
+    let x = line.x + 2 + u16::try_from(approval.field.position().1).ok()?;
+    Some(Position { x: x.min(line.right() - 1), y: line.y })
+}

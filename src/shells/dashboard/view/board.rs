@@ -1,0 +1,409 @@
+//! The board: every task that waits or runs, and those that ended last.
+//!
+//! **Invariant:** pure; a row that changed in the last seconds is bold, and says in a word what its colour says.
+
+use ratatui::layout::{Position, Rect};
+use ratatui::style::{Modifier, Style};
+
+use crate::base::ids::TaskId;
+use crate::base::time::Timestamp;
+use crate::domain::record::HistoryLine;
+use crate::domain::run::{Outcome, Run, TaskState};
+use crate::shells::dashboard::look::{Mark, Pen, Row, Tone, bar, outcome_tone};
+use crate::shells::dashboard::model::{Model, NEWS_MS, Standing};
+use crate::shells::dashboard::screens::{Board, BoardRow};
+use crate::shells::dashboard::view::span;
+use crate::shells::dashboard::words::{Words, fill};
+
+const STATE: usize = 10;
+const BY: usize = 10;
+const WHEN: usize = 19;
+const HOSTS: usize = 8;
+const RISK: usize = 6;
+
+pub(super) fn draw(pen: &mut Pen<'_>, model: &Model, board: &Board, body: Rect) -> Option<Position> {
+    let rows = model.board_rows(board);
+    if rows.is_empty() {
+        empty(pen, model, body);
+        return None;
+    }
+    if model.is_wide() {
+        return lanes(pen, model, board, &rows, body);
+    }
+    let words = pen.look.words;
+    let room = name_room(usize::from(body.width));
+    let heading = Row::new()
+        .gap(2)
+        .col(words.col_state, STATE, Tone::Dim)
+        .col(words.col_task, room, Tone::Dim)
+        .col(words.col_by, BY, Tone::Dim)
+        .col(words.col_when, WHEN, Tone::Dim)
+        .right(words.col_hosts, HOSTS, Tone::Dim)
+        .gap(1)
+        .col(words.col_risk, RISK, Tone::Dim);
+    pen.row(body, &heading);
+    let mut cursor = None;
+    for (n, at) in (board.list.top..rows.len()).take(usize::from(body.height) - 1).enumerate() {
+        let y = body.y + 1 + u16::try_from(n).unwrap_or(0);
+        let line = Rect { y, height: 1, ..body };
+        let mut over = Style::new();
+        if at == board.list.at {
+            over = pen.look.selected();
+            cursor = Some(Position { x: body.x, y });
+        }
+        if is_news(model, rows[at]) {
+            over = over.add_modifier(Modifier::BOLD);
+        }
+        pen.row_over(line, &row(model, board, rows[at], room), over);
+    }
+    cursor
+}
+
+fn name_room(width: usize) -> usize {
+    width.saturating_sub(2 + STATE + BY + WHEN + HOSTS + 1 + RISK).max(12)
+}
+
+/// What to do when there is nothing.
+fn empty(pen: &mut Pen<'_>, model: &Model, body: Rect) {
+    let words = model.look.words;
+    if let Some(why) = &model.blind {
+        let rows =
+            [Row::new(), Row::new().gap(2).put(words.board_blind, Tone::Fail), Row::new().gap(2).put(why, Tone::Plain)];
+        pen.rows(body, &rows);
+        return;
+    }
+    let mut rows = vec![Row::new(), Row::new().gap(2).put(words.board_empty, Tone::Strong)];
+    let hint = if model.readonly { words.board_empty_readonly } else { words.board_empty_hint };
+    rows.push(Row::new().gap(2).put(hint, Tone::Plain));
+    if model.daemon_known && model.daemon.is_none() {
+        rows.push(Row::new().gap(2).put(words.daemon_down_hint, Tone::Warn));
+    }
+    pen.rows(body, &rows);
+}
+
+fn is_news(model: &Model, row: BoardRow) -> bool {
+    match row {
+        BoardRow::Task(id) => model.tasks.get(&id).is_some_and(|task| model.now.0 - task.since.0 < NEWS_MS),
+        BoardRow::Ended(n) => model.recent.get(n).is_some_and(|line| model.now.0 - line.ended.0 < NEWS_MS),
+        BoardRow::Heading(_) | BoardRow::More(..) => false,
+    }
+}
+
+fn state_name(words: &Words, state: TaskState) -> &'static str {
+    match state {
+        TaskState::New => words.new,
+        TaskState::Ready => words.ready,
+        TaskState::Running => words.running,
+        TaskState::Done => words.done_state,
+    }
+}
+
+fn heading(model: &Model, state: TaskState) -> Row {
+    let words = model.look.words;
+    let (said, tone) = match state {
+        TaskState::New => (words.heading_new, Tone::Warn),
+        TaskState::Ready => (words.heading_ready, Tone::Strong),
+        TaskState::Running => (words.heading_running, Tone::Run),
+        TaskState::Done => (words.heading_done, Tone::Strong),
+    };
+    Row::new().gap(1).put(&fill(said, &[&model.count(state).to_string()]), tone)
+}
+
+fn row(model: &Model, board: &Board, row: BoardRow, room: usize) -> Row {
+    match row {
+        BoardRow::Heading(state) => heading(model, state),
+        BoardRow::More(_, count) => {
+            Row::new().gap(2 + STATE).put(&fill(model.look.words.more, &[&count.to_string()]), Tone::Dim)
+        }
+        BoardRow::Task(id) => match model.tasks.get(&id) {
+            Some(task) => task_row(model, board, task, room),
+            None => Row::new(),
+        },
+        BoardRow::Ended(n) => match model.recent.get(n) {
+            Some(line) => ended_row(model, board, line, room),
+            None => Row::new(),
+        },
+    }
+}
+
+fn sign(board: &Board, id: TaskId) -> (&'static str, Tone) {
+    match (board.selected == Some(id), board.marks.contains(&id)) {
+        (true, true) => (">*", Tone::Key),
+        (true, false) => ("> ", Tone::Key),
+        (false, true) => (" *", Tone::Key),
+        (false, false) => ("  ", Tone::Plain),
+    }
+}
+
+fn task_row(model: &Model, board: &Board, task: &Standing, room: usize) -> Row {
+    let run = model.runs.get(&task.view.id);
+    let (mark, mark_tone) = sign(board, task.view.id);
+    let (state, tone) = state(model, task, run);
+    let name = format!("{} {}", task.view.id, task.view.task_name);
+    let (when, when_tone) = when(model, task, run);
+    let hosts = match (task.state, run) {
+        (TaskState::Running, Some(run)) => {
+            let (ended, _) = progress(run);
+            format!("{ended}/{}", run.lanes.len())
+        }
+        _ => task.view.hosts.to_string(),
+    };
+    let (risk, risk_tone) = risk(model, run);
+    Row::new()
+        .put(mark, mark_tone)
+        .col(&state, STATE, tone)
+        .col(&name, room - 1, Tone::Plain)
+        .gap(1)
+        .col(&task.view.submitter.user, BY - 1, Tone::Plain)
+        .gap(1)
+        .col(&when, WHEN, when_tone)
+        .right(&hosts, HOSTS, Tone::Plain)
+        .gap(1)
+        .col(risk, RISK, risk_tone)
+}
+
+/// The word for where a task stands, and how many votes it has.
+fn state(model: &Model, task: &Standing, run: Option<&Run>) -> (String, Tone) {
+    let words = model.look.words;
+    let Some(run) = run else { return (state_name(words, task.state).to_owned(), Tone::Plain) };
+    if run.held.is_some() {
+        return (words.held.to_owned(), Tone::Warn);
+    }
+    match task.state {
+        TaskState::New => {
+            let wanted: u32 = run.needs.iter().map(|need| need.approvals).max().unwrap_or(1);
+            let given = run.approvals.len();
+            let voted = run.approvals.iter().any(|(_, vote)| vote.by.uid == model.me.actor.uid);
+            let tone = if voted { Tone::Dim } else { Tone::Warn };
+            (format!("{} {given}/{wanted}", words.new), tone)
+        }
+        TaskState::Ready if run.frozen.is_some() => (words.frozen.to_owned(), Tone::Warn),
+        TaskState::Running if run.cancelled.is_some() => (words.cancelling.to_owned(), Tone::Fail),
+        TaskState::Running => {
+            let bad = progress(run).1;
+            if run.batch_wait.as_ref().is_some_and(|wait| wait.gate) || asks(run) {
+                return (words.mark_asks.to_owned(), Tone::Warn);
+            }
+            (format!("{}%", percent(run)), if bad > 0 { Tone::Fail } else { Tone::Run })
+        }
+        state => (state_name(words, state).to_owned(), Tone::Plain),
+    }
+}
+
+/// How many hosts have come to an end, and how many of them not well.
+fn progress(run: &Run) -> (usize, usize) {
+    let (mut ended, mut bad) = (0, 0);
+    for lane in &run.lanes {
+        let outcome = lane.outcome();
+        let failed = !matches!(outcome, Outcome::Ok | Outcome::Skipped);
+        ended += usize::from(failed || outcome == Outcome::Ok);
+        bad += usize::from(failed);
+    }
+    (ended, bad)
+}
+
+/// How many of a hundred steps are over.
+fn percent(run: &Run) -> usize {
+    use crate::domain::run::StepState;
+    let over =
+        |step: &&crate::domain::run::lane::LaneStep| matches!(step.state, StepState::Ended(_) | StepState::Skipped);
+    let steps = || run.lanes.iter().flat_map(|lane| &lane.steps);
+    steps().filter(over).count() * 100 / steps().count().max(1)
+}
+
+/// Whether nothing goes on until somebody lets a step begin.
+fn asks(run: &Run) -> bool {
+    use crate::domain::run::lane::Next;
+    let mut any = false;
+    for lane in &run.lanes {
+        if lane.open_step().is_some() {
+            return false;
+        }
+        let planned = run.plan.group(lane.group).map_or(&[][..], |group| &group.steps);
+        any |= matches!(lane.next_step(planned, run.timed_at()), Next::Asks { .. });
+    }
+    any
+}
+
+fn when(model: &Model, task: &Standing, run: Option<&Run>) -> (String, Tone) {
+    let words = model.look.words;
+    let until = |time: Timestamp| {
+        let left = time.0 - model.now.0;
+        if left > 0 {
+            format!("{} {}", model.clock(time), fill(words.in_time, &[&span(left)]))
+        } else {
+            model.clock(time)
+        }
+    };
+    match task.state {
+        TaskState::Running => {
+            let since = run.and_then(|run| match run.stage {
+                crate::domain::run::Stage::Running { since, .. } => Some(since),
+                _ => None,
+            });
+            match since {
+                Some(since) => (fill(words.for_time, &[&span(model.now.0 - since.0)]), Tone::Plain),
+                None => (String::new(), Tone::Plain),
+            }
+        }
+        TaskState::Ready => match run.and_then(Run::begins_at).or(task.view.exec_time) {
+            Some(time) => (until(time), Tone::Plain),
+            None => (words.now.to_owned(), Tone::Plain),
+        },
+        _ => match task.view.exec_time {
+            Some(time) if time <= model.now => (words.when_approved.to_owned(), Tone::Plain),
+            Some(time) => (until(time), Tone::Plain),
+            None => (words.when_approved.to_owned(), Tone::Plain),
+        },
+    }
+}
+
+fn risk(model: &Model, run: Option<&Run>) -> (&'static str, Tone) {
+    use crate::domain::risk::Level;
+    let words = model.look.words;
+    match run.map(|run| model.risk(&run.plan).level) {
+        None => ("", Tone::Plain),
+        Some(Level::Low) => (words.low, Tone::Dim),
+        Some(Level::Medium) => (words.medium, Tone::Warn),
+        Some(Level::High) => (words.high, Tone::Fail),
+    }
+}
+
+fn ended_row(model: &Model, board: &Board, line: &HistoryLine, room: usize) -> Row {
+    let (mark, mark_tone) = sign(board, line.id);
+    let took = line.started.map(|started| span(line.ended.0 - started.0)).unwrap_or_default();
+    let when = format!("{} {took}", model.clock(line.ended));
+    Row::new()
+        .put(mark, mark_tone)
+        .col(outcome_word(model.look.words, line.outcome), STATE, outcome_tone(line.outcome))
+        .col(&format!("{} {}", line.id, line.task_name), room - 1, Tone::Plain)
+        .gap(1)
+        .col(&line.submitter.user, BY - 1, Tone::Plain)
+        .gap(1)
+        .col(&when, WHEN, Tone::Dim)
+        .right(&format!("{}/{}", line.hosts.saturating_sub(line.hosts_not_ok), line.hosts), HOSTS, Tone::Plain)
+}
+
+/// The word for an outcome.
+pub(super) fn outcome_word(words: &Words, outcome: Outcome) -> &'static str {
+    match outcome {
+        Outcome::Ok => words.ok,
+        Outcome::Skipped => words.skipped,
+        Outcome::RolledBack => words.rolled_back,
+        Outcome::Failed => words.failed,
+        Outcome::TimedOut => words.timed_out,
+        Outcome::Cancelled => words.cancelled,
+        Outcome::Lost => words.lost,
+        Outcome::KillUnconfirmed => words.kill_unconfirmed,
+        Outcome::Rejected => words.rejected,
+        Outcome::Expired => words.expired,
+        Outcome::Stale => words.stale,
+    }
+}
+
+/// Four states side by side.
+fn lanes(pen: &mut Pen<'_>, model: &Model, board: &Board, rows: &[BoardRow], body: Rect) -> Option<Position> {
+    let states = [TaskState::New, TaskState::Ready, TaskState::Running, TaskState::Done];
+    let width = body.width / 4;
+    let mut cursor = None;
+    for (n, state) in states.into_iter().enumerate() {
+        let x = body.x + width * u16::try_from(n).unwrap_or(0);
+        let lane = Rect { x, width: if n == 3 { body.right() - x } else { width }, ..body };
+        pen.row(lane, &heading(model, state));
+        for y in body.y..body.bottom() {
+            if n > 0 {
+                pen.row(
+                    Rect { y, width: 1, height: 1, ..lane },
+                    &Row::new().put(&pen.look.frame().down.to_string(), Tone::Dim),
+                );
+            }
+        }
+        let of_lane = |row: &BoardRow| match row {
+            BoardRow::Heading(_) => false,
+            BoardRow::More(of, _) => *of == state,
+            BoardRow::Task(id) => model.tasks.get(id).is_some_and(|task| task.state == state),
+            BoardRow::Ended(_) => state == TaskState::Done,
+        };
+        let own: Vec<(usize, BoardRow)> = rows.iter().copied().enumerate().filter(|(_, row)| of_lane(row)).collect();
+        let each = if state == TaskState::Running { 3 } else { 2 };
+        let room = usize::from(body.height).saturating_sub(1) / each;
+        let here = own.iter().position(|(at, _)| *at == board.list.at).unwrap_or(0);
+        let top = (here + 1).saturating_sub(room.max(1));
+        for (n, (at, row)) in own.iter().skip(top).take(room).enumerate() {
+            let y = body.y + 1 + u16::try_from(n * each).unwrap_or(0);
+            let card = Rect { x: lane.x + 1, y, width: lane.width - 2, height: 1 };
+            let selected = *at == board.list.at;
+            let mut over = if selected { pen.look.selected() } else { Style::new() };
+            if is_news(model, *row) {
+                over = over.add_modifier(Modifier::BOLD);
+            }
+            if selected {
+                cursor = Some(Position { x: card.x, y });
+            }
+            for (k, line) in lane_card(model, board, *row, usize::from(card.width)).iter().enumerate() {
+                pen.row_over(Rect { y: y + u16::try_from(k).unwrap_or(0), ..card }, line, over);
+            }
+        }
+    }
+    cursor
+}
+
+/// A task in two or three short lines.
+fn lane_card(model: &Model, board: &Board, row: BoardRow, width: usize) -> Vec<Row> {
+    match row {
+        BoardRow::Heading(_) => Vec::new(),
+        BoardRow::More(_, count) => {
+            vec![Row::new().gap(2).put(&fill(model.look.words.more, &[&count.to_string()]), Tone::Dim)]
+        }
+        BoardRow::Task(id) => {
+            let Some(task) = model.tasks.get(&id) else { return Vec::new() };
+            let run = model.runs.get(&id);
+            let (mark, mark_tone) = sign(board, id);
+            let (risk, risk_tone) = risk(model, run);
+            let (state, tone) = state(model, task, run);
+            let (when, when_tone) = when(model, task, run);
+            let name = format!("{id} {}", task.view.task_name);
+            let mut rows = vec![
+                Row::new()
+                    .put(mark, mark_tone)
+                    .col(&name, width.saturating_sub(2 + RISK), Tone::Plain)
+                    .right(risk, RISK, risk_tone),
+                Row::new()
+                    .gap(2)
+                    .put(&state, tone)
+                    .put(&format!("  {}  {}  ", task.view.submitter.user, task.view.hosts), Tone::Dim)
+                    .put(&when, when_tone),
+            ];
+            if let Some(run) = run.filter(|_| task.state == TaskState::Running) {
+                let (ended, bad) = progress(run);
+                let tone = if bad > 0 { Mark::Failed.tone() } else { Tone::Run };
+                let line =
+                    format!("{} {ended}/{}", bar(percent(run), 100, width.saturating_sub(14).max(4)), run.lanes.len());
+                rows.push(Row::new().gap(2).put(&line, tone));
+            }
+            rows
+        }
+        BoardRow::Ended(n) => {
+            let Some(line) = model.recent.get(n) else { return Vec::new() };
+            let (mark, mark_tone) = sign(board, line.id);
+            let took = line.started.map(|started| span(line.ended.0 - started.0)).unwrap_or_default();
+            vec![
+                Row::new().put(mark, mark_tone).col(
+                    &format!("{} {}", line.id, line.task_name),
+                    width.saturating_sub(2),
+                    Tone::Plain,
+                ),
+                Row::new().gap(2).put(outcome_word(model.look.words, line.outcome), outcome_tone(line.outcome)).put(
+                    &format!(
+                        "  {}  {} {took}  {}/{}",
+                        line.submitter.user,
+                        model.clock(line.ended),
+                        line.hosts.saturating_sub(line.hosts_not_ok),
+                        line.hosts
+                    ),
+                    Tone::Dim,
+                ),
+            ]
+        }
+    }
+}

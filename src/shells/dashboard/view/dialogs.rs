@@ -1,0 +1,124 @@
+//! Questions in a window over the screen.
+//!
+//! **Invariant:** pure; what will happen stands above what is typed.
+
+use ratatui::layout::{Position, Rect};
+
+use crate::shells::dashboard::dialog::{Choose, Confirm};
+use crate::shells::dashboard::look::{Pen, Row, Tone};
+use crate::shells::dashboard::model::Model;
+use crate::shells::dashboard::text::{cells, sentence, shown};
+use crate::shells::dashboard::words::fill;
+
+/// A window in the middle, as wide as it may be and as high as it must.
+pub(super) fn centred(screen: Rect, width: u16, height: u16) -> Rect {
+    let (width, height) = (width.min(screen.width), height.min(screen.height));
+    Rect { x: screen.x + (screen.width - width) / 2, y: screen.y + (screen.height - height) / 2, width, height }
+}
+
+pub(super) fn confirm(pen: &mut Pen<'_>, model: &Model, confirm: &Confirm) -> Option<Position> {
+    let words = pen.look.words;
+    let screen = pen.buffer.area;
+    let width = screen.width.min(76);
+    let room = usize::from(width) - 4;
+    let tasks: Vec<String> = confirm
+        .targets
+        .iter()
+        .take(5)
+        .map(|id| match (model.runs.get(id), model.tasks.get(id)) {
+            (Some(run), _) => format!("{id} {}", run.plan.task_name),
+            (None, Some(task)) => format!("{id} {}", task.view.task_name),
+            (None, None) => id.to_string(),
+        })
+        .collect();
+    let mut rows: Vec<Row> = tasks.iter().map(|task| Row::new().put(task, Tone::Strong)).collect();
+    if confirm.targets.len() > tasks.len() {
+        rows.push(Row::new().put(&fill(words.more, &[&(confirm.targets.len() - tasks.len()).to_string()]), Tone::Dim));
+    }
+    rows.push(Row::new());
+    for said in crate::shells::dashboard::update::consequences(model, &confirm.targets, &confirm.wish) {
+        rows.extend(sentence(&shown(&said), room).iter().map(|line| Row::new().put(line, Tone::Plain)));
+    }
+    rows.push(Row::new());
+    let mut cursor = None;
+    if let Some(phrase) = &confirm.phrase {
+        let label = fill(words.type_phrase, &[phrase]);
+        rows.push(Row::new().put(&label, if confirm.at_reason { Tone::Dim } else { Tone::Key }));
+        rows.push(Row::new().put("> ", Tone::Key).put(confirm.typed.text(), Tone::Strong));
+        if !confirm.at_reason {
+            cursor = Some((rows.len() - 1, 2 + confirm.typed.position().1));
+        }
+    }
+    let label = if confirm.needs_reason { words.reason_needed } else { words.reason_optional };
+    rows.push(Row::new().put(label, if confirm.at_reason { Tone::Key } else { Tone::Dim }));
+    let typed = confirm.reason.text();
+    let over = (cells(&shown(typed)) + 3).saturating_sub(room);
+    let tail: String = if over > 0 { "~".to_owned() + &skip_cells(&shown(typed), over + 1) } else { shown(typed) };
+    rows.push(Row::new().put("> ", Tone::Key).put(&tail, Tone::Strong));
+    if confirm.at_reason {
+        cursor = Some((rows.len() - 1, (2 + confirm.reason.position().1).min(room.saturating_sub(1))));
+    }
+    rows.push(confirm.problem.as_ref().map_or_else(Row::new, |problem| Row::new().put(problem, Tone::Fail)));
+    rows.push(hint(
+        &[("Enter", words.hint_do), ("Esc", words.hint_leave)],
+        if confirm.phrase.is_some() { Some(("Tab", words.hint_field)) } else { None },
+    ));
+    let height = u16::try_from(rows.len() + 2).unwrap_or(u16::MAX);
+    let window = centred(screen, width, height);
+    let title = confirm.wish.right().word().to_uppercase();
+    let inside = pen.window(window, &title, Tone::Warn);
+    // On a low screen the questions are worth more than the sentences above them.
+    let skip = rows.len().saturating_sub(usize::from(inside.height));
+    pen.rows(inside, &rows[skip..]);
+    place(inside, cursor, skip)
+}
+
+fn skip_cells(text: &str, count: usize) -> String {
+    let mut gone = 0;
+    text.chars()
+        .skip_while(|c| {
+            let over = gone >= count;
+            gone += cells(c.encode_utf8(&mut [0; 4]));
+            !over
+        })
+        .collect()
+}
+
+pub(super) fn hint(keys: &[(&str, &str)], more: Option<(&str, &str)>) -> Row {
+    keys.iter()
+        .chain(more.iter())
+        .fold(Row::new(), |row, (key, what)| row.put(key, Tone::Key).gap(1).put(what, Tone::Plain).gap(2))
+}
+
+fn place(inside: Rect, cursor: Option<(usize, usize)>, skip: usize) -> Option<Position> {
+    let (row, cell) = cursor?;
+    let y = inside.y + u16::try_from(row.checked_sub(skip)?).ok()?;
+    let x = inside.x + u16::try_from(cell).ok()?.min(inside.width.saturating_sub(1));
+    (y < inside.bottom()).then_some(Position { x, y })
+}
+
+pub(super) fn choose(pen: &mut Pen<'_>, _model: &Model, choose: &Choose) -> Option<Position> {
+    let words = pen.look.words;
+    let screen = pen.buffer.area;
+    let count = u16::try_from(choose.items.len()).unwrap_or(u16::MAX);
+    let window = centred(screen, 76, count.saturating_add(4).min(screen.height - 2));
+    let inside = pen.window(window, &choose.title, Tone::Title);
+    let room = usize::from(inside.height).saturating_sub(2).max(1);
+    let top = (choose.at + 1).saturating_sub(room);
+    let mut cursor = None;
+    for (n, (label, _)) in choose.items.iter().enumerate().skip(top).take(room) {
+        let y = inside.y + u16::try_from(n - top).unwrap_or(0);
+        let line = Rect { y, height: 1, ..inside };
+        let sign = if n == choose.at { "> " } else { "  " };
+        let row = Row::new().put(sign, Tone::Key).put(label, Tone::Plain);
+        if n == choose.at {
+            pen.row_over(line, &row, pen.look.selected());
+            cursor = Some(Position { x: inside.x, y });
+        } else {
+            pen.row(line, &row);
+        }
+    }
+    let bottom = Rect { y: inside.bottom() - 1, height: 1, ..inside };
+    pen.row(bottom, &hint(&[("Enter", words.hint_take), ("Esc", words.hint_leave)], None));
+    cursor
+}

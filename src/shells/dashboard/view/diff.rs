@@ -1,0 +1,79 @@
+//! Two runs beside each other: what differs in their plans, and what differs in what came of them.
+//!
+//! **Invariant:** pure.
+
+use std::collections::BTreeMap;
+
+use ratatui::layout::Rect;
+
+use crate::base::ids::HostName;
+use crate::domain::plan_diff::differences;
+use crate::domain::run::{Outcome, Run};
+use crate::shells::dashboard::look::{Pen, Row, Tone, outcome_tone};
+use crate::shells::dashboard::model::Model;
+use crate::shells::dashboard::screens::DiffScreen;
+use crate::shells::dashboard::view::board::outcome_word;
+use crate::shells::dashboard::words::fill;
+
+pub(in crate::shells::dashboard) fn rows(model: &Model, screen: &DiffScreen) -> Vec<Row> {
+    let words = model.look.words;
+    let (Some(was), Some(now)) = (model.runs.get(&screen.was), model.runs.get(&screen.now)) else {
+        return vec![Row::new().gap(1).put(words.reading, Tone::Dim)];
+    };
+    let mut rows = vec![Row::new().gap(1).put(words.diff_plans, Tone::Strong)];
+    let found = differences(&was.plan, &now.plan);
+    if found.is_empty() {
+        rows.push(Row::new().gap(3).put(words.same_plan, Tone::Ok));
+    }
+    for difference in found {
+        rows.push(Row::new().gap(3).put(&difference.pointer, Tone::Key));
+        if let Some(was) = difference.was {
+            rows.push(Row::new().gap(5).put("- ", Tone::Fail).put(&was.replace('\n', " "), Tone::Plain));
+        }
+        if let Some(now) = difference.now {
+            rows.push(Row::new().gap(5).put("+ ", Tone::Ok).put(&now.replace('\n', " "), Tone::Plain));
+        }
+    }
+    rows.push(Row::new());
+    rows.push(Row::new().gap(1).put(words.diff_hosts, Tone::Strong));
+    let (before, after) = (outcomes(was), outcomes(now));
+    let mut same = 0;
+    for (host, outcome) in &after {
+        let known = before.get(host);
+        if known == Some(outcome) {
+            same += 1;
+            continue;
+        }
+        let first = known.map_or("-", |outcome| outcome_word(words, *outcome));
+        rows.push(
+            Row::new()
+                .gap(3)
+                .col(host.as_str(), 26, Tone::Plain)
+                .put(first, known.map_or(Tone::Dim, |outcome| outcome_tone(*outcome)))
+                .put(" -> ", Tone::Dim)
+                .put(outcome_word(words, *outcome), outcome_tone(*outcome)),
+        );
+    }
+    for host in before.keys().filter(|host| !after.contains_key(*host)) {
+        rows.push(Row::new().gap(3).col(host.as_str(), 26, Tone::Plain).put(words.not_any_more, Tone::Dim));
+    }
+    rows.push(Row::new().gap(3).put(&fill(words.same_outcome, &[&same.to_string()]), Tone::Dim));
+    rows
+}
+
+fn outcomes(run: &Run) -> BTreeMap<HostName, Outcome> {
+    let mut worst: BTreeMap<HostName, Outcome> = BTreeMap::new();
+    for lane in &run.lanes {
+        let outcome = lane.outcome();
+        let entry = worst.entry(lane.host.clone()).or_insert(outcome);
+        *entry = (*entry).max(outcome);
+    }
+    worst
+}
+
+pub(super) fn draw(pen: &mut Pen<'_>, model: &Model, screen: &DiffScreen, body: Rect) {
+    let rows = rows(model, screen);
+    let heading = fill(pen.look.words.diff_head, &[&screen.was.to_string(), &screen.now.to_string()]);
+    let heading = Row::new().gap(1).put(&heading, Tone::Title);
+    super::list(pen, body, &heading, &screen.list, rows.len(), |n| rows.get(n).cloned().unwrap_or_default());
+}

@@ -1,0 +1,61 @@
+//! Help: the keys that work here, from the table that makes them work.
+//!
+//! **Invariant:** pure; a key that is not in the table is not here, and does nothing.
+
+use ratatui::layout::{Position, Rect};
+
+use crate::shells::dashboard::dialog::Help;
+use crate::shells::dashboard::keys::{BINDINGS, Place};
+use crate::shells::dashboard::look::{Pen, Row, Tone};
+use crate::shells::dashboard::model::{Model, matches};
+use crate::shells::dashboard::text::cells;
+use crate::shells::dashboard::view::dialogs::centred;
+
+/// The lines of the help that pass its filter.
+pub(in crate::shells::dashboard) fn rows(model: &Model, help: &Help) -> Vec<Row> {
+    let words = model.look.words;
+    let filter = help.filter.text().to_lowercase();
+    let places = [
+        (Place::Tasks, words.help_tasks),
+        (Place::Task, words.help_task),
+        (Place::Lists, words.help_lists),
+        (Place::Log, words.help_log),
+        (Place::Everywhere, words.help_everywhere),
+    ];
+    let mut rows = Vec::new();
+    for (place, title) in places {
+        let here: Vec<Row> = BINDINGS
+            .iter()
+            .filter(|binding| binding.place == place && !(model.readonly && binding.acts))
+            .filter_map(|binding| {
+                let keys = binding.keys.iter().map(|key| key.word()).collect::<Vec<_>>().join(" ");
+                let what = (binding.what)(words);
+                let shown = filter.is_empty() || matches(&format!("{keys} {what}"), &filter);
+                shown.then(|| Row::new().gap(2).col(&keys, 16, Tone::Key).put(what, Tone::Plain))
+            })
+            .collect();
+        if !here.is_empty() {
+            rows.push(Row::new().put(title, Tone::Title));
+            rows.extend(here);
+        }
+    }
+    if filter.is_empty() {
+        rows.push(Row::new().put(words.help_commands, Tone::Title));
+        rows.extend(words.help_command_lines.lines().map(|line| Row::new().gap(2).put(line, Tone::Plain)));
+    }
+    rows
+}
+
+pub(super) fn draw(pen: &mut Pen<'_>, model: &Model, help: &Help) -> Option<Position> {
+    let words = pen.look.words;
+    let screen = pen.buffer.area;
+    let window = centred(screen, 78, screen.height.saturating_sub(2));
+    let inside = pen.window(window, words.help_title, Tone::Title);
+    let label = format!("{}: ", words.help_search);
+    pen.row(inside, &Row::new().put(&label, Tone::Dim).put(help.filter.text(), Tone::Strong));
+    let rows = rows(model, help);
+    let area = Rect { y: inside.y + 1, height: inside.height.saturating_sub(1), ..inside };
+    pen.rows(area, rows.iter().skip(help.top));
+    let x = inside.x + u16::try_from(cells(&label) + help.filter.position().1).ok()?;
+    Some(Position { x: x.min(inside.right()), y: inside.y })
+}

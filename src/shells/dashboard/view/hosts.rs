@@ -1,0 +1,155 @@
+//! The hosts of the inventory, and everything that is known of one.
+//!
+//! **Invariant:** pure; a host whose key is not known is said to be refused, before anybody tries.
+
+use std::collections::BTreeMap;
+
+use ratatui::layout::Rect;
+
+use crate::base::ids::{HostName, TaskId};
+use crate::domain::inventory::{Connection, Host};
+use crate::shells::dashboard::look::{Mark, Pen, Row, Tone, outcome_tone};
+use crate::shells::dashboard::model::{Model, matches};
+use crate::shells::dashboard::screens::List;
+use crate::shells::dashboard::table::ending;
+use crate::shells::dashboard::view::board::outcome_word;
+use crate::shells::dashboard::words::fill;
+
+/// The hosts that pass the filter.
+pub(in crate::shells::dashboard) fn rows<'m>(model: &'m Model, list: &List) -> Vec<&'m Host> {
+    let Some(library) = &model.library else { return Vec::new() };
+    let filter = list.filter.to_lowercase();
+    let hosts = library.inventory.hosts.values();
+    let passes = |host: &&Host| {
+        let tags = || library.inventory.tags(host).into_iter().collect::<Vec<_>>().join(" ");
+        filter.is_empty()
+            || matches(&format!("{} {} {} {}", host.name, host.address, host.environment(), tags()), &filter)
+    };
+    let refused = |host: &&Host| !list.failed_only || keys(model, host) == Some(0);
+    hosts.filter(passes).filter(refused).collect()
+}
+
+/// How many keys of a host are known; `None` where none is needed.
+fn keys(model: &Model, host: &Host) -> Option<usize> {
+    let library = model.library.as_ref()?;
+    (host.connection == Connection::Ssh).then(|| library.known_hosts.keys_for(&host.address, host.port).len())
+}
+
+/// How many steps run on each host, in tasks that are followed.
+fn busy(model: &Model) -> BTreeMap<&HostName, usize> {
+    let mut counts = BTreeMap::new();
+    for lane in model.runs.values().flat_map(|run| &run.lanes).filter(|lane| lane.open_step().is_some()) {
+        *counts.entry(&lane.host).or_insert(0) += 1;
+    }
+    counts
+}
+
+pub(super) fn draw(pen: &mut Pen<'_>, model: &Model, list: &List, body: Rect) {
+    let words = pen.look.words;
+    let hosts = rows(model, list);
+    let busy = busy(model);
+    let heading = Row::new()
+        .gap(2)
+        .col(words.col_host, 22, Tone::Dim)
+        .col(words.col_address, 23, Tone::Dim)
+        .col(words.col_key, 9, Tone::Dim)
+        .col(words.col_environment, 8, Tone::Dim)
+        .col(words.col_now, 6, Tone::Dim)
+        .put(words.col_tags, Tone::Dim);
+    let line = |n: usize| {
+        let Some(host) = hosts.get(n) else { return Row::new() };
+        let (address, key, tone) = match keys(model, host) {
+            None => (words.this_machine.to_owned(), "-", Tone::Dim),
+            Some(0) => (format!("{}:{}", host.address, host.port), words.key_missing, Tone::Fail),
+            Some(_) => (format!("{}:{}", host.address, host.port), words.key_known, Tone::Ok),
+        };
+        let tags: Vec<String> = model.library.iter().flat_map(|library| library.inventory.tags(host)).collect();
+        let busy = busy.get(&host.name).copied().unwrap_or(0);
+        Row::new()
+            .gap(2)
+            .col(host.name.as_str(), 21, Tone::Plain)
+            .gap(1)
+            .col(&address, 22, Tone::Plain)
+            .gap(1)
+            .col(key, 9, tone)
+            .col(host.environment(), 8, Tone::Plain)
+            .col(
+                &if busy > 0 { format!("> {busy}") } else { "-".to_owned() },
+                6,
+                if busy > 0 { Tone::Run } else { Tone::Dim },
+            )
+            .put(&tags.join(" "), Tone::Dim)
+    };
+    super::list(pen, body, &heading, list, hosts.len(), line);
+    if hosts.is_empty() {
+        let said = if model.library.is_some() { words.no_hosts } else { words.no_configuration };
+        pen.row(Rect { y: body.y + 2, ..body }, &Row::new().gap(2).put(said, Tone::Plain));
+    }
+}
+
+/// Everything that is known of a host, line by line; a line may be about a task.
+pub(in crate::shells::dashboard) fn page(model: &Model, name: &HostName) -> Vec<(Row, Option<TaskId>)> {
+    let words = model.look.words;
+    let mut rows: Vec<(Row, Option<TaskId>)> = Vec::new();
+    let mut fact = |label: &str, value: String, tone: Tone| {
+        rows.push((Row::new().gap(2).col(label, 16, Tone::Dim).put(&value, tone), None));
+    };
+    let host = model.library.as_ref().and_then(|library| library.inventory.hosts.get(name));
+    match host {
+        None => fact(words.col_host, fill(words.not_in_inventory, &[name.as_str()]), Tone::Warn),
+        Some(host) => {
+            fact(words.col_address, format!("{}:{}", host.address, host.port), Tone::Plain);
+            fact(words.col_user, host.user.clone().unwrap_or_else(|| "-".to_owned()), Tone::Plain);
+            let way: Vec<&str> = host.jump.iter().map(|jump| jump.host.as_str()).collect();
+            if !way.is_empty() {
+                fact(words.col_way, way.join(" > "), Tone::Plain);
+            }
+            if let Some(library) = &model.library {
+                let known = library.known_hosts.keys_for(&host.address, host.port);
+                if known.is_empty() && host.connection == Connection::Ssh {
+                    fact(words.col_key, words.key_missing_long.to_owned(), Tone::Fail);
+                }
+                for key in known {
+                    fact(words.col_key, key.to_string(), Tone::Ok);
+                }
+                let tags: Vec<String> = library.inventory.tags(host).into_iter().collect();
+                fact(words.col_tags, tags.join(" "), Tone::Plain);
+            }
+            for (name, value) in &host.vars {
+                fact(name, value.clone(), Tone::Plain);
+            }
+        }
+    }
+    rows.push((Row::new(), None));
+    rows.push((Row::new().gap(2).put(words.tasks_here, Tone::Dim), None));
+    for run in model.runs.values().rev() {
+        for lane in run.lanes.iter().filter(|lane| lane.host == *name) {
+            let outcome = lane.outcome();
+            let last = lane.steps.iter().rev().find_map(|step| match &step.state {
+                crate::domain::run::StepState::Ended(result) => Some(ending(&result.ending)),
+                _ => None,
+            });
+            let open = lane.open_step().is_some();
+            let (word, tone) = if open {
+                (words.running, Mark::Runs.tone())
+            } else {
+                (outcome_word(words, outcome), outcome_tone(outcome))
+            };
+            let row = Row::new()
+                .gap(2)
+                .right(&run.id.to_string(), 6, Tone::Title)
+                .gap(2)
+                .col(&run.plan.task_name, 36, Tone::Plain)
+                .col(word, 16, tone)
+                .put(&last.unwrap_or_default(), Tone::Dim);
+            rows.push((row, Some(run.id)));
+        }
+    }
+    rows
+}
+
+pub(super) fn draw_page(pen: &mut Pen<'_>, model: &Model, name: &HostName, list: &List, body: Rect) {
+    let rows = page(model, name);
+    let heading = Row::new().gap(1).put(pen.look.words.col_host, Tone::Dim).gap(1).put(name.as_str(), Tone::Title);
+    super::list(pen, body, &heading, list, rows.len(), |n| rows.get(n).map(|(row, _)| row.clone()).unwrap_or_default());
+}

@@ -1,0 +1,153 @@
+//! One log: its lines as they came, with the colours that they asked for and nothing else that they asked for.
+//!
+//! **Invariant:** pure; only the lines of the page are built, and a line is cut or wrapped by its cells.
+
+use ratatui::layout::Rect;
+use ratatui::style::Style;
+
+use crate::domain::output::Stream;
+use crate::shells::dashboard::look::{Pen, Row, Tone};
+use crate::shells::dashboard::message::{Anchor, LINE_BYTES_MAX, LogLine};
+use crate::shells::dashboard::screens::LogScreen;
+use crate::shells::dashboard::text::{cells, coloured};
+use crate::shells::dashboard::view::size;
+use crate::shells::dashboard::words::fill;
+
+pub(super) fn draw(pen: &mut Pen<'_>, screen: &LogScreen, body: Rect) {
+    let words = pen.look.words;
+    let key = &screen.key;
+    let attempt = if key.attempt > 1 { format!(" @{}", key.attempt) } else { String::new() };
+    let mut head = Row::new()
+        .gap(1)
+        .put(words.log, Tone::Dim)
+        .put(&format!(" {} ", key.task), Tone::Title)
+        .put(key.host.as_str(), Tone::Strong)
+        .put(&format!("  {}{attempt}", key.step), Tone::Plain);
+    let page = screen.page.as_ref();
+    let follows = screen.anchor == Anchor::End;
+    let mut facts = Row::new();
+    if let Some(page) = page {
+        facts = facts.put(&size(page.length), Tone::Plain);
+        if let Some(number) = page.number {
+            facts = facts.gap(2).put(&fill(words.line_number, &[&number.to_string()]), Tone::Dim);
+        }
+        if !follows && page.length > screen.left_at && screen.left_at > 0 {
+            facts = facts.gap(2).put(&fill(words.new_bytes, &[&size(page.length - screen.left_at)]), Tone::Warn);
+        }
+    }
+    let stream = match screen.stream {
+        None => words.both_streams,
+        Some(Stream::Out) => "stdout",
+        Some(Stream::Err) => "stderr",
+    };
+    let follow = if follows { words.follow_on } else { words.follow_off };
+    facts = facts.gap(2).put(stream, Tone::Dim).gap(2).put(follow, if follows { Tone::Ok } else { Tone::Dim }).gap(1);
+    if !screen.keep.is_empty() {
+        head = head.gap(2).put(&fill(words.kept, &[&screen.keep]), Tone::Warn);
+    }
+    let room = usize::from(body.width).saturating_sub(facts.used());
+    pen.row(body, &head.to(room).join(facts));
+    let area = Rect { y: body.y + 1, height: body.height.saturating_sub(1), ..body };
+    let Some(page) = page else {
+        pen.row(area, &Row::new().gap(1).put(words.reading, Tone::Dim));
+        return;
+    };
+    if page.length == 0 {
+        pen.row(area, &Row::new().gap(1).put(words.nothing_printed, Tone::Dim));
+        return;
+    }
+    let width = usize::from(area.width).saturating_sub(5);
+    let rows: Vec<Row> = page
+        .lines
+        .iter()
+        .flat_map(|line| {
+            let cut = page.cut.filter(|at| line.offset <= *at && *at < line.offset + line.length.max(1));
+            let note = cut.map(|_| Row::new().gap(1).put(words.left_out_here, Tone::Warn));
+            note.into_iter().chain(lines(line, screen, width))
+        })
+        .collect();
+    let height = usize::from(area.height);
+    let first = if follows { rows.len().saturating_sub(height) } else { 0 };
+    pen.rows(area, &rows[first..]);
+}
+
+/// The rows that a line takes: one, or as many as it is wrapped into.
+fn lines(line: &LogLine, screen: &LogScreen, width: usize) -> Vec<Row> {
+    let (sign, tone) = match line.stream {
+        Stream::Out => (" out|", Tone::Dim),
+        Stream::Err => (" err|", Tone::Warn),
+    };
+    let mut pieces = coloured(&line.bytes).pieces;
+    if line.length > LINE_BYTES_MAX as u64 {
+        pieces.push((format!("<{} more>", size(line.length - LINE_BYTES_MAX as u64)), Style::new()));
+    }
+    let start = |row: Row| row.put(sign, tone);
+    if !screen.wrap {
+        let mut row = start(Row::new());
+        let mut hidden = screen.left;
+        for (text, style) in &pieces {
+            row = found(row, &without(text, &mut hidden), *style, &screen.find);
+        }
+        return vec![row];
+    }
+    let mut rows = Vec::new();
+    let mut row = start(Row::new());
+    let mut used = 0;
+    for (text, style) in &pieces {
+        let mut rest = text.as_str();
+        while !rest.is_empty() {
+            let taken = prefix(rest, width.saturating_sub(used).max(if used == 0 { 2 } else { 0 }));
+            if taken == 0 {
+                rows.push(std::mem::replace(&mut row, Row::new().put("     ", Tone::Dim)));
+                used = 0;
+                continue;
+            }
+            row = found(row, &rest[..taken], *style, &screen.find);
+            used += cells(&rest[..taken]);
+            rest = &rest[taken..];
+        }
+    }
+    rows.push(row);
+    rows
+}
+
+/// Returns how many bytes of a text fit into so many cells.
+fn prefix(text: &str, room: usize) -> usize {
+    use unicode_segmentation::UnicodeSegmentation as _;
+    let mut used = 0;
+    for (at, cluster) in text.grapheme_indices(true) {
+        used += cells(cluster);
+        if used > room {
+            return at;
+        }
+    }
+    text.len()
+}
+
+/// Leaves away the first cells of a text.
+fn without(text: &str, hidden: &mut usize) -> String {
+    if *hidden == 0 {
+        return text.to_owned();
+    }
+    let taken = prefix(text, *hidden);
+    let gone = cells(&text[..taken]);
+    *hidden -= gone.min(*hidden);
+    if taken < text.len() {
+        *hidden = 0;
+    }
+    text[taken..].to_owned()
+}
+
+/// Adds a piece, with what was looked for marked in it.
+fn found(mut row: Row, text: &str, style: Style, find: &str) -> Row {
+    if find.is_empty() {
+        return row.styled(text, style);
+    }
+    let mut rest = text;
+    while let Some(at) = rest.find(find) {
+        let marked = style.add_modifier(ratatui::style::Modifier::REVERSED);
+        row = row.styled(&rest[..at], style).styled(&rest[at..at + find.len()], marked);
+        rest = &rest[at + find.len()..];
+    }
+    row.styled(rest, style)
+}

@@ -1,0 +1,372 @@
+//! Painting: the model in, cells out.
+//!
+//! **Invariant:** pure. Only rows that are seen are built, and the last thing before a frame is handed out is a look at
+//! every cell, so that nothing that a terminal would obey leaves here.
+
+pub(super) mod approve;
+pub(super) mod audit;
+mod board;
+mod dialogs;
+pub(super) mod diff;
+pub(super) mod form;
+pub(super) mod help;
+pub(super) mod history;
+pub(super) mod hosts;
+mod log;
+mod requests;
+pub(super) mod task;
+pub(super) mod templates;
+
+use ratatui::buffer::Buffer;
+use ratatui::layout::{Position, Rect};
+
+use crate::domain::run::TaskState;
+use crate::shells::dashboard::dialog::Dialog;
+use crate::shells::dashboard::keys::{Action, BINDINGS, key_of};
+use crate::shells::dashboard::look::{Pen, Row, Tone, harmless};
+use crate::shells::dashboard::model::{Model, Prompt, SMALLEST};
+use crate::shells::dashboard::screens::{List, Screen};
+use crate::shells::dashboard::text::{cells, shown};
+use crate::shells::dashboard::words::fill;
+
+/// Paints the whole screen; returns where the terminal's cursor goes.
+pub(super) fn draw(model: &Model, buffer: &mut Buffer) -> Option<Position> {
+    let area = buffer.area;
+    let mut pen = Pen { buffer, look: &model.look };
+    if area.width < SMALLEST.0 || area.height < SMALLEST.1 {
+        let sentence = fill(model.look.words.too_small, &[&SMALLEST.0.to_string(), &SMALLEST.1.to_string()]);
+        pen.row(area, &Row::new().put(&sentence, Tone::Plain));
+        return None;
+    }
+    let low = model.is_low();
+    pen.row(area, &header(model));
+    let body = if low {
+        Rect { y: 1, height: area.height - 2, ..area }
+    } else {
+        pen.row(Rect { y: 1, ..area }, &tabs(model));
+        pen.rule(Rect { y: 2, height: 1, ..area });
+        pen.rule(Rect { y: area.height - 3, height: 1, ..area });
+        Rect { y: 3, height: area.height - 6, ..area }
+    };
+    let mut cursor = screen(&mut pen, model, body);
+    let bottom = Rect { y: area.height - 1, height: 1, ..area };
+    let above = Rect { y: area.height - 2, ..bottom };
+    let (line, typed) = message(model);
+    match (low, line) {
+        (true, Some(row)) => pen.row(bottom, &row),
+        (true, None) => pen.row(bottom, &hints(model)),
+        (false, row) => {
+            pen.row(above, &row.unwrap_or_default());
+            pen.row(bottom, &hints(model));
+        }
+    }
+    if let Some(at) = typed {
+        let y = if low { bottom.y } else { above.y };
+        cursor = Some(Position { x: u16::try_from(at).unwrap_or(u16::MAX).min(area.width - 1), y });
+    }
+    if let Some(dialog) = &model.dialog {
+        cursor = match dialog {
+            Dialog::Approve(approval) => approve::draw(&mut pen, model, approval),
+            Dialog::Confirm(confirm) => dialogs::confirm(&mut pen, model, confirm),
+            Dialog::Choose(choose) => dialogs::choose(&mut pen, model, choose),
+            Dialog::Help(help) => help::draw(&mut pen, model, help),
+            Dialog::Form(form) => form::draw(&mut pen, model, form),
+        };
+    }
+    harmless(pen.buffer);
+    cursor
+}
+
+/// Returns the frame as lines of text, without colours.
+pub(super) fn as_text(model: &Model) -> String {
+    let mut buffer = Buffer::empty(Rect { x: 0, y: 0, width: model.size.0, height: model.size.1 });
+    draw(model, &mut buffer);
+    lines_of(&buffer).join("\n") + "\n"
+}
+
+/// Returns what a terminal would show, line by line.
+pub(super) fn lines_of(buffer: &Buffer) -> Vec<String> {
+    let area = buffer.area;
+    (0..area.height)
+        .map(|y| {
+            let mut line = String::new();
+            let mut x = 0;
+            while x < area.width {
+                let symbol = buffer[(x, y)].symbol();
+                line.push_str(symbol);
+                x += u16::try_from(cells(symbol)).unwrap_or(1).max(1);
+            }
+            line.trim_end().to_owned()
+        })
+        .collect()
+}
+
+/// Paints the screen that is seen.
+fn screen(pen: &mut Pen<'_>, model: &Model, body: Rect) -> Option<Position> {
+    match model.screen() {
+        Screen::Board(board) => return board::draw(pen, model, board, body),
+        Screen::Task(screen) => return task::draw(pen, model, screen, body),
+        Screen::Log(screen) => log::draw(pen, screen, body),
+        Screen::Hosts(list) => hosts::draw(pen, model, list, body),
+        Screen::Host(name, list) => hosts::draw_page(pen, model, name, list, body),
+        Screen::History(list) => history::draw(pen, model, list, body),
+        Screen::Audit(list) => audit::draw(pen, model, list, body),
+        Screen::Templates(list) => templates::draw(pen, model, list, body),
+        Screen::Diff(screen) => diff::draw(pen, model, screen, body),
+        Screen::Requests(list) => requests::draw(pen, model, list, body),
+    }
+    None
+}
+
+/// How many rows the list of the screen has, below its heading.
+pub(super) fn list_rows(model: &Model) -> usize {
+    match model.screen() {
+        Screen::Task(screen) => task::host_rows_seen(model, screen),
+        Screen::Templates(_) if model.is_wide() => model.body_rows().saturating_sub(1),
+        Screen::Templates(_) => model.body_rows().saturating_sub(1) / 2,
+        _ => model.body_rows().saturating_sub(1),
+    }
+}
+
+/// Paints a list: a heading, and the rows that are seen, each made by `row`.
+fn list(
+    pen: &mut Pen<'_>,
+    area: Rect,
+    heading: &Row,
+    list: &List,
+    count: usize,
+    row: impl Fn(usize) -> Row,
+) -> Option<Position> {
+    pen.row(area, heading);
+    let rows = usize::from(area.height).saturating_sub(1);
+    let mut cursor = None;
+    for (n, at) in (list.top..count).take(rows).enumerate() {
+        let y = area.y + 1 + u16::try_from(n).unwrap_or(u16::MAX);
+        let line = Rect { y, height: 1, ..area };
+        if at == list.at {
+            pen.row_over(line, &row(at), pen.look.selected());
+            // A colour alone is no sign.
+            if pen.buffer[(area.x, y)].symbol() == " " {
+                pen.buffer[(area.x, y)].set_symbol(">");
+            }
+            cursor = Some(Position { x: area.x, y });
+        } else {
+            pen.row(line, &row(at));
+        }
+    }
+    cursor
+}
+
+/// The line at the top: what runs here, who looks, and what waits.
+fn header(model: &Model) -> Row {
+    let words = model.look.words;
+    let mut row = Row::new().put(" spoolgate", Tone::Title).gap(2);
+    row = match &model.daemon {
+        _ if !model.daemon_known => row.put(words.daemon_unknown, Tone::Dim),
+        Some(_) => row.put(words.daemon_up, Tone::Ok),
+        None => row.put(words.daemon_down, Tone::Danger),
+    };
+    if model.watch_lost {
+        row = row.gap(2).put(words.watch_lost, Tone::Warn);
+    }
+    if let Some(why) = &model.library_problem {
+        let why = fill(words.configuration_broken, &[why.lines().next().unwrap_or_default()]);
+        let room = usize::from(model.size.0).saturating_sub(row.used() + 30);
+        row = row.gap(2).put(&crate::shells::dashboard::text::cut(&shown(&why), room), Tone::Fail);
+    }
+    let mut me = model.me.actor.user.clone();
+    if model.is_personal() {
+        me = format!("{me} ({})", words.personal);
+    }
+    if model.readonly {
+        me = format!("{me} [{}]", words.readonly_short);
+    }
+    let now = model.now.in_zone(&model.zone);
+    let clock = now.get(11..16).unwrap_or_default();
+    let right = Row::new().put(&me, Tone::Strong).gap(2).put(clock, Tone::Plain).gap(1);
+    let width = usize::from(model.size.0);
+    let counts = counts(model);
+    if row.used() + 2 + counts.used() + 2 + right.used() <= width {
+        row = row.gap(2).join(counts);
+    }
+    row.to(width.saturating_sub(right.used())).join(right)
+}
+
+/// How many tasks stand where.
+fn counts(model: &Model) -> Row {
+    let words = model.look.words;
+    let count = |state| model.count(state).to_string();
+    let new = if model.count(TaskState::New) > 0 { Tone::Warn } else { Tone::Dim };
+    let row = Row::new()
+        .put(&format!("{} {}", words.new, count(TaskState::New)), new)
+        .put(&format!("  {} {}", words.ready, count(TaskState::Ready)), Tone::Plain)
+        .put(&format!("  {} {}", words.running, count(TaskState::Running)), Tone::Run)
+        .put(&format!("  {} {}", words.done_state, model.ended), Tone::Plain);
+    if model.failed > 0 { row.put(&format!(" x{}", model.failed), Tone::Fail) } else { row }
+}
+
+/// The line of views, and what of them is shown.
+fn tabs(model: &Model) -> Row {
+    let words = model.look.words;
+    let here = match model.screens.get(1).unwrap_or_else(|| model.screen()) {
+        Screen::Hosts(_) | Screen::Host(..) => 1,
+        Screen::History(_) => 2,
+        Screen::Audit(_) => 3,
+        Screen::Templates(_) => 4,
+        _ => 0,
+    };
+    let mut row = Row::new().gap(1);
+    for (n, name) in [words.board, words.hosts, words.history, words.audit, words.templates].into_iter().enumerate() {
+        let tone = if n == here { Tone::Strong } else { Tone::Dim };
+        row = row.put(&format!("{}:", n + 1), Tone::Key).put(name, tone).gap(1);
+    }
+    let filter = match model.screen() {
+        Screen::Board(board) => &board.list.filter,
+        Screen::Hosts(list) | Screen::History(list) | Screen::Audit(list) | Screen::Templates(list) => &list.filter,
+        Screen::Task(screen) => &screen.shape.filter,
+        _ => return row,
+    };
+    if !filter.is_empty() {
+        row = row.gap(2).put(&format!("{} {filter}", words.filter), Tone::Warn);
+    }
+    let failed = match model.screen() {
+        Screen::Board(board) => board.list.failed_only,
+        Screen::Hosts(list) | Screen::History(list) => list.failed_only,
+        Screen::Task(screen) => screen.shape.failed_only,
+        _ => false,
+    };
+    if failed {
+        row = row.gap(2).put(words.failed_only, Tone::Warn);
+    }
+    if let Screen::Task(screen) = model.screen()
+        && let Some(only) = &screen.shape.only
+    {
+        row = row.gap(2).put(&fill(words.only_hosts, &[&only.len().to_string()]), Tone::Warn);
+    }
+    if let Screen::Board(board) = model.screen()
+        && !board.marks.is_empty()
+    {
+        row = row.gap(2).put(&fill(words.marked, &[&board.marks.len().to_string()]), Tone::Key);
+    }
+    row
+}
+
+/// The line that is typed in, or what there is to say; also the cell of the cursor.
+fn message(model: &Model) -> (Option<Row>, Option<usize>) {
+    let words = model.look.words;
+    let line = |sign: &str, edit: &crate::shells::dashboard::edit::Edit| {
+        let row = Row::new().put(sign, Tone::Key).put(edit.text(), Tone::Plain);
+        (row, cells(sign) + edit.position().1)
+    };
+    let (row, at) = match &model.prompt {
+        Some(Prompt::Filter(edit)) => {
+            let (row, at) = line(&format!(" {} ", words.filter), edit);
+            (row, Some(at))
+        }
+        Some(Prompt::Find(edit)) => {
+            let (row, at) = line(&format!(" {} ", words.find), edit);
+            (row, Some(at))
+        }
+        Some(Prompt::Keep(edit)) => {
+            let (row, at) = line(&format!(" {} ", words.keep), edit);
+            (row, Some(at))
+        }
+        Some(Prompt::Command(edit, _)) => {
+            let (row, at) = line(" :", edit);
+            let offered = crate::shells::dashboard::update::candidates(model, edit.text()).join(" ");
+            (row.gap(3).put(&offered, Tone::Dim), Some(at))
+        }
+        None => match &model.said {
+            Some((said, tone)) => (Row::new().gap(1).put(said.lines().next().unwrap_or_default(), *tone), None),
+            None => return (None, None),
+        },
+    };
+    (Some(row), at)
+}
+
+/// The keys that matter most here.
+fn hints(model: &Model) -> Row {
+    let words = model.look.words;
+    let mut row = Row::new().gap(1);
+    let put = |key: &str, what: &str, row: Row| row.put(key, Tone::Key).gap(1).put(what, Tone::Plain).gap(2);
+    if model.prompt.is_some() {
+        for (key, what) in [("Enter", words.hint_take), ("Esc", words.hint_leave), ("Tab", words.hint_complete)] {
+            row = put(key, what, row);
+        }
+        return row;
+    }
+    let acts: &[(Action, &str)] = match model.screen() {
+        Screen::Board(_) => &[
+            (Action::Open, words.hint_open),
+            (Action::Approve, words.hint_approve),
+            (Action::Reject, words.hint_reject),
+            (Action::New, words.hint_new),
+            (Action::Mark, words.hint_mark),
+            (Action::Find, words.hint_filter),
+        ],
+        Screen::Task(_) => &[
+            (Action::Open, words.hint_log),
+            (Action::Approve, words.hint_approve),
+            (Action::Pause, words.hint_pause),
+            (Action::Release, words.hint_release),
+            (Action::Cancel, words.hint_cancel),
+            (Action::Retry, words.hint_retry),
+            (Action::Zoom, words.hint_zoom),
+        ],
+        Screen::Log(_) => &[
+            (Action::Follow, words.hint_follow),
+            (Action::Wrap, words.hint_wrap),
+            (Action::Find, words.hint_find),
+            (Action::Keep, words.hint_keep),
+            (Action::NextPane, words.hint_stream),
+            (Action::NextLog, words.hint_log_step),
+            (Action::Back, words.hint_back),
+        ],
+        Screen::Templates(_) => {
+            &[(Action::Open, words.hint_new), (Action::Find, words.hint_filter), (Action::Back, words.hint_back)]
+        }
+        Screen::Hosts(_) | Screen::History(_) | Screen::Audit(_) => {
+            &[(Action::Open, words.hint_open), (Action::Find, words.hint_filter), (Action::Back, words.hint_back)]
+        }
+        _ => &[(Action::Open, words.hint_open), (Action::Back, words.hint_back)],
+    };
+    let width = usize::from(model.size.0);
+    let always =
+        [(Action::CommandLine, words.hint_command), (Action::Help, words.hint_help), (Action::Quit, words.hint_quit)];
+    let right = always.iter().fold(Row::new(), |row, (action, what)| put(&key_of(*action), what, row));
+    for (action, what) in acts {
+        let acting = BINDINGS.iter().any(|binding| binding.action == *action && binding.acts);
+        let next = put(&key_of(*action), what, row.clone());
+        if !(model.readonly && acting) && next.used() + right.used() <= width {
+            row = next;
+        }
+    }
+    row.join(right)
+}
+
+/// Writes a span of time as people say it.
+pub(super) fn span(ms: i64) -> String {
+    let seconds = ms.max(0) / 1000;
+    match seconds {
+        0 if ms > 0 => format!("{ms}ms"),
+        0..60 => format!("{seconds}s"),
+        60..3600 => format!("{}m{:02}s", seconds / 60, seconds % 60),
+        3600..86_400 => format!("{}h{:02}m", seconds / 3600, seconds / 60 % 60),
+        _ => format!("{}d{:02}h", seconds / 86_400, seconds / 3600 % 24),
+    }
+}
+
+/// Writes a count of bytes as people say it.
+pub(super) fn size(bytes: u64) -> String {
+    match bytes {
+        0..1024 => bytes.to_string(),
+        1024..1_048_576 => format!("{}.{}K", bytes >> 10, (bytes & 1023) * 10 / 1024),
+        1_048_576..1_073_741_824 => format!("{}.{}M", bytes >> 20, (bytes >> 10 & 1023) * 10 / 1024),
+        _ => format!("{}.{}G", bytes >> 30, (bytes >> 20 & 1023) * 10 / 1024),
+    }
+}
+
+/// One line of text that is safe to show, with its inner lines joined.
+pub(super) fn one_line(text: &str) -> String {
+    shown(&text.replace(['\n', '\t'], " "))
+}

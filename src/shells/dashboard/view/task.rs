@@ -1,0 +1,494 @@
+//! One task: its steps over its hosts, a map of all of them, why they fail, and what the selected one prints.
+//!
+//! **Invariant:** pure; the same numbers stand in the line of counts, in the steps and on the map.
+
+use ratatui::layout::{Position, Rect};
+
+use crate::domain::run::{Run, Stage, TaskState};
+use crate::shells::dashboard::look::{Mark, Pen, Row, Tone, bar, outcome_tone};
+use crate::shells::dashboard::message::Tail;
+use crate::shells::dashboard::model::{Model, log_key, name_of};
+use crate::shells::dashboard::screens::{TaskScreen, Zoom};
+use crate::shells::dashboard::table::{HostRow, LaneLine, RowKey, StepLine, Table, heat, slot};
+use crate::shells::dashboard::text::coloured;
+use crate::shells::dashboard::view::board::outcome_word;
+use crate::shells::dashboard::view::{one_line, span};
+use crate::shells::dashboard::words::{Words, fill};
+
+/// How many lines stand above everything: what it is, and how many hosts stand where.
+const TITLE: u16 = 2;
+/// How many steps are shown beside hosts.
+const STEPS_MAX: usize = 6;
+/// How many rows the map takes beside hosts.
+const MAP_ROWS: u16 = 3;
+const HOST: usize = 22;
+const LIVE_LOG_FROM: u16 = 30;
+
+/// Where the parts of the screen stand; an empty one is not shown.
+#[derive(Clone, Copy, Debug, Default)]
+struct Parts {
+    steps: Rect,
+    map: Rect,
+    reasons: Rect,
+    hosts: Rect,
+    log: Rect,
+}
+
+fn parts(model: &Model, screen: &TaskScreen, body: Rect) -> Parts {
+    let rest = Rect { y: body.y + TITLE, height: body.height.saturating_sub(TITLE), ..body };
+    let mut parts = Parts::default();
+    let Some((_, _, _, table)) = &model.table else { return parts };
+    match screen.zoom {
+        Zoom::Hosts => parts.hosts = rest,
+        Zoom::Map => parts.map = rest,
+        Zoom::Acts => {}
+        Zoom::All => {
+            let steps = u16::try_from(table.steps.len().min(STEPS_MAX)).unwrap_or(1) + 1;
+            let few = table.lanes.len() <= 1;
+            if model.is_wide() {
+                let height = (steps + 8).min(rest.height / 2);
+                let left = body.width * 2 / 5;
+                parts.steps = Rect { width: left, height: steps.min(height), ..rest };
+                let below = rest.y + parts.steps.height + 1;
+                let room = (rest.y + height).saturating_sub(below);
+                parts.reasons = Rect { y: below, width: left, height: room, ..rest };
+                parts.map = Rect { x: body.x + left + 2, width: body.width - left - 2, height, ..rest };
+                let log = if model.size.1 >= LIVE_LOG_FROM { (rest.height - height) / 2 } else { 0 };
+                let y = rest.y + height + 1;
+                parts.hosts = Rect { y, height: rest.bottom().saturating_sub(y + log), ..rest };
+                parts.log = Rect { y: rest.bottom() - log, height: log, ..rest };
+            } else {
+                let low = rest.height < 12;
+                let steps = if low { 0 } else { steps.min(rest.height / 3) };
+                let needed =
+                    u16::try_from(table.lanes.len().div_ceil(usize::from(body.width).saturating_sub(2).max(1)));
+                let map =
+                    if low || few { 0 } else { needed.unwrap_or(MAP_ROWS).min(MAP_ROWS).min(rest.height / 5) + 1 };
+                parts.steps = Rect { height: steps, ..rest };
+                parts.map = Rect { y: rest.y + steps, height: map, ..rest };
+                parts.hosts = Rect { y: rest.y + steps + map, height: rest.height - steps - map, ..rest };
+            }
+        }
+    }
+    parts
+}
+
+fn body_of(model: &Model) -> Rect {
+    let y = if model.is_low() { 1 } else { 3 };
+    Rect { x: 0, y, width: model.size.0, height: u16::try_from(model.body_rows()).unwrap_or(0) }
+}
+
+/// How many rows of hosts are seen.
+pub(in crate::shells::dashboard) fn host_rows_seen(model: &Model, screen: &TaskScreen) -> usize {
+    usize::from(parts(model, screen, body_of(model)).hosts.height).saturating_sub(1).max(1)
+}
+
+/// How many rows and columns the map has.
+pub(in crate::shells::dashboard) fn map_room(model: &Model) -> (usize, usize) {
+    let area = body_of(model);
+    (usize::from(area.height.saturating_sub(TITLE + 1)).max(1), usize::from(area.width.saturating_sub(2)).max(1))
+}
+
+pub(super) fn draw(pen: &mut Pen<'_>, model: &Model, screen: &TaskScreen, body: Rect) -> Option<Position> {
+    let words = pen.look.words;
+    let (Some(run), Some((_, _, _, table))) = (model.runs.get(&screen.id), &model.table) else {
+        let why = model.unreadable.get(&screen.id);
+        let said = why.map_or_else(|| words.reading.to_owned(), |why| fill(words.unreadable, &[why]));
+        pen.row(body, &Row::new().gap(1).put(&said, Tone::Warn));
+        return None;
+    };
+    pen.row(body, &title(model, run));
+    pen.row(Rect { y: body.y + 1, ..body }, &counts(model, run, table));
+    if screen.zoom == Zoom::Acts {
+        acts(pen, model, run, screen, Rect { y: body.y + TITLE, height: body.height.saturating_sub(TITLE), ..body });
+        return None;
+    }
+    let parts = parts(model, screen, body);
+    steps(pen, table, parts.steps);
+    if !parts.reasons.is_empty() {
+        reasons(pen, model, run, table, parts.reasons);
+    }
+    map(pen, table, screen, parts.map);
+    let cursor = hosts(pen, model, run, table, screen, parts.hosts);
+    live_log(pen, model, run, screen, parts.log);
+    if screen.zoom == Zoom::Map { map_cursor(screen, parts.map) } else { cursor }
+}
+
+fn title(model: &Model, run: &Run) -> Row {
+    let words = model.look.words;
+    let (state, tone) = match &run.stage {
+        _ if run.held.is_some() => (words.held, Tone::Warn),
+        Stage::New => (words.new, Tone::Warn),
+        Stage::Ready { .. } => (words.ready, Tone::Strong),
+        Stage::Running { .. } if run.cancelled.is_some() => (words.cancelling, Tone::Fail),
+        Stage::Running { .. } => (words.running, Tone::Run),
+        Stage::Done { outcome, .. } => (outcome_word(words, *outcome), outcome_tone(*outcome)),
+    };
+    let took = match &run.stage {
+        Stage::Running { since, .. } => span(model.now.0 - since.0),
+        Stage::Done { started: Some(started), ended, .. } => span(ended.0 - started.0),
+        Stage::Ready { start: Some(start), .. } => model.clock(*start),
+        _ => String::new(),
+    };
+    let right = Row::new().put(state, tone).gap(2).put(&took, Tone::Plain).gap(1);
+    let work = run.plan.template.as_ref().map_or_else(|| words.own_script_short.to_owned(), |t| t.name.to_string());
+    let left = Row::new()
+        .gap(1)
+        .put(&run.id.to_string(), Tone::Title)
+        .gap(1)
+        .put(&one_line(&run.plan.task_name), Tone::Strong)
+        .put(&format!("  {work}  {} {}", words.by, run.accepted.by.user), Tone::Dim);
+    let room = usize::from(model.size.0).saturating_sub(right.used());
+    let mut row = Row::new();
+    row = row.join(left);
+    if row.used() > room {
+        // The state is never cut off: the name is.
+        let name = crate::shells::dashboard::text::cut(&one_line(&run.plan.task_name), room.saturating_sub(12));
+        row = Row::new().gap(1).put(&run.id.to_string(), Tone::Title).gap(1).put(&name, Tone::Strong);
+    }
+    row.to(room).join(right)
+}
+
+fn counts(model: &Model, run: &Run, table: &Table) -> Row {
+    let words = model.look.words;
+    let mut row =
+        Row::new().gap(1).put(&fill(words.hosts_count, &[&table.lanes.len().to_string()]), Tone::Plain).gap(1);
+    for mark in Mark::ALL {
+        let count = table.count(mark);
+        let tone = if count > 0 { mark.tone() } else { Tone::Dim };
+        if count > 0 || !matches!(mark, Mark::Asks | Mark::Lost | Mark::Skipped) {
+            row = row.gap(1).put(&format!("{} {} {count}", mark.glyph(), mark_word(words, mark)), tone);
+        }
+    }
+    if let Some(wait) = &run.batch_wait {
+        let batch = wait.batch.to_string();
+        let said = match wait.until.filter(|_| !wait.gate) {
+            Some(until) => fill(words.batch_at, &[&batch, &model.clock(until)]),
+            None => fill(words.batch_gate, &[&batch]),
+        };
+        row = row.gap(2).put(&said, Tone::Warn);
+    } else if run.plan.groups.iter().any(|group| group.batches.len() > 1) && run.state() == TaskState::Running {
+        let batch = run.lanes.iter().filter(|lane| !lane.is_untouched()).map(|lane| lane.batch).max().unwrap_or(1);
+        let all = run.plan.groups.iter().map(|group| group.batches.len()).max().unwrap_or(1);
+        row = row.gap(2).put(&fill(words.batch_of, &[&batch.to_string(), &all.to_string()]), Tone::Plain);
+    }
+    if let Some(hold) = &run.held {
+        row = row.gap(2).put(&fill(words.held_by, &[name_of(hold.by.as_ref()), &one_line(&hold.why)]), Tone::Warn);
+    }
+    if let Some(eta) = eta(run, table, model) {
+        row = row.gap(2).put(&fill(words.eta, &[&span(eta)]), Tone::Dim);
+    }
+    row
+}
+
+/// How long it may still take, if the rest goes as fast as what is done.
+fn eta(run: &Run, table: &Table, model: &Model) -> Option<i64> {
+    let Stage::Running { since, .. } = run.stage else { return None };
+    let total: usize = table.lanes.iter().map(|lane| lane.marks.len()).sum();
+    let done: usize = table
+        .lanes
+        .iter()
+        .flat_map(|lane| &lane.marks)
+        .filter(|mark| !matches!(mark, Mark::Waits | Mark::Asks | Mark::Runs))
+        .count();
+    if done < 3 || done >= total || table.count(Mark::Asks) > 0 {
+        return None;
+    }
+    let took = model.now.0 - since.0;
+    took.checked_mul(i64::try_from(total - done).ok()?)?.checked_div(i64::try_from(done).ok()?)
+}
+
+pub(super) fn mark_word(words: &Words, mark: Mark) -> &'static str {
+    match mark {
+        Mark::Ok => words.ok,
+        Mark::Skipped => words.mark_skip,
+        Mark::Waits => words.mark_wait,
+        Mark::Asks => words.mark_asks,
+        Mark::Runs => words.mark_run,
+        Mark::Failed => words.mark_fail,
+        Mark::Lost => words.mark_lost,
+    }
+}
+
+fn steps(pen: &mut Pen<'_>, table: &Table, area: Rect) {
+    const COUNT: usize = 6;
+    const TIME: usize = 7;
+    if area.is_empty() {
+        return;
+    }
+    let words = pen.look.words;
+    let width = usize::from(area.width);
+    let asks = table.steps.iter().any(|step| step.counts[slot(Mark::Asks)] > 0);
+    let columns: &[Mark] = if asks {
+        &[Mark::Waits, Mark::Asks, Mark::Runs, Mark::Ok, Mark::Failed, Mark::Lost]
+    } else {
+        &[Mark::Waits, Mark::Runs, Mark::Ok, Mark::Failed, Mark::Lost]
+    };
+    let numbers = columns.len() * COUNT + 2 * TIME;
+    let name = width.saturating_sub(numbers + 2).clamp(8, 26);
+    let bar_room = width.saturating_sub(name + numbers + 4).min(40);
+    let mut heading = Row::new().gap(1).col(words.col_step, name, Tone::Dim);
+    for mark in columns {
+        heading = heading.right(mark_word(words, *mark), COUNT, Tone::Dim);
+    }
+    if bar_room >= 8 {
+        heading = heading.gap(2).col(words.col_progress, bar_room, Tone::Dim);
+    }
+    heading = heading.right("p50", TIME, Tone::Dim).right("max", TIME, Tone::Dim);
+    pen.row(area, &heading);
+    let many = table.steps.windows(2).any(|pair| pair[0].group != pair[1].group);
+    let room = usize::from(area.height).saturating_sub(1);
+    let seen = if table.steps.len() > room { room.saturating_sub(1) } else { table.steps.len() };
+    let line = |step: &StepLine, n: usize| {
+        let n = n - table.steps.iter().position(|known| known.group == step.group).unwrap_or(0);
+        let label =
+            if many { format!("{}.{} {}", step.group, n + 1, step.name) } else { format!("{} {}", n + 1, step.name) };
+        let mut row = Row::new().gap(1).col(&label, name, Tone::Plain);
+        for mark in columns {
+            let count = step.counts[slot(*mark)];
+            row = row.right(&count.to_string(), COUNT, if count > 0 { mark.tone() } else { Tone::Dim });
+        }
+        if bar_room >= 8 {
+            let all: usize = step.counts.iter().sum();
+            let over =
+                all - step.counts[slot(Mark::Waits)] - step.counts[slot(Mark::Runs)] - step.counts[slot(Mark::Asks)];
+            let bad = step.counts[slot(Mark::Failed)] + step.counts[slot(Mark::Lost)] > 0;
+            row = row.gap(2).put(&bar(over, all, bar_room), if bad { Tone::Fail } else { Tone::Ok });
+        }
+        let time = |ms: Option<i64>| ms.map_or_else(|| "-".to_owned(), span);
+        row.right(&time(step.p50_ms), TIME, Tone::Plain).right(&time(step.max_ms), TIME, Tone::Plain)
+    };
+    // What is going on is more than what is over: the steps that nobody has finished come into sight.
+    let busy = table.steps.iter().position(|step| step.counts[slot(Mark::Ok)] < step.counts.iter().sum()).unwrap_or(0);
+    let first = busy.min(table.steps.len() - seen);
+    let mut rows: Vec<Row> =
+        table.steps[first..first + seen].iter().enumerate().map(|(n, step)| line(step, first + n)).collect();
+    if seen < table.steps.len() {
+        rows.push(
+            Row::new().gap(1).put(&fill(words.more_steps, &[&(table.steps.len() - seen).to_string()]), Tone::Dim),
+        );
+    }
+    pen.rows(Rect { y: area.y + 1, height: area.height - 1, ..area }, &rows);
+}
+
+fn reasons(pen: &mut Pen<'_>, model: &Model, run: &Run, table: &Table, area: Rect) {
+    let words = pen.look.words;
+    let mut rows = vec![Row::new().gap(1).put(words.why_fail, Tone::Dim)];
+    if table.reasons.is_empty() {
+        rows = vec![Row::new().gap(1).put(words.nothing_fails, Tone::Dim)];
+    }
+    for (why, lanes) in &table.reasons {
+        let sample = lanes.first().and_then(|lane| log_key(run, *lane)).and_then(|key| model.tails.get(&key));
+        let last = sample.and_then(last_line).unwrap_or_default();
+        rows.push(
+            Row::new()
+                .right(&lanes.len().to_string(), 6, Tone::Fail)
+                .gap(2)
+                .put(&one_line(why), Tone::Plain)
+                .gap(2)
+                .put(&last, Tone::Dim),
+        );
+    }
+    pen.rows(area, &rows);
+}
+
+/// The last line of a log that says something.
+fn last_line(tail: &Tail) -> Option<String> {
+    let line = tail.lines.iter().rev().find(|line| line.iter().any(|byte| !byte.is_ascii_whitespace()))?;
+    Some(coloured(line).pieces.into_iter().map(|(text, _)| text).collect())
+}
+
+fn map(pen: &mut Pen<'_>, table: &Table, screen: &TaskScreen, area: Rect) {
+    if area.height < 2 {
+        return;
+    }
+    let words = pen.look.words;
+    let columns = usize::from(area.width).saturating_sub(2).max(1);
+    let room = usize::from(area.height - 1);
+    let (cells, each) = heat(table, columns * room);
+    let legend: String =
+        Mark::ALL.iter().map(|mark| format!(" {} {}", mark.glyph(), mark_word(words, *mark))).collect();
+    let head = fill(words.map_head, &[&table.lanes.len().to_string(), &each.to_string()]);
+    let row = Row::new().gap(1).put(&head, Tone::Dim);
+    let whole = row.clone().gap(1).put(&legend, Tone::Dim);
+    pen.row(area, if whole.used() <= usize::from(area.width) { &whole } else { &row });
+    for (n, line) in cells.chunks(columns).enumerate() {
+        let mut row = Row::new().gap(1);
+        for (k, mark) in line.iter().enumerate() {
+            let chosen = screen.zoom == Zoom::Map && n * columns + k == screen.cell;
+            let glyph = mark.glyph().to_string();
+            row = if chosen { row.put(&glyph, Tone::Danger) } else { row.put(&glyph, mark.tone()) };
+        }
+        pen.row(Rect { y: area.y + 1 + u16::try_from(n).unwrap_or(0), height: 1, ..area }, &row);
+    }
+}
+
+fn map_cursor(screen: &TaskScreen, area: Rect) -> Option<Position> {
+    let columns = usize::from(area.width).saturating_sub(2).max(1);
+    let x = u16::try_from(screen.cell % columns).ok()? + 1;
+    let y = area.y + 1 + u16::try_from(screen.cell / columns).ok()?;
+    Some(Position { x, y })
+}
+
+fn hosts(
+    pen: &mut Pen<'_>,
+    model: &Model,
+    run: &Run,
+    table: &Table,
+    screen: &TaskScreen,
+    area: Rect,
+) -> Option<Position> {
+    if area.height < 2 {
+        return None;
+    }
+    let words = pen.look.words;
+    let rows = model.host_rows();
+    let steps = table.lanes.iter().map(|lane| lane.marks.len()).max().unwrap_or(1);
+    // A host with many steps is shown by what it comes to.
+    let width = if steps <= 12 { steps * 2 } else { 12 };
+    let last = usize::from(area.width).saturating_sub(2 + HOST + width + 10 + 18 + 1);
+    let numbers: String =
+        if steps <= 12 { (1..=steps).map(|n| format!("{} ", n % 10)).collect() } else { words.col_step.to_owned() };
+    let heading = Row::new()
+        .gap(2)
+        .col(words.col_host, HOST, Tone::Dim)
+        .col(&numbers, width, Tone::Dim)
+        .gap(1)
+        .col(words.col_end, 18, Tone::Dim)
+        .col(words.col_last_line, last, Tone::Dim)
+        .right(words.col_time, 9, Tone::Dim);
+    let line = |n: usize| match rows.get(n) {
+        Some(HostRow::Lane(lane)) => {
+            lane_row(model, run, table, *lane, (width, last), screen.selected == Some(RowKey::Lane(*lane)))
+        }
+        Some(HostRow::Fold { lanes, open, .. }) => fold_row(model, run, table, lanes, *open, width),
+        None => Row::new(),
+    };
+    super::list(pen, area, &heading, &screen.list, rows.len(), line)
+}
+
+fn marks(lane: &LaneLine, width: usize) -> Row {
+    let mut row = Row::new();
+    if lane.marks.len() * 2 <= width {
+        for mark in &lane.marks {
+            row = row.put(&format!("{} ", mark.glyph()), mark.tone());
+        }
+        return row;
+    }
+    let over = lane.marks.iter().filter(|mark| !matches!(mark, Mark::Waits | Mark::Runs | Mark::Asks)).count();
+    row.put(&format!("{} {over}/{}", lane.mark.glyph(), lane.marks.len()), lane.mark.tone())
+}
+
+fn lane_row(model: &Model, run: &Run, table: &Table, n: usize, (width, last): (usize, usize), selected: bool) -> Row {
+    let (Some(lane), Some(line)) = (run.lanes.get(n), table.lanes.get(n)) else { return Row::new() };
+    let words = model.look.words;
+    let host = if run.plan.groups.len() > 1 { format!("{} {}", lane.group, lane.host) } else { lane.host.to_string() };
+    let step = line.step.and_then(|step| run.step_name(n, step)).map_or_else(String::new, |name| name.to_string());
+    let end = match (line.mark, &line.exit) {
+        (Mark::Failed | Mark::Lost, Some(exit)) => format!("{exit} {step}"),
+        (Mark::Lost, None) => words.kill_unconfirmed.to_owned(),
+        (Mark::Runs, _) => step,
+        (Mark::Asks, _) => fill(words.asks_for, &[&step]),
+        (mark, _) => mark_word(words, mark).to_owned(),
+    };
+    let tail = log_key(run, n).and_then(|key| model.tails.get(&key)).and_then(last_line);
+    let shown = tail.or_else(|| detail(run, n)).unwrap_or_default();
+    let sign = if selected { ">" } else { " " };
+    Row::new()
+        .put(sign, Tone::Key)
+        .gap(1)
+        .col(&host, HOST - 1, Tone::Plain)
+        .gap(1)
+        .join(marks(line, width))
+        .to(2 + HOST + width + 1)
+        .col(&end, 17, line.mark.tone())
+        .gap(1)
+        .col(&shown, last.saturating_sub(1), Tone::Plain)
+        .gap(1)
+        .right(&line.took_ms.map_or_else(|| "-".to_owned(), span), 9, Tone::Dim)
+}
+
+/// What is known of a host that printed nothing.
+fn detail(run: &Run, n: usize) -> Option<String> {
+    use crate::domain::run::StepState;
+    let lane = run.lanes.get(n)?;
+    lane.steps.iter().rev().find_map(|step| match &step.state {
+        StepState::Ended(result) => crate::shells::dashboard::table::ending_detail(&result.ending).map(one_line),
+        StepState::Open { unconfirmed, .. } => unconfirmed.as_deref().map(one_line),
+        _ => None,
+    })
+}
+
+fn fold_row(model: &Model, run: &Run, table: &Table, lanes: &[usize], open: bool, width: usize) -> Row {
+    let words = model.look.words;
+    let name = |lane: Option<&usize>| {
+        lane.and_then(|n| run.lanes.get(*n)).map_or_else(String::new, |lane| lane.host.to_string())
+    };
+    let group = lanes.first().and_then(|n| run.lanes.get(*n)).filter(|_| run.plan.groups.len() > 1);
+    let group = group.map(|lane| format!("{} ", lane.group)).unwrap_or_default();
+    let label = format!("{group}{} +{}", name(lanes.first()), lanes.len().saturating_sub(1));
+    let Some(line) = lanes.first().and_then(|n| table.lanes.get(*n)) else { return Row::new() };
+    let said = if open { words.fold_open } else { words.fold_closed };
+    Row::new()
+        .put(if open { "v" } else { "+" }, Tone::Key)
+        .gap(1)
+        .col(&label, HOST - 1, Tone::Plain)
+        .gap(1)
+        .join(marks(line, width))
+        .to(2 + HOST + width + 1)
+        .put(&fill(said, &[&lanes.len().to_string()]), Tone::Dim)
+}
+
+fn live_log(pen: &mut Pen<'_>, model: &Model, run: &Run, screen: &TaskScreen, area: Rect) {
+    if area.height < 3 {
+        return;
+    }
+    let words = pen.look.words;
+    pen.rule(Rect { height: 1, ..area });
+    let key = screen.selected.as_ref().and_then(RowKey::lane).and_then(|lane| log_key(run, lane));
+    let Some(key) = key else { return };
+    let tail = model.tails.get(&key);
+    let length = tail.map_or(0, |tail| tail.length);
+    let head = fill(words.live_log, &[key.host.as_str(), key.step.as_str(), &super::size(length)]);
+    pen.row(Rect { y: area.y + 1, height: 1, ..area }, &Row::new().gap(1).put(&head, Tone::Dim));
+    let room = usize::from(area.height) - 2;
+    let lines = tail.map_or(&[][..], |tail| &tail.lines);
+    let rows: Vec<Row> = lines[lines.len().saturating_sub(room)..]
+        .iter()
+        .map(|line| coloured(line).pieces.iter().fold(Row::new().gap(1), |row, (text, style)| row.styled(text, *style)))
+        .collect();
+    pen.rows(Rect { y: area.y + 2, height: area.height - 2, ..area }, &rows);
+}
+
+/// Who did what, and what policy asks for.
+fn acts(pen: &mut Pen<'_>, model: &Model, run: &Run, screen: &TaskScreen, area: Rect) {
+    let words = pen.look.words;
+    let mut rows = Vec::new();
+    for need in &run.needs {
+        let of = if need.of.is_empty() { words.whoever_may.to_owned() } else { need.of.join(", ") };
+        let missing = need.missing(run.approvals.iter().map(|(_, approval)| approval));
+        let tone = if missing > 0 { Tone::Warn } else { Tone::Ok };
+        rows.push(
+            Row::new()
+                .gap(1)
+                .put(&fill(words.needs, &[&need.approvals.to_string(), &of, &missing.to_string(), &need.rule]), tone),
+        );
+    }
+    rows.push(Row::new().gap(1).put(&fill(words.plan_is, &[&run.digest.to_string()]), Tone::Dim));
+    for act in run.acts.iter().skip(screen.acts_top) {
+        let states = match act.from {
+            Some(from) if from != act.to => format!("{} -> {}", from.word(), act.to.word()),
+            _ => act.to.word().to_owned(),
+        };
+        rows.push(
+            Row::new()
+                .gap(1)
+                .col(&model.clock(act.at), 12, Tone::Dim)
+                .col(name_of(act.by.as_ref()), 14, Tone::Plain)
+                .col(&act.act.replace('_', " "), 16, Tone::Strong)
+                .col(&states, 20, Tone::Dim)
+                .put(&one_line(act.detail.as_deref().unwrap_or_default()), Tone::Plain),
+        );
+    }
+    pen.rows(area, &rows);
+}
