@@ -5,7 +5,7 @@ PREFIX ?= /usr/local
 SYSCONFDIR ?= /etc
 DESTDIR ?=
 
-.PHONY: help demo test lint bench sim kill install
+.PHONY: help demo test lint bench sim ui kill install
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' Makefile
@@ -23,14 +23,19 @@ lint: ## Check format, lints, docs and shell scripts
 	$(CARGO) fmt --check
 	$(CARGO) clippy --all-targets -- -D warnings
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --no-deps --document-private-items
-	shellcheck templates/*.sh src/domain/runner/runner.sh .ci/run .ci/install
+	shellcheck templates/*.sh src/domain/runner/runner.sh .ci/run .ci/install .ci/screens
 
 bench: ## Measure; prints figures and ratios, judges nothing
 	.ci/install
 	$(CARGO) bench --bench spool
+	$(CARGO) bench --bench dashboard
 
 sim: ## A long campaign of the engine's simulator: SIM_SEEDS=1000000
 	SIM_SEEDS=$${SIM_SEEDS:-1000000} $(CARGO) test --release --lib simulator -- --nocapture
+
+ui: ## A long campaign of the dashboard: any key at any time, any name, 200 sessions in a terminal
+	EVENTS=$${EVENTS:-1000000} WIDTHS=$${WIDTHS:-100000} $(CARGO) test --release --lib dashboard -- --nocapture
+	SESSIONS=$${SESSIONS:-200} $(CARGO) test --test it the_terminal_is_left -- --nocapture
 
 kill: ## A long campaign of killing the daemon: KILLS=2000
 	KILLS=$${KILLS:-2000} $(CARGO) test --test it killing_the_daemon -- --nocapture
