@@ -295,7 +295,7 @@ impl World {
             13 => format!(r#"{{"order":"retry","task":{id},"step":"{step}"{hosts}}}"#),
             14 => format!(r#"{{"order":"skip","task":{id},"step":"{step}","reason":"sim"{hosts}}}"#),
             15 => format!(r#"{{"order":"cancel","task":{id},"reason":"sim","hosts":["h{}"]}}"#, self.dice.roll(6) + 1),
-            17 => format!(r#"{{"order":"continue","task":{id}}}"#),
+            17 => format!(r#"{{"order":"continue","task":{id},"group":1,"batch":{}}}"#, 2 + self.dice.roll(2)),
             16 => format!(r#"{{"order":"approve","task":{id},"digest":"{}"{until}}}"#, self.digest_of(*id)),
             0 => format!(r#"{{"order":"cancel","task":{id},"reason":"sim"}}"#),
             1 => format!(r#"{{"order":"reject","task":{id},"reason":"sim"}}"#),

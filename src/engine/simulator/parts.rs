@@ -124,8 +124,9 @@ pub(super) fn wanted_releases(run: &Run) -> Vec<String> {
     if run.held.is_some() {
         orders.push(format!(r#"{{"order":"release","task":{}}}"#, run.id));
     }
-    if run.batch_wait.is_some_and(|wait| wait.gate) && run.held.is_none() {
-        orders.push(format!(r#"{{"order":"continue","task":{}}}"#, run.id));
+    if let Some(wait) = run.batch_wait.filter(|wait| wait.gate && run.held.is_none()) {
+        let (group, batch) = (wait.group, wait.batch);
+        orders.push(format!(r#"{{"order":"continue","task":{},"group":{group},"batch":{batch}}}"#, run.id));
     }
     for lane in &run.lanes {
         let steps = &run.plan.group(lane.group).expect("its group").steps;
