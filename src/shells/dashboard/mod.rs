@@ -158,12 +158,7 @@ impl Dashboard {
         let mut dirty = true;
         loop {
             dirty |= self.look();
-            // A change of size is not always told.
-            let size = crossterm::terminal::size()?;
-            if size != self.model.size {
-                update::update(&mut self.model, Message::Resize(size.0, size.1));
-                dirty = true;
-            }
+            dirty |= self.fit()?;
             if dirty && painted.is_none_or(|at| at.elapsed() >= FRAME) {
                 self.paint(terminal)?;
                 (painted, dirty) = (Some(Instant::now()), false);
@@ -197,8 +192,20 @@ impl Dashboard {
         }
     }
 
+    /// Takes the size that the terminal has now, since a change is not always told; `true` when it is another.
+    fn fit(&mut self) -> io::Result<bool> {
+        let size = crossterm::terminal::size()?;
+        let changed = size != self.model.size;
+        if changed {
+            update::update(&mut self.model, Message::Resize(size.0, size.1));
+        }
+        Ok(changed)
+    }
+
     /// Applies a message and does what it asks for; `true` to end.
     fn take(&mut self, terminal: &mut Terminal, message: Message) -> io::Result<bool> {
+        // A key means what it means on the screen that its presser has.
+        self.fit()?;
         update::update(&mut self.model, Message::Tick(now()));
         for command in update::update(&mut self.model, message) {
             if self.obey(terminal, command)? {
