@@ -145,7 +145,7 @@ fn whatever_changes_after_approval_opens_no_connection_and_shows_the_difference(
         let id = world.task_of(name);
         let before = world.digest(id);
         approve_at(&world, id, &in_seconds(2));
-        wait_for("the task to be ready", || (world.standing(id) == ["ready"]).then_some(()));
+        world.stands(id, "ready");
         change();
         if name == "policy" {
             let readmitted = event(&world, id, "readmitted");
@@ -156,7 +156,7 @@ fn whatever_changes_after_approval_opens_no_connection_and_shows_the_difference(
                 stale["differences"].as_array().unwrap().iter().map(|d| d["pointer"].as_str().unwrap()).collect();
             assert!(pointers.iter().any(|found| found.starts_with(pointer)), "{name}: {pointers:?}");
         }
-        wait_for("the task to wait again", || (world.standing(id) == ["new"]).then_some(()));
+        world.stands(id, "new");
         // Its time passes, and nothing is sent: the old approval counts for nothing any more.
         let since = std::time::Instant::now();
         wait_for("the start to pass", || (since.elapsed() > Duration::from_millis(2_500)).then_some(()));
@@ -374,7 +374,8 @@ fn an_approval_withdrawn_a_second_before_the_start_sends_nothing() {
     assert_eq!(not_mine.code, 6, "{}", not_mine.err);
     wait_for("the last second", || (begin.elapsed() >= Duration::from_millis(2_900)).then_some(()));
     world.run(BOB, &["withdraw", &id.to_string(), "--reason", "second thoughts"]).ok();
-    assert_eq!(world.standing(id), ["new"]);
+    // The answer is the event; the file in the state folder follows it.
+    world.stands(id, "new");
     wait_for("the start to pass", || (begin.elapsed() > Duration::from_secs(6)).then_some(()));
     assert_eq!((door.knocks(), world.standing(id)), (0, vec!["new"]));
     let events = world.events(id);
@@ -393,7 +394,7 @@ fn an_approval_withdrawn_a_second_before_the_start_sends_nothing() {
     world.run(0, &["hold", &id.to_string(), "--reason", "not yet"]).ok();
     world.drop_file("orders", "short.json", order.to_string().as_bytes(), BOB);
     event(&world, id, "lapsed");
-    wait_for("the task to wait again", || (world.standing(id) == ["new"]).then_some(()));
+    world.stands(id, "new");
     assert_eq!(door.knocks(), 0);
 }
 
@@ -429,7 +430,7 @@ fn tasks_whose_time_passed_while_the_daemon_was_down_do_what_their_templates_say
     assert_eq!(world.record(ids[2])["outcome"], "expired");
     let held = event(&world, ids[1], "held");
     assert!(held["why"].as_str().unwrap().contains("passed while it could not start"), "{held}");
-    assert_eq!(world.standing(ids[1]), ["ready"]);
+    world.stands(ids[1], "ready");
     let refused = world.run(ALICE, &["release", &ids[1].to_string()]);
     assert_eq!(refused.code, 6, "{}", refused.err);
     world.run(0, &["release", &ids[1].to_string()]).ok();
@@ -457,7 +458,7 @@ fn a_freeze_lets_nothing_start_but_what_the_excepted_approve() {
     assert_eq!(frozen["freeze"], "quiet");
     world.approve(0, goes).ok();
     assert_eq!(world.record(goes)["outcome"], "ok", "root may break it");
-    assert_eq!(world.standing(waits), ["ready"]);
+    world.stands(waits, "ready");
     assert_eq!(world.record(waits)["outcome"], "ok", "and it starts by itself when the freeze ends");
 }
 

@@ -46,7 +46,7 @@ fn every_act_has_who_when_and_what_it_did_in_show_record_and_audit() {
     let run = |uid: u32, args: &[&str]| world.run(uid, args);
     run(0, &["hold", &word, "--reason", "wait"]).ok();
     run(BOB, &["approve", &word, "--digest", &digest, "--reason", "fine"]).ok();
-    assert_eq!(world.standing(id), ["ready"], "held");
+    world.stands(id, "ready");
     run(0, &["release", &word]).ok();
     assert_eq!(record_after(&world, id, 1)["outcome"], "failed");
     // Retried when what was missing is there: the manual step asks on both hosts, then a step fails again.

@@ -79,7 +79,8 @@ fn a_gate_waits_for_a_person() {
     wait_for("the gate", || world.events(id).into_iter().find(|event| event["event"] == "batch_waits"));
     let refused = world.run(ALICE, &["continue", &id.to_string()]);
     assert_eq!(refused.code, 6, "{}", refused.err);
-    assert_eq!((world.standing(id), begun(&world, id)), (vec!["running"], vec![2]));
+    world.stands(id, "running");
+    assert_eq!(begun(&world, id), [2]);
     world.run(0, &["continue", &id.to_string(), "--reason", "the canary lives"]).ok();
     let record = world.record(id);
     assert_eq!((&record["outcome"], begun(&world, id)), (&json!("ok"), vec![2, 1]));

@@ -178,6 +178,7 @@ fn acts_by_keys(size: (u16, u16)) {
     event(&world, gated, "started");
     screen.types(&format!(":task {gated}\n"));
     screen.shows("asks: second");
+    screen.shows("asks 2");
     screen.keys(&["s"]);
     screen.shows("on all 2 host(s)");
     screen.keys(&["Enter"]);

@@ -201,7 +201,7 @@ fn somebody_else_approves_and_the_task_starts_at_its_time() {
     assert!(matches!(wrong.code, 4 | 6), "{wrong:?}");
     assert_eq!(world.standing(id), ["new"]);
     let _ = world.approve(BOB, id).ok();
-    wait_for("the task to be ready", || (world.standing(id) == ["ready"]).then_some(()));
+    world.stands(id, "ready");
 
     let record = world.record(id);
     assert_eq!(record["outcome"], "ok", "{record:#}");

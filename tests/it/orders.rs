@@ -31,7 +31,7 @@ fn orders_that_came_while_no_daemon_ran_are_heard_before_anything_starts() {
     wait_for("its time to pass", || (since.elapsed() > Duration::from_millis(1_500)).then_some(()));
     world.start();
     event(&world, id, "withdrawn");
-    wait_for("the task to wait", || (world.standing(id) == ["new"]).then_some(()));
+    world.stands(id, "new");
     assert!(world.events(id).iter().all(|event| event["event"] != "started"), "{:?}", world.events(id));
 }
 
@@ -58,7 +58,7 @@ fn two_orders_at_once_that_cancel_each_other_out_leave_the_task_where_it_was() {
     world.drop_file("orders", "a-withdraw.json", withdraw.as_bytes(), BOB);
     world.start();
     event(&world, id, "withdrawn");
-    wait_for("the task to wait", || (world.standing(id) == ["new"]).then_some(()));
+    world.stands(id, "new");
     assert!(!world.box_dir("new").join(format!("{id}.dropped-0.json")).exists());
     world.approve(BOB, id).ok();
     assert_eq!(world.record(id)["outcome"], "ok");
@@ -90,13 +90,13 @@ fn a_remark_in_the_policy_takes_no_vote_away_and_a_right_that_is_gone_does() {
     world.write_etc("policy.toml", &format!("# a remark\n{TWO}"));
     world.run(0, &["hold", &id.to_string(), "--reason", "wait"]).ok();
     approve(EVE);
-    assert_eq!(world.standing(id), ["ready"], "two votes are two votes");
+    world.stands(id, "ready");
     // Bob may not approve any more: what he said counts no longer, and one is not two.
     world.write_etc("policy.toml", &TWO.replace("\"uid-61002\", ", ""));
     world.run(0, &["release", &id.to_string()]).ok();
     let lapsed = event(&world, id, "lapsed");
     assert_eq!(lapsed["by"]["uid"], BOB);
-    wait_for("the task to wait", || (world.standing(id) == ["new"]).then_some(()));
+    world.stands(id, "new");
     approve(0);
     assert_eq!(world.record(id)["outcome"], "ok");
 }
@@ -109,11 +109,11 @@ fn a_submitter_who_lost_the_right_to_skip_approval_needs_it() {
     let task = json!({"task_name": "t", "hosts": {"1": ["here"]}, "script": "true", "exec_time": in_seconds(2)});
     world.drop_file("ready", "task.json", task.to_string().as_bytes(), 0);
     let id = world.task_of("task");
-    assert_eq!(world.standing(id), ["ready"]);
+    world.stands(id, "ready");
     let policy = std::fs::read_to_string(world.etc().join("policy.toml")).unwrap();
     world.write_etc("policy.toml", &policy.replace("into = [\"new\", \"ready\"]", "into = [\"new\"]"));
     event(&world, id, "readmitted");
-    wait_for("the task to wait", || (world.standing(id) == ["new"]).then_some(()));
+    world.stands(id, "new");
     assert!(world.events(id).iter().all(|event| event["event"] != "started"));
 }
 

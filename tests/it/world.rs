@@ -216,6 +216,11 @@ impl World {
         ["new", "ready", "running", "done"].into_iter().filter(stands).collect()
     }
 
+    /// Waits until a task's file stands in one directory alone: what an event says, the folders show a little later.
+    pub(crate) fn stands(&self, id: u64, dir: &str) {
+        wait_for(&format!("task {id} to stand in {dir}"), || (self.standing(id) == [dir]).then_some(()));
+    }
+
     /// Waits for the record of a task.
     pub(crate) fn record(&self, id: u64) -> Value {
         wait_for(&format!("task {id} to be done"), || self.try_record(id))
