@@ -228,6 +228,7 @@ impl Dashboard {
         let before = self.model.now;
         let at = now();
         update::update(&mut self.model, Message::Tick(at));
+        let counts = self.model.counts();
         let mut changed = seen_time(&self.model, before, at);
         // Each answer may make a screen want more; a few rounds are enough, and the next turn goes on.
         for _ in 0..6 {
@@ -237,15 +238,11 @@ impl Dashboard {
                 break;
             }
             changed = true;
-            for message in messages {
-                for command in update::update(&mut self.model, message) {
-                    if command == Command::Bell {
-                        self.ring();
-                    }
-                }
+            if update::update_all(&mut self.model, messages).contains(&Command::Bell) {
+                self.ring();
             }
         }
-        changed
+        changed || self.model.counts() != counts
     }
 
     fn paint(&mut self, terminal: &mut Terminal) -> io::Result<()> {

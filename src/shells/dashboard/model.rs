@@ -3,7 +3,7 @@
 //! **Invariant:** pure. Everything here came by a message; what a screen shows is computed from it when it is painted, and
 //! only for the rows that are seen.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use crate::base::ids::{Actor, HostName, TaskId};
@@ -21,7 +21,7 @@ use crate::shells::dashboard::form::Form;
 use crate::shells::dashboard::look::{Look, Tone};
 use crate::shells::dashboard::message::{Fresh, HistoryWant, LogKey, LogWant, Tail, Wants};
 use crate::shells::dashboard::screens::{Board, BoardRow, Screen, Zoom};
-use crate::shells::dashboard::table::{HostRow, RowKey, Table, host_rows};
+use crate::shells::dashboard::table::{HostRow, RowKey, Shape, Table, host_rows};
 use crate::shells::dashboard::view::audit::rows as audit_rows;
 use crate::shells::dashboard::words::Lang;
 
@@ -33,6 +33,8 @@ pub(super) const LOW: u16 = 18;
 pub(super) const SMALLEST: (u16, u16) = (60, 15);
 /// How long a row that changed is bold.
 pub(super) const NEWS_MS: i64 = 5_000;
+/// How many hosts are worth a millisecond between two counts.
+const LANES_A_MS: i64 = 40;
 /// How many requests are remembered.
 const REQUESTS_MAX: usize = 200;
 
@@ -92,6 +94,34 @@ pub(super) enum Answer {
     Unanswered,
 }
 
+/// What was counted of a task.
+#[derive(Debug)]
+pub(super) struct Counted {
+    pub(super) id: TaskId,
+    /// How many events it had then.
+    events: u64,
+    at: Timestamp,
+    pub(super) table: Table,
+}
+
+/// What the lines of the board depend on.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct BoardShape {
+    listed: u64,
+    filter: String,
+    failed_only: bool,
+    unfolded: BTreeSet<TaskState>,
+    minute: i64,
+}
+
+/// What the rows of hosts depend on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct HostsShape {
+    id: TaskId,
+    counted: u64,
+    shape: Shape,
+}
+
 /// What the dashboard knows.
 #[derive(Debug)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own, and any of them goes with any other")]
@@ -139,8 +169,14 @@ pub(super) struct Model {
     /// How many requests were forgotten: the number of the first that is known.
     pub(super) first_request: usize,
     pub(super) commands: Vec<String>,
-    /// What was counted of the task that is seen, at how many events and when.
-    pub(super) table: Option<(TaskId, u64, Timestamp, Table)>,
+    /// What was counted of the task that is seen.
+    counted: Option<Counted>,
+    /// How often something was counted.
+    counts: u64,
+    /// How often the tasks that are listed changed.
+    listed: u64,
+    board: (BoardShape, Arc<[BoardRow]>),
+    hosts: Option<(HostsShape, Arc<[HostRow]>)>,
 }
 
 impl Model {
@@ -181,7 +217,11 @@ impl Model {
             requests: VecDeque::new(),
             first_request: 0,
             commands: Vec::new(),
-            table: None,
+            counted: None,
+            counts: 0,
+            listed: 0,
+            board: (BoardShape::default(), Arc::default()),
+            hosts: None,
         }
     }
 
@@ -240,9 +280,8 @@ impl Model {
 
     /// Whether something runs that is followed, so that a screen changes by itself.
     pub(super) fn moves(&self) -> bool {
-        self.runs
-            .values()
-            .any(|run| run.state() == TaskState::Running && run.lanes.iter().any(|lane| lane.open_step().is_some()))
+        let running = |run: &&Run| run.state() == TaskState::Running;
+        self.runs.values().filter(running).any(|run| run.lanes.iter().any(|lane| lane.open_step().is_some()))
     }
 
     /// How many tasks stand in a state.
@@ -253,8 +292,44 @@ impl Model {
         }
     }
 
-    /// The lines of the board.
-    pub(super) fn board_rows(&self, board: &Board) -> Vec<BoardRow> {
+    /// Lists a task where it stands; it is news when it stood elsewhere.
+    pub(super) fn place(&mut self, task: Standing) {
+        let id = task.view.id;
+        if task.state == TaskState::Done {
+            self.remove(id);
+            return;
+        }
+        match self.tasks.get_mut(&id) {
+            Some(known) if known.state == task.state => {
+                if known.view != task.view {
+                    known.view = task.view;
+                    self.listed += 1;
+                }
+            }
+            _ => {
+                self.tasks.insert(id, task);
+                self.listed += 1;
+            }
+        }
+    }
+
+    /// Lists a task no more.
+    pub(super) fn remove(&mut self, id: TaskId) {
+        self.listed += u64::from(self.tasks.remove(&id).is_some());
+    }
+
+    /// Takes the newest part of the history.
+    pub(super) fn set_recent(&mut self, all: usize, failed: usize, lines: Vec<HistoryLine>) {
+        (self.ended, self.failed, self.recent) = (all, failed, lines);
+        self.listed += 1;
+    }
+
+    /// The lines of the board, as they were at the last [`Model::count_again`].
+    pub(super) fn board_rows(&self) -> Arc<[BoardRow]> {
+        Arc::clone(&self.board.1)
+    }
+
+    fn make_board_rows(&self, board: &Board) -> Vec<BoardRow> {
         let filter = board.list.filter.to_lowercase();
         let mut rows = Vec::new();
         for (state, most) in [(TaskState::New, 10), (TaskState::Ready, 6), (TaskState::Running, 10)] {
@@ -317,30 +392,72 @@ impl Model {
         }
     }
 
-    /// The rows of hosts of the task that is seen.
-    pub(super) fn host_rows(&self) -> Vec<HostRow> {
-        let Screen::Task(screen) = self.screen() else { return Vec::new() };
-        match (&self.table, self.runs.get(&screen.id)) {
-            (Some((id, _, _, table)), Some(run)) if *id == screen.id => host_rows(run, table, &screen.shape),
-            _ => Vec::new(),
+    /// The rows of hosts of the task that is seen, as they were at the last [`Model::count_again`].
+    pub(super) fn host_rows(&self) -> Arc<[HostRow]> {
+        let Screen::Task(screen) = self.screen() else { return Arc::default() };
+        let rows = self.hosts.as_ref().filter(|(known, _)| known.id == screen.id);
+        rows.map_or_else(Arc::default, |(_, rows)| Arc::clone(rows))
+    }
+
+    /// What was counted of the task that is seen.
+    pub(super) fn table(&self) -> Option<&Table> {
+        let Screen::Task(screen) = self.screen() else { return None };
+        self.counted.as_ref().filter(|counted| counted.id == screen.id).map(|counted| &counted.table)
+    }
+
+    /// How often something was counted: a screen that was painted before the last time is old.
+    pub(super) fn counts(&self) -> u64 {
+        self.counts
+    }
+
+    /// Counts what is seen again and puts its rows in order, as far as something changed since the last time.
+    pub(super) fn count_again(&mut self) {
+        match self.screen() {
+            Screen::Task(screen) => {
+                let id = screen.id;
+                self.count_hosts(id);
+            }
+            Screen::Board(board) => {
+                let shape = BoardShape {
+                    listed: self.listed,
+                    filter: board.list.filter.clone(),
+                    failed_only: board.list.failed_only,
+                    unfolded: board.unfolded.clone(),
+                    minute: self.now.0 / 60_000,
+                };
+                if self.board.0 != shape {
+                    self.board = (shape, self.make_board_rows(board).into());
+                }
+                (self.counted, self.hosts) = (None, None);
+            }
+            _ => (self.counted, self.hosts) = (None, None),
         }
     }
 
-    /// Counts the task that is seen again, if there is news of it.
-    pub(super) fn recount(&mut self) {
-        let Screen::Task(screen) = self.screen() else {
-            self.table = None;
+    fn count_hosts(&mut self, id: TaskId) {
+        let Some(run) = self.runs.get(&id) else {
+            (self.counted, self.hosts) = (None, None);
             return;
         };
-        let Some(run) = self.runs.get(&screen.id) else {
-            self.table = None;
-            return;
-        };
-        let known = self.table.as_ref().map(|(id, events, at, _)| (*id, *events, at.0 / 1000));
-        let second = if run.state() == TaskState::Running { self.now.0 / 1000 } else { known.map_or(0, |k| k.2) };
-        if known != Some((run.id, run.events, second)) {
-            let counted = (run.id, run.events, self.now, Table::of(run, self.now));
-            self.table = Some(counted);
+        let runs = run.state() == TaskState::Running;
+        // Nobody reads ten thousand hosts more than a few times a second.
+        let pause = i64::try_from(run.lanes.len()).unwrap_or(i64::MAX) / LANES_A_MS;
+        let fresh = self.counted.as_ref().is_some_and(|known| {
+            let rests = known.at <= self.now && self.now.0 - known.at.0 < pause;
+            let same = known.events == run.events && (!runs || known.at.0 / 1000 == self.now.0 / 1000);
+            // A task that was planned anew has other hosts.
+            known.id == id && known.table.lanes.len() == run.lanes.len() && (rests || same)
+        });
+        if !fresh {
+            let table = Table::of(run, self.now);
+            self.counted = Some(Counted { id, events: run.events, at: self.now, table });
+            self.counts += 1;
+        }
+        let (Screen::Task(screen), Some(counted)) = (self.screen(), &self.counted) else { return };
+        let same = |known: &HostsShape| known.id == id && known.counted == self.counts && known.shape == screen.shape;
+        if !self.hosts.as_ref().is_some_and(|(known, _)| same(known)) {
+            let shape = HostsShape { id, counted: self.counts, shape: screen.shape.clone() };
+            self.hosts = Some((shape, host_rows(run, &counted.table, &screen.shape).into()));
         }
     }
 
@@ -352,7 +469,7 @@ impl Model {
         let rows = self.body_rows();
         match self.screen() {
             Screen::Board(board) => {
-                let seen = self.board_rows(board);
+                let seen = self.board_rows();
                 let seen = seen.iter().skip(board.list.top).take(rows);
                 wants.follow.extend(seen.filter_map(|row| match row {
                     BoardRow::Task(id) => Some(*id),
@@ -415,7 +532,7 @@ impl Model {
             HostRow::Lane(lane) => Some(*lane),
             HostRow::Fold { .. } => None,
         });
-        let reasons = self.table.iter().flat_map(|(_, _, _, table)| &table.reasons);
+        let reasons = self.table().into_iter().flat_map(|table| &table.reasons);
         let samples = reasons.take(SAMPLES).filter_map(|(_, lanes)| lanes.first().copied());
         let wanted = seen.chain(samples).filter_map(|lane| log_key(run, lane));
         wants.tails.extend(wanted.map(|key| (key, LAST_LINE_BYTES)));

@@ -48,7 +48,6 @@ pub(super) struct LaneLine {
     pub(super) step: Option<usize>,
     /// How long that step took, or takes until now.
     pub(super) took_ms: Option<i64>,
-    pub(super) exit: Option<String>,
 }
 
 /// Returns where a mark is counted.
@@ -107,7 +106,7 @@ impl Table {
 fn lane_line(lane: &Lane, planned: &[PlannedStep], run: &Run, now: Timestamp) -> LaneLine {
     let next = lane.next_step(planned, run.timed_at());
     let over = next == Next::Nothing && lane.open_step().is_none();
-    let mut line = LaneLine { marks: Vec::new(), mark: Mark::Waits, step: None, took_ms: None, exit: None };
+    let mut line = LaneLine { marks: Vec::new(), mark: Mark::Waits, step: None, took_ms: None };
     for (n, step) in lane.steps.iter().enumerate() {
         let mark = match &step.state {
             StepState::Waiting
@@ -127,7 +126,6 @@ fn lane_line(lane: &Lane, planned: &[PlannedStep], run: &Run, now: Timestamp) ->
             StepState::Ended(result) => {
                 line.step = Some(n);
                 line.took_ms = Some(result.ended.0 - result.started.0);
-                line.exit = Some(ending(&result.ending));
                 Mark::of(result.ending.outcome())
             }
         };
@@ -214,7 +212,7 @@ impl Order {
 }
 
 /// What hosts are shown, and how.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Shape {
     pub(super) order: Order,
     pub(super) failed_only: bool,

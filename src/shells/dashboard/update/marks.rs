@@ -22,7 +22,7 @@ pub(super) fn mark(model: &mut Model) {
 /// Begins a range, or marks everything from where it began.
 pub(super) fn mark_range(model: &mut Model) {
     let Screen::Board(board) = model.screen() else { return };
-    let rows = model.board_rows(board);
+    let rows = model.board_rows();
     let position = |id: TaskId| rows.iter().position(|row| model.task_of_row(*row) == Some(id));
     let (begin, here) = (board.range, board.selected);
     let span = begin.and_then(position).zip(here.and_then(position));
@@ -78,7 +78,7 @@ pub(super) fn failed_only(model: &mut Model) {
 /// Moves over headings to the next task.
 pub(super) fn move_on_board(model: &mut Model, by: isize) {
     let Screen::Board(board) = model.screen() else { return };
-    let rows = model.board_rows(board);
+    let rows = model.board_rows();
     let can = |row: &BoardRow| !matches!(row, BoardRow::Heading(_));
     let choices: Vec<usize> = (0..rows.len()).filter(|n| can(&rows[*n])).collect();
     let here = choices.iter().position(|n| *n >= board.list.at).unwrap_or(0);

@@ -31,6 +31,17 @@ const RING_MS: i64 = 60_000;
 
 /// Applies a message.
 pub(super) fn update(model: &mut Model, message: Message) -> Vec<Command> {
+    update_all(model, [message])
+}
+
+/// Applies messages that nobody saw anything between.
+pub(super) fn update_all(model: &mut Model, messages: impl IntoIterator<Item = Message>) -> Vec<Command> {
+    let commands = messages.into_iter().flat_map(|message| apply(model, message)).collect();
+    settle(model);
+    commands
+}
+
+fn apply(model: &mut Model, message: Message) -> Vec<Command> {
     let mut commands = Vec::new();
     match message {
         Message::Key(key) => commands = press(model, &key),
@@ -45,10 +56,10 @@ pub(super) fn update(model: &mut Model, message: Message) -> Vec<Command> {
             if needs_me && model.bell && !model.tasks.contains_key(&view.id) {
                 commands.push(Command::Bell);
             }
-            place(model, Standing { state, view: *view, since: model.now });
+            model.place(Standing { state, view: *view, since: model.now });
         }
         Message::Gone(id) => {
-            model.tasks.remove(&id);
+            model.remove(id);
             for screen in &mut model.screens {
                 if let Screen::Board(board) = screen {
                     board.marks.remove(&id);
@@ -80,7 +91,6 @@ pub(super) fn update(model: &mut Model, message: Message) -> Vec<Command> {
         Message::Edited(text) => forms::edited(model, text),
         other => read(model, other),
     }
-    settle(model);
     commands
 }
 
@@ -88,7 +98,7 @@ pub(super) fn update(model: &mut Model, message: Message) -> Vec<Command> {
 fn read(model: &mut Model, message: Message) {
     match message {
         Message::Recent { all, failed, lines } => {
-            (model.ended, model.failed, model.recent) = (all, failed, lines);
+            model.set_recent(all, failed, lines);
         }
         Message::History { count, start, lines } => model.past = Past { count, start, lines },
         Message::Blind(why) => model.blind = Some(why),
@@ -158,18 +168,7 @@ fn move_log(model: &mut Model, key: &crate::shells::dashboard::message::LogKey, 
 
 /// Lists a task as its journal says that it stands.
 fn stand(model: &mut Model, run: &Run) {
-    place(model, Standing { state: run.state(), view: view(run), since: model.now });
-}
-
-/// Lists a task where it stands; it is news when it stood elsewhere.
-fn place(model: &mut Model, task: Standing) {
-    let id = task.view.id;
-    if task.state == TaskState::Done {
-        model.tasks.remove(&id);
-        return;
-    }
-    let since = model.tasks.get(&id).filter(|known| known.state == task.state).map_or(task.since, |known| known.since);
-    model.tasks.insert(id, Standing { since, ..task });
+    model.place(Standing { state: run.state(), view: view(run), since: model.now });
 }
 
 /// Folds what happened to a task, and finds the answers to what was asked.
@@ -182,7 +181,7 @@ fn news(model: &mut Model, id: TaskId, events: &[Recorded]) -> Vec<Command> {
         }
     }
     let changed = Standing { state: run.state(), view: view(run), since: model.now };
-    place(model, changed);
+    model.place(changed);
     let mut commands = Vec::new();
     for recorded in events {
         let name = recorded.event.order().map(|key| key.name.clone());
@@ -247,7 +246,7 @@ fn click(model: &mut Model, mouse: MouseEvent) -> Vec<Command> {
 
 /// Makes everything fit again: numbers, selections, what of a list is seen.
 pub(super) fn settle(model: &mut Model) {
-    model.recount();
+    model.count_again();
     screens::settle(model);
     model.dialog = match model.dialog.take() {
         Some(Dialog::Approve(mut approval)) => {

@@ -200,7 +200,7 @@ pub(super) fn filter_of(model: &mut Model) -> Option<&mut String> {
 /// How many lines the list of the screen has.
 fn count(model: &Model) -> usize {
     match model.screen() {
-        Screen::Board(board) => model.board_rows(board).len(),
+        Screen::Board(_) => model.board_rows().len(),
         Screen::Task(screen) => match screen.zoom {
             Zoom::Acts => model.runs.get(&screen.id).map_or(0, |run| run.acts.len()),
             _ => model.host_rows().len(),
@@ -261,7 +261,7 @@ fn jump(model: &mut Model, last: bool) -> Vec<Command> {
 fn sideways(model: &mut Model, right: bool) {
     let step: isize = if right { 1 } else { -1 };
     let row = match model.screen() {
-        Screen::Board(board) => model.board_rows(board).get(board.list.at).copied(),
+        Screen::Board(board) => model.board_rows().get(board.list.at).copied(),
         _ => None,
     };
     let state = match row {
@@ -299,7 +299,7 @@ fn sideways(model: &mut Model, right: bool) {
 fn open(model: &mut Model) {
     match model.screen() {
         Screen::Board(board) => {
-            let row = model.board_rows(board).get(board.list.at).copied();
+            let row = model.board_rows().get(board.list.at).copied();
             match row {
                 Some(BoardRow::More(..)) => sideways(model, true),
                 Some(row) => {
@@ -320,7 +320,7 @@ fn open(model: &mut Model) {
                 open_cell(model);
                 return;
             }
-            let row = model.host_rows().into_iter().nth(screen.list.at);
+            let row = model.host_rows().get(screen.list.at).cloned();
             match row {
                 Some(HostRow::Fold { .. }) => sideways(model, true),
                 Some(HostRow::Lane(lane)) => open_log(model, lane),
@@ -364,7 +364,7 @@ fn open_log(model: &mut Model, lane: usize) {
 /// Shows the hosts that a cell of the map stands for.
 fn open_cell(model: &mut Model) {
     let (rows, columns) = view::task::map_room(model);
-    let Some((_, _, _, table)) = &model.table else { return };
+    let Some(table) = model.table() else { return };
     let (_, each) = heat(table, rows * columns);
     let all = table.lanes.len();
     if let Screen::Task(screen) = model.screen_mut() {
@@ -379,7 +379,7 @@ fn open_cell(model: &mut Model) {
 fn pane(model: &mut Model, next: bool) {
     match model.screen() {
         Screen::Board(board) => {
-            let rows = model.board_rows(board);
+            let rows = model.board_rows();
             let headings: Vec<usize> = (0..rows.len()).filter(|n| matches!(rows[*n], BoardRow::Heading(_))).collect();
             let here = board.list.at;
             let section = headings.iter().rposition(|n| *n < here).unwrap_or(0);
@@ -433,7 +433,7 @@ pub(super) fn select_row(model: &mut Model, row: u16) {
     if let Screen::Board(board) = model.screen() {
         // The first line of the body names the columns.
         let at = board.list.top + row.saturating_sub(1);
-        let found = model.board_rows(board).get(at).copied();
+        let found = model.board_rows().get(at).copied();
         let selected = found.and_then(|row| model.task_of_row(row));
         if let (Screen::Board(board), Some(id)) = (model.screen_mut(), selected) {
             board.list.at = at;
@@ -453,7 +453,7 @@ pub(super) fn settle(model: &mut Model) {
     let all = count(model);
     match model.screen() {
         Screen::Board(board) => {
-            let lines = model.board_rows(board);
+            let lines = model.board_rows();
             let chosen = board.selected.filter(|_| board.moved);
             let found = chosen.and_then(|id| lines.iter().position(|row| model.task_of_row(*row) == Some(id)));
             let can = |n: &usize| !matches!(lines[*n], BoardRow::Heading(_));
@@ -477,7 +477,7 @@ pub(super) fn settle(model: &mut Model) {
         Screen::Task(_) => {
             let lines = model.host_rows();
             let (map_rows, map_columns) = view::task::map_room(model);
-            let cells = model.table.as_ref().map_or(1, |(_, _, _, table)| heat(table, map_rows * map_columns).0.len());
+            let cells = model.table().map_or(1, |table| heat(table, map_rows * map_columns).0.len());
             let Screen::Task(screen) = model.screen_mut() else { return };
             let found = screen.selected.as_ref().and_then(|key| lines.iter().position(|row| row.key() == *key));
             screen.list.at = found.unwrap_or(screen.list.at).min(lines.len().saturating_sub(1));

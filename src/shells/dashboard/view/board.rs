@@ -22,7 +22,7 @@ const HOSTS: usize = 8;
 const RISK: usize = 6;
 
 pub(super) fn draw(pen: &mut Pen<'_>, model: &Model, board: &Board, body: Rect) -> Option<Position> {
-    let rows = model.board_rows(board);
+    let rows = model.board_rows();
     if rows.is_empty() {
         empty(pen, model, body);
         return None;

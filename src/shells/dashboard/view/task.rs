@@ -4,12 +4,13 @@
 
 use ratatui::layout::{Position, Rect};
 
-use crate::domain::run::{Run, Stage, TaskState};
+use crate::domain::run::lane::Lane;
+use crate::domain::run::{Run, Stage, StepState, TaskState};
 use crate::shells::dashboard::look::{Mark, Pen, Row, Tone, bar, outcome_tone};
 use crate::shells::dashboard::message::Tail;
 use crate::shells::dashboard::model::{Model, log_key, name_of};
 use crate::shells::dashboard::screens::{TaskScreen, Zoom};
-use crate::shells::dashboard::table::{HostRow, LaneLine, RowKey, StepLine, Table, heat, slot};
+use crate::shells::dashboard::table::{HostRow, LaneLine, RowKey, StepLine, Table, ending, heat, slot};
 use crate::shells::dashboard::text::coloured;
 use crate::shells::dashboard::view::board::outcome_word;
 use crate::shells::dashboard::view::{one_line, span};
@@ -37,7 +38,7 @@ struct Parts {
 fn parts(model: &Model, screen: &TaskScreen, body: Rect) -> Parts {
     let rest = Rect { y: body.y + TITLE, height: body.height.saturating_sub(TITLE), ..body };
     let mut parts = Parts::default();
-    let Some((_, _, _, table)) = &model.table else { return parts };
+    let Some(table) = model.table() else { return parts };
     match screen.zoom {
         Zoom::Hosts => parts.hosts = rest,
         Zoom::Map => parts.map = rest,
@@ -91,7 +92,7 @@ pub(in crate::shells::dashboard) fn map_room(model: &Model) -> (usize, usize) {
 
 pub(super) fn draw(pen: &mut Pen<'_>, model: &Model, screen: &TaskScreen, body: Rect) -> Option<Position> {
     let words = pen.look.words;
-    let (Some(run), Some((_, _, _, table))) = (model.runs.get(&screen.id), &model.table) else {
+    let (Some(run), Some(table)) = (model.runs.get(&screen.id), model.table()) else {
         let why = model.unreadable.get(&screen.id);
         let said = why.map_or_else(|| words.reading.to_owned(), |why| fill(words.unreadable, &[why]));
         pen.row(body, &Row::new().gap(1).put(&said, Tone::Warn));
@@ -384,7 +385,7 @@ fn lane_row(model: &Model, run: &Run, table: &Table, n: usize, (width, last): (u
     let words = model.look.words;
     let host = if run.plan.groups.len() > 1 { format!("{} {}", lane.group, lane.host) } else { lane.host.to_string() };
     let step = line.step.and_then(|step| run.step_name(n, step)).map_or_else(String::new, |name| name.to_string());
-    let end = match (line.mark, &line.exit) {
+    let end = match (line.mark, exit(lane, line)) {
         (Mark::Failed | Mark::Lost, Some(exit)) => format!("{exit} {step}"),
         (Mark::Lost, None) => words.kill_unconfirmed.to_owned(),
         (Mark::Runs, _) => step,
@@ -408,9 +409,16 @@ fn lane_row(model: &Model, run: &Run, table: &Table, n: usize, (width, last): (u
         .right(&line.took_ms.map_or_else(|| "-".to_owned(), span), 9, Tone::Dim)
 }
 
+/// How the last step of a lane ended.
+fn exit(lane: &Lane, line: &LaneLine) -> Option<String> {
+    match &lane.steps.get(line.step?)?.state {
+        StepState::Ended(result) => Some(ending(&result.ending)),
+        _ => None,
+    }
+}
+
 /// What is known of a host that printed nothing.
 fn detail(run: &Run, n: usize) -> Option<String> {
-    use crate::domain::run::StepState;
     let lane = run.lanes.get(n)?;
     lane.steps.iter().rev().find_map(|step| match &step.state {
         StepState::Ended(result) => crate::shells::dashboard::table::ending_detail(&result.ending).map(one_line),
