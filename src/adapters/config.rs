@@ -1,10 +1,11 @@
-//! Reads the configuration directory: settings, policy, inventory, templates and known hosts. Floor 3.
+//! Reads the configuration directory: settings, policy, inventory, templates, known hosts and hooks. Floor 3.
 //!
 //! **Invariant:** reads only, and all or nothing: with one problem in any file there is no configuration, and
 //! every problem of every file is reported. Nothing is defaulted in a serde attribute; the defaults stand in
 //! [`Settings::default`] and [`crate::base::limits`].
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ use serde::Deserialize;
 
 use crate::base::limits;
 use crate::base::time::Zone;
+use crate::domain::hook::Hooks;
 use crate::domain::inventory::Inventory;
 use crate::domain::known_hosts::KnownHosts;
 use crate::domain::plan::{Defaults, Library};
@@ -45,6 +47,23 @@ pub struct Settings {
     pub network_spool: bool,
     /// The socket of the system log that the audit's head is sent to, if any.
     pub audit_syslog: Option<PathBuf>,
+    /// Where HTTP is answered; nowhere when `None`.
+    pub http: Option<Http>,
+}
+
+/// Where and how HTTP is answered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Http {
+    /// The addresses; what is not loopback needs a certificate.
+    pub listen: Vec<SocketAddr>,
+    /// A UNIX socket, for the group that may drop files.
+    pub socket: Option<PathBuf>,
+    /// The files of the certificate chain and of its private key, in PEM.
+    pub tls: Option<(PathBuf, PathBuf)>,
+    /// How many connections there may be at once.
+    pub connections: usize,
+    /// How many of them from one address.
+    pub connections_per_peer: usize,
 }
 
 impl Default for Settings {
@@ -56,6 +75,7 @@ impl Default for Settings {
             agent: true,
             network_spool: false,
             audit_syslog: None,
+            http: None,
         }
     }
 }
@@ -90,6 +110,18 @@ struct SettingsFile {
     ssh: Option<SshTable>,
     limits: Option<LimitsTable>,
     audit: Option<AuditTable>,
+    http: Option<HttpTable>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct HttpTable {
+    listen: Option<Vec<String>>,
+    socket: Option<PathBuf>,
+    certificate: Option<PathBuf>,
+    key: Option<PathBuf>,
+    connections: Option<usize>,
+    connections_per_peer: Option<usize>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -141,6 +173,8 @@ pub fn load(dir: &Path, surroundings: &Surroundings) -> Result<Config, ConfigErr
     let policy = read_policy(dir, surroundings.owner, &zone, &mut problems)?;
     let inventory = read_inventory(dir, &mut problems)?;
     let catalogue = read_catalogue(dir, &mut problems)?;
+    let hooks = read_hooks(dir, &mut problems)?;
+    let http = file.http.map(|table| read_http(table, &mut problems));
     let known_hosts = read_known_hosts(dir, ssh.known_hosts.as_deref(), &surroundings.home)?;
     if !problems.is_empty() {
         return Err(ConfigError::Wrong { dir: dir.to_owned(), problems });
@@ -153,6 +187,7 @@ pub fn load(dir: &Path, surroundings: &Surroundings) -> Result<Config, ConfigErr
         agent: ssh.agent.unwrap_or(defaults.agent),
         network_spool: file.network_spool.unwrap_or(defaults.network_spool),
         audit_syslog: file.audit.unwrap_or_default().syslog,
+        http,
     };
     let library = Library {
         catalogue,
@@ -168,6 +203,7 @@ pub fn load(dir: &Path, surroundings: &Surroundings) -> Result<Config, ConfigErr
         },
         tags: BTreeMap::new(),
         zone,
+        hooks,
     };
     let mut files = vec![dir.to_owned(), dir.join("inventory"), dir.join("templates")];
     files.extend(ssh.known_hosts);
@@ -204,6 +240,55 @@ fn read_policy(dir: &Path, owner: u32, zone: &Zone, problems: &mut Vec<Problem>)
         problems.extend(found);
         personal
     }))
+}
+
+fn read_hooks(dir: &Path, problems: &mut Vec<Problem>) -> Result<Hooks, ConfigError> {
+    let Some(text) = read_optional(&dir.join("hooks.toml"))? else { return Ok(Hooks::default()) };
+    Ok(Hooks::parse("hooks.toml", &text).unwrap_or_else(|found| {
+        problems.extend(found);
+        Hooks::default()
+    }))
+}
+
+/// Reads where HTTP is answered. A plain listener that others can reach is refused: it would show tokens to whoever
+/// listens on the way.
+fn read_http(table: HttpTable, problems: &mut Vec<Problem>) -> Http {
+    let mut problem = |field: &str, found: &str, wanted: &str| {
+        problems.push(Problem::new(format!("spoolgate.toml: [http] {field}"), found, wanted));
+    };
+    let tls = match (table.certificate, table.key) {
+        (Some(certificate), Some(key)) => Some((certificate, key)),
+        (None, None) => None,
+        _ => {
+            problem("certificate", "one of certificate and key", "both, or none");
+            None
+        }
+    };
+    let mut listen = Vec::new();
+    for word in table.listen.unwrap_or_default() {
+        match word.parse::<SocketAddr>() {
+            Ok(address) if !address.ip().is_loopback() && tls.is_none() => {
+                problem("listen", &word, "an address of this machine alone (127.0.0.1:8082), or certificate and key");
+            }
+            Ok(address) => listen.push(address),
+            Err(_) => problem("listen", &word, "an address and a port, such as 127.0.0.1:8082"),
+        }
+    }
+    if listen.is_empty() && table.socket.is_none() {
+        problem(
+            "listen",
+            "nowhere to listen",
+            "listen = [\"127.0.0.1:8082\"] or socket = \"/run/spoolgate/http.sock\"",
+        );
+    }
+    let (all, each) = (table.connections.unwrap_or(limits::CONNECTIONS), table.connections_per_peer);
+    let each = each.unwrap_or(limits::CONNECTIONS_PER_PEER);
+    for (field, count) in [("connections", all), ("connections_per_peer", each)] {
+        if !(1..=limits::CONNECTIONS_MAX).contains(&count) {
+            problem(field, &count.to_string(), "a number from 1 to 10000");
+        }
+    }
+    Http { listen, socket: table.socket, tls, connections: all, connections_per_peer: each }
 }
 
 fn read_inventory(dir: &Path, problems: &mut Vec<Problem>) -> Result<Inventory, ConfigError> {

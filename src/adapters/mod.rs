@@ -3,13 +3,16 @@
 //! **Invariant:** adapters do not import each other, and decide nothing.
 
 pub mod config;
+pub mod http;
 pub mod local;
 pub mod log_file;
 pub mod output_log;
+pub mod push;
 pub mod repo;
 pub mod sources;
 pub mod spool;
 pub mod ssh;
 pub mod syslog;
+pub mod tokens;
 pub mod users;
 pub mod watch;

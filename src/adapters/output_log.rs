@@ -198,6 +198,23 @@ pub fn marks(log: &Path) -> Vec<Mark> {
     marks
 }
 
+/// Keeps the bytes of one stream of a piece of a log that begins at `from`: the marks beside the log say where each does.
+#[must_use]
+pub fn only(stream: Stream, log: &Path, from: u64, bytes: &[u8]) -> Vec<u8> {
+    let marks = marks(log);
+    let mut kept = Vec::new();
+    let end = from + bytes.len() as u64;
+    for (n, mark) in marks.iter().enumerate() {
+        let until = marks.get(n + 1).map_or(end, |next| next.offset).min(end);
+        let begin = mark.offset.max(from);
+        if mark.stream == stream && begin < until {
+            let slice = |at: u64| usize::try_from(at - from).unwrap_or(usize::MAX);
+            kept.extend_from_slice(&bytes[slice(begin)..slice(until)]);
+        }
+    }
+    kept
+}
+
 fn create(path: &Path) -> io::Result<File> {
     if let Some(dir) = path.parent() {
         std::fs::create_dir_all(dir)?;

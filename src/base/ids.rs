@@ -128,6 +128,16 @@ text_id!(
     limits::NAME_BYTES_MAX, word_start, |c| c.is_alphanumeric() || matches!(c, '.' | '_' | '-')
 );
 
+text_id!(
+    /// The name of an HTTP token.
+    TokenName, "token name", "ASCII letters, digits and . _ - only, first a letter or digit, at most 100 bytes",
+    limits::NAME_BYTES_MAX, |c: char| c.is_ascii_alphanumeric(), |c| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-')
+);
+
+/// Where the numbers begin that stand for HTTP tokens. No account has such a number: systemd and the kernel's user
+/// namespaces keep away from the upper half.
+const TOKEN_UIDS: u32 = 1 << 31;
+
 /// Who did something: what the kernel says of the owner of the file, never what a file says of itself.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -138,8 +148,31 @@ pub struct Actor {
     pub user: String,
 }
 
+impl Actor {
+    /// Returns who acts with the token that has this number and name; in rules it is `token:NAME`.
+    #[must_use]
+    pub fn of_token(number: u32, name: &TokenName) -> Actor {
+        Actor { uid: TOKEN_UIDS | number, user: format!("token:{name}") }
+    }
+
+    /// Whether this is a token and not somebody whom the system knows.
+    #[must_use]
+    pub fn is_token(&self) -> bool {
+        is_token_uid(self.uid)
+    }
+}
+
+/// Whether a number stands for a token.
+#[must_use]
+pub fn is_token_uid(uid: u32) -> bool {
+    uid >= TOKEN_UIDS
+}
+
 impl fmt::Display for Actor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.is_token() {
+            return f.write_str(&self.user);
+        }
         write!(f, "{} (uid {})", self.user, self.uid)
     }
 }

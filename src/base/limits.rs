@@ -52,3 +52,19 @@ pub const POINTER_CHARS_MAX: usize = 200;
 pub const FOUND_CHARS_MAX: usize = 80;
 /// How often the spool is read from scratch whatever the watcher says, in seconds.
 pub const RESCAN_S: u64 = 30;
+/// How many HTTP connections there may be at once unless configured otherwise: enough for clients, little memory.
+pub const CONNECTIONS: usize = 512;
+/// How many of them from one address.
+pub const CONNECTIONS_PER_PEER: usize = 128;
+/// The most that can be configured; each is an open file.
+pub const CONNECTIONS_MAX: usize = 10_000;
+/// How long the head of an HTTP request may take, in seconds.
+pub const HTTP_HEAD_S: u64 = 5;
+/// How long its body may take, and how long a client may leave an answer unread, in seconds.
+pub const HTTP_BODY_S: u64 = 10;
+/// How many bytes of a step's output one HTTP answer holds at most.
+pub const HTTP_OUTPUT_BYTES_MAX: u64 = 1 << 20;
+/// How long a one-time key is good, in seconds (CODO's).
+pub const CSRF_S: i64 = 1800;
+/// How many one-time keys of one token are good at once; the oldest goes first.
+pub const CSRF_KEYS_MAX: usize = 1000;

@@ -4,6 +4,7 @@
 
 pub mod audit;
 pub mod batch;
+pub mod hook;
 pub mod inventory;
 pub mod known_hosts;
 pub mod order;
@@ -18,5 +19,6 @@ pub mod run;
 pub mod runner;
 pub mod submission;
 pub mod template;
+pub mod token;
 pub(crate) mod toml_table;
 pub mod wire;

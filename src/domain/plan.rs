@@ -16,6 +16,7 @@ use crate::base::ids::{GroupNo, HostName, ParamName, StepName, TemplateName, Use
 use crate::base::limits;
 use crate::base::time::Timestamp;
 use crate::domain::batch::{Batching, cut};
+use crate::domain::hook::Hooks;
 use crate::domain::inventory::{Connection, Host, Inventory};
 use crate::domain::known_hosts::{HostKey, KnownHosts};
 use crate::domain::policy::Policy;
@@ -42,6 +43,8 @@ pub struct Library {
     pub tags: BTreeMap<String, BTreeMap<String, String>>,
     /// The zone of times without an offset.
     pub zone: crate::base::time::Zone,
+    /// Which tasks pushes and alerts make.
+    pub hooks: Hooks,
 }
 
 /// What holds where a host or a task says nothing.

@@ -260,7 +260,7 @@ pub struct HistoryLine {
     pub hosts: usize,
     /// On how many of them it did not end well.
     pub hosts_not_ok: usize,
-    /// The digest of the dropped file's bytes.
+    /// The digest of its submission's bytes.
     pub submission: Digest,
     /// How many acts the audit has of it.
     #[serde(default)]
@@ -293,7 +293,7 @@ impl HistoryLine {
             ended: record.ended,
             hosts: record.outcomes.len(),
             hosts_not_ok: record.outcomes.values().filter(|outcome| **outcome != Outcome::Ok).count(),
-            submission: run.accepted.drop.digest,
+            submission: Digest::of(run.accepted.submission.as_bytes()),
             acts: run.acts.len() as u64,
             idempotency_key: run.accepted.idempotency_key.clone(),
         }

@@ -95,3 +95,14 @@ pub enum Schedule {
     /// Run without approval, where policy lets this person do so.
     Ready,
 }
+
+impl Schedule {
+    /// Returns the word.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Schedule::New => "new",
+            Schedule::Ready => "ready",
+        }
+    }
+}

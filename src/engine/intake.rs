@@ -5,18 +5,22 @@
 
 use std::sync::Arc;
 
+use crate::base::digest::Digest;
 use crate::base::ids::TaskId;
 use crate::domain::audit::Entry;
+use crate::domain::hook::Push;
 use crate::domain::plan::{Plan, resolve};
 use crate::domain::policy::{Admission, Subject};
 use crate::domain::problem::Problem;
 use crate::domain::record::view_file;
 use crate::domain::run::{Accepted, DropKey, Event, Recorded, Run};
 use crate::domain::submission::{Schedule, Submission, Work};
-use crate::domain::wire::read_task;
+use crate::domain::wire::{Wish, read_task, read_wish};
 use crate::engine::outbox::{NewTask, Outbox};
 use crate::engine::{DropBox, Dropped, Effect, Engine};
 
+/// How long a ref may not be where a hook says that it will be.
+const SETTLES_MS: i64 = 30_000;
 /// How many taken files are remembered. The memory is for the instant between a task's birth and its file's removal.
 const DROPS_MAX: usize = 10_000;
 
@@ -30,20 +34,56 @@ impl Engine {
 
     fn on_submission(&mut self, file: Dropped, out: &mut Outbox) {
         if nameless(&file.key).is_some_and(|key| self.drops.contains(&key)) {
-            return out.durable(Effect::Consume { drop_box: file.drop_box, key: file.key });
+            return consume(file, None, out);
         }
-        let submission = match read_task(&file.bytes, &self.library.zone) {
-            Ok(submission) => submission,
+        let wish = match read_wish(&file.bytes, &self.library.zone) {
+            Ok(wish) => wish,
             Err(unreadable) if unreadable.truncated && file.may_grow => return,
             Err(unreadable) => return refuse(file, unreadable.problems, out),
         };
+        match wish {
+            Wish::Task(submission) => {
+                let into = match file.drop_box {
+                    DropBox::Ready => Schedule::Ready,
+                    _ => Schedule::New,
+                };
+                self.on_task(*submission, into, file, out);
+            }
+            Wish::Push(push) => self.on_push(&push, file, out),
+        }
+    }
+
+    /// Makes the task of a push that the rules name, if they name one.
+    fn on_push(&mut self, push: &Push, mut file: Dropped, out: &mut Outbox) {
+        let Some(made) = self.library.hooks.of_push(push) else { return consume(file, None, out) };
+        let submission = match read_task(made.text.as_bytes(), &self.library.zone) {
+            Ok(submission) => submission,
+            Err(unreadable) => return refuse(file, unreadable.problems, out),
+        };
+        // However many hooks report it, and whatever the rules were when they did, it is one push.
+        let known = submission.idempotency_key.as_ref().and_then(|key| self.keys.get(key));
+        if let Some((id, _)) = known {
+            let id = *id;
+            return consume(file, Some(id), out);
+        }
+        // An update hook sees a tag before anybody can look it up.
+        let age_ms = out.now().0 - file.key.mtime_ns.parse::<i64>().unwrap_or_default() / 1_000_000;
+        let unsettled = push.hook == "update" && (0..SETTLES_MS).contains(&age_ms);
+        if unsettled && resolve(&submission, &self.library).is_err() {
+            return;
+        }
+        file.bytes = made.text.into_bytes();
+        self.on_task(submission, made.into, file, out);
+    }
+
+    fn on_task(&mut self, submission: Submission, into: Schedule, file: Dropped, out: &mut Outbox) {
         if let Some(answer) = self.repeated(&submission, &file) {
             return match answer {
-                Ok(()) => out.durable(Effect::Consume { drop_box: file.drop_box, key: file.key }),
+                Ok(id) => consume(file, Some(id), out),
                 Err(problem) => refuse(file, vec![problem], out),
             };
         }
-        match self.judge(&submission, &file, out) {
+        match self.judge(&submission, into, &file, out) {
             // Who may skip approval is not known while the rules cannot be read.
             Ok((plan, Admission::Ready { .. })) if self.broken_library.is_some() => {
                 let subject = Subject::of(&plan, &file.owner.actor, &submission.claims, &self.library.policy);
@@ -57,11 +97,11 @@ impl Engine {
     }
 
     /// Answers a submission whose idempotency key is known: the same bytes are the same task.
-    fn repeated(&self, submission: &Submission, file: &Dropped) -> Option<Result<(), Problem>> {
+    fn repeated(&self, submission: &Submission, file: &Dropped) -> Option<Result<TaskId, Problem>> {
         let key = submission.idempotency_key.as_ref()?;
         let (task, digest) = self.keys.get(key)?;
-        Some(if *digest == file.key.digest {
-            Ok(())
+        Some(if *digest == Digest::of(&file.bytes) {
+            Ok(*task)
         } else {
             let wanted = format!("a key of its own: task {task} has this key and other bytes");
             Err(Problem::new("/idempotency_key", key, wanted))
@@ -72,6 +112,7 @@ impl Engine {
     fn judge(
         &self,
         submission: &Submission,
+        into: Schedule,
         file: &Dropped,
         out: &Outbox,
     ) -> Result<(Arc<Plan>, Admission), Vec<Problem>> {
@@ -80,8 +121,8 @@ impl Engine {
             problems.push(Problem::new("/not_after", "a time that has passed", "a time to come"));
         }
         let plan = resolve(submission, &self.library).map_err(|found| problems.extend(found)).ok();
-        let wish = match (file.drop_box, submission.schedule) {
-            (DropBox::Ready, None | Some(Schedule::Ready)) => Schedule::Ready,
+        let wish = match (into, submission.schedule) {
+            (Schedule::Ready, None | Some(Schedule::Ready)) => Schedule::Ready,
             // Where box and file differ the more careful one holds.
             _ => Schedule::New,
         };
@@ -142,7 +183,7 @@ impl Engine {
         let view = view_file(&run);
         out.durable(Effect::Create(NewTask { id, plan, events: vec![accepted], state: run.state(), view }));
         out.durable(Effect::Audit(Entry::of(id, &run.acts[0])));
-        out.durable(Effect::Consume { drop_box: file.drop_box, key: file.key });
+        out.durable(Effect::Consume { drop_box: file.drop_box, key: file.key, task: Some(id) });
         self.index(&run);
         self.watch(&run);
         self.verified.insert(id, self.generation);
@@ -157,7 +198,7 @@ impl Engine {
         self.drops.extend(nameless(&run.accepted.drop));
         self.names.insert(run.accepted.name.clone(), run.id);
         if let Some(key) = &run.accepted.idempotency_key {
-            self.keys.insert(key.clone(), (run.id, run.accepted.drop.digest));
+            self.keys.insert(key.clone(), (run.id, Digest::of(run.accepted.submission.as_bytes())));
         }
     }
 }
@@ -165,6 +206,10 @@ impl Engine {
 /// A file's identity wherever it stands and whatever it is called; none where a later file could have the same.
 fn nameless(key: &DropKey) -> Option<DropKey> {
     (key.born_ns != "0").then(|| DropKey { name: String::new(), mtime_ns: String::new(), ..key.clone() })
+}
+
+fn consume(file: Dropped, task: Option<TaskId>, out: &mut Outbox) {
+    out.durable(Effect::Consume { drop_box: file.drop_box, key: file.key, task });
 }
 
 fn refuse(file: Dropped, problems: Vec<Problem>, out: &mut Outbox) {

@@ -22,7 +22,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use crate::base::digest::Digest;
-use crate::base::ids::{GroupNo, HostName, StepName, TaskId};
+use crate::base::ids::{GroupNo, HostName, StepName, TaskId, is_token_uid};
 use crate::base::time::Timestamp;
 use crate::domain::audit::{Entry, Head};
 use crate::domain::plan::Library;
@@ -167,6 +167,8 @@ pub enum Effect {
         drop_box: DropBox,
         /// Which file.
         key: DropKey,
+        /// The task that it became, or that its order was about; none when nothing was to be done.
+        task: Option<TaskId>,
     },
     /// Move a dropped file to `bad/` with the reasons.
     Refuse {
@@ -361,7 +363,7 @@ impl Engine {
         let waiting = self.runs.values().filter(|run| matches!(run.state(), TaskState::New | TaskState::Ready));
         let of = |run: &Run| {
             let voters: Vec<u32> = run.approvals.iter().map(|(_, vote)| vote.by.uid).collect();
-            voters.into_iter().chain([run.accepted.by.uid])
+            voters.into_iter().chain([run.accepted.by.uid]).filter(|uid| !is_token_uid(*uid))
         };
         waiting.flat_map(of).collect()
     }

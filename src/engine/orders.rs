@@ -28,7 +28,7 @@ impl Engine {
         let found = self.find(&order.task);
         match found {
             Some(id) if self.runs.contains_key(&id) => {
-                let consume = Effect::Consume { drop_box: file.drop_box, key: file.key.clone() };
+                let consume = Effect::Consume { drop_box: file.drop_box, key: file.key.clone(), task: Some(id) };
                 // What was answered before a crash is not answered twice.
                 let answered = self.runs[&id].orders.contains(&file.key);
                 if answered || self.obey(id, &order, file, out) {

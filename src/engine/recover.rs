@@ -129,10 +129,10 @@ fn restore(run: &Run, state: TaskState) -> Effect {
 /// and nobody may take them for new ones.
 fn consume_again(run: &Run, out: &mut Outbox) {
     for drop_box in [DropBox::New, DropBox::Ready] {
-        out.durable(Effect::Consume { drop_box, key: run.accepted.drop.clone() });
+        out.durable(Effect::Consume { drop_box, key: run.accepted.drop.clone(), task: Some(run.id) });
     }
     for key in &run.orders {
-        out.durable(Effect::Consume { drop_box: DropBox::Orders, key: key.clone() });
+        out.durable(Effect::Consume { drop_box: DropBox::Orders, key: key.clone(), task: Some(run.id) });
     }
 }
 

@@ -267,7 +267,7 @@ impl Policy {
     /// When no rule lets this person submit this at all.
     pub fn admit(&self, person: &Person, subject: &Subject, wish: Schedule) -> Result<Admission, Refusal> {
         if let (Policy::Personal { owner }, Schedule::Ready) = (self, wish)
-            && *owner == person.actor.uid
+            && may_submit_in_person(*owner, person)
         {
             return Ok(Admission::Ready { rule: PERSONAL.to_owned() });
         }
@@ -358,6 +358,7 @@ impl Policy {
     #[must_use]
     pub fn submit_opinions(&self, person: &Person, subject: &Subject, into: Schedule) -> Vec<Opinion> {
         match self {
+            Policy::Personal { owner } if may_submit_in_person(*owner, person) => vec![Opinion::yes(PERSONAL)],
             Policy::Personal { owner } => personal(*owner, person),
             Policy::Rules(rules) => rules.submit.iter().map(|rule| rule.opinion(person, subject, into)).collect(),
         }
@@ -440,6 +441,11 @@ fn personal(owner: u32, person: &Person) -> Vec<Opinion> {
     let objection =
         (owner != person.actor.uid).then(|| format!("{} is not the state directory's owner", person.actor.user));
     vec![Opinion::of(PERSONAL, objection)]
+}
+
+/// Whether somebody may submit without rules: the owner, and the tokens that only the owner can have made.
+fn may_submit_in_person(owner: u32, person: &Person) -> bool {
+    owner == person.actor.uid || person.actor.is_token()
 }
 
 fn nobody() -> Actor {

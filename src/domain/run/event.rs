@@ -5,7 +5,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::base::digest::Digest;
-use crate::base::ids::{Actor, GroupNo, HostName, StepName};
+use crate::base::ids::{Actor, GroupNo, HostName, StepName, is_token_uid};
 use crate::base::time::Timestamp;
 use crate::domain::plan::Plan;
 use crate::domain::plan_diff::Difference;
@@ -292,6 +292,14 @@ pub struct DropKey {
     pub mtime_ns: String,
     /// The digest of its bytes.
     pub digest: Digest,
+}
+
+impl DropKey {
+    /// Whether it came over HTTP and never was a file.
+    #[must_use]
+    pub fn is_posted(&self) -> bool {
+        is_token_uid(self.uid)
+    }
 }
 
 impl Event {

@@ -3,22 +3,27 @@
 //! **Invariant:** pure, and strict: what JSON parsers disagree about is refused, unknown fields are refused, and all
 //! problems of a file are reported at once, each with its JSON pointer, line and column.
 //!
-//! Two forms are known. A file with `title` and without `task_name` is an open-devops task; every other file is a
+//! Two forms of tasks are known. A file with `title` and without `task_name` is an open-devops task; every other file is a
 //! native one, of which CODO's form is a part. CODO writes `hosts`, `args` and `associated_user` as Python literals
-//! inside strings; real JSON is taken in the same places.
+//! inside strings; real JSON is taken in the same places. A third form says what was pushed to a git repository, and
+//! leaves it to the rules which task that is.
 
+mod codo;
 mod fields;
 mod json;
 mod native;
 mod open_devops;
 mod order;
+mod push;
 mod python_literal;
 
 use crate::base::time::Zone;
+use crate::domain::hook::Push;
 use crate::domain::order::Order;
 use crate::domain::problem::Problem;
 use crate::domain::submission::Submission;
 
+pub use codo::{CODO_BODY_BYTES_MAX, CodoBody, CodoRefusal, read_codo};
 pub(crate) use fields::parse_seconds;
 
 use fields::Fields;
@@ -33,14 +38,38 @@ pub struct Unreadable {
     pub truncated: bool,
 }
 
+/// What a file in a task box may be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Wish {
+    /// A task.
+    Task(Box<Submission>),
+    /// What a git hook saw.
+    Push(Box<Push>),
+}
+
+/// Reads a file of a task box: a task, or what a git hook saw. Times without an offset are meant in `zone`.
+///
+/// # Errors
+/// Every problem at once.
+pub fn read_wish(bytes: &[u8], zone: &Zone) -> Result<Wish, Unreadable> {
+    read_object(bytes, zone, "{\"task_name\": …}", |fields| {
+        if fields.has(push::MARK) {
+            return push::read(fields).map(|push| Wish::Push(Box::new(push)));
+        }
+        task(fields).map(|task| Wish::Task(Box::new(task)))
+    })
+}
+
 /// Reads a task file. Times without an offset are meant in `zone`.
 ///
 /// # Errors
 /// Every problem at once, as [`Problems`](crate::domain::problem::Problems) keeps them.
 pub fn read_task(bytes: &[u8], zone: &Zone) -> Result<Submission, Unreadable> {
-    read_object(bytes, zone, "{\"task_name\": …}", |fields| {
-        if fields.has("title") && !fields.has("task_name") { open_devops::read(fields) } else { native::read(fields) }
-    })
+    read_object(bytes, zone, "{\"task_name\": …}", task)
+}
+
+fn task(fields: &mut Fields<'_>) -> Option<Submission> {
+    if fields.has("title") && !fields.has("task_name") { open_devops::read(fields) } else { native::read(fields) }
 }
 
 /// Reads an order. Times without an offset are meant in `zone`.

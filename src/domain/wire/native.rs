@@ -15,6 +15,32 @@ use crate::domain::wire::open_devops;
 /// was asked for.
 const NOT_YET: [&str; 1] = ["notify"];
 
+/// Every field of the form.
+pub(super) const FIELDS: [&str; 22] = [
+    "task_name",
+    "temp_id",
+    "script",
+    "command",
+    "account",
+    "args",
+    "hosts",
+    "schedule",
+    "exec_time",
+    "not_after",
+    "timeout",
+    "batches",
+    "batch_interval",
+    "batch_gate",
+    "max_fail",
+    "env",
+    "details",
+    "task_type",
+    "idempotency_key",
+    "submitter",
+    "executor",
+    "associated_user",
+];
+
 /// Reads the fields of a native or CODO file; the problems stay in `fields`.
 pub(super) fn read(fields: &mut Fields<'_>) -> Option<Submission> {
     let task_name = fields.text("task_name", limits::TITLE_BYTES_MAX);

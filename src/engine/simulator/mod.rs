@@ -142,7 +142,7 @@ impl World {
                 disk.records.insert(id);
                 disk.history.push(line);
             }
-            Effect::Consume { drop_box, key } => drop(disk.boxes.remove(&(drop_box, key.name))),
+            Effect::Consume { drop_box, key, .. } => drop(disk.boxes.remove(&(drop_box, key.name))),
             Effect::Refuse { drop_box, key, .. } => {
                 disk.boxes.remove(&(drop_box, key.name.clone())).expect("the file is there");
                 disk.bad.insert(key.name);

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::base::ids::HostName;
 use crate::base::time::Zone;
+use crate::domain::hook::Hooks;
 use crate::domain::inventory::{Connection, Host, Inventory};
 use crate::domain::known_hosts::KnownHosts;
 use crate::domain::plan::{Defaults, Library};
@@ -114,6 +115,7 @@ fn build_library(version: u64) -> Library {
         },
         tags: BTreeMap::new(),
         zone: Zone::utc(),
+        hooks: Hooks::default(),
     }
 }
 

@@ -134,7 +134,7 @@ impl Logs {
         tail.offset += bytes.len() as u64;
         let bytes = match self.stream {
             None => bytes,
-            Some(stream) => only(stream, &tail.path, from, &bytes),
+            Some(stream) => output_log::only(stream_of(stream), &tail.path, from, &bytes),
         };
         if self.raw {
             return context.output.bytes(&bytes);
@@ -174,19 +174,9 @@ fn read_from(path: &PathBuf, offset: u64) -> Result<Vec<u8>, Failure> {
     Ok(bytes)
 }
 
-/// Keeps the bytes of one stream: the marks beside the log say where each begins.
-fn only(stream: StreamName, path: &std::path::Path, from: u64, bytes: &[u8]) -> Vec<u8> {
-    let wanted = if stream == StreamName::Err { Stream::Err } else { Stream::Out };
-    let marks = output_log::marks(path);
-    let mut kept = Vec::new();
-    let end = from + bytes.len() as u64;
-    for (n, mark) in marks.iter().enumerate() {
-        let until = marks.get(n + 1).map_or(end, |next| next.offset).min(end);
-        let begin = mark.offset.max(from);
-        if mark.stream == wanted && begin < until {
-            let slice = |at: u64| usize::try_from(at - from).unwrap_or(usize::MAX);
-            kept.extend_from_slice(&bytes[slice(begin)..slice(until)]);
-        }
+fn stream_of(name: StreamName) -> Stream {
+    match name {
+        StreamName::Out => Stream::Out,
+        StreamName::Err => Stream::Err,
     }
-    kept
 }

@@ -6,6 +6,7 @@
 mod audit;
 pub(super) mod check;
 mod failure;
+mod hook;
 mod listing;
 mod logs;
 mod ls;
@@ -15,6 +16,7 @@ mod policy;
 mod show;
 mod submit;
 mod tasks;
+mod token;
 mod top;
 mod watch;
 
@@ -96,6 +98,10 @@ enum Verb {
     Audit(audit::Audit),
     /// Look at the rules: check, explain.
     Policy(policy::PolicyVerb),
+    /// Make, list and revoke HTTP tokens.
+    Token(token::TokenVerb),
+    /// Git hooks: install one, try the rules, or be one.
+    Hook(hook::Hook),
     /// List the templates of the catalogue.
     Templates,
     /// List the hosts of the inventory.
@@ -175,6 +181,8 @@ fn run(arguments: Arguments, output: Output) -> Result<(), Failure> {
         Verb::Logs(verb) => verb.run(&context),
         Verb::Watch(verb) => verb.run(&context),
         Verb::Wait(verb) => verb.run(&context),
+        Verb::Token(verb) => verb.run(&context),
+        Verb::Hook(verb) => verb.run(&context),
         Verb::Templates => listing::templates(&context),
         Verb::Hosts => listing::hosts(&context),
     }

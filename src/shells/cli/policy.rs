@@ -2,6 +2,8 @@
 //!
 //! **Invariant:** the same rules and the same decision as the daemon's, shown with every rule's opinion.
 
+use std::collections::BTreeSet;
+
 use clap::{Args, Subcommand};
 
 use crate::adapters::users;
@@ -70,6 +72,9 @@ impl PolicyVerb {
 }
 
 fn person(who: &str) -> Result<Person, Failure> {
+    if let Some(name) = who.strip_prefix("token:").and_then(|name| name.parse().ok()) {
+        return Ok(Person { actor: Actor::of_token(0, &name), groups: BTreeSet::new() });
+    }
     let uid = users::uid_of(who)
         .or_else(|| who.strip_prefix("uid-").unwrap_or(who).parse().ok())
         .ok_or_else(|| Failure::new(Kind::NotFound, format!("this system has no user {who}")))?;

@@ -8,8 +8,11 @@ mod link;
 mod perform;
 mod spool_inbox;
 mod talk;
+mod web;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
@@ -17,22 +20,28 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep};
 
 use crate::adapters::config::{Config, ConfigError};
+use crate::adapters::http::{HttpError, Listen, Server};
 use crate::adapters::sources::Sources;
 use crate::adapters::spool::SpoolError;
 use crate::adapters::spool::layout::Layout;
 use crate::adapters::spool::store::Store;
+use crate::adapters::tokens;
 use crate::adapters::users;
 use crate::adapters::watch::{Notice, SpoolWatch};
+use crate::base::digest::Digest;
 use crate::base::limits;
 use crate::base::time::Timestamp;
 use crate::domain::policy::{Person, Policy};
-use crate::engine::{DropBox, Engine, Input};
-use crate::shells::clock::now;
+use crate::domain::run::DropKey;
+use crate::domain::token::Tokens;
+use crate::engine::{DropBox, Dropped, Engine, Input};
+use crate::shells::clock::{now, unique};
 use crate::shells::{Configuration, Dirs, read_configuration};
 
 use link::LinkSettings;
 use perform::Performer;
 use spool_inbox::SpoolInbox;
+use web::{Post, Serving, Web};
 
 /// How many facts are taken in before their effects are performed together, which costs one sync for all of them.
 const INPUTS_PER_TURN: usize = 512;
@@ -54,6 +63,9 @@ pub enum DaemonError {
     /// The runtime could not be set up.
     #[error("cannot set up the event loop: {0}")]
     Runtime(#[from] std::io::Error),
+    /// HTTP is configured and cannot be answered.
+    #[error(transparent)]
+    Http(#[from] HttpError),
     /// The configuration names a group that the system does not have.
     #[error("spoolgate.toml names the group {0}, which this system does not have; create it or name another")]
     NoGroup(String),
@@ -107,10 +119,74 @@ async fn serve(dirs: &Dirs) -> Result<(), DaemonError> {
     if personal {
         tracing::warn!("personal mode: there is no policy.toml, so the owner of the state may do everything");
     }
-    tracing::info!(pid = std::process::id(), state = %dirs.state.display(), "ready");
+    let (web, posts) = Web::new(layout.clone(), serving(dirs, &config));
+    let server = listen(&config, group, &web).await?;
     let inbox = SpoolInbox::new(layout, personal);
-    let library = LibraryOnDisk { dirs, sources, digests, personal };
-    turn(library, &mut engine, &mut performer, inbox, watch, ended).await
+    let library = LibraryOnDisk { dirs, sources, digests, personal, web };
+    tracing::info!(pid = std::process::id(), state = %dirs.state.display(), "ready");
+    let ended = turn(library, &mut engine, &mut performer, Ears { inbox, watch, ended, posts }).await;
+    if let Some(server) = server {
+        server.finish().await;
+    }
+    ended
+}
+
+/// Listens for HTTP where the configuration says so.
+async fn listen(config: &Config, group: Option<u32>, web: &Arc<Web>) -> Result<Option<Server>, HttpError> {
+    let Some(http) = &config.settings.http else { return Ok(None) };
+    let listen = Listen {
+        addresses: http.listen.clone(),
+        socket: http.socket.clone().map(|path| (path, group)),
+        tls: http.tls.clone(),
+        connections: http.connections,
+        connections_per_peer: http.connections_per_peer,
+    };
+    let server = Server::start(listen, Arc::clone(web)).await?;
+    for address in &server.addresses {
+        tracing::info!(%address, tls = http.tls.is_some(), "HTTP");
+    }
+    Ok(Some(server))
+}
+
+/// Returns what HTTP requests are answered from; tokens that cannot be read are none.
+fn serving(dirs: &Dirs, config: &Config) -> Serving {
+    let library = Arc::new(config.library.clone());
+    let read = match config.settings.http {
+        Some(_) => tokens::read(&dirs.config, &library.zone),
+        None => Ok(Tokens::default()),
+    };
+    let tokens = read.unwrap_or_else(|error| {
+        tracing::error!("no token is good until this is put right: {error}");
+        Tokens::default()
+    });
+    Serving { library, tokens, broken: None }
+}
+
+/// Everything that the loop listens to.
+struct Ears {
+    inbox: SpoolInbox,
+    watch: SpoolWatch,
+    ended: mpsc::UnboundedReceiver<Input>,
+    posts: mpsc::Receiver<Post>,
+}
+
+/// Makes a post what a dropped file is: where it came from, and what it says.
+fn dropped(post: Post, performer: &mut Performer) -> Dropped {
+    static POSTS: AtomicU64 = AtomicU64::new(0);
+    let number = POSTS.fetch_add(1, Ordering::Relaxed);
+    let key = DropKey {
+        name: format!("{}-{number}.json", unique("http")),
+        uid: post.actor.uid,
+        dev: 0,
+        ino: number,
+        // No file has this time: nothing is ever taken for the same post.
+        born_ns: "0".to_owned(),
+        mtime_ns: (i128::from(now().0) * 1_000_000).to_string(),
+        digest: Digest::of(&post.bytes),
+    };
+    performer.await_answer(key.clone(), post.reply);
+    let owner = Person { actor: post.actor, groups: BTreeSet::new() };
+    Dropped { drop_box: post.drop_box, key, owner, bytes: post.bytes, may_grow: false }
 }
 
 /// The loop. Everything that can happen to the daemon is one arm.
@@ -118,10 +194,9 @@ async fn turn(
     mut library: LibraryOnDisk<'_>,
     engine: &mut Engine,
     performer: &mut Performer,
-    mut inbox: SpoolInbox,
-    mut watch: SpoolWatch,
-    mut ended: mpsc::UnboundedReceiver<Input>,
+    ears: Ears,
 ) -> Result<(), DaemonError> {
+    let Ears { mut inbox, mut watch, mut ended, mut posts } = ears;
     let every = Duration::from_secs(limits::RESCAN_S);
     let mut rescan = interval_at(Instant::now(), every);
     rescan.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -131,12 +206,13 @@ async fn turn(
     let mut waited = vec![Input::Tick];
     // And the engine does not know yet which groups the people of the tasks it found are in.
     let mut look = Look::Now;
-    let (begun, mut dropped, mut hearing) = (Instant::now(), Vec::new(), false);
+    let (begun, mut files, mut hearing) = (Instant::now(), Vec::new(), false);
     loop {
         let mut inputs = std::mem::take(&mut waited);
         tokio::select! {
             notice = watch.next() => inbox.note(notice),
             input = ended.recv() => inputs.extend(input),
+            Some(post) = posts.recv() => files.push(dropped(post, performer)),
             () = sleep(until(engine.next_deadline(), now())), if !hearing => inputs.push(Input::Tick),
             () = sleep(inbox.look_again_in()) => {}
             _ = rescan.tick() => {
@@ -156,8 +232,13 @@ async fn turn(
         {
             inputs.push(input);
         }
-        if let Some(Input::Dropped(files)) = inbox.look(performer.store_mut(), now())? {
-            dropped.extend(files);
+        while files.len() < INPUTS_PER_TURN
+            && let Ok(post) = posts.try_recv()
+        {
+            files.push(dropped(post, performer));
+        }
+        if let Some(Input::Dropped(found)) = inbox.look(performer.store_mut(), now())? {
+            files.extend(found);
         }
         // An order that was dropped a moment before the start is heard before anything starts, too.
         hearing = begun.elapsed() < HEAR_ORDERS && inbox.order_waits();
@@ -165,21 +246,22 @@ async fn turn(
             waited = inputs;
             continue;
         }
-        let dropped = (!dropped.is_empty()).then(|| Input::Dropped(std::mem::take(&mut dropped)));
+        let come = (!files.is_empty()).then(|| Input::Dropped(std::mem::take(&mut files)));
         // What is judged or started now is compared with what stands on disk now.
-        if look == Look::IfNeeded && (dropped.is_some() || engine.needs_library(now())) {
+        if look == Look::IfNeeded && (come.is_some() || engine.needs_library(now())) {
             look = Look::IfChanged;
         }
         let read = library.look(look, engine, performer)?;
         // People come first: nothing starts that somebody has just stopped.
         let then = read.is_some().then_some(Input::Tick);
         let mut effects = Vec::new();
-        for input in read.into_iter().chain(dropped).chain(inputs).chain(then) {
+        for input in read.into_iter().chain(come).chain(inputs).chain(then) {
             effects.extend(engine.handle(now(), input));
         }
         look = Look::IfNeeded;
         inbox.set_personal(library.personal);
         performer.perform(effects)?;
+        library.web.turned(engine.runs().count(), engine.hosts_in_flight());
     }
     tracing::info!(hosts_in_flight = engine.hosts_in_flight(), "stopping");
     performer.audit("daemon_stopped", None);
@@ -210,6 +292,8 @@ struct LibraryOnDisk<'a> {
     sources: Sources,
     digests: String,
     personal: bool,
+    /// Answers from the same library.
+    web: Arc<Web>,
 }
 
 impl LibraryOnDisk<'_> {
@@ -239,6 +323,7 @@ impl LibraryOnDisk<'_> {
                 say_notes(&notes);
                 performer.set_link_settings(&link_settings(&config));
                 performer.set_syslog(config.settings.audit_syslog.clone());
+                self.web.serve(serving(self.dirs, &config));
                 if self.digests != digests {
                     tracing::info!("configuration read again: {digests}");
                     performer.audit("configuration_read", Some(digests.clone()));
@@ -259,6 +344,7 @@ impl LibraryOnDisk<'_> {
             }
         };
         tracing::error!("nothing is approved or started until the configuration can be read: {error}");
+        self.web.set_broken(&error);
         Ok(Input::LibraryBroken(error))
     }
 }

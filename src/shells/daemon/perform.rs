@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
+use tokio::sync::oneshot;
 
 use crate::adapters::spool::layout::Layout;
 use crate::adapters::spool::load::Found;
@@ -19,12 +20,14 @@ use crate::base::ids::{GroupNo, HostName, TaskId};
 use crate::base::time::Timestamp;
 use crate::domain::audit::Entry;
 use crate::domain::plan::{Library, Plan};
+use crate::domain::problem::Problem;
 use crate::domain::record::HistoryLine;
-use crate::domain::run::{Event, IllegalEvent, Recorded};
+use crate::domain::run::{DropKey, Event, IllegalEvent, Recorded};
 use crate::engine::{Effect, Engine, FoundTask, Input, NewTask, Past};
 use crate::shells::clock::now;
 use crate::shells::daemon::host::{Command, HostOwner};
 use crate::shells::daemon::link::LinkSettings;
+use crate::shells::daemon::web::PostAnswer;
 
 /// Every so many tasks, the hosts of one remove what earlier tasks left there a month ago.
 const CLEAN_EVERY: u64 = 32;
@@ -40,6 +43,8 @@ pub(super) struct Performer {
     audit: Vec<Entry>,
     /// Where the audit's head is sent to.
     syslog: Option<PathBuf>,
+    /// What was posted and waits for what becomes of it.
+    posts: HashMap<DropKey, oneshot::Sender<PostAnswer>>,
 }
 
 impl Performer {
@@ -49,7 +54,16 @@ impl Performer {
         settings: LinkSettings,
         inputs: UnboundedSender<Input>,
     ) -> Performer {
-        Performer { layout, store, settings, inputs, owners: HashMap::new(), audit: Vec::new(), syslog: None }
+        Performer {
+            layout,
+            store,
+            settings,
+            inputs,
+            owners: HashMap::new(),
+            audit: Vec::new(),
+            syslog: None,
+            posts: HashMap::new(),
+        }
     }
 
     /// Sends the audit's head out of the daemon's reach, where the configuration names a place.
@@ -79,6 +93,11 @@ impl Performer {
         self.settings = LinkSettings { tunnels, ..settings.clone() };
     }
 
+    /// Remembers who waits for what becomes of a post.
+    pub(super) fn await_answer(&mut self, key: DropKey, reply: oneshot::Sender<PostAnswer>) {
+        self.posts.insert(key, reply);
+    }
+
     /// Deletes what dropped files left behind.
     pub(super) fn sweep(&self) -> Result<(), SpoolError> {
         self.store.note_seen(now())?;
@@ -89,6 +108,7 @@ impl Performer {
     pub(super) fn perform(&mut self, effects: Vec<Effect>) -> Result<(), SpoolError> {
         let (mut created, mut appended, mut audit) = (Vec::new(), Vec::new(), Vec::new());
         let (mut files, mut acts) = (Vec::new(), Vec::new());
+        let mut answers = self.answers(&effects);
         for effect in effects {
             match effect {
                 Effect::Create(new) => created.push(new_files(&new)),
@@ -111,10 +131,17 @@ impl Performer {
         // A dropped file goes only after what it became is on disk, and before anything acts on it.
         let (dropped, moved): (Vec<_>, Vec<_>) =
             files.into_iter().partition(|effect| matches!(effect, Effect::Consume { .. } | Effect::Refuse { .. }));
-        self.take_away(dropped)?;
+        self.take_away(dropped, &mut answers)?;
         self.store.publish_views(&created)?;
         for effect in moved {
             self.relocate(effect)?;
+        }
+        // Who posted hears of it when it stands on disk, where everybody sees it.
+        for (key, answer) in answers {
+            if let Some(reply) = self.posts.remove(&key) {
+                // The client may have gone.
+                let _ = reply.send(answer);
+            }
         }
         for id in self.store.take_lost_views() {
             // The loop that receives this lives as long as the daemon.
@@ -138,10 +165,37 @@ impl Performer {
         }
     }
 
-    fn take_away(&mut self, effects: Vec<Effect>) -> Result<(), SpoolError> {
+    /// Returns the answers to orders that were posted and not obeyed.
+    fn answers(&self, effects: &[Effect]) -> HashMap<DropKey, PostAnswer> {
+        if self.posts.is_empty() {
+            return HashMap::new();
+        }
+        let events = effects
+            .iter()
+            .filter_map(|effect| if let Effect::Append { events, .. } = effect { Some(events) } else { None });
+        let refused = events.flatten().filter_map(|recorded| match &recorded.event {
+            Event::OrderRefused { act, why, order, .. } if order.is_posted() => {
+                Some((order.clone(), Err(vec![Problem::new("/order", act, why.clone())])))
+            }
+            _ => None,
+        });
+        refused.collect()
+    }
+
+    fn take_away(
+        &mut self,
+        effects: Vec<Effect>,
+        answers: &mut HashMap<DropKey, PostAnswer>,
+    ) -> Result<(), SpoolError> {
         for effect in effects {
             match effect {
-                Effect::Consume { drop_box, key } => {
+                Effect::Consume { key, task, .. } if key.is_posted() => {
+                    answers.entry(key).or_insert(Ok(task));
+                }
+                Effect::Refuse { key, problems, .. } if key.is_posted() => {
+                    answers.insert(key, Err(problems));
+                }
+                Effect::Consume { drop_box, key, .. } => {
                     intake::consume(&self.layout, drop_box, &key)?;
                     self.store.touched(self.layout.drop_box(drop_box));
                 }

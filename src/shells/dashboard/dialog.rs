@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use crate::base::digest::Digest;
 use crate::base::ids::TaskId;
+use crate::base::limits::TITLE_BYTES_MAX;
 use crate::base::time::Timestamp;
 use crate::domain::order::Wish;
 use crate::domain::plan::Plan;
@@ -97,7 +98,7 @@ impl Approval {
             section: 0,
             tops: [0; SECTIONS],
             read: [false; SECTIONS],
-            field: Edit::default(),
+            field: Edit::at_most(TITLE_BYTES_MAX),
             was: None,
             changed: false,
         }
@@ -190,11 +191,11 @@ impl Confirm {
         Confirm {
             wish,
             targets,
-            reason: Edit::default(),
+            reason: Edit::at_most(TITLE_BYTES_MAX),
             needs_reason,
             at_reason: phrase.is_none(),
             phrase,
-            typed: Edit::default(),
+            typed: Edit::at_most(TITLE_BYTES_MAX),
             problem: None,
         }
     }

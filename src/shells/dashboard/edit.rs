@@ -11,12 +11,19 @@ pub(super) struct Edit {
     text: String,
     /// In bytes.
     cursor: usize,
+    /// How many bytes it may have; what does not fit is not taken.
+    most: Option<usize>,
 }
 
 impl Edit {
     pub(super) fn new(text: impl Into<String>) -> Edit {
         let text = text.into();
-        Edit { cursor: text.len(), text }
+        Edit { cursor: text.len(), text, most: None }
+    }
+
+    /// Returns an empty text that stays as short as files may have it.
+    pub(super) fn at_most(bytes: usize) -> Edit {
+        Edit { most: Some(bytes), ..Edit::default() }
     }
 
     pub(super) fn text(&self) -> &str {
@@ -24,10 +31,12 @@ impl Edit {
     }
 
     pub(super) fn clear(&mut self) {
-        *self = Edit::default();
+        *self = Edit { most: self.most, ..Edit::default() };
     }
 
     pub(super) fn insert(&mut self, text: &str) {
+        let room = self.most.map_or(text.len(), |most| most.saturating_sub(self.text.len()));
+        let text = &text[..text.floor_char_boundary(room)];
         self.text.insert_str(self.cursor, text);
         self.cursor += text.len();
     }
@@ -153,6 +162,17 @@ mod tests {
         assert_eq!(edit.text(), "one ");
         edit.delete_to_start();
         assert_eq!(edit.text(), "");
+    }
+
+    #[test]
+    fn what_does_not_fit_is_not_taken() {
+        let mut edit = Edit::at_most(7);
+        edit.insert("发布布");
+        assert_eq!(edit.text(), "发布");
+        edit.insert("ab");
+        edit.clear();
+        edit.insert(&"x".repeat(20));
+        assert_eq!(edit.text(), "xxxxxxx");
     }
 
     #[test]

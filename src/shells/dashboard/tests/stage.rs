@@ -9,6 +9,7 @@ use crate::base::digest::Digest;
 use crate::base::ids::{Actor, TaskId};
 use crate::base::time::{Timestamp, Zone};
 use crate::domain::audit::{Entry, Line};
+use crate::domain::hook::Hooks;
 use crate::domain::inventory::Inventory;
 use crate::domain::known_hosts::KnownHosts;
 use crate::domain::plan::{Defaults, Library, resolve};
@@ -58,6 +59,7 @@ pub(super) fn library(hosts: usize) -> Library {
         },
         tags: BTreeMap::new(),
         zone: Zone::named("Asia/Shanghai").unwrap(),
+        hooks: Hooks::default(),
     }
 }
 

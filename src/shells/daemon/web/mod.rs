@@ -1,0 +1,302 @@
+//! HTTP as CODO, open-devops and a monitor speak it. Floor 4.
+//!
+//! **Invariant:** decides nothing about tasks: what is posted goes to the loop like a dropped file, and the answer is sent
+//! after what became of it is on disk. Nothing here approves. No secret is printed, kept or logged.
+
+mod csrf;
+mod results;
+mod submit;
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+
+use serde_json::{Value, json};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::adapters::http::{Answer, Answers, Request};
+use crate::adapters::spool::layout::Layout;
+use crate::base::ids::{Actor, TaskId};
+use crate::base::time::Timestamp;
+use crate::domain::plan::Library;
+use crate::domain::problem::Problem;
+use crate::domain::token::{Allowance, Token, Tokens, Verb};
+use crate::engine::DropBox;
+use crate::shells::clock::now;
+
+use csrf::OneTimeKeys;
+
+/// How many requests without a good token one address may make a minute.
+const STRANGERS_PER_MINUTE: u32 = 60;
+/// How many addresses are remembered for that.
+const STRANGERS_MAX: usize = 10_000;
+/// How many posts wait for the loop at once; more wait in their connections.
+const POSTS_WAITING: usize = 1024;
+/// For how long the loop may not have turned before it counts as stuck: it sleeps for half of that.
+const STUCK_MS: i64 = 60_000;
+
+/// The description of everything here, for programs.
+const OPENAPI: &str = include_str!("openapi.json");
+
+/// Something that was posted, on its way to the loop.
+pub(in crate::shells::daemon) struct Post {
+    pub(in crate::shells::daemon) drop_box: DropBox,
+    pub(in crate::shells::daemon) actor: Actor,
+    pub(in crate::shells::daemon) bytes: Vec<u8>,
+    pub(in crate::shells::daemon) reply: oneshot::Sender<PostAnswer>,
+}
+
+/// What became of it: the task it made or was about, or everything wrong with it.
+pub(in crate::shells::daemon) type PostAnswer = Result<Option<TaskId>, Vec<Problem>>;
+
+/// What requests are answered from; replaced whole when the configuration is read again.
+pub(in crate::shells::daemon) struct Serving {
+    pub(in crate::shells::daemon) library: Arc<Library>,
+    pub(in crate::shells::daemon) tokens: Tokens,
+    /// Why the configuration cannot be read, if so.
+    pub(in crate::shells::daemon) broken: Option<String>,
+}
+
+/// Counts since the daemon started.
+#[derive(Debug, Default)]
+struct Counters {
+    requests: AtomicU64,
+    accepted: AtomicU64,
+    refused: AtomicU64,
+    unauthorized: AtomicU64,
+    limited: AtomicU64,
+}
+
+/// Answers HTTP.
+pub(in crate::shells::daemon) struct Web {
+    serving: RwLock<Arc<Serving>>,
+    posts: mpsc::Sender<Post>,
+    layout: Layout,
+    keys: Mutex<OneTimeKeys>,
+    allowances: Mutex<HashMap<u32, Allowance>>,
+    strangers: Mutex<HashMap<Option<IpAddr>, Allowance>>,
+    counters: Counters,
+    /// When the loop turned last.
+    turned: AtomicI64,
+    hosts_in_flight: AtomicU64,
+    unfinished: AtomicU64,
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Web {
+    /// Returns what answers, and where posts come out.
+    pub(in crate::shells::daemon) fn new(layout: Layout, serving: Serving) -> (Arc<Web>, mpsc::Receiver<Post>) {
+        let (posts, come) = mpsc::channel(POSTS_WAITING);
+        let web = Web {
+            serving: RwLock::new(Arc::new(serving)),
+            posts,
+            layout,
+            keys: Mutex::default(),
+            allowances: Mutex::default(),
+            strangers: Mutex::default(),
+            counters: Counters::default(),
+            turned: AtomicI64::new(now().0),
+            hosts_in_flight: AtomicU64::new(0),
+            unfinished: AtomicU64::new(0),
+        };
+        (Arc::new(web), come)
+    }
+
+    /// Answers from another configuration from now on.
+    pub(in crate::shells::daemon) fn serve(&self, serving: Serving) {
+        *self.serving.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(serving);
+    }
+
+    /// Notes that the configuration cannot be read; what was read last goes on to answer.
+    pub(in crate::shells::daemon) fn set_broken(&self, why: &str) {
+        let known = self.serving();
+        let (library, tokens) = (Arc::clone(&known.library), known.tokens.clone());
+        self.serve(Serving { library, tokens, broken: Some(why.to_owned()) });
+    }
+
+    /// Notes that the loop turned, and what it has to do.
+    pub(in crate::shells::daemon) fn turned(&self, unfinished: usize, hosts_in_flight: usize) {
+        self.turned.store(now().0, Ordering::Relaxed);
+        self.unfinished.store(unfinished as u64, Ordering::Relaxed);
+        self.hosts_in_flight.store(hosts_in_flight as u64, Ordering::Relaxed);
+    }
+
+    fn serving(&self) -> Arc<Serving> {
+        Arc::clone(&self.serving.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Gives something to the loop and waits for what became of it.
+    async fn post(&self, drop_box: DropBox, actor: Actor, bytes: Vec<u8>) -> Result<PostAnswer, Answer> {
+        let (reply, answer) = oneshot::channel();
+        let stopping = || error(503, "the daemon is stopping; nothing was taken, try again");
+        self.posts.send(Post { drop_box, actor, bytes, reply }).await.map_err(|_| stopping())?;
+        let answer = answer.await.map_err(|_| stopping())?;
+        match &answer {
+            Ok(_) => self.counters.accepted.fetch_add(1, Ordering::Relaxed),
+            Err(_) => self.counters.refused.fetch_add(1, Ordering::Relaxed),
+        };
+        Ok(answer)
+    }
+
+    /// Returns the token of a request, if it is good for a verb.
+    fn entitled(&self, request: &Request, verb: Verb) -> Result<Token, Answer> {
+        let now = now();
+        let secret = request.bearer.as_deref().or(request.cookie("auth_key")).or(request.argument("auth_key"));
+        let serving = self.serving();
+        let Some(token) = serving.tokens.find(secret.unwrap_or_default(), now) else {
+            return Err(self.stranger(request, now));
+        };
+        let mut allowances = locked(&self.allowances);
+        let allowance = allowances.entry(token.number).or_insert_with(|| Allowance::full(token.per_minute, now));
+        if !allowance.take(token.per_minute, now) {
+            self.counters.limited.fetch_add(1, Ordering::Relaxed);
+            let why = format!("token {} may ask {} times a minute; wait a little", token.name, token.per_minute);
+            return Err(later(error(429, &why)));
+        }
+        if !token.verbs.contains(&verb) {
+            let why = format!("token {} is not for {}", token.name, verb.word());
+            return Err(forbidden(&why));
+        }
+        Ok(token.clone())
+    }
+
+    /// Answers who has no good token. Guessing is made slow, and nothing of the guess is kept.
+    fn stranger(&self, request: &Request, now: Timestamp) -> Answer {
+        self.counters.unauthorized.fetch_add(1, Ordering::Relaxed);
+        let mut strangers = locked(&self.strangers);
+        if strangers.len() >= STRANGERS_MAX {
+            strangers.clear();
+        }
+        let peer = request.peer.map(|peer| peer.ip());
+        let allowance = strangers.entry(peer).or_insert_with(|| Allowance::full(STRANGERS_PER_MINUTE, now));
+        if allowance.take(STRANGERS_PER_MINUTE, now) {
+            let mut answer = error(401, "你没有登录: no good token; make one with: spoolgate token create");
+            answer.headers.push(("www-authenticate", "Bearer".to_owned()));
+            answer
+        } else {
+            self.counters.limited.fetch_add(1, Ordering::Relaxed);
+            later(error(429, "too many requests without a good token; wait a minute"))
+        }
+    }
+
+    async fn route(&self, request: &Request) -> Answer {
+        let path = request.path.trim_end_matches('/');
+        let method = request.method.as_str();
+        if let Some(rest) = path.strip_prefix("/api/v1/task/") {
+            return match method {
+                "GET" | "HEAD" => self.result(request, rest).await,
+                _ => wrong_method("GET"),
+            };
+        }
+        match (path, method) {
+            ("/healthz", "GET" | "HEAD") => self.health(),
+            ("/metrics", "GET" | "HEAD") => self.metrics(),
+            ("/openapi.json", "GET" | "HEAD") => {
+                Answer { body: OPENAPI.as_bytes().to_vec(), ..json_answer(200, &Value::Null) }
+            }
+            ("/api/task/v2/task/accept", "GET" | "HEAD") => self.one_time_key(request),
+            ("/api/task/v2/task/accept", "POST") => self.accept(request).await,
+            ("/api/v1/task", "POST") => self.submit(request).await,
+            ("/api/v1/task", "GET" | "HEAD") => self.list(request).await,
+            ("/api/v1/kill-task", "POST") => self.kill(request).await,
+            ("/api/task/other/v1/git/hooks", "POST") => self.git_hook(request).await,
+            ("/api/tools/v1/zabbix/hooks", "POST") => self.zabbix_hook(request).await,
+            ("/api/accounts/login", _) => {
+                error(501, "there is no login here: use a token, made with: spoolgate token create")
+            }
+            ("/healthz" | "/metrics" | "/openapi.json", _) => wrong_method("GET"),
+            ("/api/task/v2/task/accept" | "/api/v1/task", _) => wrong_method("GET, POST"),
+            ("/api/v1/kill-task" | "/api/task/other/v1/git/hooks" | "/api/tools/v1/zabbix/hooks", _) => {
+                wrong_method("POST")
+            }
+            _ => error(404, "找不到相关路径-404: nothing is here; see /openapi.json"),
+        }
+    }
+
+    fn health(&self) -> Answer {
+        let silent = now().0 - self.turned.load(Ordering::Relaxed);
+        let broken = self.serving().broken.is_some();
+        let status = if silent > STUCK_MS { "stuck" } else { "ok" };
+        let code = if silent > STUCK_MS { 503 } else { 200 };
+        let configuration = if broken { "cannot be read; nothing starts" } else { "ok" };
+        json_answer(code, &json!({"status": status, "configuration": configuration}))
+    }
+
+    /// Counts for Prometheus; no names.
+    fn metrics(&self) -> Answer {
+        let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let rows: [(&str, &str, &str, u64); 8] = [
+            ("http_requests_total", "counter", "requests answered", count(&self.counters.requests)),
+            ("http_accepted_total", "counter", "posts that were obeyed", count(&self.counters.accepted)),
+            ("http_refused_total", "counter", "posts that were refused", count(&self.counters.refused)),
+            ("http_unauthorized_total", "counter", "requests without a good token", count(&self.counters.unauthorized)),
+            ("http_limited_total", "counter", "requests over a rate limit", count(&self.counters.limited)),
+            ("tasks_unfinished", "gauge", "tasks that have not ended", count(&self.unfinished)),
+            ("hosts_in_flight", "gauge", "hosts that a task works on", count(&self.hosts_in_flight)),
+            (
+                "configuration_broken",
+                "gauge",
+                "1 while the configuration cannot be read",
+                u64::from(self.serving().broken.is_some()),
+            ),
+        ];
+        let text: String = rows
+            .iter()
+            .map(|(name, kind, help, value)| {
+                format!("# HELP spoolgate_{name} {help}\n# TYPE spoolgate_{name} {kind}\nspoolgate_{name} {value}\n")
+            })
+            .collect();
+        Answer {
+            status: 200,
+            content_type: "text/plain; version=0.0.4; charset=utf-8",
+            headers: Vec::new(),
+            body: text.into_bytes(),
+        }
+    }
+}
+
+impl Answers for Web {
+    async fn answer(&self, request: Request) -> Answer {
+        self.counters.requests.fetch_add(1, Ordering::Relaxed);
+        self.route(&request).await
+    }
+
+    fn refuse(&self, status: u16, why: &str) -> Answer {
+        error(status, why)
+    }
+}
+
+/// Makes an answer of JSON.
+fn json_answer(status: u16, value: &Value) -> Answer {
+    let body = value.to_string().into_bytes();
+    Answer { status, content_type: "application/json; charset=utf-8", headers: Vec::new(), body }
+}
+
+/// Makes an answer that says why not. Clients of CODO look at `code`, those of open-devops at `error`.
+fn error(status: u16, why: &str) -> Answer {
+    json_answer(status, &json!({"code": status, "msg": why, "error": why}))
+}
+
+fn forbidden(why: &str) -> Answer {
+    error(403, &format!("Sorry, you have no permission. Please contact the administrator: {why}"))
+}
+
+fn later(answer: Answer) -> Answer {
+    let headers = vec![("retry-after", "60".to_owned())];
+    Answer { headers, ..answer }
+}
+
+fn wrong_method(allowed: &str) -> Answer {
+    let headers = vec![("allow", allowed.to_owned())];
+    Answer { headers, ..error(405, &format!("this is for {allowed}")) }
+}
+
+/// Answers with everything that is wrong.
+fn refused(status: u16, problems: &[Problem]) -> Answer {
+    let why = problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
+    json_answer(status, &json!({"code": status, "msg": why, "error": why, "problems": problems}))
+}

@@ -1,0 +1,285 @@
+//! What tasks are and what they printed.
+//!
+//! **Invariant:** reads the same files through the same fold as everybody; no answer is larger than a page, whatever a task
+//! is. A token sees the tasks that it could have submitted.
+
+use std::os::unix::fs::FileExt as _;
+
+use serde_json::{Value, json};
+
+use crate::adapters::http::{Answer, Request};
+use crate::adapters::output_log;
+use crate::adapters::spool::layout::Layout;
+use crate::adapters::spool::reader::{self, Follower};
+use crate::base::ids::{HostName, TaskId};
+use crate::base::limits;
+use crate::domain::output::Stream;
+use crate::domain::record::step_records;
+use crate::domain::run::lane::Lane;
+use crate::domain::run::{Ending, Run, Stage, StepState, TaskState};
+use crate::domain::token::{Token, Verb};
+use crate::shells::daemon::web::{Web, error, json_answer};
+
+/// How many tasks or hosts a page has, unless it is asked for another number.
+const PAGE: usize = 100;
+/// The most it can be asked for.
+const PAGE_MAX: usize = 1000;
+/// How many bytes of each host's output a page of hosts has.
+const OUTPUT_OF_MANY: u64 = 16 << 10;
+
+impl Web {
+    /// Lists tasks, the newest first.
+    pub(super) async fn list(&self, request: &Request) -> Answer {
+        let token = match self.entitled(request, Verb::Read) {
+            Ok(token) => token,
+            Err(answer) => return answer,
+        };
+        let (count, before) = match (number(request, "limit"), number(request, "before")) {
+            (Ok(count), Ok(before)) => (count.unwrap_or(PAGE as u64).clamp(1, PAGE_MAX as u64), before),
+            _ => return error(400, "limit and before are numbers"),
+        };
+        let layout = self.layout.clone();
+        let listed = blocking(move || {
+            let ids = reader::task_ids(&layout).ok()?;
+            let older = ids.into_iter().rev().filter(|id| before.is_none_or(|before| id.0 < before));
+            let runs = older.filter_map(|id| run(&layout, id)).filter(|run| token.covers(run.plan.work_name()));
+            Some(runs.take(usize::try_from(count).unwrap_or(PAGE)).map(|run| meta(&run)).collect::<Vec<_>>())
+        });
+        match listed.await {
+            Some(tasks) => json_answer(200, &json!(tasks)),
+            None => error(500, "the tasks cannot be listed; see the daemon's log"),
+        }
+    }
+
+    /// Reads a task that a token may see.
+    pub(super) async fn run_of(&self, id: TaskId, token: &Token) -> Option<Box<Run>> {
+        let (layout, token) = (self.layout.clone(), token.clone());
+        blocking(move || run(&layout, id).filter(|run| token.covers(run.plan.work_name())).map(Box::new)).await
+    }
+
+    /// Answers `ID`, `ID/state`, `ID/result`, `ID/stdout` and `ID/stderr`.
+    pub(super) async fn result(&self, request: &Request, rest: &str) -> Answer {
+        let token = match self.entitled(request, Verb::Read) {
+            Ok(token) => token,
+            Err(answer) => return answer,
+        };
+        let (id, what) = rest.split_once('/').unwrap_or((rest, ""));
+        let Ok(id) = id.parse().map(TaskId) else {
+            return error(404, "the number of a task comes after /api/v1/task/");
+        };
+        let Some(run) = self.run_of(id, &token).await else { return error(404, &format!("there is no task {id}")) };
+        let page = match Page::of(request, &run) {
+            Ok(page) => page,
+            Err(answer) => return answer,
+        };
+        match what {
+            "" => json_answer(200, &meta(&run)),
+            "state" => json_answer(200, &state(&run, &page)),
+            "result" => json_answer(200, &result(&run, &page)),
+            "stdout" => self.output(run, page, Stream::Out).await,
+            "stderr" => self.output(run, page, Stream::Err).await,
+            _ => error(404, "of a task there are state, result, stdout and stderr"),
+        }
+    }
+
+    async fn output(&self, run: Box<Run>, page: Page, stream: Stream) -> Answer {
+        let layout = self.layout.clone();
+        let word = if stream == Stream::Out { "stdout" } else { "stderr" };
+        let rows = blocking(move || {
+            let lanes = page.lanes(&run).map(|(lane, steps)| output(&layout, &run, lane, steps, &page, stream, word));
+            Some(page.wrapped(&run, &lanes.flatten().collect::<Vec<_>>()))
+        });
+        rows.await.map_or_else(|| error(500, "the output cannot be read"), |rows| json_answer(200, &rows))
+    }
+}
+
+/// Does what waits for the disk where nobody else waits for it.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Option<T> + Send + 'static) -> Option<T> {
+    tokio::task::spawn_blocking(work).await.ok().flatten()
+}
+
+fn run(layout: &Layout, id: TaskId) -> Option<Run> {
+    let (follower, _) = Follower::open(layout, id).ok()?;
+    follower.run().cloned()
+}
+
+fn number(request: &Request, name: &str) -> Result<Option<u64>, Answer> {
+    let wrong = || error(400, &format!("{name} is not a number"));
+    request.argument(name).filter(|text| !text.is_empty()).map(|text| text.parse().map_err(|_| wrong())).transpose()
+}
+
+/// Which hosts, and from where on.
+#[derive(Clone, Debug)]
+struct Page {
+    host: Option<String>,
+    step: Option<String>,
+    /// The first host of the page.
+    from: usize,
+    count: usize,
+    /// The first byte of the output.
+    offset: Option<u64>,
+    bytes: u64,
+}
+
+impl Page {
+    fn of(request: &Request, run: &Run) -> Result<Page, Answer> {
+        let host = request.argument("host").map(str::to_owned);
+        if let Some(host) = host.as_ref().filter(|host| run.lanes.iter().all(|lane| lane.host.as_str() != *host)) {
+            return Err(error(404, &format!("task {} has no host {host}", run.id)));
+        }
+        let step = request.argument("step").map(str::to_owned);
+        let known = |step: &String| {
+            run.plan.groups.iter().flat_map(|group| &group.steps).any(|known| known.name.as_str() == step)
+        };
+        if let Some(step) = step.as_ref().filter(|step| !known(step)) {
+            return Err(error(404, &format!("task {} has no step {step}", run.id)));
+        }
+        let count = number(request, "limit")?.unwrap_or(PAGE as u64).clamp(1, PAGE_MAX as u64);
+        let most = if host.is_some() { limits::HTTP_OUTPUT_BYTES_MAX } else { OUTPUT_OF_MANY };
+        Ok(Page {
+            host,
+            step,
+            from: usize::try_from(number(request, "from")?.unwrap_or(0)).unwrap_or(usize::MAX),
+            count: usize::try_from(count).unwrap_or(PAGE),
+            offset: number(request, "offset")?,
+            bytes: number(request, "bytes")?.unwrap_or(most).clamp(1, most),
+        })
+    }
+
+    /// Returns the hosts of the page, with the places of their steps.
+    fn lanes<'a>(&'a self, run: &'a Run) -> impl Iterator<Item = (&'a Lane, Vec<usize>)> {
+        let of_host = run.lanes.iter().filter(|lane| self.host.as_ref().is_none_or(|host| lane.host.as_str() == host));
+        of_host.skip(self.from).take(self.count).map(|lane| {
+            let steps = run.plan.group(lane.group).map_or(&[][..], |group| &group.steps);
+            let wanted = |n: &usize| self.step.as_ref().is_none_or(|step| steps[*n].name.as_str() == step);
+            (lane, (0..steps.len()).filter(wanted).collect())
+        })
+    }
+
+    /// Says which part of all hosts it is.
+    fn wrapped(&self, run: &Run, rows: &[Value]) -> Value {
+        let all =
+            run.lanes.iter().filter(|lane| self.host.as_ref().is_none_or(|host| lane.host.as_str() == host)).count();
+        let next = self.from.saturating_add(self.count);
+        let next = (next < all).then_some(next);
+        json!({"id": run.id, "count": all, "from": self.from, "next": next, "hosts": rows})
+    }
+}
+
+/// A task in the words of open-devops, and ours beside them.
+fn meta(run: &Run) -> Value {
+    let hosts: Vec<&str> = run.plan.hosts.keys().map(HostName::as_str).collect();
+    let step = run.plan.groups.iter().flat_map(|group| &group.steps).next();
+    let script = step.and_then(|step| run.plan.scripts.get(&step.script)).map(String::as_str).unwrap_or_default();
+    let outcome = match &run.stage {
+        Stage::Done { outcome, .. } => Some(outcome.word()),
+        _ => None,
+    };
+    json!({
+        "id": run.id,
+        "title": run.plan.task_name,
+        "account": step.and_then(|step| step.account.as_ref()).map(ToString::to_string).unwrap_or_default(),
+        "timeout": step.map(|step| step.timeout_s),
+        "hosts_raw": json!(hosts).to_string(),
+        "script": script,
+        "args": step.map(|step| step.args.join(",,")).unwrap_or_default(),
+        "creator": run.accepted.claims.submitter.as_deref().unwrap_or(&run.accepted.by.user),
+        "created": run.accepted_at,
+        "done": u8::from(run.state() == TaskState::Done),
+        "state": run.state().word(),
+        "outcome": outcome,
+        "submitter": run.accepted.by.user,
+        "template": run.plan.template.as_ref().map(|template| template.name.to_string()),
+        "digest": run.digest,
+    })
+}
+
+/// In which of open-devops' states a host is.
+fn status(run: &Run, lane: &Lane) -> &'static str {
+    let open = lane.open_step().is_some();
+    let ended = lane.steps.iter().rev().find_map(|step| match &step.state {
+        StepState::Ended(result) if result.ending != Ending::Exit(0) => Some(&result.ending),
+        _ => None,
+    });
+    let all = lane.steps.iter().all(|step| matches!(step.state, StepState::Ended(_) | StepState::Skipped));
+    match (open, ended) {
+        (true, _) if run.cancelled.is_some() || lane.stopped => "killing",
+        (true, _) => "running",
+        (_, Some(Ending::TimedOut | Ending::IdleTimedOut)) => "timeout",
+        (_, Some(Ending::Cancelled)) => "killed",
+        (_, Some(Ending::KillUnconfirmed(_) | Ending::Lost(_))) => "killfailed",
+        (_, Some(_)) => "failed",
+        (_, None) if all => "success",
+        (_, None) if run.state() == TaskState::Done || lane.stopped => "cancelled",
+        _ => "waiting",
+    }
+}
+
+fn state(run: &Run, page: &Page) -> Value {
+    let hosts =
+        page.lanes(run).map(|(lane, _)| json!({"host": lane.host, "group": lane.group, "status": status(run, lane)}));
+    let mut said = page.wrapped(run, &hosts.collect::<Vec<_>>());
+    let of_task = meta(run);
+    for name in ["state", "outcome", "done"] {
+        said[name] = of_task[name].clone();
+    }
+    said
+}
+
+fn result(run: &Run, page: &Page) -> Value {
+    let hosts = page.lanes(run).map(|(lane, steps)| {
+        let records = step_records(run, lane).enumerate().filter(|(n, _)| steps.contains(n)).map(|(_, record)| record);
+        json!({
+            "host": lane.host,
+            "group": lane.group,
+            "status": status(run, lane),
+            "outcome": lane.outcome(),
+            "steps": records.collect::<Vec<_>>(),
+        })
+    });
+    page.wrapped(run, &hosts.collect::<Vec<_>>())
+}
+
+/// Reads what the last attempts at a host's steps printed: of several hosts the end, of one from where it was asked for.
+fn output(
+    layout: &Layout,
+    run: &Run,
+    lane: &Lane,
+    steps: Vec<usize>,
+    page: &Page,
+    stream: Stream,
+    word: &str,
+) -> Vec<Value> {
+    let planned = run.plan.group(lane.group).map_or(&[][..], |group| &group.steps);
+    let row = |n: usize| {
+        let step = &lane.steps[n];
+        let attempt = match step.state {
+            StepState::Open { attempt, .. } => attempt,
+            _ => step.next_attempt() - 1,
+        };
+        let path = layout.log(run.id, &lane.host, &planned[n].name, attempt);
+        let file = std::fs::File::open(&path).ok();
+        let length = file.as_ref().and_then(|file| file.metadata().ok()).map_or(0, |meta| meta.len());
+        let from = match page.offset {
+            Some(offset) if page.host.is_some() => offset.min(length),
+            _ => length.saturating_sub(page.bytes),
+        };
+        let mut bytes = vec![0; usize::try_from((length - from).min(page.bytes)).unwrap_or(0)];
+        let bytes = match file {
+            Some(file) if file.read_exact_at(&mut bytes, from).is_ok() => bytes,
+            _ => Vec::new(),
+        };
+        let text = output_log::only(stream, &path, from, &bytes);
+        json!({
+            "host": lane.host,
+            "group": lane.group,
+            "step": planned[n].name,
+            "attempt": attempt,
+            word: String::from_utf8_lossy(&text),
+            "from": from,
+            "next": from + bytes.len() as u64,
+            "length": length,
+        })
+    };
+    steps.into_iter().map(row).collect()
+}

@@ -1,0 +1,278 @@
+//! What is posted: tasks in three forms, pushes, alerts, and the wish to end a task.
+//!
+//! **Invariant:** a body is checked by the same readers as a dropped file, and the daemon checks it again. A token narrows
+//! what policy allows, and never widens it.
+
+use serde_json::json;
+
+use crate::adapters::http::{Answer, Request};
+use crate::base::ids::TaskId;
+use crate::domain::hook::{Alert, Made, Push, TAGS};
+use crate::domain::problem::Problem;
+use crate::domain::submission::{Schedule, Submission, Work};
+use crate::domain::token::{Token, Verb};
+use crate::domain::wire::{CodoRefusal, Unreadable, Wish, read_codo, read_task, read_wish};
+use crate::engine::DropBox;
+use crate::shells::clock::now;
+use crate::shells::daemon::web::{Web, error, forbidden, json_answer, locked, refused};
+
+/// Why nothing was made of a post.
+enum Failed {
+    /// Answer this.
+    Answer(Answer),
+    /// Everything that is wrong.
+    Problems(Vec<Problem>),
+    /// Policy does not let this token do it.
+    Policy(String),
+}
+
+impl Failed {
+    fn answer(self) -> Answer {
+        match self {
+            Failed::Answer(answer) => answer,
+            Failed::Problems(problems) => refused(400, &problems),
+            Failed::Policy(why) => forbidden(&why),
+        }
+    }
+}
+
+impl Web {
+    /// CODO: gives a key for one post.
+    pub(super) fn one_time_key(&self, request: &Request) -> Answer {
+        let token = match self.entitled(request, Verb::Submit) {
+            Ok(token) => token,
+            Err(answer) => return answer,
+        };
+        match locked(&self.keys).give(token.number, now()) {
+            Ok(key) => {
+                let cookie = format!("csrf_key={key}; Path=/; HttpOnly; SameSite=Strict; Max-Age=1800");
+                let answer = json_answer(200, &json!({"code": 0, "msg": "获取csrf_key成功", "csrf_key": key}));
+                Answer { headers: vec![("set-cookie", cookie)], ..answer }
+            }
+            Err(why) => error(500, &format!("no random numbers: {why}")),
+        }
+    }
+
+    /// CODO: takes a task.
+    pub(super) async fn accept(&self, request: &Request) -> Answer {
+        let token = match self.entitled(request, Verb::Submit) {
+            Ok(token) => token,
+            Err(answer) => return answer,
+        };
+        // A key shows that a browser was not made to post by another site; who can set headers is no such browser.
+        let free = request.sdk_method || request.bearer.is_some();
+        let key = request.cookie("csrf_key").or(request.argument("csrf_key")).unwrap_or_default();
+        if !free && !locked(&self.keys).take(token.number, key, now()) {
+            return error(402, "csrf error: ask for a csrf_key with GET right before; each is good once");
+        }
+        let serving = self.serving();
+        let body = match read_codo(&request.body, &serving.library) {
+            Ok(body) => body,
+            Err(CodoRefusal { code, message, problems }) => {
+                return match u16::try_from(code) {
+                    Ok(status @ 400..) => refused(status, &problems),
+                    _ => json_answer(200, &json!({"code": code, "msg": message})),
+                };
+            }
+        };
+        match self.take(&token, body.text, None).await {
+            Ok(id) => {
+                let mut said = json!({"code": 0, "msg": format!("Task creation success, ID：{id}"), "list_id": id});
+                if !body.ignored.is_empty() {
+                    said["ignored"] = json!(body.ignored);
+                }
+                json_answer(200, &said)
+            }
+            Err(failed) => failed.answer(),
+        }
+    }
+
+    /// open-devops, and our own form: takes a task, which begins at once if it may.
+    pub(super) async fn submit(&self, request: &Request) -> Answer {
+        let token = match self.entitled(request, Verb::Submit) {
+            Ok(token) => token,
+            Err(answer) => return answer,
+        };
+        let serving = self.serving();
+        // A git hook on another machine tells of a push here; which task that is, the rules say.
+        let (text, into) = match read_wish(&request.body, &serving.library.zone) {
+            Ok(Wish::Push(push)) => match serving.library.hooks.of_push(&push) {
+                Some(made) => (made.text.into_bytes(), made.into),
+                None => return json_answer(200, &json!({"code": 0, "msg": "no rule is for this push"})),
+            },
+            _ => (request.body.clone(), Schedule::Ready),
+        };
+        match self.take(&token, text, Some(into)).await {
+            Ok(id) => json_answer(200, &json!(id)),
+            Err(failed) => failed.answer(),
+        }
+    }
+
+    /// Gives a task file to the loop, if the token is for it. Without `into` the file says where it wishes to go.
+    async fn take(&self, token: &Token, text: Vec<u8>, into: Option<Schedule>) -> Result<TaskId, Failed> {
+        let serving = self.serving();
+        let read = read_task(&text, &serving.library.zone);
+        let submission = read.map_err(|Unreadable { problems, .. }| Failed::Problems(problems))?;
+        let work = self.work_of(&submission);
+        if let Some(work) = work.filter(|work| !token.covers(work)) {
+            return Err(Failed::Answer(forbidden(&format!("token {} is not for {work}", token.name))));
+        }
+        let wish = into.or(submission.schedule).unwrap_or(Schedule::New);
+        let drop_box = match wish {
+            Schedule::Ready if token.states.contains(&Schedule::Ready) => DropBox::Ready,
+            _ => DropBox::New,
+        };
+        let answer = self.post(drop_box, token.actor(), text).await.map_err(Failed::Answer)?;
+        match answer {
+            Ok(Some(id)) => Ok(id),
+            Ok(None) => Err(Failed::Answer(error(500, "the daemon took it and made no task of it"))),
+            Err(problems) => {
+                let who = token.actor().to_string();
+                match problems.iter().find(|problem| problem.pointer.is_empty() && problem.found == who) {
+                    Some(problem) if problems.len() == 1 => Err(Failed::Policy(problem.wanted.clone())),
+                    _ => Err(Failed::Problems(problems)),
+                }
+            }
+        }
+    }
+
+    /// Returns what policy calls the work; `None` for a template that does not exist.
+    fn work_of(&self, submission: &Submission) -> Option<String> {
+        match &submission.work {
+            Work::Script { .. } => Some("script".to_owned()),
+            Work::Template { template, .. } => {
+                self.serving().library.catalogue.find(template).map(|template| template.name.to_string())
+            }
+        }
+    }
+
+    /// open-devops: ends a task.
+    pub(super) async fn kill(&self, request: &Request) -> Answer {
+        let token = match self.entitled(request, Verb::Cancel) {
+            Ok(token) => token,
+            Err(answer) => return answer,
+        };
+        let body: serde_json::Value = serde_json::from_slice(&request.body).unwrap_or_default();
+        let of_body = match &body["task_id"] {
+            serde_json::Value::String(text) => Some(text.clone()),
+            serde_json::Value::Number(number) => Some(number.to_string()),
+            _ => None,
+        };
+        let Some(word) = request.argument("task_id").map(str::to_owned).or(of_body) else {
+            return error(400, "no task_id: POST /api/v1/kill-task?task_id=291");
+        };
+        let Ok(id) = word.parse::<u64>() else { return error(400, "task_id is not a number") };
+        if self.run_of(TaskId(id), &token).await.is_none() {
+            return error(404, &format!("there is no task {id}"));
+        }
+        let order =
+            json!({"order": "cancel", "task": word, "reason": format!("kill-task with {}", token.actor().user)});
+        match self.post(DropBox::Orders, token.actor(), order.to_string().into_bytes()).await {
+            Ok(Ok(_)) => json_answer(200, &json!({"code": 0, "msg": "success"})),
+            Ok(Err(problems)) => refused(409, &problems),
+            Err(answer) => answer,
+        }
+    }
+
+    /// CODO: a tag was pushed, says its global hook.
+    pub(super) async fn git_hook(&self, request: &Request) -> Answer {
+        let token = match self.entitled(request, Verb::Submit) {
+            Ok(token) => token,
+            Err(answer) => return answer,
+        };
+        let said = |code: i32, message: &str| json_answer(200, &json!({"code": code, "msg": message}));
+        let Some([url, path, tag]) = texts(&request.body, ["git_url", "relative_path", "tag_name"]) else {
+            return said(-1, "Key parameters cannot be empty");
+        };
+        let repository = path.strip_suffix(".git").unwrap_or(&path).to_owned();
+        let hooks = &self.serving().library.hooks;
+        if !hooks.know(&repository) {
+            return said(0, "No related items were found");
+        }
+        let push = Push {
+            reference: format!("{TAGS}{tag}"),
+            urls: Some(urls(&url, &repository)),
+            repository,
+            hook: "http".to_owned(),
+            ..Push::default()
+        };
+        match hooks.of_push(&push) {
+            None => said(2, "No hook matched"),
+            Some(made) => self.make(&token, made).await,
+        }
+    }
+
+    /// CODO: a trigger fired, says the monitor.
+    pub(super) async fn zabbix_hook(&self, request: &Request) -> Answer {
+        let token = match self.entitled(request, Verb::Submit) {
+            Ok(token) => token,
+            Err(answer) => return answer,
+        };
+        let said = |code: i32, message: &str| json_answer(200, &json!({"code": code, "msg": message}));
+        let Some([message]) = texts(&request.body, ["messages"]) else {
+            return said(-1, "Key parameters cannot be empty");
+        };
+        let parts: Vec<&str> = message.split("___").map(str::trim).collect();
+        let [host, address, trigger, status, severity] = parts[..] else {
+            return said(-1, "messages is not HOST___IP___TRIGGER___STATUS___SEVERITY");
+        };
+        let alert = Alert {
+            host: host.to_owned(),
+            address: address.to_owned(),
+            trigger: trigger.to_owned(),
+            status: status.to_owned(),
+            severity: severity.to_owned(),
+        };
+        match self.serving().library.hooks.of_alert(&alert) {
+            None => said(0, "No hooks, ignore"),
+            Some(made) => self.make(&token, made).await,
+        }
+    }
+
+    async fn make(&self, token: &Token, made: Made) -> Answer {
+        match self.take(token, made.text.into_bytes(), Some(made.into)).await {
+            Ok(id) => {
+                let message = format!("Task creation success, ID：{id}");
+                json_answer(200, &json!({"code": 0, "msg": message, "list_id": id, "rule": made.rule}))
+            }
+            Err(failed) => failed.answer(),
+        }
+    }
+}
+
+/// Takes texts that must be there and not empty.
+fn texts<const N: usize>(body: &[u8], names: [&str; N]) -> Option<[String; N]> {
+    let body: serde_json::Value = serde_json::from_slice(body).ok()?;
+    let found = names.map(|name| body[name].as_str().map(str::trim).filter(|text| !text.is_empty()).map(str::to_owned));
+    found.iter().all(Option::is_some).then(|| found.map(Option::unwrap_or_default))
+}
+
+/// Returns where a repository of a server can be fetched from.
+fn urls(server: &str, repository: &str) -> (String, String) {
+    let server = server.trim_end_matches('/');
+    let host = server.split_once("://").map_or(server, |(_, host)| host);
+    let name = host.split(['/', ':']).next().unwrap_or(host);
+    (format!("git@{name}:{repository}.git"), format!("{server}/{repository}.git"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn repositories_have_two_addresses() {
+        let (ssh, http) = urls("http://gitlab.example.com:8080/", "ops/web");
+        assert_eq!(
+            (ssh.as_str(), http.as_str()),
+            ("git@gitlab.example.com:ops/web.git", "http://gitlab.example.com:8080/ops/web.git")
+        );
+    }
+
+    #[test]
+    fn texts_must_all_be_there() {
+        assert_eq!(texts(b"{\"a\": \" x \", \"b\": \"y\"}", ["a", "b"]), Some(["x".to_owned(), "y".to_owned()]));
+        for body in ["{\"a\": \"x\"}", "{\"a\": \"x\", \"b\": \"\"}", "{\"a\": \"x\", \"b\": 1}", "[]", "no"] {
+            assert_eq!(texts(body.as_bytes(), ["a", "b"]), None, "{body}");
+        }
+    }
+}
