@@ -9,6 +9,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
+use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
 use crate::base::digest::Digester;
@@ -198,6 +199,48 @@ pub fn marks(log: &Path) -> Vec<Mark> {
     marks
 }
 
+/// A piece of what one stream of a step printed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Piece {
+    /// The bytes.
+    pub bytes: Vec<u8>,
+    /// Where they begin in the stream, as far as it was kept.
+    pub from: u64,
+    /// How long the stream is, as far as it was kept.
+    pub length: u64,
+}
+
+/// Reads a piece of one stream of a log: from an offset in the stream on, or the end of it. A log that is not there is
+/// empty.
+///
+/// # Errors
+/// When the log cannot be read.
+pub fn piece(stream: Stream, log: &Path, from: Option<u64>, most: u64) -> io::Result<Piece> {
+    let file = match File::open(log) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Piece::default()),
+        Err(error) => return Err(error),
+    };
+    let end = file.metadata()?.len();
+    let marks = marks(log);
+    let until = |n: usize| marks.get(n + 1).map_or(end, |next| next.offset).min(end);
+    let spans = marks.iter().enumerate().filter(|(_, mark)| mark.stream == stream && mark.offset < end);
+    let spans: Vec<(u64, u64)> = spans.map(|(n, mark)| (mark.offset, until(n))).collect();
+    let length: u64 = spans.iter().map(|(begin, until)| until - begin).sum();
+    let from = from.map_or(length.saturating_sub(most), |from| from.min(length));
+    let (mut at, mut left, mut bytes) = (0, most.min(length - from), Vec::new());
+    for (begin, until) in spans {
+        let skip = from.saturating_sub(at).min(until - begin);
+        at += until - begin;
+        let count = left.min(until - begin - skip);
+        let mut span = vec![0; usize::try_from(count).unwrap_or(0)];
+        file.read_exact_at(&mut span, begin + skip)?;
+        bytes.extend_from_slice(&span);
+        left -= count;
+    }
+    Ok(Piece { bytes, from, length })
+}
+
 /// Keeps the bytes of one stream of a piece of a log that begins at `from`: the marks beside the log say where each does.
 #[must_use]
 pub fn only(stream: Stream, log: &Path, from: u64, bytes: &[u8]) -> Vec<u8> {
@@ -302,6 +345,32 @@ mod tests {
         );
         let facts = log.finish(Shown { total: 100 << 20, cut: 84 << 20 }, Shown::default());
         assert_eq!((facts.out_bytes, facts.err_bytes, facts.dropped_bytes), (100 << 20, 3, 85 << 20));
+    }
+
+    #[test]
+    fn a_stream_is_read_piece_by_piece_by_its_own_offsets() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut log = open(&dir);
+        let path = log.path.clone();
+        for n in 0..10 {
+            log.write(Stream::Out, format!("out {n}\n").as_bytes(), Timestamp(1)).unwrap();
+            log.write(Stream::Err, format!("e{n}").as_bytes(), Timestamp(1)).unwrap();
+        }
+        let whole: String = (0..10).map(|n| format!("out {n}\n")).collect();
+        for most in [1, 3, 7, 100] {
+            let (mut found, mut from) = (Vec::new(), 0);
+            while from < whole.len() as u64 {
+                let next = piece(Stream::Out, &path, Some(from), most).unwrap();
+                assert_eq!((next.from, next.length), (from, whole.len() as u64));
+                from += next.bytes.len() as u64;
+                found.extend(next.bytes);
+            }
+            assert_eq!(String::from_utf8(found).unwrap(), whole, "by {most}");
+        }
+        let end = piece(Stream::Err, &path, None, 4).unwrap();
+        assert_eq!(end, Piece { bytes: b"e8e9".to_vec(), from: 16, length: 20 });
+        assert_eq!(piece(Stream::Err, &path, Some(99), 4).unwrap(), Piece { bytes: Vec::new(), from: 20, length: 20 });
+        assert_eq!(piece(Stream::Out, &dir.path().join("none"), None, 4).unwrap(), Piece::default());
     }
 
     #[test]

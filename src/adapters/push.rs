@@ -38,7 +38,10 @@ impl HookRepository {
     /// Returns what its configuration says.
     #[must_use]
     pub fn config(&self) -> HookConfig {
-        let config = self.opened.as_ref().and_then(|repository| repository.config().ok()?.snapshot().ok());
+        // libgit2 opens no repository whose objects have SHA-256 names; their configuration is a file like any other.
+        let whole = self.opened.as_ref().and_then(|repository| repository.config().ok());
+        let config = whole.or_else(|| git2::Config::open(&self.path.join("config")).ok());
+        let config = config.and_then(|mut config| config.snapshot().ok());
         let Some(config) = config else { return HookConfig::default() };
         HookConfig {
             repository: config.get_string("spoolgate.repository").ok(),
@@ -54,15 +57,18 @@ impl HookRepository {
     /// When it cannot be written, or is no repository; the text says so.
     pub fn set_name(&self, name: &str) -> Result<(), String> {
         let fail = |error: git2::Error| format!("{}: {error}", self.path.display());
-        let repository = self.opened.as_ref().ok_or_else(|| format!("{} is no git repository", self.path.display()))?;
-        let mut config = repository.config().and_then(|mut config| config.snapshot().map(|_| config)).map_err(fail)?;
+        let (git, _) = self.hooks().ok_or_else(|| format!("{} is no git repository", self.path.display()))?;
+        let mut config = git2::Config::open(&git.join("config")).map_err(fail)?;
         config.set_str("spoolgate.repository", name).map_err(fail)
     }
 
     /// Returns the directory of the repository itself, and the one that its hooks stand in; `None` when it is none.
     #[must_use]
     pub fn hooks(&self) -> Option<(PathBuf, PathBuf)> {
-        let repository = self.opened.as_ref()?;
+        let Some(repository) = &self.opened else {
+            let whole = ["HEAD", "config", "objects", "refs"].iter().all(|name| self.path.join(name).exists());
+            return whole.then(|| (self.path.clone(), self.path.join("hooks")));
+        };
         let git = repository.commondir().to_owned();
         let named = repository.config().and_then(|mut config| config.snapshot()?.get_path("core.hooksPath")).ok();
         let hooks = named.map_or_else(|| git.join("hooks"), |path| git.join(path));
@@ -79,9 +85,21 @@ impl HookRepository {
         name.strip_suffix(".git").map_or(name.clone(), str::to_owned)
     }
 
+    /// Asks the git that the hook runs under; nothing where it does not answer.
+    fn ask_git(&self, words: &[&str]) -> Option<String> {
+        let output = std::process::Command::new("git").arg("--git-dir").arg(&self.path).args(words).output().ok()?;
+        let text = String::from_utf8(output.stdout).ok()?;
+        output.status.success().then(|| text.trim().to_owned())
+    }
+
     /// Completes what a push says: the commit that its object comes to, and whether a tag stands between.
     #[must_use]
     pub fn complete(&self, push: Push) -> (Push, bool) {
+        if self.opened.is_none() && push.new.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+            let annotated = self.ask_git(&["cat-file", "-t", &push.new]).is_some_and(|kind| kind == "tag");
+            let commit = self.ask_git(&["rev-parse", "--verify", "--quiet", &format!("{}^{{commit}}", push.new)]);
+            return (Push { commit, ..push }, annotated);
+        }
         let object = self.opened.as_ref().and_then(|repository| {
             let oid = git2::Oid::from_str(&push.new).ok()?;
             repository.find_object(oid, None).ok()

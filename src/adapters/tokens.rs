@@ -7,6 +7,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use nix::fcntl::{Flock, FlockArg};
 
@@ -45,6 +46,42 @@ pub enum TokensError {
         /// All of them.
         problems: Vec<Problem>,
     },
+}
+
+/// The tokens as they stand on disk at every look: what was revoked a moment ago is good for nothing.
+#[derive(Debug)]
+pub struct TokensOnDisk {
+    dir: PathBuf,
+    /// What the file was when it was read: inode, size and time of change.
+    seen: Option<[i64; 4]>,
+    tokens: Arc<Tokens>,
+}
+
+impl TokensOnDisk {
+    /// Reads nothing yet.
+    #[must_use]
+    pub fn new(dir: PathBuf) -> TokensOnDisk {
+        TokensOnDisk { dir, seen: Some([-1; 4]), tokens: Arc::default() }
+    }
+
+    /// Returns the tokens as they are now, and why there are none when they cannot be read, once.
+    pub fn look(&mut self, zone: &Zone) -> (Arc<Tokens>, Option<TokensError>) {
+        let meta = fs::metadata(self.dir.join("tokens.toml")).ok();
+        let seen = meta.map(|meta| {
+            let number = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
+            [number(meta.ino()), number(meta.size()), meta.ctime(), meta.ctime_nsec()]
+        });
+        let mut error = None;
+        if seen != self.seen {
+            self.seen = seen;
+            let read = read(&self.dir, zone).unwrap_or_else(|why| {
+                error = Some(why);
+                Tokens::default()
+            });
+            self.tokens = Arc::new(read);
+        }
+        (Arc::clone(&self.tokens), error)
+    }
 }
 
 fn failed(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> TokensError {

@@ -9,7 +9,9 @@ mod clock;
 mod dashboard;
 #[expect(dead_code, reason = "the demo uses the rest of the server")]
 mod fake_ssh;
+mod git;
 mod hostile;
+mod http;
 mod main_job;
 mod orders;
 mod relay;

@@ -25,7 +25,7 @@ use crate::adapters::sources::Sources;
 use crate::adapters::spool::SpoolError;
 use crate::adapters::spool::layout::Layout;
 use crate::adapters::spool::store::Store;
-use crate::adapters::tokens;
+use crate::adapters::tokens::TokensOnDisk;
 use crate::adapters::users;
 use crate::adapters::watch::{Notice, SpoolWatch};
 use crate::base::digest::Digest;
@@ -33,7 +33,6 @@ use crate::base::limits;
 use crate::base::time::Timestamp;
 use crate::domain::policy::{Person, Policy};
 use crate::domain::run::DropKey;
-use crate::domain::token::Tokens;
 use crate::engine::{DropBox, Dropped, Engine, Input};
 use crate::shells::clock::{now, unique};
 use crate::shells::{Configuration, Dirs, read_configuration};
@@ -119,7 +118,7 @@ async fn serve(dirs: &Dirs) -> Result<(), DaemonError> {
     if personal {
         tracing::warn!("personal mode: there is no policy.toml, so the owner of the state may do everything");
     }
-    let (web, posts) = Web::new(layout.clone(), serving(dirs, &config));
+    let (web, posts) = Web::new(layout.clone(), TokensOnDisk::new(dirs.config.clone()), serving(&config));
     let server = listen(&config, group, &web).await?;
     let inbox = SpoolInbox::new(layout, personal);
     let library = LibraryOnDisk { dirs, sources, digests, personal, web };
@@ -148,18 +147,9 @@ async fn listen(config: &Config, group: Option<u32>, web: &Arc<Web>) -> Result<O
     Ok(Some(server))
 }
 
-/// Returns what HTTP requests are answered from; tokens that cannot be read are none.
-fn serving(dirs: &Dirs, config: &Config) -> Serving {
-    let library = Arc::new(config.library.clone());
-    let read = match config.settings.http {
-        Some(_) => tokens::read(&dirs.config, &library.zone),
-        None => Ok(Tokens::default()),
-    };
-    let tokens = read.unwrap_or_else(|error| {
-        tracing::error!("no token is good until this is put right: {error}");
-        Tokens::default()
-    });
-    Serving { library, tokens, broken: None }
+/// Returns what HTTP requests are answered from.
+fn serving(config: &Config) -> Serving {
+    Serving { library: Arc::new(config.library.clone()), broken: None }
 }
 
 /// Everything that the loop listens to.
@@ -323,7 +313,7 @@ impl LibraryOnDisk<'_> {
                 say_notes(&notes);
                 performer.set_link_settings(&link_settings(&config));
                 performer.set_syslog(config.settings.audit_syslog.clone());
-                self.web.serve(serving(self.dirs, &config));
+                self.web.serve(serving(&config));
                 if self.digests != digests {
                     tracing::info!("configuration read again: {digests}");
                     performer.audit("configuration_read", Some(digests.clone()));

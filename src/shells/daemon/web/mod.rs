@@ -17,11 +17,12 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::adapters::http::{Answer, Answers, Request};
 use crate::adapters::spool::layout::Layout;
+use crate::adapters::tokens::TokensOnDisk;
 use crate::base::ids::{Actor, TaskId};
 use crate::base::time::Timestamp;
 use crate::domain::plan::Library;
 use crate::domain::problem::Problem;
-use crate::domain::token::{Allowance, Token, Tokens, Verb};
+use crate::domain::token::{Allowance, Token, Verb};
 use crate::engine::DropBox;
 use crate::shells::clock::now;
 
@@ -53,7 +54,6 @@ pub(in crate::shells::daemon) type PostAnswer = Result<Option<TaskId>, Vec<Probl
 /// What requests are answered from; replaced whole when the configuration is read again.
 pub(in crate::shells::daemon) struct Serving {
     pub(in crate::shells::daemon) library: Arc<Library>,
-    pub(in crate::shells::daemon) tokens: Tokens,
     /// Why the configuration cannot be read, if so.
     pub(in crate::shells::daemon) broken: Option<String>,
 }
@@ -71,6 +71,7 @@ struct Counters {
 /// Answers HTTP.
 pub(in crate::shells::daemon) struct Web {
     serving: RwLock<Arc<Serving>>,
+    tokens: Mutex<TokensOnDisk>,
     posts: mpsc::Sender<Post>,
     layout: Layout,
     keys: Mutex<OneTimeKeys>,
@@ -89,10 +90,15 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl Web {
     /// Returns what answers, and where posts come out.
-    pub(in crate::shells::daemon) fn new(layout: Layout, serving: Serving) -> (Arc<Web>, mpsc::Receiver<Post>) {
+    pub(in crate::shells::daemon) fn new(
+        layout: Layout,
+        tokens: TokensOnDisk,
+        serving: Serving,
+    ) -> (Arc<Web>, mpsc::Receiver<Post>) {
         let (posts, come) = mpsc::channel(POSTS_WAITING);
         let web = Web {
             serving: RwLock::new(Arc::new(serving)),
+            tokens: Mutex::new(tokens),
             posts,
             layout,
             keys: Mutex::default(),
@@ -113,9 +119,8 @@ impl Web {
 
     /// Notes that the configuration cannot be read; what was read last goes on to answer.
     pub(in crate::shells::daemon) fn set_broken(&self, why: &str) {
-        let known = self.serving();
-        let (library, tokens) = (Arc::clone(&known.library), known.tokens.clone());
-        self.serve(Serving { library, tokens, broken: Some(why.to_owned()) });
+        let library = Arc::clone(&self.serving().library);
+        self.serve(Serving { library, broken: Some(why.to_owned()) });
     }
 
     /// Notes that the loop turned, and what it has to do.
@@ -146,8 +151,11 @@ impl Web {
     fn entitled(&self, request: &Request, verb: Verb) -> Result<Token, Answer> {
         let now = now();
         let secret = request.bearer.as_deref().or(request.cookie("auth_key")).or(request.argument("auth_key"));
-        let serving = self.serving();
-        let Some(token) = serving.tokens.find(secret.unwrap_or_default(), now) else {
+        let (tokens, problem) = locked(&self.tokens).look(&self.serving().library.zone);
+        if let Some(problem) = problem {
+            tracing::error!("no token is good until this is put right: {problem}");
+        }
+        let Some(token) = tokens.find(secret.unwrap_or_default(), now) else {
             return Err(self.stranger(request, now));
         };
         let mut allowances = locked(&self.allowances);

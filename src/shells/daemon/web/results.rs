@@ -3,8 +3,6 @@
 //! **Invariant:** reads the same files through the same fold as everybody; no answer is larger than a page, whatever a task
 //! is. A token sees the tasks that it could have submitted.
 
-use std::os::unix::fs::FileExt as _;
-
 use serde_json::{Value, json};
 
 use crate::adapters::http::{Answer, Request};
@@ -258,27 +256,17 @@ fn output(
             _ => step.next_attempt() - 1,
         };
         let path = layout.log(run.id, &lane.host, &planned[n].name, attempt);
-        let file = std::fs::File::open(&path).ok();
-        let length = file.as_ref().and_then(|file| file.metadata().ok()).map_or(0, |meta| meta.len());
-        let from = match page.offset {
-            Some(offset) if page.host.is_some() => offset.min(length),
-            _ => length.saturating_sub(page.bytes),
-        };
-        let mut bytes = vec![0; usize::try_from((length - from).min(page.bytes)).unwrap_or(0)];
-        let bytes = match file {
-            Some(file) if file.read_exact_at(&mut bytes, from).is_ok() => bytes,
-            _ => Vec::new(),
-        };
-        let text = output_log::only(stream, &path, from, &bytes);
+        let offset = page.offset.filter(|_| page.host.is_some());
+        let piece = output_log::piece(stream, &path, offset, page.bytes).unwrap_or_default();
         json!({
             "host": lane.host,
             "group": lane.group,
             "step": planned[n].name,
             "attempt": attempt,
-            word: String::from_utf8_lossy(&text),
-            "from": from,
-            "next": from + bytes.len() as u64,
-            "length": length,
+            word: String::from_utf8_lossy(&piece.bytes),
+            "from": piece.from,
+            "next": piece.from + piece.bytes.len() as u64,
+            "length": piece.length,
         })
     };
     steps.into_iter().map(row).collect()

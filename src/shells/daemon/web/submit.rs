@@ -8,6 +8,7 @@ use serde_json::json;
 use crate::adapters::http::{Answer, Request};
 use crate::base::ids::TaskId;
 use crate::domain::hook::{Alert, Made, Push, TAGS};
+use crate::domain::plan::resolve;
 use crate::domain::problem::Problem;
 use crate::domain::submission::{Schedule, Submission, Work};
 use crate::domain::token::{Token, Verb};
@@ -113,8 +114,11 @@ impl Web {
         let serving = self.serving();
         let read = read_task(&text, &serving.library.zone);
         let submission = read.map_err(|Unreadable { problems, .. }| Failed::Problems(problems))?;
-        let work = self.work_of(&submission);
-        if let Some(work) = work.filter(|work| !token.covers(work)) {
+        // Of a template that does not exist no policy can be asked.
+        let Some(work) = self.work_of(&submission) else {
+            return Err(Failed::Problems(resolve(&submission, &serving.library).err().unwrap_or_default()));
+        };
+        if !token.covers(&work) {
             return Err(Failed::Answer(forbidden(&format!("token {} is not for {work}", token.name))));
         }
         let wish = into.or(submission.schedule).unwrap_or(Schedule::New);
@@ -129,8 +133,9 @@ impl Web {
             Err(problems) => {
                 let who = token.actor().to_string();
                 match problems.iter().find(|problem| problem.pointer.is_empty() && problem.found == who) {
-                    Some(problem) if problems.len() == 1 => Err(Failed::Policy(problem.wanted.clone())),
-                    _ => Err(Failed::Problems(problems)),
+                    // Who may not do it at all need not know what else is wrong.
+                    Some(problem) => Err(Failed::Policy(problem.wanted.clone())),
+                    None => Err(Failed::Problems(problems)),
                 }
             }
         }

@@ -1,0 +1,273 @@
+//! The git hook in real repositories: what a push becomes, that no trouble of ours refuses one, and that what a ref is
+//! called does nothing.
+
+use std::collections::BTreeSet;
+use std::io::Write as _;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::http::Repository;
+use crate::world::{World, wait_for};
+
+const RULES: &str = r#"
+[[git]]
+repository = "ops/web"
+tag = 'release-[\w.-]+'
+template = "hello"
+hosts = { 1 = "here" }
+args = { TAG = "{tag}", COMMIT = "{commit}" }
+[[git]]
+repository = "ops/*"
+prefix = "qa-"
+template = "hello"
+into = "ready"
+hosts = { 1 = "here" }
+args = { TAG = "{tag}" }
+"#;
+
+fn world() -> World {
+    let mut world = World::new(&[], None);
+    world.write_etc("inventory/hosts.toml", "[host.here]\nconnection = \"local\"\n");
+    world.write_etc("hooks.toml", RULES);
+    world.start();
+    world
+}
+
+/// A repository whose hook tells the daemon of this world.
+fn repository(world: &World, name: &str, format: &str, update: bool) -> Repository {
+    let bin = world.etc().join("bin");
+    std::fs::create_dir_all(&bin).unwrap();
+    if !bin.join("spoolgate").exists() {
+        std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_spoolgate"), bin.join("spoolgate")).unwrap();
+    }
+    let repository = Repository::new(&world.etc(), name, format!("{}:/usr/bin:/bin", bin.display()), format);
+    let bare = repository.bare.to_str().unwrap();
+    repository.git(&repository.bare, &["config", "spoolgate.repository", "ops/web"]);
+    repository.git(&repository.bare, &["config", "spoolgate.state", world.state().to_str().unwrap()]);
+    let mut words = vec!["hook", "install", bare];
+    words.extend(update.then_some("--update"));
+    let placed = world.run(0, &words).ok();
+    let hook = if update { "hooks/update" } else { "hooks/post-receive" };
+    assert_eq!(placed.trim(), format!("{bare}/{hook}"));
+    repository
+}
+
+fn names(world: &World) -> Vec<(String, String)> {
+    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    let task = |(_, events): (u64, Vec<Value>)| {
+        let task: Value = serde_json::from_str(events[0]["submission"].as_str().unwrap()).unwrap();
+        (text(&task["args"]["TAG"]), text(&events[0]["admission"]["state"]))
+    };
+    world.tasks().into_iter().map(task).collect()
+}
+
+fn settled(world: &World) {
+    wait_for("every file to be taken", || {
+        let mut files = std::fs::read_dir(world.box_dir("new")).unwrap().map(|entry| entry.unwrap().file_name());
+        files.all(|name| !name.to_string_lossy().contains("git-")).then_some(())
+    });
+}
+
+#[test]
+fn a_pushed_tag_becomes_the_task_that_the_rules_say_and_only_once() {
+    let world = world();
+    for (n, (format, update)) in [("sha1", false), ("sha1", true), ("sha256", false)].into_iter().enumerate() {
+        let repository = repository(&world, &format!("web{n}"), format, update);
+        let known = names(&world).len();
+        for tag in [format!("release-{n}"), format!("qa-{n}"), format!("other-{n}"), format!("a/release-{n}")] {
+            let (said, _) = repository.push_tag(&tag);
+            assert!(!said.contains("spoolgate: "), "{said}");
+        }
+        settled(&world);
+        wait_for("both tasks", || (names(&world).len() == known + 2).then_some(()));
+        let found = names(&world);
+        assert!(found.contains(&(format!("release-{n}"), "new".to_owned())), "{found:?}");
+        assert!(found.contains(&(format!("qa-{n}"), "ready".to_owned())), "{found:?}");
+        // An annotated tag comes to its commit, which is what the task says.
+        let annotated = format!("release-{n}.annotated");
+        repository.git(&repository.clone, &["tag", "-a", "-m", "said", &annotated]);
+        repository.git(&repository.clone, &["push", "-q", "origin", &annotated]);
+        let head = repository.git(&repository.clone, &["rev-parse", "HEAD"]).trim().to_owned();
+        let task = wait_for("the annotated tag's task", || {
+            let tasks =
+                world.tasks().into_iter().map(|(_, events)| events[0]["submission"].as_str().unwrap().to_owned());
+            tasks
+                .map(|text| serde_json::from_str::<Value>(&text).unwrap())
+                .find(|task| task["args"]["TAG"] == *annotated)
+        });
+        assert_eq!(task["args"]["COMMIT"], head, "{task}");
+        // A branch, a deletion and a tag that is pushed again say nothing new; a moved one does.
+        settled(&world);
+        let known = names(&world).len();
+        repository.git(&repository.clone, &["push", "-q", "origin", "HEAD:refs/heads/release-9"]);
+        repository.git(&repository.clone, &["push", "-q", "origin", &format!("refs/tags/release-{n}")]);
+        repository.git(&repository.clone, &["push", "-q", "origin", "--delete", &format!("qa-{n}")]);
+        repository.git(&repository.clone, &["commit", "-q", "--allow-empty", "-m", "more"]);
+        repository.git(&repository.clone, &["tag", "-f", &format!("release-{n}")]);
+        repository.git(&repository.clone, &["push", "-q", "-f", "origin", &format!("refs/tags/release-{n}")]);
+        wait_for("the moved tag's task", || (names(&world).len() == known + 1).then_some(()));
+        let (id, events) = world.tasks().pop().unwrap();
+        assert!(events[0]["details"].as_str().unwrap().contains("moved from"), "task {id}: {events:?}");
+    }
+    assert!(std::fs::read_dir(world.box_dir("bad")).unwrap().next().is_none(), "something was refused");
+    let tested = world.run(0, &["hook", "test", "ops/web", "release-1"]).ok();
+    assert!(tested.contains("hooks.toml:2") && tested.contains("\"TAG\":\"release-1\""), "{tested}");
+    assert_eq!(world.run(0, &["hook", "test", "ops/web", "my-release-1"]).code, 3);
+}
+
+#[test]
+fn two_hooks_of_one_repository_make_one_task() {
+    let world = world();
+    let repository = repository(&world, "web", "sha1", false);
+    world.run(0, &["hook", "install", repository.bare.to_str().unwrap(), "--update"]).ok();
+    repository.push_tag("release-1");
+    settled(&world);
+    wait_for("the task", || (!names(&world).is_empty()).then_some(()));
+    repository.push_tag("qa-1");
+    settled(&world);
+    wait_for("the other", || (names(&world).len() > 1).then_some(()));
+    assert_eq!(names(&world).len(), 2);
+}
+
+#[test]
+fn no_trouble_of_ours_refuses_a_push_and_nothing_that_was_said_is_lost() {
+    let mut world = world();
+    let repository = repository(&world, "web", "sha1", false);
+    let config = |value: &str| repository.git(&repository.bare, &["config", "spoolgate.state", value]);
+    let mut slowest = Duration::ZERO;
+    let mut push = |tag: &str| {
+        let (said, took) = repository.push_tag(tag);
+        slowest = slowest.max(took);
+        said.lines().filter(|line| line.contains("spoolgate: ")).map(str::to_owned).collect::<Vec<_>>()
+    };
+    world.kill_daemon();
+    assert_eq!(push("release-stopped"), Vec::<String>::new(), "the spool takes it");
+    world.start();
+    wait_for("the task of the push while no daemon ran", || (names(&world).len() == 1).then_some(()));
+
+    let good = std::fs::read_to_string(world.etc().join("spoolgate.toml")).unwrap();
+    world.write_etc("spoolgate.toml", "nonsense = [");
+    assert_eq!(push("release-broken"), Vec::<String>::new());
+    world.write_etc("spoolgate.toml", &good);
+    wait_for("the task of the push with a broken configuration", || (names(&world).len() == 2).then_some(()));
+
+    config("/nowhere/at/all");
+    assert_eq!(push("release-missing").len(), 1, "one line");
+    let full = world.etc().join("full");
+    std::fs::create_dir_all(&full).unwrap();
+    let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", "size=16k", "none"]).arg(&full).status().unwrap();
+    assert!(mounted.success(), "a file system to fill");
+    std::fs::create_dir_all(full.join("spool/new")).unwrap();
+    // It fills it.
+    let _ = std::fs::write(full.join("filler"), vec![0; 64 << 10]);
+    config(full.to_str().unwrap());
+    let said = push("release-full");
+    let unmounted = Command::new("umount").arg(&full).status().unwrap();
+    assert!(unmounted.success());
+    assert_eq!(said.len(), 1, "{said:?}");
+    std::fs::remove_file(world.etc().join("bin/spoolgate")).unwrap();
+    assert_eq!(push("release-nobody").len(), 1, "one line");
+    println!("the slowest push took {slowest:?}");
+    assert!(slowest < Duration::from_secs(5), "{slowest:?}");
+    assert_eq!(names(&world).len(), 2);
+
+    // Who asked for it may have pushes refused.
+    std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_spoolgate"), world.etc().join("bin/spoolgate")).unwrap();
+    world.run(0, &["hook", "install", repository.bare.to_str().unwrap(), "--update"]).ok();
+    std::fs::remove_file(repository.bare.join("hooks/post-receive")).unwrap();
+    config("/nowhere/at/all");
+    repository.git(&repository.bare, &["config", "spoolgate.strict", "true"]);
+    repository.git(&repository.clone, &["tag", "release-strict"]);
+    let refused = repository.git_says(&repository.clone, &["push", "origin", "refs/tags/release-strict"]);
+    let text = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(!refused.status.success() && text.contains("GL-HOOK-ERR: spoolgate: "), "{text}");
+}
+
+/// A name that git takes for a tag, and that a shell, a path or a pattern would misread.
+fn hostile(n: usize) -> String {
+    const PARTS: [&str; 24] = [
+        "release-",
+        "qa-",
+        ";id",
+        "$(touch pwned)",
+        "`touch pwned`",
+        "&&touch pwned".split_at(7).0,
+        "|sh",
+        "'",
+        "\"",
+        "<x",
+        ">pwned",
+        "--",
+        "-rf",
+        "{tag}",
+        "%s",
+        "发布",
+        "\u{202e}",
+        "#",
+        "!",
+        "a/b",
+        "=",
+        "(",
+        ")",
+        "release-1.0",
+    ];
+    let mut seed = (n as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    let mut next = |bound: usize| {
+        seed ^= seed << 13;
+        seed ^= seed >> 7;
+        seed ^= seed << 17;
+        usize::try_from(seed % bound as u64).unwrap()
+    };
+    let count = next(4) + 1;
+    let begin = ["release-", "qa-", "", ""][next(4)];
+    let name: String = (0..count).map(|_| PARTS[next(PARTS.len())]).collect();
+    format!("{begin}{}{n}", name.replace(' ', "_"))
+}
+
+/// What the rules mean, said another way.
+fn expected(name: &str) -> bool {
+    let word = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-');
+    name.starts_with("qa-")
+        || name.strip_prefix("release-").is_some_and(|rest| !rest.is_empty() && rest.chars().all(word))
+}
+
+#[test]
+fn what_a_ref_is_called_does_nothing_and_matches_nothing_else() {
+    const NAMES: usize = 2_000;
+    let world = world();
+    let repository = repository(&world, "web", "sha1", false);
+    let head = repository.git(&repository.clone, &["rev-parse", "HEAD"]).trim().to_owned();
+    let all: Vec<String> = (0..NAMES).map(hostile).collect();
+    for names in all.chunks(200) {
+        let lines: String = names.iter().map(|name| format!("{} {head} refs/tags/{name}\n", "0".repeat(40))).collect();
+        let mut hook = Command::new("/bin/sh")
+            .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("hooks/spoolgate-git-hook"))
+            .current_dir(&repository.bare)
+            .env("GIT_DIR", ".")
+            .env("PATH", format!("{}:/usr/bin:/bin", world.etc().join("bin").display()))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        hook.stdin.take().unwrap().write_all(lines.as_bytes()).unwrap();
+        let output = hook.wait_with_output().unwrap();
+        assert!(output.status.success() && output.stdout.is_empty() && output.stderr.is_empty(), "{output:?}");
+    }
+    let wanted: Vec<String> = all.iter().filter(|name| expected(name)).cloned().collect();
+    assert!(wanted.len() > 200 && wanted.len() < NAMES - 200, "{}", wanted.len());
+    settled(&world);
+    let refused = std::fs::read_dir(world.box_dir("bad")).unwrap().map(|entry| entry.unwrap().path());
+    let refused: Vec<String> = refused.take(4).map(|path| std::fs::read_to_string(path).unwrap()).collect();
+    assert_eq!(refused, Vec::<String>::new(), "git takes these names, and so do we");
+    let found: BTreeSet<String> = names(&world).into_iter().map(|(tag, _)| tag).collect();
+    let wanted: BTreeSet<String> = wanted.into_iter().collect();
+    let differ: Vec<&String> = found.symmetric_difference(&wanted).collect();
+    assert_eq!(differ, Vec::<&String>::new());
+    assert_eq!(names(&world).len(), wanted.len(), "each once");
+    let pwned = Command::new("find").arg(world.etc()).arg(world.state()).args(["-name", "*pwned*"]).output().unwrap();
+    assert!(pwned.stdout.is_empty(), "{}", String::from_utf8_lossy(&pwned.stdout));
+}
