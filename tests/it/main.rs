@@ -19,6 +19,7 @@ mod remote;
 mod runner;
 mod ssh;
 mod sshd;
+mod systemd;
 mod templates;
 mod tidy;
 mod world;

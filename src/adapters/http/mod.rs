@@ -185,7 +185,7 @@ impl Server {
 
 /// Makes the socket anew, for the daemon and its group.
 fn bind_socket(path: &PathBuf, group: Option<u32>) -> io::Result<UnixListener> {
-    use std::os::unix::fs::{FileTypeExt as _, PermissionsExt};
+    use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt};
     match std::fs::symlink_metadata(path) {
         Ok(meta) if meta.file_type().is_socket() => {
             if std::os::unix::net::UnixStream::connect(path).is_ok() {
@@ -199,7 +199,8 @@ fn bind_socket(path: &PathBuf, group: Option<u32>) -> io::Result<UnixListener> {
     let listener = UnixListener::bind(path)?;
     // Nobody connects between the two: the directory is the daemon's.
     std::fs::set_permissions(path, PermissionsExt::from_mode(0o660))?;
-    if let Some(group) = group {
+    // A service that is locked up may give nothing away; its own group is the right one then.
+    if let Some(group) = group.filter(|group| std::fs::metadata(path).is_ok_and(|meta| meta.gid() != *group)) {
         std::os::unix::fs::chown(path, None, Some(group))?;
     }
     Ok(listener)

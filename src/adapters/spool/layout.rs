@@ -252,8 +252,11 @@ fn make(path: &Path, mode: u32, group: Option<u32>) -> Result<(), SpoolError> {
         let why = "it is a link or belongs to somebody else; move it away".to_owned();
         return Err(SpoolError::Unsuitable { path: path.to_owned(), why });
     }
-    if group.is_some() {
+    // What is right already is left alone: a service that is locked up may not change it.
+    if group.is_some_and(|group| meta.gid() != group) {
         chown(path, None, group).map_err(|e| SpoolError::io("change the group of", path, e))?;
+    } else if meta.mode() & 0o7777 == mode {
+        return Ok(());
     }
     fs::set_permissions(path, Permissions::from_mode(mode)).map_err(|e| SpoolError::io("set the mode of", path, e))
 }

@@ -6,6 +6,7 @@
 mod audit;
 pub(super) mod check;
 mod failure;
+mod gc;
 mod hook;
 mod listing;
 mod logs;
@@ -100,6 +101,8 @@ enum Verb {
     Policy(policy::PolicyVerb),
     /// Make, list and revoke HTTP tokens.
     Token(token::TokenVerb),
+    /// Remove what tasks printed that ended long ago; everything else stays.
+    Gc(gc::Gc),
     /// Git hooks: install one, try the rules, or be one.
     Hook(hook::Hook),
     /// List the templates of the catalogue.
@@ -182,6 +185,7 @@ fn run(arguments: Arguments, output: Output) -> Result<(), Failure> {
         Verb::Watch(verb) => verb.run(&context),
         Verb::Wait(verb) => verb.run(&context),
         Verb::Token(verb) => verb.run(&context),
+        Verb::Gc(verb) => verb.run(&context),
         Verb::Hook(verb) => verb.run(&context),
         Verb::Templates => listing::templates(&context),
         Verb::Hosts => listing::hosts(&context),

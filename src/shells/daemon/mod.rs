@@ -21,6 +21,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep};
 
 use crate::adapters::config::{Config, ConfigError};
 use crate::adapters::http::{HttpError, Listen, Server};
+use crate::adapters::service;
 use crate::adapters::sources::Sources;
 use crate::adapters::spool::SpoolError;
 use crate::adapters::spool::layout::Layout;
@@ -123,6 +124,7 @@ async fn serve(dirs: &Dirs) -> Result<(), DaemonError> {
     let inbox = SpoolInbox::new(layout, personal);
     let library = LibraryOnDisk { dirs, sources, digests, personal, web };
     tracing::info!(pid = std::process::id(), state = %dirs.state.display(), "ready");
+    service::ready();
     let ended = turn(library, &mut engine, &mut performer, Ears { inbox, watch, ended, posts }).await;
     if let Some(server) = server {
         server.finish().await;
@@ -192,6 +194,7 @@ async fn turn(
     rescan.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let (mut term, mut int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let mut hangup = signal(SignalKind::hangup())?;
+    let mut pulse = Pulse { every: service::watchdog(), told: Instant::now() };
     // What was to start while no daemon ran starts after the orders were heard that came meanwhile.
     let mut waited = vec![Input::Tick];
     // And the engine does not know yet which groups the people of the tasks it found are in.
@@ -203,7 +206,7 @@ async fn turn(
             notice = watch.next() => inbox.note(notice),
             input = ended.recv() => inputs.extend(input),
             Some(post) = posts.recv() => files.push(dropped(post, performer)),
-            () = sleep(until(engine.next_deadline(), now())), if !hearing => inputs.push(Input::Tick),
+            () = sleep(until(engine.next_deadline(), now()).min(pulse.rest())), if !hearing => inputs.push(Input::Tick),
             () = sleep(inbox.look_again_in()) => {}
             _ = rescan.tick() => {
                 performer.sweep()?;
@@ -214,19 +217,11 @@ async fn turn(
             _ = term.recv() => break,
             _ = int.recv() => break,
         }
-        while let Some(notice) = watch.try_next() {
-            inbox.note(notice);
-        }
-        while inputs.len() < INPUTS_PER_TURN
-            && let Ok(input) = ended.try_recv()
-        {
-            inputs.push(input);
-        }
-        while files.len() < INPUTS_PER_TURN
-            && let Ok(post) = posts.try_recv()
-        {
-            files.push(dropped(post, performer));
-        }
+        std::iter::from_fn(|| watch.try_next()).for_each(|notice| inbox.note(notice));
+        let room = INPUTS_PER_TURN.saturating_sub(inputs.len());
+        inputs.extend(std::iter::from_fn(|| ended.try_recv().ok()).take(room));
+        let room = INPUTS_PER_TURN.saturating_sub(files.len());
+        files.extend(std::iter::from_fn(|| posts.try_recv().ok()).take(room).map(|post| dropped(post, performer)));
         if let Some(Input::Dropped(found)) = inbox.look(performer.store_mut(), now())? {
             files.extend(found);
         }
@@ -251,12 +246,36 @@ async fn turn(
         look = Look::IfNeeded;
         inbox.set_personal(library.personal);
         performer.perform(effects)?;
-        library.web.turned(engine.runs().count(), engine.hosts_in_flight());
+        pulse.turned(engine, &library.web);
     }
+    service::stopping();
     tracing::info!(hosts_in_flight = engine.hosts_in_flight(), "stopping");
     performer.audit("daemon_stopped", None);
     performer.sweep()?;
     Ok(performer.perform(Vec::new())?)
+}
+
+/// What tells others that the loop turns.
+struct Pulse {
+    /// How often the service manager wants to hear of it.
+    every: Option<Duration>,
+    told: Instant,
+}
+
+impl Pulse {
+    /// Returns how long the loop may rest: whoever watches is told in time, whatever there is to do.
+    fn rest(&self) -> Duration {
+        self.every.map_or(SLEEP_MAX, |every| SLEEP_MAX.min(every / 3))
+    }
+
+    fn turned(&mut self, engine: &Engine, web: &Web) {
+        let (unfinished, hosts) = (engine.runs().count(), engine.hosts_in_flight());
+        web.turned(unfinished, hosts);
+        if self.every.is_some_and(|every| self.told.elapsed() >= every / 4) {
+            service::alive(unfinished, hosts);
+            self.told = Instant::now();
+        }
+    }
 }
 
 /// Returns how long to sleep until `deadline`.
