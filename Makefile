@@ -5,7 +5,7 @@ PREFIX ?= /usr/local
 SYSCONFDIR ?= /etc
 DESTDIR ?=
 
-.PHONY: help demo test lint bench sim ui kill install
+.PHONY: help demo test lint bench sim http ui kill install
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' Makefile
@@ -23,15 +23,21 @@ lint: ## Check format, lints, docs and shell scripts
 	$(CARGO) fmt --check
 	$(CARGO) clippy --all-targets -- -D warnings
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --no-deps --document-private-items
-	shellcheck templates/*.sh src/domain/runner/runner.sh .ci/run .ci/install .ci/screens
+	shellcheck templates/*.sh hooks/spoolgate-git-hook src/domain/runner/runner.sh .ci/run .ci/install .ci/screens
 
 bench: ## Measure; prints figures and ratios, judges nothing
 	.ci/install
 	$(CARGO) bench --bench spool
 	$(CARGO) bench --bench dashboard
+	$(CARGO) bench --bench http
 
 sim: ## A long campaign of the engine's simulator: SIM_SEEDS=1000000
 	SIM_SEEDS=$${SIM_SEEDS:-1000000} $(CARGO) test --release --lib simulator -- --nocapture
+
+http: ## A long campaign against HTTP: schemathesis for ten minutes, slowhttptest in three modes
+	.ci/install
+	$(CARGO) build
+	.ci/http
 
 ui: ## A long campaign of the dashboard: any key at any time, any name, 200 sessions in a terminal
 	EVENTS=$${EVENTS:-1000000} WIDTHS=$${WIDTHS:-100000} $(CARGO) test --release --lib dashboard -- --nocapture
@@ -46,4 +52,11 @@ install: ## Install the binary, the templates and an example configuration
 	install -d -m 0755 $(DESTDIR)$(SYSCONFDIR)/spoolgate/templates $(DESTDIR)$(SYSCONFDIR)/spoolgate/inventory
 	install -m 0644 templates/* $(DESTDIR)$(SYSCONFDIR)/spoolgate/templates/
 	install -D -m 0644 docs/example-spoolgate.toml $(DESTDIR)$(PREFIX)/share/doc/spoolgate/spoolgate.toml
+	install -d -m 0755 $(DESTDIR)$(PREFIX)/lib/systemd/system $(DESTDIR)$(SYSCONFDIR)/spoolgate/timers
+	for unit in systemd/*.service systemd/*.timer; do \
+		sed 's|/usr/bin/spoolgate|$(PREFIX)/bin/spoolgate|' $$unit >$(DESTDIR)$(PREFIX)/lib/systemd/system/$${unit##*/}; done
+	install -D -m 0644 systemd/spoolgate.sysusers $(DESTDIR)$(PREFIX)/lib/sysusers.d/spoolgate.conf
+	install -D -m 0644 systemd/spoolgate.tmpfiles $(DESTDIR)$(PREFIX)/lib/tmpfiles.d/spoolgate.conf
+	install -D -m 0755 hooks/spoolgate-git-hook $(DESTDIR)$(PREFIX)/share/spoolgate/hooks/spoolgate-git-hook
+	install -D -m 0644 docs/example-hooks.toml $(DESTDIR)$(PREFIX)/share/doc/spoolgate/hooks.toml
 	install -D -m 0644 docs/example-policy.toml $(DESTDIR)$(PREFIX)/share/doc/spoolgate/policy.toml
