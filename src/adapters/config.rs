@@ -64,6 +64,8 @@ pub struct Http {
     pub connections: usize,
     /// How many of them from one address.
     pub connections_per_peer: usize,
+    /// The address that scripts on hosts reach this at; without it they are not told of it.
+    pub callback: Option<String>,
 }
 
 impl Default for Settings {
@@ -122,6 +124,7 @@ struct HttpTable {
     key: Option<PathBuf>,
     connections: Option<usize>,
     connections_per_peer: Option<usize>,
+    callback: Option<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -281,6 +284,11 @@ fn read_http(table: HttpTable, problems: &mut Vec<Problem>) -> Http {
             "listen = [\"127.0.0.1:8082\"] or socket = \"/run/spoolgate/http.sock\"",
         );
     }
+    if let Some(url) =
+        table.callback.as_ref().filter(|url| !["http://", "https://"].iter().any(|begin| url.starts_with(begin)))
+    {
+        problem("callback", url, "the address that hosts reach this at: https://ops.example.com:8443");
+    }
     let (all, each) = (table.connections.unwrap_or(limits::CONNECTIONS), table.connections_per_peer);
     let each = each.unwrap_or(limits::CONNECTIONS_PER_PEER);
     for (field, count) in [("connections", all), ("connections_per_peer", each)] {
@@ -288,7 +296,7 @@ fn read_http(table: HttpTable, problems: &mut Vec<Problem>) -> Http {
             problem(field, &count.to_string(), "a number from 1 to 10000");
         }
     }
-    Http { listen, socket: table.socket, tls, connections: all, connections_per_peer: each }
+    Http { listen, socket: table.socket, tls, connections: all, connections_per_peer: each, callback: table.callback }
 }
 
 fn read_inventory(dir: &Path, problems: &mut Vec<Problem>) -> Result<Inventory, ConfigError> {

@@ -2,6 +2,7 @@
 //!
 //! **Invariant:** adapters do not import each other, and decide nothing.
 
+pub mod callback_key;
 pub mod config;
 pub mod http;
 pub mod local;

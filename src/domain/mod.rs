@@ -4,6 +4,7 @@
 
 pub mod audit;
 pub mod batch;
+pub mod callback;
 pub mod hook;
 pub mod inventory;
 pub mod known_hosts;

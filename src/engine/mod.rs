@@ -25,6 +25,7 @@ use crate::base::digest::Digest;
 use crate::base::ids::{GroupNo, HostName, StepName, TaskId, is_token_uid};
 use crate::base::time::Timestamp;
 use crate::domain::audit::{Entry, Head};
+use crate::domain::callback::{Attempt, Callback};
 use crate::domain::plan::Library;
 use crate::domain::policy::{Approved, Person, Right};
 use crate::domain::problem::Problem;
@@ -96,6 +97,8 @@ pub enum Input {
         /// What stands in the way.
         why: String,
     },
+    /// The script of an attempt said how far it is.
+    Said(Attempt, String),
     /// A task's file did not stand where it belongs: somebody took it away.
     ViewLost(TaskId),
     /// Configuration, templates, inventory or policy were read again; with the groups that the system knows now for
@@ -242,6 +245,8 @@ pub struct Start {
     pub resume: bool,
     /// Where the audit ended when it was sent, for the host to keep; whoever performs it fills it in.
     pub audit: Head,
+    /// Where its script may say how far it is; whoever performs it fills it in.
+    pub callback: Option<Callback>,
 }
 
 /// All unfinished tasks and what may happen next.
@@ -323,6 +328,11 @@ impl Engine {
             }
             Input::KillUnconfirmed { task, group, host, step, why } => {
                 self.on_kill_unconfirmed(task, group, host, step, why, &mut out);
+            }
+            // Nothing starts because somebody says something.
+            Input::Said(attempt, text) => {
+                self.on_said(attempt, text, &mut out);
+                return out.into_effects();
             }
             Input::ViewLost(id) => self.restore_view(id, &mut out),
             // What came meanwhile is heard before anything starts: a tick or another input follows.

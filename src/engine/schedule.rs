@@ -9,6 +9,7 @@ use std::collections::{BTreeSet, VecDeque};
 use crate::base::ids::{GroupNo, HostName, StepName, TaskId};
 use crate::base::time::Timestamp;
 use crate::domain::audit::Head;
+use crate::domain::callback::Attempt;
 use crate::domain::policy::{Approval, Frozen, Policy, Subject};
 use crate::domain::record::{HistoryLine, record};
 use crate::domain::run::lane::{Lane, Next};
@@ -16,6 +17,10 @@ use crate::domain::run::{Event, Outcome, Run, Stage, StepResult, StepState, Task
 use crate::domain::template::{Missed, Trigger};
 use crate::engine::outbox::Outbox;
 use crate::engine::{Effect, Engine, Start};
+
+/// How often a script's words are recorded at most, and how many of them of one attempt.
+const SAID_EVERY_MS: i64 = 1000;
+const SAID_MAX: u32 = 1000;
 
 /// How far a running task is. Computed from its run, never stored.
 #[derive(Debug, Default)]
@@ -280,6 +285,7 @@ impl Engine {
             run_key,
             resume: false,
             audit: Head::default(),
+            callback: None,
         };
         out.act(Effect::RunStep(start));
         true
@@ -305,6 +311,7 @@ impl Engine {
                 run_key,
                 resume: true,
                 audit: Head::default(),
+                callback: None,
             };
             self.busy.insert(lane.host.clone());
             out.act(Effect::RunStep(start));
@@ -327,6 +334,21 @@ impl Engine {
         let open = run.lane(group, &host).and_then(Lane::open_step);
         if open.is_some() && open == run.step_index(group, &step) {
             Engine::record(run, Event::KillUnconfirmed { group, host, step, why }, out);
+        }
+    }
+
+    /// Records how far a script says that it is, if it is that attempt that runs; not more often than anybody reads it.
+    pub(super) fn on_said(&mut self, attempt: Attempt, text: String, out: &mut Outbox) {
+        let Attempt { task, group, host, step, attempt } = attempt;
+        let Some(run) = self.runs.get_mut(&task) else { return };
+        let Some(n) = run.step_index(group, &step) else { return };
+        let Some(known) = run.lane(group, &host).and_then(|lane| lane.steps.get(n)) else { return };
+        let runs = matches!(&known.state, StepState::Open { attempt: open, .. } if *open == attempt);
+        let rests = known.said.as_ref().is_none_or(|said| {
+            said.words < SAID_MAX && (out.now() < said.at || out.now().0 - said.at.0 >= SAID_EVERY_MS)
+        });
+        if runs && rests {
+            Engine::record(run, Event::StepSaid { group, host, step, text }, out);
         }
     }
 

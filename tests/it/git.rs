@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::http::Repository;
+use crate::repository::Repository;
 use crate::world::{World, wait_for};
 
 const RULES: &str = r#"

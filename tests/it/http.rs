@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
@@ -126,182 +126,8 @@ pub(crate) fn ask(port: u16, method: &str, path: &str, headers: &[(&str, &str)],
     Heard { status, head: head.to_owned(), body: body.to_owned() }
 }
 
-/// A script of the seeds with this URL and this token in the places of its own.
-fn seed_script(name: &str, url: &str, token: &str) -> String {
-    let text =
-        std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/seeds").join(name)).unwrap();
-    let quoted = |line: &str, value: &str| {
-        let quote = if line.contains('"') { '"' } else { '\'' };
-        let (before, rest) = line.split_once(quote).unwrap();
-        let after = rest.split_once(quote).unwrap().1;
-        format!("{before}{quote}{value}{quote}{after}")
-    };
-    let mut changed = 0;
-    let lines = text.trim_start().lines().map(|line| {
-        let word = line.trim_start();
-        let value = if word.starts_with("accept_task_url = ") {
-            url
-        } else if word.starts_with("auth_key = ") {
-            token
-        } else {
-            return format!("{line}\n");
-        };
-        changed += 1;
-        quoted(line, value) + "\n"
-    });
-    let script = lines.collect();
-    assert_eq!(changed, 2, "{name}: a URL and a token");
-    script
-}
-
-/// A directory in which `python` is Debian's Python 3, which has `requests`.
-fn python_path(world: &World) -> String {
-    let dir = world.etc().join("bin");
-    std::fs::create_dir_all(&dir).unwrap();
-    let link = dir.join("python");
-    if !link.exists() {
-        std::os::unix::fs::symlink("/usr/bin/python3", link).unwrap();
-    }
-    format!("{}:/usr/bin:/bin", dir.display())
-}
-
-fn write_script(path: &Path, text: &str) {
-    std::fs::write(path, text).unwrap();
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)).unwrap();
-}
-
-fn said(output: &Output) -> String {
+pub(crate) fn said(output: &Output) -> String {
     format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
-}
-
-/// A bare repository and a clone with one commit in it.
-pub(crate) struct Repository {
-    pub(crate) bare: PathBuf,
-    pub(crate) clone: PathBuf,
-    path: String,
-}
-
-impl Repository {
-    pub(crate) fn new(dir: &Path, name: &str, path: String, format: &str) -> Repository {
-        let (bare, clone) = (dir.join(format!("{name}.git")), dir.join(format!("{name}-clone")));
-        let repository = Repository { bare, clone, path };
-        let (bare, clone) = (repository.bare.to_str().unwrap(), repository.clone.to_str().unwrap());
-        let init = [["init", "-q", "--bare"].as_slice(), &["--object-format", format, bare]].concat();
-        repository.git(dir, &init);
-        repository.git(dir, &["init", "-q", "--object-format", format, clone]);
-        repository.git(&repository.clone, &["remote", "add", "origin", bare]);
-        std::fs::write(repository.clone.join("README.md"), "README\n").unwrap();
-        for words in
-            [["add", "--all"].as_slice(), &["commit", "-q", "-m", "[Add] README"], &["push", "-q", "origin", "HEAD"]]
-        {
-            repository.git(&repository.clone, words);
-        }
-        repository
-    }
-
-    pub(crate) fn git_says(&self, dir: &Path, words: &[&str]) -> Output {
-        let mut command = Command::new("/usr/bin/git");
-        command.current_dir(dir).args(words).env_clear().env("PATH", &self.path).env("HOME", &self.bare);
-        command.env("GIT_AUTHOR_NAME", "t").env("GIT_AUTHOR_EMAIL", "t@example.com").env("LC_ALL", "C.UTF-8");
-        command.env("GIT_COMMITTER_NAME", "t").env("GIT_COMMITTER_EMAIL", "t@example.com");
-        command.output().unwrap()
-    }
-
-    pub(crate) fn git(&self, dir: &Path, words: &[&str]) -> String {
-        let output = self.git_says(dir, words);
-        assert!(output.status.success(), "git {words:?}: {}", said(&output));
-        said(&output)
-    }
-
-    /// Makes a tag and pushes it; returns what the server said, and how long it took.
-    pub(crate) fn push_tag(&self, tag: &str) -> (String, Duration) {
-        self.git(&self.clone, &["tag", "--", tag]);
-        let begin = Instant::now();
-        let said = self.git(&self.clone, &["push", "origin", &format!("refs/tags/{tag}")]);
-        (said, begin.elapsed())
-    }
-}
-
-#[test]
-fn the_scripts_of_the_seeds_run_as_they_were_printed() {
-    let web = Web::start(None);
-    let path = python_path(&web.world);
-    let script = web.world.etc().join("codo_post_task.py");
-    write_script(&script, &seed_script("000_codo_post_task.py", &web.url(ACCEPT), &web.token));
-    let output = Command::new(&script).env("PATH", &path).output().unwrap();
-    assert!(output.status.success() && said(&output).contains("submitted successfully"), "{}", said(&output));
-    let (id, events) = web.world.tasks().pop().unwrap();
-    web.world.stands(id, "new");
-    let accepted = &events[0];
-    assert_eq!(
-        (accepted["by"]["user"].as_str(), accepted["claims"]["submitter"].as_str()),
-        (Some("token:ci"), Some("yanghongfei"))
-    );
-    let view: Value =
-        serde_json::from_slice(&std::fs::read(web.world.box_dir("new").join(format!("{id}.json"))).unwrap()).unwrap();
-    assert_eq!(view["task_name"], "脚本任务");
-
-    // (script, tag, the state that its task goes into)
-    let pushes = [
-        ("000_git_tag_post_task.py", "qa-yanghongfei_1", Some("ready")),
-        ("000_git_tag_post_task.py", "release-yanghongfei-v1", Some("new")),
-        ("000_git_tag_post_task.py", "v1.0", None),
-        ("001_new_hook_for_update.py", "qa-dbtt-1", Some("ready")),
-        ("001_new_hook_for_update.py", "release-dbtt-server-20190320-02", Some("ready")),
-        ("001_new_hook_for_update.py", "other", None),
-    ];
-    let mut repositories: BTreeMap<&str, Repository> = BTreeMap::new();
-    for (script, tag, state) in pushes {
-        let repository = repositories.entry(script).or_insert_with(|| {
-            let repository = Repository::new(&web.world.etc(), script.split('.').next().unwrap(), path.clone(), "sha1");
-            write_script(&repository.bare.join("hooks/update"), &seed_script(script, &web.url(ACCEPT), &web.token));
-            repository
-        });
-        let known = web.world.tasks().len();
-        let (said, _) = repository.push_tag(tag);
-        let tasks = web.world.tasks();
-        assert_eq!(tasks.len() - known, usize::from(state.is_some()), "{script} {tag}: {said}");
-        let Some(state) = state else { continue };
-        assert!(said.contains("Asynchronous task has been submitted successfully!!!"), "{said}");
-        let (id, events) = tasks.last().unwrap();
-        assert_eq!(events[0]["admission"]["state"], state, "{script} {tag}");
-        let submission: Value = serde_json::from_str(events[0]["submission"].as_str().unwrap()).unwrap();
-        assert!(submission["args"].as_str().unwrap().contains(tag), "task {id}: {submission}");
-    }
-}
-
-#[test]
-fn the_requests_of_the_fourth_seed_run_as_they_were_printed() {
-    let web = Web::start(None);
-    let seed = |name: &str| {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/seeds").join(name);
-        let url = format!("{}?auth_key={}", web.url("/api/v1/task"), web.token);
-        std::fs::read_to_string(path).unwrap().replace("http://localhost:8082/api/v1/task", &url)
-    };
-    // What the seed's file has above and below the two functions.
-    let script = format!(
-        "import json, requests\nJSON_H = {{'Content-Type': 'application/json'}}\nclass curlify:\n    to_curl = staticmethod(lambda request: request.method)\n{}\n{}\ntask_add()\ntask_query()\n",
-        seed("004_task_add.py"),
-        seed("004_task_query.py")
-    );
-    let path = web.world.etc().join("task.py");
-    std::fs::write(&path, script).unwrap();
-    let output = Command::new("/usr/bin/python3").arg(&path).output().unwrap();
-    let text = said(&output);
-    assert!(output.status.success(), "{text}");
-    let lines: Vec<&str> = text.lines().collect();
-    assert_eq!(lines[1..4], ["POST", "200", "1"], "{text}");
-    let listed: Value = serde_json::from_str(lines.last().unwrap()).unwrap();
-    let task = &listed[0];
-    assert_eq!(
-        (task["id"].as_u64(), task["title"].as_str(), task["timeout"].as_u64()),
-        (Some(1), Some("test01"), Some(5))
-    );
-    assert_eq!(task["hosts_raw"], "[\"192.168.3.200\",\"192.168.3.201\"]");
-    assert_eq!((task["account"].as_str(), task["creator"].as_str()), (Some("root"), Some("xiaoyi")));
-    assert_eq!(task["script"], "#!/bin/bash\nss -ntlp");
-    let record = web.world.record(1);
-    assert_eq!(record["outcomes"].as_object().unwrap().len(), 2, "both hosts have a result of their own: {record:#}");
 }
 
 /// CODO's body with some fields changed; null takes one out.
@@ -631,4 +457,47 @@ fn who_is_slow_keeps_nobody_else_waiting() {
     let long = format!("/{}", "x".repeat(40_000));
     assert!(matches!(ask(web.port, "GET", &long, &[], b"").status, 400 | 414 | 431 | 0));
     assert_eq!(web.ask("GET", "/healthz", "").status, 200);
+}
+
+#[test]
+fn a_script_says_how_far_it_is_and_only_for_itself() {
+    let mut web = Web::start(None);
+    web.world.kill_daemon();
+    let socket = web.world.etc().join("http.sock");
+    // The address must be known before the start, as it would be on a real machine.
+    let port = { std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port() };
+    let config = std::fs::read_to_string(web.world.etc().join("spoolgate.toml")).unwrap();
+    let config = config.replace("127.0.0.1:0", &format!("127.0.0.1:{port}"));
+    web.world.write_etc("spoolgate.toml", &format!("{config}callback = \"http://127.0.0.1:{port}/\"\n"));
+    web.world.start();
+    web.port = port_of(&web.world);
+    assert!(socket.exists());
+    let script = "curl -s -H \"Authorization: Bearer $SPOOLGATE_TOKEN\" -d '{\"Status\": \"copying\", \"Result\": \"3 of 7\"}' \"$SPOOLGATE_CALLBACK\"\n\
+                  printf '%s' \"$SPOOLGATE_TOKEN\" >\"$KEEP\"; until [ -e \"$KEEP.go\" ]; do sleep 0.1; done";
+    let keep = web.world.etc().join("kept");
+    let task = json!({"task_name": "t", "script": script, "hosts": {"1": ["here"]}, "env": {"KEEP": keep}});
+    let id = web.ask("POST", "/api/v1/task", &task.to_string()).json().as_u64().unwrap();
+    let state = wait_for("the progress", || {
+        let state = web.ask("GET", &format!("/api/v1/task/{id}/state"), "").json();
+        (state["hosts"][0]["progress"] == "copying 3 of 7").then_some(state)
+    });
+    assert_eq!(state["hosts"][0]["status"], "running");
+    let token = wait_for("the token", || std::fs::read_to_string(&keep).ok().filter(|text| text.contains('.')));
+    let say = |token: &str, text: &str| {
+        let bearer = format!("Bearer {token}");
+        ask(web.port, "POST", "/api/v1/progress", &[("Authorization", &bearer)], text.as_bytes())
+    };
+    // A restart in between forgets no key, and the same token is good for nothing else.
+    wait_for("a second", || (say(&token, "\"half\"").status == 200).then_some(()));
+    assert_eq!(say(&token, "\"too soon\"").status, 409);
+    assert_eq!(say(&web.token, "\"not mine\"").status, 401);
+    assert_eq!(say(&format!("{token}A"), "\"forged\"").status, 401);
+    assert_eq!(ask(web.port, "GET", "/api/v1/task", &[("Authorization", &format!("Bearer {token}"))], b"").status, 401);
+    std::fs::write(keep.with_extension("go"), "").unwrap();
+    assert_eq!(web.world.record(id)["outcome"], "ok");
+    assert_eq!(say(&token, "\"late\"").status, 409, "it does not run any more");
+    let said: Vec<Value> = web.world.events(id).into_iter().filter(|event| event["event"] == "step_said").collect();
+    assert_eq!(said.len(), 2, "{said:?}");
+    let found = Command::new("grep").args(["-r", "-l", "--", token.trim()]).arg(web.world.state()).output().unwrap();
+    assert!(found.stdout.is_empty(), "{}", String::from_utf8_lossy(&found.stdout));
 }

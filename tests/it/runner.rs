@@ -72,7 +72,8 @@ fn plan(script: &str, timeout_s: u64) -> Step {
 
 impl Step {
     fn text(&self, offsets: Offsets, nonce: &str) -> Vec<u8> {
-        let call = Call { id: &self.id, nonce, offsets, clean: true, begun: false, audit: Head::default() };
+        let call =
+            Call { id: &self.id, nonce, offsets, clean: true, begun: false, audit: Head::default(), callback: None };
         run_program(&self.plan, TaskId(7), &"web1".parse().unwrap(), GroupNo(1), &self.planned, &call).stdin
     }
 }
@@ -147,6 +148,7 @@ impl Account {
             clean: false,
             begun: true,
             audit: Head::default(),
+            callback: None,
         };
         let host = "web1".parse().unwrap();
         let program = run_program(&step.plan, TaskId(7), &host, GroupNo(1), &step.planned, &call);
@@ -161,6 +163,7 @@ impl Account {
             clean: false,
             begun: false,
             audit: Head::default(),
+            callback: None,
         };
         Account::hear(self.start(&kill_program(&step.planned, &call).stdin), "n3")
     }

@@ -147,6 +147,12 @@ impl Layout {
         self.output(id, host).join(log_name(step, attempt))
     }
 
+    /// Returns the key that tokens of running scripts are signed with.
+    #[must_use]
+    pub fn callback_key(&self) -> PathBuf {
+        self.root.join("callback.key")
+    }
+
     /// Returns the index of finished tasks.
     #[must_use]
     pub fn history(&self) -> PathBuf {

@@ -225,6 +225,17 @@ pub enum Event {
         /// What stands in the way.
         why: String,
     },
+    /// The script of a step said how far it is.
+    StepSaid {
+        /// The group.
+        group: GroupNo,
+        /// The host.
+        host: HostName,
+        /// The step.
+        step: StepName,
+        /// Its words.
+        text: String,
+    },
     /// A step ended on a host.
     StepEnded {
         /// The group.
@@ -330,6 +341,7 @@ impl Event {
             Event::Started => "started",
             Event::StepStarted { .. } => "step_started",
             Event::KillUnconfirmed { .. } => "kill_unconfirmed",
+            Event::StepSaid { .. } => "step_said",
             Event::StepEnded { .. } => "step_ended",
             Event::Closed { .. } => "closed",
         }
@@ -376,7 +388,13 @@ impl Event {
     /// Whether it is an act on the whole task, of a person or of the daemon, and not a step's.
     #[must_use]
     pub fn is_act(&self) -> bool {
-        !matches!(self, Event::StepStarted { .. } | Event::KillUnconfirmed { .. } | Event::StepEnded { .. })
+        !matches!(
+            self,
+            Event::StepStarted { .. }
+                | Event::KillUnconfirmed { .. }
+                | Event::StepSaid { .. }
+                | Event::StepEnded { .. }
+        )
     }
 }
 

@@ -40,11 +40,31 @@ pub struct LaneStep {
     pub spent: u32,
     /// Whether somebody let it begin, where it waits for that.
     pub released: bool,
+    /// What the script of the last attempt said last of how far it is.
+    pub said: Option<Said>,
+}
+
+/// How far a script says that it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Said {
+    /// When.
+    pub at: Timestamp,
+    /// Its words.
+    pub text: String,
+    /// How often it said something.
+    pub words: u32,
 }
 
 impl LaneStep {
     fn new() -> LaneStep {
-        LaneStep { state: StepState::Waiting, earlier: Vec::new(), spent: 0, released: false }
+        LaneStep { state: StepState::Waiting, earlier: Vec::new(), spent: 0, released: false, said: None }
+    }
+
+    /// Notes what the script says; `None` when none runs.
+    pub(super) fn say(&mut self, at: Timestamp, text: &str) -> Option<()> {
+        let words = self.said.as_ref().map_or(0, |said| said.words) + 1;
+        matches!(self.state, StepState::Open { .. })
+            .then(|| self.said = Some(Said { at, text: text.to_owned(), words }))
     }
 
     /// Returns the number of the next attempt.

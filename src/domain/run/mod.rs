@@ -361,6 +361,7 @@ impl Run {
                     return None;
                 }
                 let state = StepState::Open { attempt: *attempt, since: at, unconfirmed: None };
+                step.said = None;
                 if let StepState::Ended(result) = std::mem::replace(&mut step.state, state) {
                     step.earlier.push(result);
                 }
@@ -369,6 +370,10 @@ impl Run {
                 let (lane, n) = self.find(*group, host, step)?;
                 let StepState::Open { unconfirmed, .. } = &mut self.lanes[lane].steps[n].state else { return None };
                 *unconfirmed = Some(why.clone());
+            }
+            Event::StepSaid { group, host, step, text } => {
+                let (lane, n) = self.find(*group, host, step)?;
+                self.lanes[lane].steps[n].say(at, text)?;
             }
             Event::StepEnded { group, host, step, result } => {
                 let (lane, n) = self.find(*group, host, step)?;

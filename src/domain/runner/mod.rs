@@ -15,6 +15,7 @@ use crate::base::digest::Digest;
 use crate::base::ids::{GroupNo, HostName, TaskId};
 use crate::base::limits;
 use crate::domain::audit::Head;
+use crate::domain::callback::Callback;
 use crate::domain::plan::{Plan, PlannedStep};
 
 /// What is sent to a host.
@@ -76,6 +77,8 @@ pub struct Call<'a> {
     pub begun: bool,
     /// Where the audit ended when it was sent, for the host to keep beside the gate.
     pub audit: Head,
+    /// Where the script may say how far it is.
+    pub callback: Option<&'a Callback>,
 }
 
 /// Returns the program that starts a step, or shows the one that was started under the same name.
@@ -102,7 +105,9 @@ pub fn run_program(
         ("SPOOLGATE_GROUP", group.to_string()),
         ("SPOOLGATE_STEP", step.name.to_string()),
     ];
-    for (name, value) in own.iter().map(|(name, value)| (*name, value)) {
+    let callback = call.callback.into_iter();
+    let report = callback.flat_map(|to| [("SPOOLGATE_CALLBACK", &to.url), ("SPOOLGATE_TOKEN", &to.token)]);
+    for (name, value) in own.iter().map(|(name, value)| (*name, value)).chain(report) {
         text.push_str("export ");
         push_variable(&mut text, name, value);
     }
@@ -245,6 +250,7 @@ mod tests {
             clean: false,
             begun: false,
             audit: Head::default(),
+            callback: None,
         };
         let program = run_program(&plan, TaskId(7), &host, GroupNo(1), &step, &call);
         (program.command, String::from_utf8(program.stdin).unwrap())

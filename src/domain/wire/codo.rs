@@ -3,8 +3,8 @@
 //! **Invariant:** pure. A body that CODO took is taken, with two exceptions that it ran wrongly: a group that the template
 //! does not have is refused instead of dropped, and an address must be one instead of holding something like one.
 
+use core::net::Ipv4Addr;
 use std::collections::BTreeSet;
-use std::net::Ipv4Addr;
 
 use crate::base::ids::HostName;
 use crate::base::limits;

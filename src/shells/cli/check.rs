@@ -160,6 +160,7 @@ fn describe_bytes(text: &mut String, plan: &Plan, task: TaskId) {
                     clean: false,
                     begun: false,
                     audit: Head::default(),
+                    callback: None,
                 };
                 let program = run_program(plan, task, host, group.number, step, &call);
                 let stdin = String::from_utf8_lossy(&program.stdin).replace(runner_text(), RUNNER_STANDS_HERE);

@@ -192,6 +192,7 @@ pub(super) fn said(event: &Event) -> String {
             format!("{host}: {step} may live on until its host is asked: {}", visible(why))
         }
         Event::StepStarted { host, step, .. } => format!("{host}: {step} started"),
+        Event::StepSaid { host, step, text, .. } => format!("{host}: {step} says: {}", visible(text)),
         Event::StepEnded { host, step, result, .. } => {
             use crate::domain::run::Ending;
             let end = match &result.ending {

@@ -16,9 +16,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep};
 
+use crate::adapters::callback_key;
 use crate::adapters::config::{Config, ConfigError};
 use crate::adapters::http::{HttpError, Listen, Server};
 use crate::adapters::service;
@@ -32,16 +33,17 @@ use crate::adapters::watch::{Notice, SpoolWatch};
 use crate::base::digest::Digest;
 use crate::base::limits;
 use crate::base::time::Timestamp;
+use crate::domain::callback::{Attempt, CallbackKey};
 use crate::domain::policy::{Person, Policy};
 use crate::domain::run::DropKey;
-use crate::engine::{DropBox, Dropped, Engine, Input};
+use crate::engine::{DropBox, Dropped, Effect, Engine, Input};
 use crate::shells::clock::{now, unique};
 use crate::shells::{Configuration, Dirs, read_configuration};
 
 use link::LinkSettings;
 use perform::Performer;
 use spool_inbox::SpoolInbox;
-use web::{Post, Serving, Web};
+use web::{Post, Posted, Serving, Web};
 
 /// How many facts are taken in before their effects are performed together, which costs one sync for all of them.
 const INPUTS_PER_TURN: usize = 512;
@@ -119,7 +121,12 @@ async fn serve(dirs: &Dirs) -> Result<(), DaemonError> {
     if personal {
         tracing::warn!("personal mode: there is no policy.toml, so the owner of the state may do everything");
     }
-    let (web, posts) = Web::new(layout.clone(), TokensOnDisk::new(dirs.config.clone()), serving(&config));
+    let key = match config.settings.http {
+        Some(_) => Some(callback_key::read_or_make(&layout.callback_key())?),
+        None => None,
+    };
+    let (web, posts) = Web::new(layout.clone(), TokensOnDisk::new(dirs.config.clone()), key.clone(), serving(&config));
+    performer.set_callback(callback(&config, key.as_ref()));
     let server = listen(&config, group, &web).await?;
     let inbox = SpoolInbox::new(layout, personal);
     let library = LibraryOnDisk { dirs, sources, digests, personal, web };
@@ -149,6 +156,11 @@ async fn listen(config: &Config, group: Option<u32>, web: &Arc<Web>) -> Result<O
     Ok(Some(server))
 }
 
+/// Returns where scripts may say how far they are.
+fn callback(config: &Config, key: Option<&CallbackKey>) -> Option<(String, CallbackKey)> {
+    config.settings.http.as_ref()?.callback.clone().zip(key.cloned())
+}
+
 /// Returns what HTTP requests are answered from.
 fn serving(config: &Config) -> Serving {
     Serving { library: Arc::new(config.library.clone()), broken: None }
@@ -162,8 +174,16 @@ struct Ears {
     posts: mpsc::Receiver<Post>,
 }
 
+/// Tells the engine what a script says, and the script whether that was taken.
+fn take_word(engine: &mut Engine, attempt: Attempt, text: String, reply: oneshot::Sender<bool>) -> Vec<Effect> {
+    let effects = engine.handle(now(), Input::Said(attempt, text));
+    // The script may have gone.
+    let _ = reply.send(!effects.is_empty());
+    effects
+}
+
 /// Makes a post what a dropped file is: where it came from, and what it says.
-fn dropped(post: Post, performer: &mut Performer) -> Dropped {
+fn dropped(post: Posted, performer: &mut Performer) -> Dropped {
     static POSTS: AtomicU64 = AtomicU64::new(0);
     let number = POSTS.fetch_add(1, Ordering::Relaxed);
     let key = DropKey {
@@ -200,12 +220,13 @@ async fn turn(
     // And the engine does not know yet which groups the people of the tasks it found are in.
     let mut look = Look::Now;
     let (begun, mut files, mut hearing) = (Instant::now(), Vec::new(), false);
+    let (mut come, mut said) = (Vec::new(), Vec::new());
     loop {
         let mut inputs = std::mem::take(&mut waited);
         tokio::select! {
             notice = watch.next() => inbox.note(notice),
             input = ended.recv() => inputs.extend(input),
-            Some(post) = posts.recv() => files.push(dropped(post, performer)),
+            Some(post) = posts.recv() => come.push(post),
             () = sleep(until(engine.next_deadline(), now()).min(pulse.rest())), if !hearing => inputs.push(Input::Tick),
             () = sleep(inbox.look_again_in()) => {}
             _ = rescan.tick() => {
@@ -220,8 +241,14 @@ async fn turn(
         std::iter::from_fn(|| watch.try_next()).for_each(|notice| inbox.note(notice));
         let room = INPUTS_PER_TURN.saturating_sub(inputs.len());
         inputs.extend(std::iter::from_fn(|| ended.try_recv().ok()).take(room));
-        let room = INPUTS_PER_TURN.saturating_sub(files.len());
-        files.extend(std::iter::from_fn(|| posts.try_recv().ok()).take(room).map(|post| dropped(post, performer)));
+        let room = INPUTS_PER_TURN.saturating_sub(come.len());
+        come.extend(std::iter::from_fn(|| posts.try_recv().ok()).take(room));
+        for post in come.drain(..) {
+            match post {
+                Post::Dropped(post) => files.push(dropped(post, performer)),
+                Post::Said(attempt, text, reply) => said.extend(take_word(engine, attempt, text, reply)),
+            }
+        }
         if let Some(Input::Dropped(found)) = inbox.look(performer.store_mut(), now())? {
             files.extend(found);
         }
@@ -231,16 +258,16 @@ async fn turn(
             waited = inputs;
             continue;
         }
-        let come = (!files.is_empty()).then(|| Input::Dropped(std::mem::take(&mut files)));
+        let new = (!files.is_empty()).then(|| Input::Dropped(std::mem::take(&mut files)));
         // What is judged or started now is compared with what stands on disk now.
-        if look == Look::IfNeeded && (come.is_some() || engine.needs_library(now())) {
+        if look == Look::IfNeeded && (new.is_some() || engine.needs_library(now())) {
             look = Look::IfChanged;
         }
         let read = library.look(look, engine, performer)?;
         // People come first: nothing starts that somebody has just stopped.
         let then = read.is_some().then_some(Input::Tick);
-        let mut effects = Vec::new();
-        for input in read.into_iter().chain(come).chain(inputs).chain(then) {
+        let mut effects = std::mem::take(&mut said);
+        for input in read.into_iter().chain(new).chain(inputs).chain(then) {
             effects.extend(engine.handle(now(), input));
         }
         look = Look::IfNeeded;

@@ -19,11 +19,12 @@ use crate::base::digest::Digest;
 use crate::base::ids::{GroupNo, HostName, TaskId};
 use crate::base::time::Timestamp;
 use crate::domain::audit::Entry;
+use crate::domain::callback::{Attempt, Callback, CallbackKey};
 use crate::domain::plan::{Library, Plan};
 use crate::domain::problem::Problem;
 use crate::domain::record::HistoryLine;
 use crate::domain::run::{DropKey, Event, IllegalEvent, Recorded};
-use crate::engine::{Effect, Engine, FoundTask, Input, NewTask, Past};
+use crate::engine::{Effect, Engine, FoundTask, Input, NewTask, Past, Start};
 use crate::shells::clock::now;
 use crate::shells::daemon::host::{Command, HostOwner};
 use crate::shells::daemon::link::LinkSettings;
@@ -43,6 +44,8 @@ pub(super) struct Performer {
     audit: Vec<Entry>,
     /// Where the audit's head is sent to.
     syslog: Option<PathBuf>,
+    /// Where scripts may say how far they are, and what their tokens are signed with.
+    callback: Option<(String, CallbackKey)>,
     /// What was posted and waits for what becomes of it.
     posts: HashMap<DropKey, oneshot::Sender<PostAnswer>>,
 }
@@ -62,6 +65,7 @@ impl Performer {
             owners: HashMap::new(),
             audit: Vec::new(),
             syslog: None,
+            callback: None,
             posts: HashMap::new(),
         }
     }
@@ -91,6 +95,11 @@ impl Performer {
         // Connections that are open go on.
         let tunnels = self.settings.tunnels.clone();
         self.settings = LinkSettings { tunnels, ..settings.clone() };
+    }
+
+    /// Lets scripts say how far they are.
+    pub(super) fn set_callback(&mut self, callback: Option<(String, CallbackKey)>) {
+        self.callback = callback;
     }
 
     /// Remembers who waits for what becomes of a post.
@@ -211,6 +220,19 @@ impl Performer {
         Ok(())
     }
 
+    /// Returns where the script of a step may say how far it is.
+    fn callback_of(&self, start: &Start) -> Option<Callback> {
+        let (url, key) = self.callback.as_ref()?;
+        let attempt = Attempt {
+            task: start.task,
+            group: start.group,
+            host: start.host.clone(),
+            step: start.step.clone(),
+            attempt: start.attempt,
+        };
+        Some(Callback { url: format!("{}/api/v1/progress", url.trim_end_matches('/')), token: key.token(&attempt) })
+    }
+
     fn act(&mut self, effect: Effect) -> Result<(), SpoolError> {
         match effect {
             Effect::Fetch(id) => {
@@ -219,6 +241,7 @@ impl Performer {
             }
             Effect::RunStep(mut start) => {
                 start.audit = self.store.audit_head();
+                start.callback = self.callback_of(&start);
                 let key = (start.task, start.group, start.host.clone());
                 let owner = self.owners.entry(key.clone()).or_insert_with(|| {
                     let (sender, commands) = unbounded_channel();

@@ -144,6 +144,7 @@ impl<'a> Talk<'a> {
             clean: false,
             begun: self.begun,
             audit: self.start.audit,
+            callback: None,
         };
         let program = kill_program(self.step, &call);
         let mut answer = Answer::new(&nonce);
@@ -192,6 +193,7 @@ impl<'a> Talk<'a> {
             clean: self.clean,
             begun: self.begun,
             audit: self.start.audit,
+            callback: self.start.callback.as_ref(),
         };
         let (start, plan) = (self.start, self.start.approved.plan());
         let program = run_program(plan, start.task, &start.host, start.group, self.step, &call);

@@ -3,7 +3,7 @@
 //! **Invariant:** pure. Everything here came by a message; what a screen shows is computed from it when it is painted, and
 //! only for the rows that are seen.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use crate::base::ids::{Actor, HostName, TaskId};
@@ -13,15 +13,16 @@ use crate::domain::plan::{Library, Plan, resolve};
 use crate::domain::policy::{Person, Policy, Right, Subject};
 use crate::domain::record::{HistoryLine, View};
 use crate::domain::risk::Risk;
-use crate::domain::run::{Outcome, Run, TaskState};
+use crate::domain::run::{Run, TaskState};
 use crate::domain::wire::read_task;
 use crate::shells::dashboard::dialog::Dialog;
 use crate::shells::dashboard::edit::Edit;
 use crate::shells::dashboard::form::Form;
 use crate::shells::dashboard::look::{Look, Tone};
 use crate::shells::dashboard::message::{Fresh, HistoryWant, LogKey, LogWant, Tail, Wants};
+use crate::shells::dashboard::rows::Rows;
 use crate::shells::dashboard::screens::{Board, BoardRow, Screen, Zoom};
-use crate::shells::dashboard::table::{HostRow, RowKey, Shape, Table, host_rows};
+use crate::shells::dashboard::table::{HostRow, RowKey};
 use crate::shells::dashboard::view::audit::rows as audit_rows;
 use crate::shells::dashboard::words::Lang;
 
@@ -33,8 +34,6 @@ pub(super) const LOW: u16 = 18;
 pub(super) const SMALLEST: (u16, u16) = (60, 15);
 /// How long a row that changed is bold.
 pub(super) const NEWS_MS: i64 = 5_000;
-/// How many hosts are worth a millisecond between two counts.
-const LANES_A_MS: i64 = 40;
 /// How many requests are remembered.
 const REQUESTS_MAX: usize = 200;
 
@@ -94,34 +93,6 @@ pub(super) enum Answer {
     Unanswered,
 }
 
-/// What was counted of a task.
-#[derive(Debug)]
-pub(super) struct Counted {
-    pub(super) id: TaskId,
-    /// How many events it had then.
-    events: u64,
-    at: Timestamp,
-    pub(super) table: Table,
-}
-
-/// What the lines of the board depend on.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-struct BoardShape {
-    listed: u64,
-    filter: String,
-    failed_only: bool,
-    unfolded: BTreeSet<TaskState>,
-    minute: i64,
-}
-
-/// What the rows of hosts depend on.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct HostsShape {
-    id: TaskId,
-    counted: u64,
-    shape: Shape,
-}
-
 /// What the dashboard knows.
 #[derive(Debug)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own, and any of them goes with any other")]
@@ -169,14 +140,10 @@ pub(super) struct Model {
     /// How many requests were forgotten: the number of the first that is known.
     pub(super) first_request: usize,
     pub(super) commands: Vec<String>,
-    /// What was counted of the task that is seen.
-    counted: Option<Counted>,
-    /// How often something was counted.
-    counts: u64,
+    /// What was counted of it for the screen that is seen.
+    pub(super) rows: Rows,
     /// How often the tasks that are listed changed.
-    listed: u64,
-    board: (BoardShape, Arc<[BoardRow]>),
-    hosts: Option<(HostsShape, Arc<[HostRow]>)>,
+    pub(super) listed: u64,
 }
 
 impl Model {
@@ -217,11 +184,8 @@ impl Model {
             requests: VecDeque::new(),
             first_request: 0,
             commands: Vec::new(),
-            counted: None,
-            counts: 0,
+            rows: Rows::default(),
             listed: 0,
-            board: (BoardShape::default(), Arc::default()),
-            hosts: None,
         }
     }
 
@@ -324,49 +288,6 @@ impl Model {
         self.listed += 1;
     }
 
-    /// The lines of the board, as they were at the last [`Model::count_again`].
-    pub(super) fn board_rows(&self) -> Arc<[BoardRow]> {
-        Arc::clone(&self.board.1)
-    }
-
-    fn make_board_rows(&self, board: &Board) -> Vec<BoardRow> {
-        let filter = board.list.filter.to_lowercase();
-        let mut rows = Vec::new();
-        for (state, most) in [(TaskState::New, 10), (TaskState::Ready, 6), (TaskState::Running, 10)] {
-            let mut tasks: Vec<&Standing> =
-                self.tasks.values().filter(|task| task.state == state && passes(&task.view, &filter)).collect();
-            if state == TaskState::Ready {
-                tasks.sort_by_key(|task| (task.view.exec_time, task.view.id));
-            }
-            if tasks.is_empty() || board.list.failed_only {
-                continue;
-            }
-            rows.push(BoardRow::Heading(state));
-            let whole = board.unfolded.contains(&state) || !filter.is_empty() || tasks.len() <= most + 1;
-            let seen = if whole { tasks.len() } else { most };
-            rows.extend(tasks[..seen].iter().map(|task| BoardRow::Task(task.view.id)));
-            if seen < tasks.len() {
-                rows.push(BoardRow::More(state, tasks.len() - seen));
-            }
-        }
-        let mut ended: Vec<usize> = (0..self.recent.len()).filter(|n| line_passes(&self.recent[*n], &filter)).collect();
-        // What ended badly today stands first, whatever came after it; alone, all of it is shown.
-        let today = self.now.0 - 86_400_000;
-        let bad = |n: &usize| {
-            let line = &self.recent[*n];
-            line.outcome != Outcome::Ok && (line.ended.0 > today || board.list.failed_only)
-        };
-        ended.sort_by_key(|n| !bad(n));
-        if board.list.failed_only {
-            ended.retain(bad);
-        }
-        if !ended.is_empty() {
-            rows.push(BoardRow::Heading(TaskState::Done));
-            rows.extend(ended.into_iter().map(BoardRow::Ended));
-        }
-        rows
-    }
-
     /// The task that a line of the board is about.
     pub(super) fn task_of_row(&self, row: BoardRow) -> Option<TaskId> {
         match row {
@@ -389,75 +310,6 @@ impl Model {
                 _ => request.task,
             }),
             _ => None,
-        }
-    }
-
-    /// The rows of hosts of the task that is seen, as they were at the last [`Model::count_again`].
-    pub(super) fn host_rows(&self) -> Arc<[HostRow]> {
-        let Screen::Task(screen) = self.screen() else { return Arc::default() };
-        let rows = self.hosts.as_ref().filter(|(known, _)| known.id == screen.id);
-        rows.map_or_else(Arc::default, |(_, rows)| Arc::clone(rows))
-    }
-
-    /// What was counted of the task that is seen.
-    pub(super) fn table(&self) -> Option<&Table> {
-        let Screen::Task(screen) = self.screen() else { return None };
-        self.counted.as_ref().filter(|counted| counted.id == screen.id).map(|counted| &counted.table)
-    }
-
-    /// How often something was counted: a screen that was painted before the last time is old.
-    pub(super) fn counts(&self) -> u64 {
-        self.counts
-    }
-
-    /// Counts what is seen again and puts its rows in order, as far as something changed since the last time.
-    pub(super) fn count_again(&mut self) {
-        match self.screen() {
-            Screen::Task(screen) => {
-                let id = screen.id;
-                self.count_hosts(id);
-            }
-            Screen::Board(board) => {
-                let shape = BoardShape {
-                    listed: self.listed,
-                    filter: board.list.filter.clone(),
-                    failed_only: board.list.failed_only,
-                    unfolded: board.unfolded.clone(),
-                    minute: self.now.0 / 60_000,
-                };
-                if self.board.0 != shape {
-                    self.board = (shape, self.make_board_rows(board).into());
-                }
-                (self.counted, self.hosts) = (None, None);
-            }
-            _ => (self.counted, self.hosts) = (None, None),
-        }
-    }
-
-    fn count_hosts(&mut self, id: TaskId) {
-        let Some(run) = self.runs.get(&id) else {
-            (self.counted, self.hosts) = (None, None);
-            return;
-        };
-        let runs = run.state() == TaskState::Running;
-        // Nobody reads ten thousand hosts more than a few times a second.
-        let pause = i64::try_from(run.lanes.len()).unwrap_or(i64::MAX) / LANES_A_MS;
-        let fresh = self.counted.as_ref().is_some_and(|known| {
-            let rests = known.at <= self.now && self.now.0 - known.at.0 < pause;
-            let same = known.events == run.events && (!runs || known.at.0 / 1000 == self.now.0 / 1000);
-            // A task that was planned anew has other hosts.
-            known.id == id && known.table.lanes.len() == run.lanes.len() && (rests || same)
-        });
-        if !fresh {
-            let table = Table::of(run, self.now);
-            self.counted = Some(Counted { id, events: run.events, at: self.now, table });
-            self.counts += 1;
-        }
-        let (Screen::Task(screen), Some(counted)) = (self.screen(), &self.counted) else { return };
-        let same = |known: &HostsShape| known.id == id && known.counted == self.counts && known.shape == screen.shape;
-        if !self.hosts.as_ref().is_some_and(|(known, _)| same(known)) {
-            let shape = HostsShape { id, counted: self.counts, shape: screen.shape.clone() };
-            self.hosts = Some((shape, host_rows(run, &counted.table, &screen.shape).into()));
         }
     }
 
@@ -621,16 +473,4 @@ pub(super) fn matches(text: &str, filter: &str) -> bool {
         Some(not) if !not.is_empty() => !text.to_lowercase().contains(not),
         _ => text.to_lowercase().contains(filter),
     }
-}
-
-fn passes(view: &View, filter: &str) -> bool {
-    if filter.is_empty() {
-        return true;
-    }
-    let template = view.template.as_ref().map_or("script", |template| template.name.as_str());
-    matches(&format!("{} {} {} {} {template}", view.id, view.task_name, view.name, view.submitter.user), filter)
-}
-
-fn line_passes(line: &HistoryLine, filter: &str) -> bool {
-    filter.is_empty() || matches(&line.words(), filter)
 }

@@ -20,6 +20,7 @@ use crate::adapters::spool::layout::Layout;
 use crate::adapters::tokens::TokensOnDisk;
 use crate::base::ids::{Actor, TaskId};
 use crate::base::time::Timestamp;
+use crate::domain::callback::{Attempt, CallbackKey};
 use crate::domain::plan::Library;
 use crate::domain::problem::Problem;
 use crate::domain::token::{Allowance, Token, Verb};
@@ -41,7 +42,15 @@ const STUCK_MS: i64 = 60_000;
 const OPENAPI: &str = include_str!("openapi.json");
 
 /// Something that was posted, on its way to the loop.
-pub(in crate::shells::daemon) struct Post {
+pub(in crate::shells::daemon) enum Post {
+    /// A task or an order.
+    Dropped(Posted),
+    /// How far a script is; the answer is whether that was taken.
+    Said(Attempt, String, oneshot::Sender<bool>),
+}
+
+/// A task or an order that was posted.
+pub(in crate::shells::daemon) struct Posted {
     pub(in crate::shells::daemon) drop_box: DropBox,
     pub(in crate::shells::daemon) actor: Actor,
     pub(in crate::shells::daemon) bytes: Vec<u8>,
@@ -78,6 +87,8 @@ pub(in crate::shells::daemon) struct Web {
     allowances: Mutex<HashMap<u32, Allowance>>,
     strangers: Mutex<HashMap<Option<IpAddr>, Allowance>>,
     counters: Counters,
+    /// What tokens of running scripts are signed with.
+    callback: Option<CallbackKey>,
     /// When the loop turned last.
     turned: AtomicI64,
     hosts_in_flight: AtomicU64,
@@ -93,6 +104,7 @@ impl Web {
     pub(in crate::shells::daemon) fn new(
         layout: Layout,
         tokens: TokensOnDisk,
+        callback: Option<CallbackKey>,
         serving: Serving,
     ) -> (Arc<Web>, mpsc::Receiver<Post>) {
         let (posts, come) = mpsc::channel(POSTS_WAITING);
@@ -105,6 +117,7 @@ impl Web {
             allowances: Mutex::default(),
             strangers: Mutex::default(),
             counters: Counters::default(),
+            callback,
             turned: AtomicI64::new(now().0),
             hosts_in_flight: AtomicU64::new(0),
             unfinished: AtomicU64::new(0),
@@ -138,7 +151,7 @@ impl Web {
     async fn post(&self, drop_box: DropBox, actor: Actor, bytes: Vec<u8>) -> Result<PostAnswer, Answer> {
         let (reply, answer) = oneshot::channel();
         let stopping = || error(503, "the daemon is stopping; nothing was taken, try again");
-        self.posts.send(Post { drop_box, actor, bytes, reply }).await.map_err(|_| stopping())?;
+        self.posts.send(Post::Dropped(Posted { drop_box, actor, bytes, reply })).await.map_err(|_| stopping())?;
         let answer = answer.await.map_err(|_| stopping())?;
         match &answer {
             Ok(_) => self.counters.accepted.fetch_add(1, Ordering::Relaxed),
@@ -210,6 +223,7 @@ impl Web {
             ("/api/task/v2/task/accept", "POST") => self.accept(request).await,
             ("/api/v1/task", "POST") => self.submit(request).await,
             ("/api/v1/task", "GET" | "HEAD") => self.list(request).await,
+            ("/api/v1/progress", "POST") => self.progress(request).await,
             ("/api/v1/kill-task", "POST") => self.kill(request).await,
             ("/api/task/other/v1/git/hooks", "POST") => self.git_hook(request).await,
             ("/api/tools/v1/zabbix/hooks", "POST") => self.zabbix_hook(request).await,
@@ -218,9 +232,13 @@ impl Web {
             }
             ("/healthz" | "/metrics" | "/openapi.json", _) => wrong_method("GET"),
             ("/api/task/v2/task/accept" | "/api/v1/task", _) => wrong_method("GET, POST"),
-            ("/api/v1/kill-task" | "/api/task/other/v1/git/hooks" | "/api/tools/v1/zabbix/hooks", _) => {
-                wrong_method("POST")
-            }
+            (
+                "/api/v1/progress"
+                | "/api/v1/kill-task"
+                | "/api/task/other/v1/git/hooks"
+                | "/api/tools/v1/zabbix/hooks",
+                _,
+            ) => wrong_method("POST"),
             _ => error(404, "找不到相关路径-404: nothing is here; see /openapi.json"),
         }
     }

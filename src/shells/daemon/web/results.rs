@@ -213,9 +213,14 @@ fn status(run: &Run, lane: &Lane) -> &'static str {
     }
 }
 
+/// What the script of a host's open step, or of its last one, said of how far it is.
+fn progress(lane: &Lane) -> Option<&str> {
+    lane.steps.iter().rev().find_map(|step| step.said.as_ref()).map(|said| said.text.as_str())
+}
+
 fn state(run: &Run, page: &Page) -> Value {
     let hosts =
-        page.lanes(run).map(|(lane, _)| json!({"host": lane.host, "group": lane.group, "status": status(run, lane)}));
+        page.lanes(run).map(|(lane, _)| json!({"host": lane.host, "group": lane.group, "status": status(run, lane), "progress": progress(lane)}));
     let mut said = page.wrapped(run, &hosts.collect::<Vec<_>>());
     let of_task = meta(run);
     for name in ["state", "outcome", "done"] {

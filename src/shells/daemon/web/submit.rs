@@ -7,6 +7,7 @@ use serde_json::json;
 
 use crate::adapters::http::{Answer, Request};
 use crate::base::ids::TaskId;
+use crate::base::limits::TITLE_BYTES_MAX;
 use crate::domain::hook::{Alert, Made, Push, TAGS};
 use crate::domain::plan::resolve;
 use crate::domain::problem::Problem;
@@ -15,7 +16,7 @@ use crate::domain::token::{Token, Verb};
 use crate::domain::wire::{CodoRefusal, Unreadable, Wish, read_codo, read_task, read_wish};
 use crate::engine::DropBox;
 use crate::shells::clock::now;
-use crate::shells::daemon::web::{Web, error, forbidden, json_answer, locked, refused};
+use crate::shells::daemon::web::{Post, Web, error, forbidden, json_answer, locked, refused};
 
 /// Why nothing was made of a post.
 enum Failed {
@@ -176,6 +177,31 @@ impl Web {
             Ok(Ok(_)) => json_answer(200, &json!({"code": 0, "msg": "success"})),
             Ok(Err(problems)) => refused(409, &problems),
             Err(answer) => answer,
+        }
+    }
+
+    /// Takes how far a running script says that it is.
+    pub(super) async fn progress(&self, request: &Request) -> Answer {
+        let secret = request.bearer.as_deref().or(request.argument("auth_key")).or(request.argument("secret"));
+        let opened = secret.and_then(|secret| self.callback.as_ref()?.open(secret));
+        let Some(attempt) = opened else { return self.stranger(request, now()) };
+        let text = match serde_json::from_slice::<serde_json::Value>(&request.body) {
+            Ok(serde_json::Value::Object(said)) => {
+                let part =
+                    |name: &str| said.get(name).and_then(serde_json::Value::as_str).unwrap_or_default().to_owned();
+                format!("{} {}", part("Status"), part("Result")).trim().to_owned()
+            }
+            Ok(serde_json::Value::String(text)) => text,
+            _ => return error(400, "wanted {\"Status\": \"…\", \"Result\": \"…\"}, or a text"),
+        };
+        let text = text[..text.floor_char_boundary(TITLE_BYTES_MAX)].to_owned();
+        let (reply, taken) = tokio::sync::oneshot::channel();
+        let sent = self.posts.send(Post::Said(attempt, text, reply)).await.is_ok();
+        match taken.await {
+            Ok(true) => json_answer(200, &json!({"code": 0, "msg": "success"})),
+            Ok(false) => error(409, "this attempt does not run any more, or has said something less than a second ago"),
+            Err(_) if sent => error(503, "the daemon is stopping"),
+            Err(_) => error(503, "the daemon is stopping; try again"),
         }
     }
 

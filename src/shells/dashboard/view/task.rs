@@ -393,6 +393,9 @@ fn lane_row(model: &Model, run: &Run, table: &Table, n: usize, (width, last): (u
         (mark, _) => mark_word(words, mark).to_owned(),
     };
     let tail = log_key(run, n).and_then(|key| model.tails.get(&key)).and_then(last_line);
+    // What a script says of itself is more than what it printed last.
+    let open = lane.open_step().and_then(|open| lane.steps[open].said.as_ref());
+    let tail = open.map(|said| one_line(&said.text)).or(tail);
     let shown = tail.or_else(|| detail(run, n)).unwrap_or_default();
     let sign = if selected { ">" } else { " " };
     Row::new()
