@@ -55,13 +55,15 @@ pub struct TokensOnDisk {
     /// What the file was when it was read: inode, size and time of change.
     seen: Option<[i64; 4]>,
     tokens: Arc<Tokens>,
+    /// What was said of it last.
+    told: Option<String>,
 }
 
 impl TokensOnDisk {
     /// Reads nothing yet.
     #[must_use]
     pub fn new(dir: PathBuf) -> TokensOnDisk {
-        TokensOnDisk { dir, seen: Some([-1; 4]), tokens: Arc::default() }
+        TokensOnDisk { dir, seen: Some([-1; 4]), tokens: Arc::default(), told: None }
     }
 
     /// Returns the tokens as they are now, and why there are none when they cannot be read, once.
@@ -73,12 +75,17 @@ impl TokensOnDisk {
         });
         let mut error = None;
         if seen != self.seen {
-            self.seen = seen;
-            let read = read(&self.dir, zone).unwrap_or_else(|why| {
-                error = Some(why);
-                Tokens::default()
-            });
-            self.tokens = Arc::new(read);
+            match read(&self.dir, zone) {
+                Ok(tokens) => (self.tokens, self.seen, self.told) = (Arc::new(tokens), seen, None),
+                // It is tried again at the next look, and told of once.
+                Err(why) => {
+                    self.tokens = Arc::default();
+                    self.seen = Some([-1; 4]);
+                    let text = why.to_string();
+                    error = (self.told.as_ref() != Some(&text)).then_some(why);
+                    self.told = Some(text);
+                }
+            }
         }
         (Arc::clone(&self.tokens), error)
     }
@@ -101,18 +108,24 @@ pub fn read(dir: &Path, zone: &Zone) -> Result<Tokens, TokensError> {
         Err(error) => return Err(failed("look at", &path)(error)),
     };
     let me = nix::unistd::geteuid().as_raw();
-    if meta.mode() & 0o077 != 0 || ![0, me].contains(&meta.uid()) {
+    // Root looks after it for whoever runs the daemon.
+    if meta.mode() & 0o077 != 0 || (me != 0 && ![0, me].contains(&meta.uid())) {
         return Err(TokensError::Open { path, mode: meta.mode() & 0o7777, uid: meta.uid() });
     }
     let text = fs::read_to_string(&path).map_err(failed("read", &path))?;
     Tokens::parse("tokens.toml", &text, zone).map_err(|problems| TokensError::Wrong { path, problems })
 }
 
-/// Changes the tokens: nobody else does meanwhile.
+/// Changes the tokens: nobody else does meanwhile. They belong to whom the state belongs to, who runs the daemon.
 ///
 /// # Errors
 /// When they cannot be read or written.
-pub fn change<T>(dir: &Path, zone: &Zone, change: impl FnOnce(&mut Tokens) -> T) -> Result<T, TokensError> {
+pub fn change<T>(
+    dir: &Path,
+    state: &Path,
+    zone: &Zone,
+    change: impl FnOnce(&mut Tokens) -> T,
+) -> Result<T, TokensError> {
     let lock = File::open(dir).map_err(failed("open", dir))?;
     let lock = Flock::lock(lock, FlockArg::LockExclusive).map_err(|(_, errno)| TokensError::Io {
         what: "lock",
@@ -131,12 +144,10 @@ pub fn change<T>(dir: &Path, zone: &Zone, change: impl FnOnce(&mut Tokens) -> T)
     let mut file =
         OpenOptions::new().create_new(true).write(true).mode(0o600).open(&staged).map_err(failed("create", &staged))?;
     file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(failed("write", &staged))?;
-    // The daemon's user reads it, whoever runs the command: it belongs to whom the directory belongs to.
-    let owner = fs::metadata(dir).map_err(failed("look at", dir))?.uid();
-    if let Ok(before) = fs::metadata(&path) {
-        std::os::unix::fs::chown(&staged, Some(before.uid()), None).map_err(failed("give away", &staged))?;
-    } else if nix::unistd::geteuid().is_root() && owner != 0 {
-        std::os::unix::fs::chown(&staged, Some(owner), None).map_err(failed("give away", &staged))?;
+    if nix::unistd::geteuid().is_root() {
+        // Before the first start nobody has a state; what was there before says whose it is then.
+        let owner = fs::metadata(state).or_else(|_| fs::metadata(&path)).map_or(0, |meta| meta.uid());
+        std::os::unix::fs::fchown(&file, Some(owner), None).map_err(failed("give away", &staged))?;
     }
     fs::rename(&staged, &path).map_err(failed("replace", &path))?;
     lock.sync_all().map_err(failed("sync", dir))?;
@@ -154,7 +165,7 @@ mod tests {
         let dir = tempfile::tempdir().expect("a directory");
         let zone = Zone::utc();
         assert_eq!(read(dir.path(), &zone).expect("none"), Tokens::default());
-        change(dir.path(), &zone, |_| ()).expect("written");
+        change(dir.path(), dir.path(), &zone, |_| ()).expect("written");
         let path = dir.path().join("tokens.toml");
         assert_eq!(fs::metadata(&path).expect("there").mode() & 0o777, 0o600);
         assert_eq!(read(dir.path(), &zone).expect("read"), Tokens::default());

@@ -20,6 +20,9 @@ pub const TAGS: &str = "refs/tags/";
 /// How refs of branches begin.
 pub const BRANCHES: &str = "refs/heads/";
 
+/// How the keys begin that make reports of the same push one task; nobody else may use such a key.
+pub const PUSH_KEY: &str = "git:";
+
 /// One ref that a push changed, as the hook saw it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Push {
@@ -118,8 +121,8 @@ impl Push {
     /// Returns what makes reports of the same push one task, whichever hook reports it; nothing where it does not say what
     /// was pushed.
     fn key(&self) -> Option<String> {
-        let what = [self.repository.as_str(), &self.reference, &self.new].join("\0");
-        (!self.new.is_empty()).then(|| format!("git:{}", Digest::of(what.as_bytes()).hex()))
+        let what = [self.repository.as_str(), &self.reference, &self.old, &self.new].join("\0");
+        (!self.new.is_empty()).then(|| format!("{PUSH_KEY}{}", Digest::of(what.as_bytes()).hex()))
     }
 }
 

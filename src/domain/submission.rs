@@ -2,7 +2,7 @@
 //!
 //! **Invariant:** whatever file form a submission came in, it is the same value; only `wire` knows the forms.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -54,6 +54,17 @@ pub struct Claims {
     /// People to involve, by role (`associated_user`).
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub associated_user: BTreeMap<String, Vec<String>>,
+    /// Who stands behind the token that it was posted with: `tokens.toml` says so, no file can.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner: Option<String>,
+}
+
+impl Claims {
+    /// Returns the people who are behind it, as far as anybody says so. It takes rights from them, and gives them none.
+    #[must_use]
+    pub fn behind(&self) -> BTreeSet<String> {
+        self.submitter.iter().chain(&self.owner).cloned().collect()
+    }
 }
 
 /// What a task is to do.

@@ -6,10 +6,9 @@
 use std::collections::BTreeSet;
 
 use crate::base::digest::Digest;
-use crate::base::ids::{Actor, TokenName};
+use crate::base::ids::{Actor, TokenName, UserName};
 use crate::base::time::{Timestamp, Zone, parse_time};
 use crate::domain::problem::Problem;
-use crate::domain::submission::Schedule;
 use crate::domain::toml_table::{Fields, Sheet};
 
 /// How secrets begin, so that they are found where they do not belong.
@@ -55,8 +54,10 @@ pub struct Token {
     pub verbs: BTreeSet<Verb>,
     /// Which templates it may submit; `*` is every one, `script` a script of the task's own.
     pub templates: Vec<String>,
-    /// Into which states.
-    pub states: Vec<Schedule>,
+    /// Whether it may ask for tasks that skip approval.
+    pub ready: bool,
+    /// Who stands behind it; they do not approve what it submits.
+    pub owner: Option<UserName>,
     /// How many requests a minute it is good for.
     pub per_minute: u32,
     /// When it was made.
@@ -83,7 +84,17 @@ impl Token {
     /// Whether it may submit this work, as policy names it.
     #[must_use]
     pub fn covers(&self, work: &str) -> bool {
-        self.templates.iter().any(|name| name == "*" || name == work)
+        self.scope().covers(work)
+    }
+
+    /// Returns what limits the tasks that are submitted with it.
+    #[must_use]
+    pub fn scope(&self) -> Scope {
+        Scope {
+            templates: self.templates.clone(),
+            ready: self.ready,
+            owner: self.owner.as_ref().map(ToString::to_string),
+        }
     }
 
     /// Writes it as a table of `tokens.toml`.
@@ -95,20 +106,42 @@ impl Token {
         };
         let verbs = quoted(self.verbs.iter().map(|verb| verb.word()).collect());
         let templates = quoted(self.templates.iter().map(String::as_str).collect());
-        let states = quoted(self.states.iter().map(|state| state.word()).collect());
         let mut text = format!(
-            "[[token]]\nnumber = {}\nname = \"{}\"\nsha256 = \"{}\"\nverbs = [{verbs}]\ntemplates = [{templates}]\nstates = [{states}]\nper_minute = {}\n",
+            "[[token]]\nnumber = {}\nname = \"{}\"\nsha256 = \"{}\"\nverbs = [{verbs}]\ntemplates = [{templates}]\nready = {}\nper_minute = {}\n",
             self.number,
             self.name,
             self.digest.hex(),
+            self.ready,
             self.per_minute,
         );
+        if let Some(owner) = &self.owner {
+            text += &format!("owner = \"{owner}\"\n");
+        }
         for (key, time) in [("created", self.created), ("expires", self.expires), ("revoked", self.revoked)] {
             if let Some(time) = time {
                 text += &format!("{key} = \"{time}\"\n");
             }
         }
         text
+    }
+}
+
+/// What limits tasks that come with a token, beside policy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Scope {
+    /// Which templates; `*` is every one, `script` a script of the task's own.
+    pub templates: Vec<String>,
+    /// Whether they may ask to skip approval.
+    pub ready: bool,
+    /// Who stands behind the token.
+    pub owner: Option<String>,
+}
+
+impl Scope {
+    /// Whether this work is in it, as policy names it.
+    #[must_use]
+    pub fn covers(&self, work: &str) -> bool {
+        self.templates.iter().any(|name| name == "*" || name == work)
     }
 }
 
@@ -165,10 +198,14 @@ impl Tokens {
         found.filter(|token| token.is_good(now))
     }
 
-    /// Returns the number for the next token.
+    /// Returns the number for the next token: chance, so that none is given again after a file was lost.
     #[must_use]
-    pub fn next_number(&self) -> u32 {
-        self.0.iter().map(|token| token.number).max().unwrap_or(0) + 1
+    pub fn next_number(&self, chance: [u8; 4]) -> u32 {
+        let mut number = (u32::from_le_bytes(chance) & (u32::MAX >> 1)).max(1);
+        while self.0.iter().any(|token| token.number == number) {
+            number = number % (u32::MAX >> 1) + 1;
+        }
+        number
     }
 }
 
@@ -194,14 +231,8 @@ fn read(mut table: Fields<'_>, zone: &Zone) -> Option<Token> {
         }
     }
     let templates = table.strings("templates").into_iter().map(|text| text.value).collect();
-    let mut states = Vec::new();
-    for word in table.strings("states") {
-        match word.value.as_str() {
-            "new" => states.push(Schedule::New),
-            "ready" => states.push(Schedule::Ready),
-            _ => sheet.problem(&word.span, &word.value, "new or ready"),
-        }
-    }
+    let ready = table.boolean("ready").unwrap_or(false);
+    let owner = table.string("owner").and_then(|text| text.parse(sheet));
     let per_minute = table.integer("per_minute", 1..=PER_MINUTE_MAX).unwrap_or(PER_MINUTE);
     let mut time = |key: &'static str| {
         let text = table.string(key)?;
@@ -219,7 +250,8 @@ fn read(mut table: Fields<'_>, zone: &Zone) -> Option<Token> {
         digest: digest?,
         verbs,
         templates,
-        states,
+        ready,
+        owner,
         per_minute,
         created,
         expires,
@@ -267,7 +299,8 @@ mod tests {
             digest: Digest::of(b"sgt_x"),
             verbs: BTreeSet::from([Verb::Submit, Verb::Read]),
             templates: vec!["git-publish".to_owned(), "odd \"name\"".to_owned()],
-            states: vec![Schedule::New],
+            ready: true,
+            owner: Some("zhang".parse().expect("a name")),
             per_minute: 60,
             created: Some(Timestamp(1_000)),
             expires: Some(Timestamp(5_000)),
@@ -281,12 +314,12 @@ mod tests {
         let text = gone.to_toml() + &token().to_toml();
         let tokens = Tokens::parse("tokens.toml", &text, &Zone::utc()).expect("read");
         assert_eq!(tokens, Tokens(vec![gone, token()]));
-        assert_eq!(tokens.next_number(), 4);
+        assert_eq!([[2, 0, 0, 0], [0; 4], [255; 4]].map(|chance| tokens.next_number(chance)), [4, 1, u32::MAX >> 1]);
     }
 
     #[test]
     fn every_problem_is_found() {
-        let text = "[[token]]\nnumber = 1\nname = \"a b\"\nsha256 = \"00\"\nverbs = [\"approve\"]\nstates = [\"done\"]\n\
+        let text = "[[token]]\nnumber = 1\nname = \"a b\"\nsha256 = \"00\"\nverbs = [\"approve\"]\nready = 1\n\
                     expires = \"soon\"\nsecret = \"x\"\n";
         let problems = Tokens::parse("t", text, &Zone::utc()).expect_err("wrong");
         let lines: Vec<&str> = problems.iter().map(|problem| problem.pointer.as_str()).collect();

@@ -7,22 +7,45 @@ use std::sync::Arc;
 
 use crate::base::digest::Digest;
 use crate::base::ids::TaskId;
+use crate::base::time::Timestamp;
 use crate::domain::audit::Entry;
-use crate::domain::hook::Push;
+use crate::domain::hook::{Made, PUSH_KEY};
 use crate::domain::plan::{Plan, resolve};
 use crate::domain::policy::{Admission, Subject};
 use crate::domain::problem::Problem;
 use crate::domain::record::view_file;
 use crate::domain::run::{Accepted, DropKey, Event, Recorded, Run};
-use crate::domain::submission::{Schedule, Submission, Work};
+use crate::domain::submission::{Claims, Schedule, Submission, Work};
 use crate::domain::wire::{Wish, read_task, read_wish};
 use crate::engine::outbox::{NewTask, Outbox};
 use crate::engine::{DropBox, Dropped, Effect, Engine};
 
 /// How long a ref may not be where a hook says that it will be.
 const SETTLES_MS: i64 = 30_000;
+/// For how long hooks may report the same push.
+const REPORTED_MS: i64 = 10 * 60_000;
 /// How many taken files are remembered. The memory is for the instant between a task's birth and its file's removal.
 const DROPS_MAX: usize = 10_000;
+
+/// An idempotency key and whose it is: nobody can take another's. Reports of pushes share theirs.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct KeyOf(Option<u32>, String);
+
+impl KeyOf {
+    pub(super) fn new(key: &str, uid: u32) -> KeyOf {
+        KeyOf((!key.starts_with(PUSH_KEY)).then_some(uid), key.to_owned())
+    }
+}
+
+/// The newest task with a key.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Keyed {
+    pub(super) id: TaskId,
+    /// Of its submission's bytes.
+    pub(super) digest: Digest,
+    /// When it was accepted.
+    pub(super) at: Timestamp,
+}
 
 impl Engine {
     pub(super) fn on_dropped(&mut self, file: Dropped, out: &mut Outbox) {
@@ -49,40 +72,55 @@ impl Engine {
                 };
                 self.on_task(*submission, into, file, out);
             }
-            Wish::Push(push) => self.on_push(&push, file, out),
+            Wish::Push(push) => {
+                // An update hook sees a tag before anybody can look it up.
+                let age_ms = out.now().0 - file.key.mtime_ns.parse::<i64>().unwrap_or_default() / 1_000_000;
+                let unsettled = push.hook == "update" && (0..SETTLES_MS).contains(&age_ms);
+                self.on_made(self.library.hooks.of_push(&push), unsettled, file, out);
+            }
+            Wish::Alert(alert) => self.on_made(self.library.hooks.of_alert(&alert), false, file, out),
         }
     }
 
-    /// Makes the task of a push that the rules name, if they name one.
-    fn on_push(&mut self, push: &Push, mut file: Dropped, out: &mut Outbox) {
-        let Some(made) = self.library.hooks.of_push(push) else { return consume(file, None, out) };
+    /// Takes the task that the rules make of what happened, if they make one. What cannot be looked up yet is looked at again
+    /// by the next rescan.
+    fn on_made(&mut self, made: Option<Made>, unsettled: bool, mut file: Dropped, out: &mut Outbox) {
+        let Some(made) = made else { return consume(file, None, out) };
         let submission = match read_task(made.text.as_bytes(), &self.library.zone) {
             Ok(submission) => submission,
             Err(unreadable) => return refuse(file, unreadable.problems, out),
         };
-        // However many hooks report it, and whatever the rules were when they did, it is one push.
-        let known = submission.idempotency_key.as_ref().and_then(|key| self.keys.get(key));
-        if let Some((id, _)) = known {
-            let id = *id;
+        // However many hooks report a push, it is one; the same change on another day is another one.
+        let known = submission.idempotency_key.as_ref().and_then(|key| self.keys.get(&KeyOf::new(key, file.key.uid)));
+        if let Some(known) = known
+            && out.now().0 - known.at.0 < REPORTED_MS
+        {
+            let id = known.id;
             return consume(file, Some(id), out);
         }
-        // An update hook sees a tag before anybody can look it up.
-        let age_ms = out.now().0 - file.key.mtime_ns.parse::<i64>().unwrap_or_default() / 1_000_000;
-        let unsettled = push.hook == "update" && (0..SETTLES_MS).contains(&age_ms);
-        if unsettled && resolve(&submission, &self.library).is_err() {
+        // Over HTTP somebody waits for the answer.
+        if unsettled && !file.key.is_posted() && resolve(&submission, &self.library).is_err() {
             return;
         }
         file.bytes = made.text.into_bytes();
-        self.on_task(submission, made.into, file, out);
+        self.on_new(submission, made.into, file, out);
     }
 
     fn on_task(&mut self, submission: Submission, into: Schedule, file: Dropped, out: &mut Outbox) {
+        if let Some(key) = submission.idempotency_key.as_ref().filter(|key| key.starts_with(PUSH_KEY)) {
+            let wanted = format!("a key that does not begin with {PUSH_KEY}: those stand for pushes");
+            return refuse(file, vec![Problem::new("/idempotency_key", key, wanted)], out);
+        }
         if let Some(answer) = self.repeated(&submission, &file) {
             return match answer {
                 Ok(id) => consume(file, Some(id), out),
                 Err(problem) => refuse(file, vec![problem], out),
             };
         }
+        self.on_new(submission, into, file, out);
+    }
+
+    fn on_new(&mut self, submission: Submission, into: Schedule, file: Dropped, out: &mut Outbox) {
         match self.judge(&submission, into, &file, out) {
             // Who may skip approval is not known while the rules cannot be read.
             Ok((plan, Admission::Ready { .. })) if self.broken_library.is_some() => {
@@ -99,11 +137,11 @@ impl Engine {
     /// Answers a submission whose idempotency key is known: the same bytes are the same task.
     fn repeated(&self, submission: &Submission, file: &Dropped) -> Option<Result<TaskId, Problem>> {
         let key = submission.idempotency_key.as_ref()?;
-        let (task, digest) = self.keys.get(key)?;
-        Some(if *digest == Digest::of(&file.bytes) {
-            Ok(*task)
+        let known = self.keys.get(&KeyOf::new(key, file.key.uid))?;
+        Some(if known.digest == Digest::of(&file.bytes) {
+            Ok(known.id)
         } else {
-            let wanted = format!("a key of its own: task {task} has this key and other bytes");
+            let wanted = format!("a key of its own: task {} has this key and other bytes", known.id);
             Err(Problem::new("/idempotency_key", key, wanted))
         })
     }
@@ -121,15 +159,28 @@ impl Engine {
             problems.push(Problem::new("/not_after", "a time that has passed", "a time to come"));
         }
         let plan = resolve(submission, &self.library).map_err(|found| problems.extend(found)).ok();
+        let by = &file.owner.actor;
+        let mut into = into;
+        if let Some(scope) = &file.scope {
+            into = if scope.ready { into } else { Schedule::New };
+            // What it is now called is what it was limited to, however the library changed meanwhile.
+            let work = plan.as_ref().map_or_else(|| self.work_name(submission), |plan| plan.work_name().to_owned());
+            if !work.is_empty() && !scope.covers(&work) {
+                problems.push(Problem::new("", by.to_string(), format!("a token that is for {work}")));
+            }
+        }
         let wish = match (into, submission.schedule) {
             (Schedule::Ready, None | Some(Schedule::Ready)) => Schedule::Ready,
             // Where box and file differ the more careful one holds.
             _ => Schedule::New,
         };
-        let by = &file.owner.actor;
         let subject = match &plan {
             Some(plan) => Subject::of(plan, by, &submission.claims, &self.library.policy),
-            None => Subject::unresolved(self.work_name(submission), by),
+            None => match self.work_name(submission) {
+                // Of a template that does not exist no rule can be asked.
+                none if none.is_empty() => return Err(problems),
+                work => Subject::unresolved(work, by),
+            },
         };
         let admission = self
             .library
@@ -169,7 +220,7 @@ impl Engine {
             event: Event::Accepted(Box::new(Accepted {
                 name: name.clone(),
                 by: file.owner.actor,
-                claims: submission.claims,
+                claims: Claims { owner: file.scope.and_then(|scope| scope.owner), ..submission.claims },
                 drop: file.key.clone(),
                 admission,
                 digest: plan.digest(),
@@ -198,7 +249,8 @@ impl Engine {
         self.drops.extend(nameless(&run.accepted.drop));
         self.names.insert(run.accepted.name.clone(), run.id);
         if let Some(key) = &run.accepted.idempotency_key {
-            self.keys.insert(key.clone(), (run.id, Digest::of(run.accepted.submission.as_bytes())));
+            let digest = Digest::of(run.accepted.submission.as_bytes());
+            self.keys.insert(KeyOf::new(key, run.accepted.by.uid), Keyed { id: run.id, digest, at: run.accepted_at });
         }
     }
 }

@@ -31,11 +31,13 @@ use crate::domain::policy::{Approved, Person, Right};
 use crate::domain::problem::Problem;
 use crate::domain::record::HistoryLine;
 use crate::domain::run::{DropKey, Event, Recorded, Run, StepResult, TaskState};
+use crate::domain::token::Scope;
 use crate::domain::wire::read_order;
 
 pub use outbox::NewTask;
 pub use recover::{FoundTask, Past};
 
+use intake::{KeyOf, Keyed};
 use outbox::Outbox;
 use schedule::Progress;
 
@@ -63,6 +65,8 @@ pub struct Dropped {
     pub bytes: Vec<u8>,
     /// Whether it may still be written, so that a text that ends too early is left alone.
     pub may_grow: bool,
+    /// What limits it beside policy, where it came with a token.
+    pub scope: Option<Scope>,
 }
 
 /// What the engine is told.
@@ -259,8 +263,8 @@ pub struct Engine {
     names: HashMap<String, TaskId>,
     /// The files that became tasks, without their names: one that somebody moved before it was taken away is the same.
     drops: HashSet<DropKey>,
-    /// The tasks that carry an idempotency key, with the digest of their bytes.
-    keys: HashMap<String, (TaskId, Digest)>,
+    /// The tasks that carry an idempotency key, by whose key it is.
+    keys: HashMap<KeyOf, Keyed>,
     /// When to look at a task again.
     timers: BTreeSet<(Timestamp, TaskId)>,
     /// Ready tasks whose time has come and that wait for a slot.

@@ -12,6 +12,7 @@ use crate::domain::audit::Entry;
 use crate::domain::plan::{Library, Plan};
 use crate::domain::record::{HistoryLine, view_file};
 use crate::domain::run::{IllegalEvent, Recorded, Run, Stage, TaskState};
+use crate::engine::intake::{KeyOf, Keyed};
 use crate::engine::outbox::Outbox;
 use crate::engine::schedule::{Progress, finish};
 use crate::engine::{DropBox, Effect, Engine};
@@ -57,7 +58,8 @@ impl Engine {
         for line in past.history {
             engine.next_id = engine.next_id.max(line.id.0 + 1);
             if let Some(key) = line.idempotency_key {
-                engine.keys.insert(key, (line.id, line.submission));
+                let keyed = Keyed { id: line.id, digest: line.submission, at: line.accepted_at };
+                engine.keys.insert(KeyOf::new(&key, line.submitter.uid), keyed);
             }
             engine.names.insert(line.name, line.id);
         }

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::io::Write as _;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -99,7 +100,7 @@ fn a_pushed_tag_becomes_the_task_that_the_rules_say_and_only_once() {
                 .find(|task| task["args"]["TAG"] == *annotated)
         });
         assert_eq!(task["args"]["COMMIT"], head, "{task}");
-        // A branch, a deletion and a tag that is pushed again say nothing new; a moved one does.
+        // A branch, a deletion and a tag that is pushed again say nothing new; a moved one does, back and forth.
         settled(&world);
         let known = names(&world).len();
         repository.git(&repository.clone, &["push", "-q", "origin", "HEAD:refs/heads/release-9"]);
@@ -109,6 +110,9 @@ fn a_pushed_tag_becomes_the_task_that_the_rules_say_and_only_once() {
         repository.git(&repository.clone, &["tag", "-f", &format!("release-{n}")]);
         repository.git(&repository.clone, &["push", "-q", "-f", "origin", &format!("refs/tags/release-{n}")]);
         wait_for("the moved tag's task", || (names(&world).len() == known + 1).then_some(()));
+        repository.git(&repository.clone, &["tag", "-f", &format!("release-{n}"), &head]);
+        repository.git(&repository.clone, &["push", "-q", "-f", "origin", &format!("refs/tags/release-{n}")]);
+        wait_for("the task of the tag that was moved back", || (names(&world).len() == known + 2).then_some(()));
         let (id, events) = world.tasks().pop().unwrap();
         assert!(events[0]["details"].as_str().unwrap().contains("moved from"), "task {id}: {events:?}");
     }
@@ -184,6 +188,65 @@ fn no_trouble_of_ours_refuses_a_push_and_nothing_that_was_said_is_lost() {
     let refused = repository.git_says(&repository.clone, &["push", "origin", "refs/tags/release-strict"]);
     let text = String::from_utf8_lossy(&refused.stderr).into_owned();
     assert!(!refused.status.success() && text.contains("GL-HOOK-ERR: spoolgate: "), "{text}");
+}
+
+#[test]
+fn a_repository_leads_its_installer_nowhere_that_its_owner_could_not_go() {
+    let world = world();
+    let repository = repository(&world, "web", "sha1", false);
+    let victim = world.etc().join("victim");
+    std::fs::create_dir(&victim).unwrap();
+    let bare = repository.bare.to_str().unwrap();
+    let chown = Command::new("chown").args(["-R", "61001:61001", bare]).status().unwrap();
+    assert!(chown.success());
+    let config = format!("[core]\n\trepositoryformatversion = 0\n\tbare = true\n\thooksPath = {}\n", victim.display());
+    std::fs::write(repository.bare.join("config"), config).unwrap();
+    let refused = world.run(0, &["hook", "install", bare]);
+    assert_ne!(refused.code, 0, "{refused:?}");
+    let meta = std::fs::metadata(&victim).unwrap();
+    assert_eq!((meta.uid(), std::fs::read_dir(&victim).unwrap().count()), (0, 0));
+    let config = "[core]\n\trepositoryformatversion = 0\n\tbare = true\n";
+    std::fs::write(repository.bare.join("config"), config).unwrap();
+    world.run(0, &["hook", "install", bare]).ok();
+    assert_eq!(std::fs::metadata(repository.bare.join("hooks/post-receive")).unwrap().uid(), 61_001);
+}
+
+#[test]
+fn what_hangs_holds_no_push_and_a_strict_repository_stays_strict_over_http() {
+    let world = world();
+    let repository = repository(&world, "web", "sha256", true);
+    // A git that never answers is asked for nothing longer than our patience.
+    let bin = world.etc().join("bin");
+    let zeros = "0".repeat(64);
+    let ask = |tag: &str| {
+        let begin = std::time::Instant::now();
+        let output = Command::new(repository.bare.join("hooks/update"))
+            .args([&format!("refs/tags/{tag}"), &zeros, &"a".repeat(64)])
+            .current_dir(&repository.bare)
+            .env("GIT_DIR", ".")
+            .env("PATH", format!("{}:/usr/bin:/bin", bin.display()))
+            .output()
+            .unwrap();
+        (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned(), begin.elapsed())
+    };
+    let slow = "#!/bin/sh\ncase $1 in config) exec /usr/bin/git \"$@\";; esac\nsleep 20\n";
+    std::fs::write(bin.join("git"), slow).unwrap();
+    std::fs::set_permissions(bin.join("git"), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let (code, said, took) = ask("release-1");
+    assert!(code == Some(0) && said.lines().count() == 1 && took < Duration::from_secs(8), "{code:?} {took:?} {said}");
+    std::fs::remove_file(bin.join("git")).unwrap();
+    // Somebody listens and never answers.
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://127.0.0.1:{}/api/v1/task", listener.local_addr().unwrap().port());
+    repository.git(&repository.bare, &["config", "spoolgate.url", &url]);
+    let headers = world.etc().join("headers");
+    std::fs::write(&headers, "Authorization: Bearer x\n").unwrap();
+    repository.git(&repository.bare, &["config", "spoolgate.headers", headers.to_str().unwrap()]);
+    let (code, said, took) = ask("release-2");
+    assert!(code == Some(0) && took < Duration::from_secs(8), "{code:?} {took:?} {said}");
+    repository.git(&repository.bare, &["config", "spoolgate.strict", "true"]);
+    let (code, said, _) = ask("release-3");
+    assert!(code == Some(1) && said.contains("GL-HOOK-ERR"), "{code:?} {said}");
 }
 
 /// A name that git takes for a tag, and that a shell, a path or a pattern would misread.

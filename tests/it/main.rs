@@ -12,6 +12,7 @@ mod fake_ssh;
 mod git;
 mod hostile;
 mod http;
+mod http_rights;
 mod main_job;
 mod orders;
 mod relay;

@@ -490,3 +490,16 @@ fn killing_the_daemon_at_random_moments_loses_nothing() {
     assert_eq!(starts.len(), count, "a step was started twice on a host");
     let _ = chown(&journal, None, None);
 }
+
+#[test]
+fn a_file_of_a_number_that_stands_for_a_token_is_refused_once_and_runs_nothing() {
+    let mut world = World::new(&[], None);
+    world.write_etc("inventory/hosts.toml", "[host.here]\nconnection = \"local\"\n");
+    std::fs::remove_file(world.etc().join("policy.toml")).unwrap();
+    world.start();
+    let task = serde_json::json!({"task_name": "t", "script": "true", "hosts": {"1": ["here"]}}).to_string();
+    world.drop_file("ready", "odd.json", task.as_bytes(), 3_000_000_000);
+    let why = wait_for("the refusal", || world.why("odd"));
+    assert!(why.to_string().contains("3000000000"), "{why}");
+    assert!(world.tasks().is_empty() && !world.box_dir("ready").join("odd.json").exists());
+}

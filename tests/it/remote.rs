@@ -264,7 +264,7 @@ fn silence_has_a_limit_of_its_own() {
     let mark = format!("64208{}", std::process::id() % 1000);
     template(
         &world,
-        &format!("idle_timeout = 2\nscript = \"for n in 1 2 3 4 5 6; do echo $n; sleep 0.5; done; sleep {mark}\""),
+        &format!("idle_timeout = 2\nscript = \"for n in 1 2 3 4 5 6; do echo $n; sleep 0.5; done; exec sleep {mark}\""),
     );
     world.start();
     world.drop_file("ready", "idle.json", br#"{"task_name":"idle","temp_id":"remote","hosts":{"1":["web1"]}}"#, 0);

@@ -49,7 +49,7 @@ fn analyze(words: &[&str], unit: &Path) -> Output {
 fn systemds_own_tools_find_nothing_wrong() {
     let dir = tempfile::tempdir().unwrap();
     let units = units(dir.path());
-    assert_eq!(units.len(), 7, "{units:?}");
+    assert_eq!(units.len(), 6, "{units:?}");
     for unit in &units {
         let verified = analyze(&["verify"], unit);
         assert!(verified.status.success() && said(&verified).is_empty(), "{unit:?}: {}", said(&verified));
@@ -151,7 +151,7 @@ fn the_backup_timers_command_makes_a_task_that_backs_up() {
     task["args"]["SOURCE"] = world.etc().join("templates").to_str().unwrap().into();
     task["args"]["TARGET"] = target.to_str().unwrap().into();
     fs::write(timers.join("nightly-backup.json"), task.to_string()).unwrap();
-    let unit = fs::read_to_string(folder().join("spoolgate-backup.service")).unwrap();
+    let unit = fs::read_to_string(folder().join("spoolgate-submit@.service")).unwrap().replace("%i", "nightly-backup");
     let start = unit.lines().find_map(|line| line.strip_prefix("ExecStart=/usr/bin/spoolgate ")).unwrap();
     let start = start.replace("/etc/spoolgate", world.etc().to_str().unwrap()).replace("$SUBMIT_OPTIONS", "--ready");
     let said = world.run(0, &start.split(' ').collect::<Vec<_>>()).ok();

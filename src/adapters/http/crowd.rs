@@ -96,16 +96,15 @@ impl Seat {
         self.away.notified().await;
     }
 
-    /// Says that a request is being answered.
-    pub(super) fn works(&self) -> Work<'_> {
-        self.set(true);
-        Work(self)
+    /// Says that a request is being answered; `None` when the connection was sent away a moment before.
+    pub(super) fn works(&self) -> Option<Work<'_>> {
+        self.set(true).then_some(Work(self))
     }
 
-    fn set(&self, works: bool) {
-        if let Some(guest) = self.crowd.guests().all.get_mut(&self.number) {
-            guest.works = works;
-        }
+    fn set(&self, works: bool) -> bool {
+        let mut guests = self.crowd.guests();
+        let guest = guests.all.get_mut(&self.number);
+        guest.map(|guest| guest.works = works).is_some()
     }
 }
 
@@ -135,11 +134,12 @@ mod tests {
         let crowd = Arc::new(Crowd::new(4, 2));
         let first = crowd.admit(Some(peer(1))).expect("room");
         let second = crowd.admit(Some(peer(1))).expect("room");
-        let _working = first.works();
+        let _working = first.works().expect("it is there");
         let third = crowd.admit(Some(peer(1))).expect("the second goes");
         assert_eq!(crowd.guests().all.len(), 2);
         assert!(!crowd.guests().all.contains_key(&second.number));
-        let _also = third.works();
+        let _also = third.works().expect("it is there");
+        assert!(second.works().is_none(), "it was sent away");
         assert!(crowd.admit(Some(peer(1))).is_none(), "both of this address are being answered");
         let fourth = crowd.admit(Some(peer(2))).expect("another address");
         let _fifth = crowd.admit(Some(peer(3))).expect("room");

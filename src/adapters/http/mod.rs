@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
-use hyper::body::{Bytes, Incoming};
+use hyper::body::{Body as _, Bytes, Incoming};
 use hyper::header::{AUTHORIZATION, COOKIE, HeaderName, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -303,6 +303,9 @@ async fn serve<A: Answers>(
 ) -> hyper::Response<Full<Bytes>> {
     let (head, body) = request.into_parts();
     let limit = usize::try_from(limits::DROPPED_FILE_BYTES_MAX).unwrap_or(usize::MAX);
+    if body.size_hint().lower() > limits::DROPPED_FILE_BYTES_MAX {
+        return response(answers.refuse(413, &format!("the body has more than {limit} bytes")), false);
+    }
     let body = Limited::new(body, limit).collect();
     let answer = match tokio::time::timeout(Duration::from_secs(limits::HTTP_BODY_S), body).await {
         Err(_) => answers.refuse(408, "the body did not come in time"),
@@ -312,7 +315,10 @@ async fn serve<A: Answers>(
         Ok(Err(error)) => answers.refuse(400, &format!("the body cannot be read: {error}")),
         Ok(Ok(body)) => {
             // From here on it is our work that takes time.
-            let _working = seat.works();
+            let Some(_working) = seat.works() else {
+                let why = "there are too many connections, and this one has waited longest; try again";
+                return response(answers.refuse(503, why), false);
+            };
             answers.answer(request_of(&head, body.to_bytes().to_vec(), peer)).await
         }
     };

@@ -2,6 +2,7 @@
 //!
 //! **Invariant:** a write that makes no progress for the given time fails; reading has limits of its own elsewhere.
 
+use std::future::Future as _;
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -66,8 +67,6 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Patient<S> {
         self.limited(context, result)
     }
 }
-
-use std::future::Future as _;
 
 #[cfg(test)]
 mod tests {

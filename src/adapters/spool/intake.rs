@@ -18,6 +18,7 @@ use crate::adapters::spool::SpoolError;
 use crate::adapters::spool::layout::Layout;
 use crate::adapters::spool::store::{make_room, rename_new};
 use crate::base::digest::Digest;
+use crate::base::ids::is_token_uid;
 use crate::base::limits;
 use crate::base::time::Timestamp;
 use crate::domain::problem::Problem;
@@ -210,6 +211,14 @@ fn file_problems(meta: &Metadata, personal: bool) -> Vec<Problem> {
     let mut problems = Vec::new();
     if !meta.is_file() {
         problems.push(Problem::new("", kind(meta), "a regular file"));
+    }
+    if is_token_uid(meta.uid()) {
+        let found = format!("a file of uid {}", meta.uid());
+        problems.push(Problem::new(
+            "",
+            found,
+            "a file of an account: numbers from 2147483648 on stand for HTTP tokens here",
+        ));
     }
     if meta.nlink() > 1 {
         let found = format!("a file with {} hard links", meta.nlink());

@@ -258,6 +258,14 @@ fn make(path: &Path, mode: u32, group: Option<u32>) -> Result<(), SpoolError> {
         let why = "it is a link or belongs to somebody else; move it away".to_owned();
         return Err(SpoolError::Unsuitable { path: path.to_owned(), why });
     }
+    if group.is_none() && meta.mode() & 0o2000 != 0 && meta.gid() != nix::unistd::getegid().as_raw() {
+        let why = format!(
+            "it is prepared for the group {} and spoolgate.toml names none; write group = \"…\" there, or take the group \
+             away: chmod g-s",
+            meta.gid()
+        );
+        return Err(SpoolError::Unsuitable { path: path.to_owned(), why });
+    }
     // What is right already is left alone: a service that is locked up may not change it.
     if group.is_some_and(|group| meta.gid() != group) {
         chown(path, None, group).map_err(|e| SpoolError::io("change the group of", path, e))?;

@@ -174,6 +174,8 @@ pub struct Subject {
     pub submitter: Actor,
     /// The people it names in `associated_user`.
     pub named: BTreeSet<String>,
+    /// The people behind it beside its submitter: whom it says it comes from, and who made the token it came with.
+    pub behind: BTreeSet<String>,
 }
 
 impl Subject {
@@ -187,14 +189,20 @@ impl Subject {
             level: Risk::of(plan, &policy.bounds()).level,
             submitter: submitter.clone(),
             named: claims.associated_user.values().flatten().cloned().collect(),
+            behind: claims.behind(),
         }
+    }
+
+    /// Whether it is somebody's own, or comes from them by another's hand: then they are no second person.
+    fn is_of(&self, person: &Person) -> bool {
+        self.submitter.uid == person.actor.uid || self.behind.contains(&person.actor.user)
     }
 
     /// Stands for a task whose plan could not be made.
     #[must_use]
     pub fn unresolved(work: String, submitter: &Actor) -> Subject {
-        let (places, named) = (BTreeSet::new(), BTreeSet::new());
-        Subject { work, places, level: Level::Low, submitter: submitter.clone(), named }
+        let (places, named, behind) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
+        Subject { work, places, level: Level::Low, submitter: submitter.clone(), named, behind }
     }
 }
 
@@ -314,16 +322,17 @@ impl Policy {
     pub fn allows(&self, person: &Person, right: Right, subject: &Subject) -> Result<String, Refusal> {
         if right == Right::Approve
             && let Policy::Rules(_) = self
-            && person.actor.uid == subject.submitter.uid
+            && subject.is_of(person)
         {
-            let others = Subject { submitter: nobody(), ..subject.clone() };
+            let others = Subject { submitter: nobody(), behind: BTreeSet::new(), ..subject.clone() };
             let but_for_that = self.opinions(person, right, &others).iter().any(|o| o.objection.is_none());
             let own = self.opinions(person, right, subject).into_iter().find(|o| o.objection.is_none());
             return match own {
                 Some(opinion) => Ok(opinion.rule),
                 None if but_for_that => Err(Refusal(format!(
-                    "{} submitted this task; somebody else must approve it (two-person rule)",
-                    person.actor.user
+                    "{} {} this task; somebody else must approve it (two-person rule)",
+                    person.actor.user,
+                    if subject.submitter.uid == person.actor.uid { "submitted" } else { "stands behind" }
                 ))),
                 None => self.decide(person, right.word(), &subject.work, Vec::new()),
             };
@@ -347,7 +356,9 @@ impl Policy {
             Policy::Rules(rules) => rules,
         };
         match right {
-            Right::Approve => rules.approve.iter().map(|rule| rule.opinion(person, subject, own)).collect(),
+            Right::Approve => {
+                rules.approve.iter().map(|rule| rule.opinion(person, subject, subject.is_of(person))).collect()
+            }
             // Whoever could approve it, had they not submitted it.
             Right::Reject => rules.approve.iter().map(|rule| rule.opinion(person, subject, false)).collect(),
             _ => rules.control.iter().map(|rule| rule.opinion(person, right, subject, own)).collect(),

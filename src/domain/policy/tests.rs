@@ -63,6 +63,7 @@ fn rules() -> Policy {
 
 fn subject(work: &str, environments: &[&str], submitter: &Person) -> Subject {
     Subject {
+        behind: BTreeSet::new(),
         work: work.to_owned(),
         places: environments.iter().map(|e| ((*e).to_owned(), BTreeSet::new())).collect(),
         level: if environments.contains(&"prod") { Level::High } else { Level::Low },

@@ -162,6 +162,14 @@ impl Catalogue {
                 let found = format!("id {} in {first} and {}", template.id, template.name);
                 problems.push(Problem::new("templates", found, "an id of its own for every template"));
             }
+            // Rules and tokens mean a task's own script by this word.
+            if template.name.as_str() == "script" {
+                problems.push(Problem::new(
+                    "templates",
+                    "the name script",
+                    "another name: rules mean scripts of tasks by it",
+                ));
+            }
             let id = template.id;
             if let Some(first) = catalogue.templates.insert(template.name.clone(), template) {
                 let found = format!("the name {} with id {} and id {id}", first.name, first.id);

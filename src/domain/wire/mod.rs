@@ -5,9 +5,10 @@
 //!
 //! Two forms of tasks are known. A file with `title` and without `task_name` is an open-devops task; every other file is a
 //! native one, of which CODO's form is a part. CODO writes `hosts`, `args` and `associated_user` as Python literals
-//! inside strings; real JSON is taken in the same places. A third form says what was pushed to a git repository, and
-//! leaves it to the rules which task that is.
+//! inside strings; real JSON is taken in the same places. Two more say what was pushed to
+//! a git repository, or what a monitor saw, and leave it to the rules which task that is.
 
+mod alert;
 mod codo;
 mod fields;
 mod json;
@@ -18,7 +19,7 @@ mod push;
 mod python_literal;
 
 use crate::base::time::Zone;
-use crate::domain::hook::Push;
+use crate::domain::hook::{Alert, Push};
 use crate::domain::order::Order;
 use crate::domain::problem::Problem;
 use crate::domain::submission::Submission;
@@ -45,9 +46,11 @@ pub enum Wish {
     Task(Box<Submission>),
     /// What a git hook saw.
     Push(Box<Push>),
+    /// What a monitor saw.
+    Alert(Box<Alert>),
 }
 
-/// Reads a file of a task box: a task, or what a git hook saw. Times without an offset are meant in `zone`.
+/// Reads a file of a task box: a task, or what a git hook or a monitor saw. Times without an offset are meant in `zone`.
 ///
 /// # Errors
 /// Every problem at once.
@@ -55,6 +58,9 @@ pub fn read_wish(bytes: &[u8], zone: &Zone) -> Result<Wish, Unreadable> {
     read_object(bytes, zone, "{\"task_name\": …}", |fields| {
         if fields.has(push::MARK) {
             return push::read(fields).map(|push| Wish::Push(Box::new(push)));
+        }
+        if fields.has(alert::MARK) {
+            return alert::read(fields).map(|alert| Wish::Alert(Box::new(alert)));
         }
         task(fields).map(|task| Wish::Task(Box::new(task)))
     })

@@ -70,6 +70,7 @@ pub(super) fn read(fields: &mut Fields<'_>) -> Option<Submission> {
         submitter: fields.text("submitter", limits::TITLE_BYTES_MAX),
         executor: fields.text("executor", limits::TITLE_BYTES_MAX),
         associated_user: fields.people("associated_user"),
+        owner: None,
     };
     refuse_not_yet(fields);
     Some(Submission {

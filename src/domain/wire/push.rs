@@ -22,8 +22,12 @@ pub(super) fn read(fields: &mut Fields<'_>) -> Option<Push> {
     };
     let repository = text("repository", "the repository as its server names it");
     let reference = text("ref", "the whole name of the ref");
-    let new = text("new", "the object that the ref points at now");
     let hook = text("hook", "update, post-receive or http");
+    let new = fields.text("new", limits::TITLE_BYTES_MAX);
+    // CODO's hook does not say which object.
+    if new.is_none() && hook.as_deref() != Some("http") {
+        fields.missing("new", "the object that the ref points at now");
+    }
     let old = fields.text("old", limits::TITLE_BYTES_MAX).unwrap_or_default();
     let commit = fields.text("commit", limits::TITLE_BYTES_MAX);
     let pusher = fields.text("pusher", limits::TITLE_BYTES_MAX);
@@ -42,7 +46,16 @@ pub(super) fn read(fields: &mut Fields<'_>) -> Option<Push> {
     if let Some(reference) = reference.as_ref().filter(|name| !is_ref(name)) {
         fields.wrong("ref", reference, "the name of a ref, such as refs/tags/v1");
     }
-    Some(Push { repository: repository?, reference: reference?, old, new: new?, commit, pusher, hook: hook?, urls })
+    Some(Push {
+        repository: repository?,
+        reference: reference?,
+        old,
+        new: new.unwrap_or_default(),
+        commit,
+        pusher,
+        hook: hook?,
+        urls,
+    })
 }
 
 /// Whether git could have given a ref this name (git-check-ref-format(1)).

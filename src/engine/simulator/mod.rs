@@ -234,7 +234,7 @@ impl World {
             digest: Digest::of(text.as_bytes()),
         };
         let owner = Person { actor: Actor { uid, user: user.to_owned() }, groups: BTreeSet::new() };
-        let file = Dropped { drop_box, key, owner, bytes: text.into_bytes(), may_grow: false };
+        let file = Dropped { drop_box, key, owner, bytes: text.into_bytes(), may_grow: false, scope: None };
         self.disk.boxes.insert((drop_box, name), file);
     }
 
@@ -410,12 +410,12 @@ impl World {
         for (task, host, step, attempt) in self.flights.iter().map(|(t, _, h, s, a)| (t, h, s, a)) {
             assert!(self.started.contains_key(&(*task, host.clone(), step.clone(), *attempt)));
         }
-        let mut keys: BTreeSet<&str> = BTreeSet::new();
+        let mut keys: BTreeSet<(u32, &str)> = BTreeSet::new();
         for (_, events) in self.disk.runs.values() {
             if let Event::Accepted(accepted) = &events[0].event
                 && let Some(key) = &accepted.idempotency_key
             {
-                assert!(keys.insert(key), "two tasks have the key {key}");
+                assert!(keys.insert((accepted.by.uid, key)), "two tasks have the key {key}");
             }
         }
     }

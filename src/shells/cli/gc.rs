@@ -43,15 +43,19 @@ impl Gc {
             if line.ended >= old || !output.is_dir() || !done.is_file() {
                 continue;
             }
-            bytes += size(&output);
-            count += 1;
-            if !self.dry_run {
-                std::fs::remove_dir_all(&output).map_err(|error| failed(&output, &error))?;
+            let found = size(&output);
+            if !self.dry_run && !remove(&output, &done)? {
+                continue;
             }
+            bytes += found;
+            count += 1;
         }
         let mut bad = 0;
         for entry in std::fs::read_dir(layout.bad()).map_err(|error| failed(&layout.bad(), &error))? {
             let entry = entry?;
+            if !entry.file_type()?.is_file() {
+                continue;
+            }
             let changed = entry.metadata()?.modified()?.elapsed().unwrap_or_default();
             if changed >= self.older_than {
                 bad += 1;
@@ -67,6 +71,18 @@ impl Gc {
         let verb = if self.dry_run { "would remove" } else { "removed" };
         context.output.line(format!("{verb} the output of {count} task(s), {bytes} bytes, and {bad} file(s) of bad/"))
     }
+}
+
+/// Removes the output of a task whose record is `done`; `false` when somebody took it again meanwhile.
+fn remove(output: &Path, done: &Path) -> Result<bool, Failure> {
+    let aside = output.with_file_name(".output-removed");
+    std::fs::rename(output, &aside).map_err(|error| failed(output, &error))?;
+    if !done.is_file() && !output.exists() {
+        std::fs::rename(&aside, output).map_err(|error| failed(&aside, &error))?;
+        return Ok(false);
+    }
+    std::fs::remove_dir_all(&aside).map_err(|error| failed(&aside, &error))?;
+    Ok(true)
 }
 
 fn failed(path: &Path, error: &std::io::Error) -> Failure {

@@ -3,10 +3,12 @@
 //! **Invariant:** a push is refused only by policy that was asked for (`spoolgate.strict`); every trouble of ours is one line
 //! and success. What a ref is called reaches no shell, no path and no pattern.
 
-use std::io::Read as _;
+use std::ffi::OsString;
+use std::io::{Read as _, Write as _};
+use std::os::unix::ffi::OsStringExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use clap::{Args, Subcommand};
 
@@ -25,8 +27,9 @@ use crate::shells::clock::{now, unique};
 
 /// The hook itself.
 const SCRIPT: &str = include_str!("../../../hooks/spoolgate-git-hook");
-/// How long a spool may take; one on a file system that hangs must not hold a push.
+/// How long the spool, or git, may do nothing, and how long everything may take: nothing of ours holds a push.
 const PATIENCE: Duration = Duration::from_secs(1);
+const PATIENCE_IN_ALL: Duration = Duration::from_secs(5);
 /// How many refs of one push are told of.
 const REFS_MAX: usize = 200;
 
@@ -45,7 +48,7 @@ enum Verb {
         #[arg(long)]
         print: bool,
         /// An update hook's three arguments; none for post-receive.
-        words: Vec<String>,
+        words: Vec<OsString>,
     },
     /// Put the hook into a repository.
     Install {
@@ -77,78 +80,142 @@ impl Hook {
     }
 }
 
-/// Tells of a push.
-fn git(context: &Context, print: bool, words: &[String]) -> Result<(), Failure> {
+/// Tells of a push: whatever takes too long is given up, whoever waits for it.
+fn git(context: &Context, print: bool, words: &[OsString]) -> Result<(), Failure> {
+    let (hook, changes) = changes(words)?;
+    let (tell, told) = mpsc::channel();
+    let layout = context.layout.clone();
+    std::thread::spawn(move || {
+        let result = tell_all(layout, print, hook, changes, &tell);
+        // Who waits may have gone.
+        let _ = tell.send(Word::Done(result));
+    });
+    let begun = Instant::now();
+    let (mut strict, mut count, mut all) = (false, 0, 0);
+    loop {
+        let patience = PATIENCE.min(PATIENCE_IN_ALL.saturating_sub(begun.elapsed()));
+        match told.recv_timeout(patience) {
+            Ok(Word::Said(text)) => context.output.say(format!("spoolgate: {}", visible(&text))),
+            Ok(Word::Strict(asked)) => strict = asked && hook == "update",
+            Ok(Word::Will(refs)) => all = refs,
+            Ok(Word::Event(text)) => context.output.line(text)?,
+            Ok(Word::Dropped) => count += 1,
+            Ok(Word::Done(Ok(()))) => return Ok(()),
+            Ok(Word::Done(Err(Trouble::Policy(why)))) => return refuse(context, &why),
+            Ok(Word::Done(Err(Trouble::Ours(why)))) => return lost(context, strict, (count, all), &why),
+            Err(_) => return lost(context, strict, (count, all), "the spool does not answer"),
+        }
+    }
+}
+
+/// Says which refs nobody was told of; that is the end of it, unless the repository wants it otherwise.
+fn lost(context: &Context, strict: bool, (count, all): (usize, usize), why: &str) -> Result<(), Failure> {
+    let told =
+        if count == 0 { "nobody was told of this push".to_owned() } else { format!("told of {count} of {all} refs") };
+    context.output.say(format!("spoolgate: {told}: {}", visible(why)));
+    if strict { refuse(context, &told) } else { Ok(()) }
+}
+
+/// Refuses the ref. GitLab shows lines that begin like this to the person.
+fn refuse(context: &Context, why: &str) -> Result<(), Failure> {
+    context.output.say(format!("GL-HOOK-ERR: spoolgate: {}", visible(why)));
+    Err(Failure::new(Kind::Refused, why.to_owned()))
+}
+
+/// What the one who tells says on the way.
+enum Word {
+    Said(String),
+    /// Whether the repository wants pushes refused that nobody can be told of.
+    Strict(bool),
+    /// How many refs there are to tell of.
+    Will(usize),
+    /// What would be dropped.
+    Event(String),
+    Dropped,
+    Done(Result<(), Trouble>),
+}
+
+/// Why nobody was told.
+enum Trouble {
+    Policy(String),
+    Ours(String),
+}
+
+/// Finds out what a push says and drops it, saying how far it is.
+fn tell_all(
+    layout: Layout,
+    print: bool,
+    hook: &str,
+    changes: Vec<Change>,
+    tell: &mpsc::Sender<Word>,
+) -> Result<(), Trouble> {
+    let say = |word: Word| tell.send(word).map_err(|_| Trouble::Ours("it took too long".to_owned()));
     let directory = std::env::var_os("GIT_DIR").map_or_else(|| PathBuf::from("."), PathBuf::from);
     let repository = HookRepository::at(&directory);
     let config = repository.config();
+    say(Word::Strict(config.strict))?;
     let name = repository_name(&repository, &config);
     // A wiki and its like have hooks of their own server too, and nothing to deploy.
     if [".wiki", ".design"].iter().any(|end| name.strip_suffix(end).is_some()) {
         return Ok(());
     }
-    let (hook, changes) = changes(words)?;
-    let strict = |why: String| {
-        if !config.strict || hook != "update" {
-            return Ok(());
+    let pusher = pusher();
+    let mut pushes = Vec::new();
+    for (reference, old, new) in changes {
+        let Ok(reference) = reference.into_string() else {
+            say(Word::Said("a ref whose name is no UTF-8 is not told of".to_owned()))?;
+            continue;
+        };
+        let wanted = reference.starts_with(TAGS) || (config.branches && reference.starts_with(BRANCHES));
+        let (repository, pusher, hook) = (name.clone(), Some(pusher.clone()), hook.to_owned());
+        let push = Push { repository, reference, old, new, pusher, hook, ..Push::default() };
+        if wanted && !push.is_deletion() {
+            pushes.push(push);
         }
-        // GitLab shows lines that begin like this to the person.
-        context.output.say(format!("GL-HOOK-ERR: spoolgate: {why}"));
-        Err(Failure::new(Kind::Refused, why))
-    };
-    let wanted = |reference: &str| reference.starts_with(TAGS) || (config.branches && reference.starts_with(BRANCHES));
-    let pushes: Vec<Push> = changes
-        .into_iter()
-        .filter(|(reference, _, _)| wanted(reference))
-        .map(|(reference, old, new)| Push {
-            repository: name.clone(),
-            reference,
-            old,
-            new,
-            pusher: Some(pusher()),
-            hook: hook.to_owned(),
-            ..Push::default()
-        })
-        .filter(|push| !push.is_deletion())
-        .collect();
-    if let Some(moved) = pushes.iter().find(|push| push.is_move() && push.reference.starts_with(TAGS)) {
-        strict(format!("{} is there already, and tags are not moved here", visible(&moved.reference)))?;
+    }
+    if config.strict
+        && hook == "update"
+        && let Some(moved) = pushes.iter().find(|push| push.is_move() && push.reference.starts_with(TAGS))
+    {
+        return Err(Trouble::Policy(format!("{} is there already, and tags are not moved here", moved.reference)));
     }
     if pushes.len() > REFS_MAX {
-        context.output.say(format!("spoolgate: {} refs at once; the first {REFS_MAX} are told of", pushes.len()));
+        say(Word::Said(format!("{} refs at once; the first {REFS_MAX} are told of", pushes.len())))?;
     }
-    let files: Vec<Vec<u8>> = pushes.into_iter().take(REFS_MAX).map(|push| file(&repository, push)).collect();
-    if print {
-        for file in files {
-            context.output.line(String::from_utf8_lossy(&file))?;
+    let layout = config.state.map_or(layout, Layout::new);
+    say(Word::Will(pushes.len().min(REFS_MAX)))?;
+    for (n, push) in pushes.into_iter().take(REFS_MAX).enumerate() {
+        let bytes = file(&repository, push);
+        if print {
+            say(Word::Event(String::from_utf8_lossy(&bytes).into_owned()))?;
+            continue;
         }
-        return Ok(());
-    }
-    let layout = config.state.map_or_else(|| context.layout.clone(), Layout::new);
-    if let Err(why) = drop_all(layout, files) {
-        context.output.say(format!("spoolgate: nobody was told of this push: {}", visible(&why)));
-        strict(why)?;
+        let stem = unique(&format!("git-{n}"));
+        let put = drop_file::put(&layout, DropBox::New, &stem, &stem, &bytes);
+        put.map_err(|error| Trouble::Ours(error.to_string()))?;
+        say(Word::Dropped)?;
     }
     Ok(())
 }
 
 /// A ref, what it pointed at, and what it points at now.
-type Change = (String, String, String);
+type Change = (OsString, String, String);
 
 /// Returns which hook this is, and which refs changed from what to what.
-fn changes(words: &[String]) -> Result<(&'static str, Vec<Change>), Failure> {
+fn changes(words: &[OsString]) -> Result<(&'static str, Vec<Change>), Failure> {
+    let text = |word: &OsString| word.to_string_lossy().into_owned();
     match words {
-        [reference, old, new] => Ok(("update", vec![(reference.clone(), old.clone(), new.clone())])),
+        [reference, old, new] => Ok(("update", vec![(reference.clone(), text(old), text(new))])),
         [] => {
             let mut bytes = Vec::new();
             std::io::stdin().lock().read_to_end(&mut bytes)?;
-            let text = String::from_utf8_lossy(&bytes);
-            let change = |line: &str| {
-                let mut parts = line.splitn(3, ' ').map(str::to_owned);
+            let change = |line: &[u8]| {
+                let mut parts = line.splitn(3, |byte| *byte == b' ').map(<[u8]>::to_vec);
                 let (old, new) = (parts.next()?, parts.next()?);
-                Some((parts.next()?, old, new))
+                let text = |bytes| String::from_utf8(bytes).ok();
+                Some((OsString::from_vec(parts.next()?), text(old)?, text(new)?))
             };
-            Ok(("post-receive", text.lines().filter_map(change).collect()))
+            Ok(("post-receive", bytes.split(|byte| *byte == b'\n').filter_map(change).collect()))
         }
         _ => Err(Failure::new(Kind::Usage, "an update hook has three arguments: REF OLD NEW")),
     }
@@ -193,23 +260,23 @@ fn file(repository: &HookRepository, push: Push) -> Vec<u8> {
     object.to_string().into_bytes()
 }
 
-/// Drops files, and gives up when that takes too long.
-fn drop_all(layout: Layout, files: Vec<Vec<u8>>) -> Result<(), String> {
-    let (done, ends) = mpsc::channel();
-    std::thread::spawn(move || {
-        let result = files.iter().enumerate().try_for_each(|(n, bytes)| {
-            let name = unique(&format!("git-{n}"));
-            drop_file::put(&layout, DropBox::New, &name, &name, bytes).map(drop).map_err(|error| error.to_string())
-        });
-        // Who waits may have gone.
-        let _ = done.send(result);
-    });
-    ends.recv_timeout(PATIENCE).unwrap_or_else(|_| Err("the spool does not answer".to_owned()))
-}
-
 /// Puts the hook where the repository's server looks for it.
 fn install(context: &Context, path: &Path, name: Option<&str>, update: bool) -> Result<(), Failure> {
-    use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+    use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+    use std::os::unix::process::CommandExt as _;
+    let owner = std::fs::metadata(path);
+    let owner = owner.map_err(|error| Failure::new(Kind::NotFound, format!("{}: {error}", path.display())))?;
+    // The repository says where its hooks are, and its owner says what the repository says: nobody but the owner goes there.
+    if users::current_uid() == 0 && owner.uid() != 0 {
+        let program = std::env::current_exe()?;
+        let status = std::process::Command::new(program)
+            .args(std::env::args_os().skip(1))
+            .uid(owner.uid())
+            .gid(owner.gid())
+            .status()?;
+        let why = || format!("as the repository's owner, uid {}, it did not work", owner.uid());
+        return if status.success() { Ok(()) } else { Err(Failure::new(Kind::Unavailable, why())) };
+    }
     let repository = HookRepository::at(path);
     let hook = if update { "update" } else { "post-receive" };
     let (git, hooks) = repository
@@ -234,14 +301,8 @@ fn install(context: &Context, path: &Path, name: Option<&str>, update: bool) -> 
     let dir = place.parent().unwrap_or(&hooks);
     std::fs::create_dir_all(dir).map_err(failed)?;
     let staged = dir.join(format!(".{}", unique("spoolgate-hook")));
-    std::fs::write(&staged, SCRIPT).map_err(failed)?;
-    std::fs::set_permissions(&staged, std::fs::Permissions::from_mode(0o755)).map_err(failed)?;
-    let owner = std::fs::metadata(&git).map_err(failed)?;
-    if users::current_uid() == 0 {
-        for path in [&staged, &dir.to_path_buf()] {
-            std::os::unix::fs::chown(path, Some(owner.uid()), Some(owner.gid())).map_err(failed)?;
-        }
-    }
+    let file = std::fs::OpenOptions::new().create_new(true).write(true).mode(0o755).open(&staged);
+    file.and_then(|mut file| file.write_all(SCRIPT.as_bytes())).map_err(failed)?;
     std::fs::rename(&staged, &place).map_err(failed)?;
     if let Some(name) = name {
         repository.set_name(name).map_err(|why| Failure::new(Kind::Unavailable, why))?;

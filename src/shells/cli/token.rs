@@ -9,10 +9,10 @@ use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use clap::{Args, Subcommand};
 
 use crate::adapters::tokens::{self, TokensError};
+use crate::adapters::users;
 use crate::base::digest::Digest;
-use crate::base::ids::TokenName;
+use crate::base::ids::{TokenName, UserName};
 use crate::base::time::{Timestamp, Zone, parse_time};
-use crate::domain::submission::Schedule;
 use crate::domain::token::{PER_MINUTE, SECRET_PREFIX, Token, Tokens, Verb as Use};
 use crate::domain::wire::parse_seconds;
 use crate::shells::cli::Context;
@@ -52,6 +52,9 @@ struct Create {
     /// Let it ask for tasks that skip approval; policy decides.
     #[arg(long)]
     ready: bool,
+    /// Who stands behind it: they do not approve what it submits [who makes it].
+    #[arg(long)]
+    owner: Option<UserName>,
     /// Until when: a time, or a span such as 90d.
     #[arg(long, default_value = "365d")]
     expires: String,
@@ -91,18 +94,22 @@ impl Create {
         std::fs::File::open("/dev/urandom")?.read_exact(&mut bytes)?;
         let secret = format!("{SECRET_PREFIX}{}", BASE64_URL_SAFE_NO_PAD.encode(bytes));
         let name = self.name.clone();
-        let states = if self.ready { vec![Schedule::New, Schedule::Ready] } else { vec![Schedule::New] };
-        let made = tokens::change(&context.dirs.config, zone, |tokens: &mut Tokens| {
+        let owner = self.owner.or_else(|| std::env::var("SUDO_USER").ok()?.parse().ok());
+        let owner = owner.or_else(|| users::actor(users::current_uid()).user.parse().ok());
+        let mut chance = [0; 4];
+        std::fs::File::open("/dev/urandom")?.read_exact(&mut chance)?;
+        let made = tokens::change(&context.dirs.config, &context.dirs.state, zone, |tokens: &mut Tokens| {
             if tokens.0.iter().any(|token| token.name == self.name && token.revoked.is_none()) {
                 return None;
             }
             let token = Token {
-                number: tokens.next_number(),
+                number: tokens.next_number(chance),
                 name: self.name,
                 digest: Digest::of(secret.as_bytes()),
                 verbs,
                 templates: self.templates,
-                states,
+                ready: self.ready,
+                owner,
                 per_minute: self.per_minute,
                 created: Some(now()),
                 expires: Some(expires),
@@ -140,10 +147,10 @@ fn list(context: &Context, tokens: &Tokens) -> Result<(), Failure> {
     let now = now();
     for token in &tokens.0 {
         let verbs: Vec<&str> = token.verbs.iter().map(|verb| verb.word()).collect();
-        let states: Vec<&str> = token.states.iter().map(|state| state.word()).collect();
+        let states = if token.ready { "new,ready" } else { "new" };
         if context.output.json {
             context.output.object(serde_json::json!({
-                "number": token.number, "name": token.name, "for": verbs, "templates": token.templates, "states": states,
+                "number": token.number, "name": token.name, "for": verbs, "templates": token.templates, "ready": token.ready, "owner": token.owner,
                 "per_minute": token.per_minute, "created": token.created, "expires": token.expires,
                 "revoked": token.revoked, "good": token.is_good(now),
             }))?;
@@ -155,14 +162,14 @@ fn list(context: &Context, tokens: &Tokens) -> Result<(), Failure> {
             (None, Some(end)) => format!("good until {end}"),
             (None, None) => "good".to_owned(),
         };
-        let (verbs, templates, states) = (verbs.join(","), token.templates.join(","), states.join(","));
+        let (verbs, templates) = (verbs.join(","), token.templates.join(","));
         context.output.line(format!("{}\t{}\t{verbs}\t{templates}\t{states}\t{standing}", token.number, token.name))?;
     }
     Ok(())
 }
 
 fn revoke(context: &Context, zone: &Zone, word: &str) -> Result<(), Failure> {
-    let found = tokens::change(&context.dirs.config, zone, |tokens| {
+    let found = tokens::change(&context.dirs.config, &context.dirs.state, zone, |tokens| {
         let number = word.parse::<u32>().ok();
         let meant = |token: &&mut Token| {
             token.revoked.is_none() && (token.name.as_str() == word || Some(token.number) == number)

@@ -20,7 +20,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep};
 
 use crate::adapters::callback_key;
-use crate::adapters::config::{Config, ConfigError};
+use crate::adapters::config::{Config, ConfigError, Http};
 use crate::adapters::http::{HttpError, Listen, Server};
 use crate::adapters::service;
 use crate::adapters::sources::Sources;
@@ -129,7 +129,7 @@ async fn serve(dirs: &Dirs) -> Result<(), DaemonError> {
     performer.set_callback(callback(&config, key.as_ref()));
     let server = listen(&config, group, &web).await?;
     let inbox = SpoolInbox::new(layout, personal);
-    let library = LibraryOnDisk { dirs, sources, digests, personal, web };
+    let library = LibraryOnDisk { dirs, sources, digests, personal, web, http: config.settings.http };
     tracing::info!(pid = std::process::id(), state = %dirs.state.display(), "ready");
     service::ready();
     let ended = turn(library, &mut engine, &mut performer, Ears { inbox, watch, ended, posts }).await;
@@ -198,7 +198,7 @@ fn dropped(post: Posted, performer: &mut Performer) -> Dropped {
     };
     performer.await_answer(key.clone(), post.reply);
     let owner = Person { actor: post.actor, groups: BTreeSet::new() };
-    Dropped { drop_box: post.drop_box, key, owner, bytes: post.bytes, may_grow: false }
+    Dropped { drop_box: post.drop_box, key, owner, bytes: post.bytes, may_grow: false, scope: Some(post.scope) }
 }
 
 /// The loop. Everything that can happen to the daemon is one arm.
@@ -330,6 +330,8 @@ struct LibraryOnDisk<'a> {
     personal: bool,
     /// Answers from the same library.
     web: Arc<Web>,
+    /// Where it does.
+    http: Option<Http>,
 }
 
 impl LibraryOnDisk<'_> {
@@ -360,6 +362,10 @@ impl LibraryOnDisk<'_> {
                 performer.set_link_settings(&link_settings(&config));
                 performer.set_syslog(config.settings.audit_syslog.clone());
                 self.web.serve(serving(&config));
+                if self.http != config.settings.http {
+                    tracing::warn!("a change of [http] in spoolgate.toml takes a restart");
+                    self.http.clone_from(&config.settings.http);
+                }
                 if self.digests != digests {
                     tracing::info!("configuration read again: {digests}");
                     performer.audit("configuration_read", Some(digests.clone()));

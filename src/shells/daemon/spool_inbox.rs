@@ -149,7 +149,7 @@ impl SpoolInbox {
                     }
                     let person = || Person { actor: users::actor(key.uid), groups: users::groups(key.uid) };
                     let owner = people.entry(key.uid).or_insert_with(person).clone();
-                    files.push(Dropped { drop_box, key, owner, bytes, may_grow });
+                    files.push(Dropped { drop_box, key, owner, bytes, may_grow, scope: None });
                 }
                 Looked::NotYet => self.wait(drop_box, name, seen, now),
                 Looked::Gone => {}

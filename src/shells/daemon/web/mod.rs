@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use serde_json::{Value, json};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use crate::adapters::http::{Answer, Answers, Request};
 use crate::adapters::spool::layout::Layout;
@@ -23,7 +23,7 @@ use crate::base::time::Timestamp;
 use crate::domain::callback::{Attempt, CallbackKey};
 use crate::domain::plan::Library;
 use crate::domain::problem::Problem;
-use crate::domain::token::{Allowance, Token, Verb};
+use crate::domain::token::{Allowance, Scope, Token, Verb};
 use crate::engine::DropBox;
 use crate::shells::clock::now;
 
@@ -35,6 +35,8 @@ const STRANGERS_PER_MINUTE: u32 = 60;
 const STRANGERS_MAX: usize = 10_000;
 /// How many posts wait for the loop at once; more wait in their connections.
 const POSTS_WAITING: usize = 1024;
+/// How many requests read tasks from the disk at once; the others wait in their connections.
+const READERS: usize = 4;
 /// For how long the loop may not have turned before it counts as stuck: it sleeps for half of that.
 const STUCK_MS: i64 = 60_000;
 
@@ -54,6 +56,8 @@ pub(in crate::shells::daemon) struct Posted {
     pub(in crate::shells::daemon) drop_box: DropBox,
     pub(in crate::shells::daemon) actor: Actor,
     pub(in crate::shells::daemon) bytes: Vec<u8>,
+    /// What limits it beside policy.
+    pub(in crate::shells::daemon) scope: Scope,
     pub(in crate::shells::daemon) reply: oneshot::Sender<PostAnswer>,
 }
 
@@ -89,6 +93,8 @@ pub(in crate::shells::daemon) struct Web {
     counters: Counters,
     /// What tokens of running scripts are signed with.
     callback: Option<CallbackKey>,
+    /// How many requests may read tasks at once.
+    readers: Semaphore,
     /// When the loop turned last.
     turned: AtomicI64,
     hosts_in_flight: AtomicU64,
@@ -118,6 +124,7 @@ impl Web {
             strangers: Mutex::default(),
             counters: Counters::default(),
             callback,
+            readers: Semaphore::new(READERS),
             turned: AtomicI64::new(now().0),
             hosts_in_flight: AtomicU64::new(0),
             unfinished: AtomicU64::new(0),
@@ -148,11 +155,14 @@ impl Web {
     }
 
     /// Gives something to the loop and waits for what became of it.
-    async fn post(&self, drop_box: DropBox, actor: Actor, bytes: Vec<u8>) -> Result<PostAnswer, Answer> {
+    async fn post(&self, drop_box: DropBox, token: &Token, bytes: Vec<u8>) -> Result<PostAnswer, Answer> {
         let (reply, answer) = oneshot::channel();
-        let stopping = || error(503, "the daemon is stopping; nothing was taken, try again");
-        self.posts.send(Post::Dropped(Posted { drop_box, actor, bytes, reply })).await.map_err(|_| stopping())?;
-        let answer = answer.await.map_err(|_| stopping())?;
+        let post = Posted { drop_box, actor: token.actor(), bytes, scope: token.scope(), reply };
+        let sent = self.posts.send(Post::Dropped(post)).await;
+        sent.map_err(|_| error(503, "the daemon is stopping and has not taken it; try again"))?;
+        let unknown = "the daemon is stopping, and nobody knows whether it has taken it; look, or try again with the same \
+                       idempotency_key";
+        let answer = answer.await.map_err(|_| error(503, unknown))?;
         match &answer {
             Ok(_) => self.counters.accepted.fetch_add(1, Ordering::Relaxed),
             Err(_) => self.counters.refused.fetch_add(1, Ordering::Relaxed),
@@ -163,7 +173,8 @@ impl Web {
     /// Returns the token of a request, if it is good for a verb.
     fn entitled(&self, request: &Request, verb: Verb) -> Result<Token, Answer> {
         let now = now();
-        let secret = request.bearer.as_deref().or(request.cookie("auth_key")).or(request.argument("auth_key"));
+        let cookie = request.cookie("auth_key").filter(|_| request.bearer.is_none());
+        let secret = request.bearer.as_deref().or(cookie).or(request.argument("auth_key"));
         let (tokens, problem) = locked(&self.tokens).look(&self.serving().library.zone);
         if let Some(problem) = problem {
             tracing::error!("no token is good until this is put right: {problem}");
@@ -182,7 +193,18 @@ impl Web {
             let why = format!("token {} is not for {}", token.name, verb.word());
             return Err(forbidden(&why));
         }
+        // A cookie goes along whoever made the browser post; the key shows that the sender could read our answer.
+        let by_cookie = cookie.is_some() && !request.sdk_method;
+        if by_cookie && request.method == "POST" && !self.take_key(request, token.number, now) {
+            return Err(no_key());
+        }
         Ok(token.clone())
+    }
+
+    /// Takes the one-time key of a request; `false` when it has none that is good.
+    fn take_key(&self, request: &Request, token: u32, now: Timestamp) -> bool {
+        let key = request.cookie("csrf_key").or(request.argument("csrf_key")).unwrap_or_default();
+        locked(&self.keys).take(token, key, now)
     }
 
     /// Answers who has no good token. Guessing is made slow, and nothing of the guess is kept.
@@ -228,7 +250,7 @@ impl Web {
             ("/api/task/other/v1/git/hooks", "POST") => self.git_hook(request).await,
             ("/api/tools/v1/zabbix/hooks", "POST") => self.zabbix_hook(request).await,
             ("/api/accounts/login", _) => {
-                error(501, "there is no login here: use a token, made with: spoolgate token create")
+                error(410, "there is no login here: use a token, made with: spoolgate token create")
             }
             ("/healthz" | "/metrics" | "/openapi.json", _) => wrong_method("GET"),
             ("/api/task/v2/task/accept" | "/api/v1/task", _) => wrong_method("GET, POST"),
@@ -305,6 +327,10 @@ fn json_answer(status: u16, value: &Value) -> Answer {
 /// Makes an answer that says why not. Clients of CODO look at `code`, those of open-devops at `error`.
 fn error(status: u16, why: &str) -> Answer {
     json_answer(status, &json!({"code": status, "msg": why, "error": why}))
+}
+
+fn no_key() -> Answer {
+    error(402, "csrf error: ask for a csrf_key with GET right before; each is good once")
 }
 
 fn forbidden(why: &str) -> Answer {

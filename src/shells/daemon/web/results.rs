@@ -6,7 +6,7 @@
 use serde_json::{Value, json};
 
 use crate::adapters::http::{Answer, Request};
-use crate::adapters::output_log;
+use crate::adapters::output_log::{self, Piece};
 use crate::adapters::spool::layout::Layout;
 use crate::adapters::spool::reader::{self, Follower};
 use crate::base::ids::{HostName, TaskId};
@@ -24,6 +24,12 @@ const PAGE: usize = 100;
 const PAGE_MAX: usize = 1000;
 /// How many bytes of each host's output a page of hosts has.
 const OUTPUT_OF_MANY: u64 = 16 << 10;
+/// How many bytes of texts an answer has, but for its last row.
+const ANSWER_BYTES: usize = 2 << 20;
+/// How many tasks are looked at for one page.
+const LOOKED_AT_MAX: usize = 2_000;
+/// How much of its script a task has in a list.
+const LISTED_SCRIPT_BYTES: usize = 4 << 10;
 
 impl Web {
     /// Lists tasks, the newest first.
@@ -37,11 +43,21 @@ impl Web {
             _ => return error(400, "limit and before are numbers"),
         };
         let layout = self.layout.clone();
-        let listed = blocking(move || {
+        let listed = self.blocking(move || {
             let ids = reader::task_ids(&layout).ok()?;
             let older = ids.into_iter().rev().filter(|id| before.is_none_or(|before| id.0 < before));
-            let runs = older.filter_map(|id| run(&layout, id)).filter(|run| token.covers(run.plan.work_name()));
-            Some(runs.take(usize::try_from(count).unwrap_or(PAGE)).map(|run| meta(&run)).collect::<Vec<_>>())
+            let runs = older.take(LOOKED_AT_MAX).filter_map(|id| run(&layout, id));
+            let seen = runs.filter(|run| token.covers(run.plan.work_name()));
+            let (mut tasks, mut bytes) = (Vec::new(), 0);
+            for run in seen.take(usize::try_from(count).unwrap_or(PAGE)) {
+                let task = meta(&run, LISTED_SCRIPT_BYTES);
+                bytes += task.to_string().len();
+                tasks.push(task);
+                if bytes > ANSWER_BYTES {
+                    break;
+                }
+            }
+            Some(tasks)
         });
         match listed.await {
             Some(tasks) => json_answer(200, &json!(tasks)),
@@ -52,7 +68,7 @@ impl Web {
     /// Reads a task that a token may see.
     pub(super) async fn run_of(&self, id: TaskId, token: &Token) -> Option<Box<Run>> {
         let (layout, token) = (self.layout.clone(), token.clone());
-        blocking(move || run(&layout, id).filter(|run| token.covers(run.plan.work_name())).map(Box::new)).await
+        self.blocking(move || run(&layout, id).filter(|run| token.covers(run.plan.work_name())).map(Box::new)).await
     }
 
     /// Answers `ID`, `ID/state`, `ID/result`, `ID/stdout` and `ID/stderr`.
@@ -71,7 +87,7 @@ impl Web {
             Err(answer) => return answer,
         };
         match what {
-            "" => json_answer(200, &meta(&run)),
+            "" => json_answer(200, &meta(&run, usize::MAX)),
             "state" => json_answer(200, &state(&run, &page)),
             "result" => json_answer(200, &result(&run, &page)),
             "stdout" => self.output(run, page, Stream::Out).await,
@@ -80,20 +96,31 @@ impl Web {
         }
     }
 
+    /// Does what waits for the disk where nobody else waits for it, a few at a time.
+    async fn blocking<T: Send + 'static>(&self, work: impl FnOnce() -> Option<T> + Send + 'static) -> Option<T> {
+        let _turn = self.readers.acquire().await.ok()?;
+        tokio::task::spawn_blocking(work).await.ok().flatten()
+    }
+
     async fn output(&self, run: Box<Run>, page: Page, stream: Stream) -> Answer {
         let layout = self.layout.clone();
         let word = if stream == Stream::Out { "stdout" } else { "stderr" };
-        let rows = blocking(move || {
-            let lanes = page.lanes(&run).map(|(lane, steps)| output(&layout, &run, lane, steps, &page, stream, word));
-            Some(page.wrapped(&run, &lanes.flatten().collect::<Vec<_>>()))
+        let rows = self.blocking(move || {
+            let (mut rows, mut bytes, mut count) = (Vec::new(), 0, 0);
+            for (lane, steps) in page.lanes(&run) {
+                for row in output(&layout, &run, lane, steps, &page, stream, word) {
+                    bytes += row[word].as_str().map_or(0, str::len);
+                    rows.push(row);
+                }
+                count += 1;
+                if bytes > ANSWER_BYTES {
+                    break;
+                }
+            }
+            Some(Page { count, ..page.clone() }.wrapped(&run, &rows))
         });
         rows.await.map_or_else(|| error(500, "the output cannot be read"), |rows| json_answer(200, &rows))
     }
-}
-
-/// Does what waits for the disk where nobody else waits for it.
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Option<T> + Send + 'static) -> Option<T> {
-    tokio::task::spawn_blocking(work).await.ok().flatten()
 }
 
 fn run(layout: &Layout, id: TaskId) -> Option<Run> {
@@ -165,10 +192,11 @@ impl Page {
 }
 
 /// A task in the words of open-devops, and ours beside them.
-fn meta(run: &Run) -> Value {
+fn meta(run: &Run, script_bytes: usize) -> Value {
     let hosts: Vec<&str> = run.plan.hosts.keys().map(HostName::as_str).collect();
     let step = run.plan.groups.iter().flat_map(|group| &group.steps).next();
     let script = step.and_then(|step| run.plan.scripts.get(&step.script)).map(String::as_str).unwrap_or_default();
+    let script = &script[..script.floor_char_boundary(script_bytes)];
     let outcome = match &run.stage {
         Stage::Done { outcome, .. } => Some(outcome.word()),
         _ => None,
@@ -222,7 +250,7 @@ fn state(run: &Run, page: &Page) -> Value {
     let hosts =
         page.lanes(run).map(|(lane, _)| json!({"host": lane.host, "group": lane.group, "status": status(run, lane), "progress": progress(lane)}));
     let mut said = page.wrapped(run, &hosts.collect::<Vec<_>>());
-    let of_task = meta(run);
+    let of_task = meta(run, 0);
     for name in ["state", "outcome", "done"] {
         said[name] = of_task[name].clone();
     }
@@ -241,6 +269,29 @@ fn result(run: &Run, page: &Page) -> Value {
         })
     });
     page.wrapped(run, &hosts.collect::<Vec<_>>())
+}
+
+/// How many bytes a character of UTF-8 may have.
+const CHARACTER: u64 = 4;
+
+/// Leaves the parts of characters at the ends of a piece to the pages beside it.
+fn whole_characters(mut piece: Piece, from_anywhere: bool) -> Piece {
+    let is_continued = |byte: &u8| byte & 0xc0 == 0x80;
+    if from_anywhere && piece.from > 0 {
+        let parts = piece.bytes.iter().take(3).take_while(|byte| is_continued(byte)).count();
+        piece.bytes.drain(..parts);
+        piece.from += parts as u64;
+    }
+    let ends = piece.from + piece.bytes.len() as u64 == piece.length;
+    let begun = piece.bytes.iter().rev().take(3).position(|byte| byte & 0xc0 == 0xc0);
+    if let Some(back) = begun.filter(|_| !ends) {
+        let at = piece.bytes.len() - back - 1;
+        let wanted = piece.bytes[at].leading_ones() as usize;
+        if wanted > back + 1 && at > 0 {
+            piece.bytes.truncate(at);
+        }
+    }
+    piece
 }
 
 /// Reads what the last attempts at a host's steps printed: of several hosts the end, of one from where it was asked for.
@@ -262,7 +313,8 @@ fn output(
         };
         let path = layout.log(run.id, &lane.host, &planned[n].name, attempt);
         let offset = page.offset.filter(|_| page.host.is_some());
-        let piece = output_log::piece(stream, &path, offset, page.bytes).unwrap_or_default();
+        let piece = output_log::piece(stream, &path, offset, page.bytes.max(CHARACTER)).unwrap_or_default();
+        let piece = whole_characters(piece, offset.is_none());
         json!({
             "host": lane.host,
             "group": lane.group,
@@ -275,4 +327,33 @@ fn output(
         })
     };
     steps.into_iter().map(row).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn characters_are_never_cut_between_pages() {
+        let text = "a发布ü成功🎉z".as_bytes();
+        for most in 4..12 {
+            let (mut whole, mut from) = (String::new(), 0);
+            while from < text.len() {
+                let bytes = text[from..(from + most).min(text.len())].to_vec();
+                let piece = whole_characters(Piece { bytes, from: from as u64, length: text.len() as u64 }, false);
+                assert!(!piece.bytes.is_empty());
+                from += piece.bytes.len();
+                whole += &String::from_utf8(piece.bytes).expect("whole characters");
+            }
+            assert_eq!(whole.as_bytes(), text, "by {most}");
+            let end = Piece {
+                bytes: text[text.len() - most..].to_vec(),
+                from: (text.len() - most) as u64,
+                length: text.len() as u64,
+            };
+            assert!(String::from_utf8(whole_characters(end, true).bytes).is_ok(), "the last {most}");
+        }
+        let odd = Piece { bytes: vec![0xff; 9], from: 0, length: 20 };
+        assert!(!whole_characters(odd, true).bytes.is_empty(), "what is no text goes on, too");
+    }
 }

@@ -8,15 +8,14 @@ use serde_json::json;
 use crate::adapters::http::{Answer, Request};
 use crate::base::ids::TaskId;
 use crate::base::limits::TITLE_BYTES_MAX;
-use crate::domain::hook::{Alert, Made, Push, TAGS};
-use crate::domain::plan::resolve;
+use crate::domain::hook::TAGS;
 use crate::domain::problem::Problem;
-use crate::domain::submission::{Schedule, Submission, Work};
+use crate::domain::submission::Schedule;
 use crate::domain::token::{Token, Verb};
-use crate::domain::wire::{CodoRefusal, Unreadable, Wish, read_codo, read_task, read_wish};
+use crate::domain::wire::{CodoRefusal, Unreadable, Wish, read_codo, read_wish};
 use crate::engine::DropBox;
 use crate::shells::clock::now;
-use crate::shells::daemon::web::{Post, Web, error, forbidden, json_answer, locked, refused};
+use crate::shells::daemon::web::{Post, Web, error, forbidden, json_answer, locked, no_key, refused};
 
 /// Why nothing was made of a post.
 enum Failed {
@@ -61,11 +60,10 @@ impl Web {
             Ok(token) => token,
             Err(answer) => return answer,
         };
-        // A key shows that a browser was not made to post by another site; who can set headers is no such browser.
-        let free = request.sdk_method || request.bearer.is_some();
-        let key = request.cookie("csrf_key").or(request.argument("csrf_key")).unwrap_or_default();
-        if !free && !locked(&self.keys).take(token.number, key, now()) {
-            return error(402, "csrf error: ask for a csrf_key with GET right before; each is good once");
+        // CODO wants a key here whatever way the token comes; one that came by cookie was checked with it.
+        let free = request.sdk_method || request.bearer.is_some() || request.cookie("auth_key").is_some();
+        if !free && !self.take_key(request, token.number, now()) {
+            return no_key();
         }
         let serving = self.serving();
         let body = match read_codo(&request.body, &serving.library) {
@@ -78,7 +76,8 @@ impl Web {
             }
         };
         match self.take(&token, body.text, None).await {
-            Ok(id) => {
+            Ok(None) => error(500, "the daemon took it and made no task of it"),
+            Ok(Some(id)) => {
                 let mut said = json!({"code": 0, "msg": format!("Task creation success, ID：{id}"), "list_id": id});
                 if !body.ignored.is_empty() {
                     said["ignored"] = json!(body.ignored);
@@ -95,61 +94,33 @@ impl Web {
             Ok(token) => token,
             Err(answer) => return answer,
         };
-        let serving = self.serving();
-        // A git hook on another machine tells of a push here; which task that is, the rules say.
-        let (text, into) = match read_wish(&request.body, &serving.library.zone) {
-            Ok(Wish::Push(push)) => match serving.library.hooks.of_push(&push) {
-                Some(made) => (made.text.into_bytes(), made.into),
-                None => return json_answer(200, &json!({"code": 0, "msg": "no rule is for this push"})),
-            },
-            _ => (request.body.clone(), Schedule::Ready),
-        };
-        match self.take(&token, text, Some(into)).await {
-            Ok(id) => json_answer(200, &json!(id)),
+        match self.take(&token, request.body.clone(), Some(Schedule::Ready)).await {
+            Ok(Some(id)) => json_answer(200, &json!(id)),
+            Ok(None) => json_answer(200, &json!({"code": 0, "msg": "no rule is for this push"})),
             Err(failed) => failed.answer(),
         }
     }
 
-    /// Gives a task file to the loop, if the token is for it. Without `into` the file says where it wishes to go.
-    async fn take(&self, token: &Token, text: Vec<u8>, into: Option<Schedule>) -> Result<TaskId, Failed> {
-        let serving = self.serving();
-        let read = read_task(&text, &serving.library.zone);
-        let submission = read.map_err(|Unreadable { problems, .. }| Failed::Problems(problems))?;
-        // Of a template that does not exist no policy can be asked.
-        let Some(work) = self.work_of(&submission) else {
-            return Err(Failed::Problems(resolve(&submission, &serving.library).err().unwrap_or_default()));
+    /// Gives a task file, or what happened somewhere, to the loop, which asks rules, scope and policy; nothing where no rule
+    /// is for it. Without `into` the file says where it wishes to go.
+    async fn take(&self, token: &Token, text: Vec<u8>, into: Option<Schedule>) -> Result<Option<TaskId>, Failed> {
+        let read = read_wish(&text, &self.serving().library.zone);
+        let wish = read.map_err(|Unreadable { problems, .. }| Failed::Problems(problems))?;
+        let asked = match &wish {
+            Wish::Task(submission) => into.or(submission.schedule),
+            // The rules say where it goes.
+            Wish::Push(_) | Wish::Alert(_) => None,
         };
-        if !token.covers(&work) {
-            return Err(Failed::Answer(forbidden(&format!("token {} is not for {work}", token.name))));
-        }
-        let wish = into.or(submission.schedule).unwrap_or(Schedule::New);
-        let drop_box = match wish {
-            Schedule::Ready if token.states.contains(&Schedule::Ready) => DropBox::Ready,
-            _ => DropBox::New,
-        };
-        let answer = self.post(drop_box, token.actor(), text).await.map_err(Failed::Answer)?;
-        match answer {
-            Ok(Some(id)) => Ok(id),
-            Ok(None) => Err(Failed::Answer(error(500, "the daemon took it and made no task of it"))),
-            Err(problems) => {
-                let who = token.actor().to_string();
-                match problems.iter().find(|problem| problem.pointer.is_empty() && problem.found == who) {
-                    // Who may not do it at all need not know what else is wrong.
-                    Some(problem) => Err(Failed::Policy(problem.wanted.clone())),
-                    None => Err(Failed::Problems(problems)),
-                }
+        let drop_box = if asked == Some(Schedule::Ready) { DropBox::Ready } else { DropBox::New };
+        let answer = self.post(drop_box, token, text).await.map_err(Failed::Answer)?;
+        answer.map_err(|problems| {
+            let who = token.actor().to_string();
+            match problems.iter().find(|problem| problem.pointer.is_empty() && problem.found == who) {
+                // Who may not do it at all need not know what else is wrong.
+                Some(problem) => Failed::Policy(problem.wanted.clone()),
+                None => Failed::Problems(problems),
             }
-        }
-    }
-
-    /// Returns what policy calls the work; `None` for a template that does not exist.
-    fn work_of(&self, submission: &Submission) -> Option<String> {
-        match &submission.work {
-            Work::Script { .. } => Some("script".to_owned()),
-            Work::Template { template, .. } => {
-                self.serving().library.catalogue.find(template).map(|template| template.name.to_string())
-            }
-        }
+        })
     }
 
     /// open-devops: ends a task.
@@ -173,7 +144,7 @@ impl Web {
         }
         let order =
             json!({"order": "cancel", "task": word, "reason": format!("kill-task with {}", token.actor().user)});
-        match self.post(DropBox::Orders, token.actor(), order.to_string().into_bytes()).await {
+        match self.post(DropBox::Orders, &token, order.to_string().into_bytes()).await {
             Ok(Ok(_)) => json_answer(200, &json!({"code": 0, "msg": "success"})),
             Ok(Err(problems)) => refused(409, &problems),
             Err(answer) => answer,
@@ -216,21 +187,15 @@ impl Web {
             return said(-1, "Key parameters cannot be empty");
         };
         let repository = path.strip_suffix(".git").unwrap_or(&path).to_owned();
-        let hooks = &self.serving().library.hooks;
-        if !hooks.know(&repository) {
+        if !self.serving().library.hooks.know(&repository) {
             return said(0, "No related items were found");
         }
-        let push = Push {
-            reference: format!("{TAGS}{tag}"),
-            urls: Some(urls(&url, &repository)),
-            repository,
-            hook: "http".to_owned(),
-            ..Push::default()
-        };
-        match hooks.of_push(&push) {
-            None => said(2, "No hook matched"),
-            Some(made) => self.make(&token, made).await,
-        }
+        let (ssh, http) = urls(&url, &repository);
+        let push = json!({
+            "git_push": 1, "repository": repository, "ref": format!("{TAGS}{tag}"), "hook": "http",
+            "git_ssh_url": ssh, "git_http_url": http,
+        });
+        self.tell(&token, &push, said(2, "No hook matched")).await
     }
 
     /// CODO: a trigger fired, says the monitor.
@@ -247,24 +212,18 @@ impl Web {
         let [host, address, trigger, status, severity] = parts[..] else {
             return said(-1, "messages is not HOST___IP___TRIGGER___STATUS___SEVERITY");
         };
-        let alert = Alert {
-            host: host.to_owned(),
-            address: address.to_owned(),
-            trigger: trigger.to_owned(),
-            status: status.to_owned(),
-            severity: severity.to_owned(),
-        };
-        match self.serving().library.hooks.of_alert(&alert) {
-            None => said(0, "No hooks, ignore"),
-            Some(made) => self.make(&token, made).await,
-        }
+        let alert = json!({
+            "alert": 1, "host": host, "address": address, "trigger": trigger, "status": status, "severity": severity,
+        });
+        self.tell(&token, &alert, said(0, "No hooks, ignore")).await
     }
 
-    async fn make(&self, token: &Token, made: Made) -> Answer {
-        match self.take(token, made.text.into_bytes(), Some(made.into)).await {
-            Ok(id) => {
-                let message = format!("Task creation success, ID：{id}");
-                json_answer(200, &json!({"code": 0, "msg": message, "list_id": id, "rule": made.rule}))
+    /// Tells the loop what happened; `ignored` is the answer when no rule is for it.
+    async fn tell(&self, token: &Token, what: &serde_json::Value, ignored: Answer) -> Answer {
+        match self.take(token, what.to_string().into_bytes(), None).await {
+            Ok(None) => ignored,
+            Ok(Some(id)) => {
+                json_answer(200, &json!({"code": 0, "msg": format!("Task creation success, ID：{id}"), "list_id": id}))
             }
             Err(failed) => failed.answer(),
         }
