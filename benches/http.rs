@@ -55,7 +55,13 @@ fn main() {
         every(|n| drop_file(&boxed, n, &bodies[n]));
         wait_at_most(Duration::from_mins(5), "all files", || (tasks(&world) >= known + TASKS).then_some(()));
         let taken = TASKS as f64 / begin.elapsed().as_secs_f64();
+        let before = cpu(world.daemon_pid());
+        let begin = Instant::now();
         let posted = post_all(port, token.trim(), &bodies);
+        println!(
+            "  the daemon took {:.0} % of a core meanwhile",
+            (cpu(world.daemon_pid()) - before) / begin.elapsed().as_secs_f64() * 100.0
+        );
         println!(
             "round {round}: dropped {dropped:.0}/s, dropped and taken in {taken:.0}/s, posted and accepted {posted:.0}/s"
         );
@@ -67,6 +73,14 @@ fn main() {
         "posts accepted, of files dropped: {of_dropped:.2}; of files dropped and taken in: {of_taken:.2} (median of {})",
         rounds.len()
     );
+}
+
+/// Returns the CPU seconds that a process has used.
+fn cpu(pid: u32) -> f64 {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
+    let ticks: u64 = fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap();
+    ticks as f64 / 100.0
 }
 
 fn body(n: usize) -> String {

@@ -393,6 +393,12 @@ impl Engine {
         self.runs.values()
     }
 
+    /// Returns how many tasks have not ended.
+    #[must_use]
+    pub fn unfinished(&self) -> usize {
+        self.runs.len()
+    }
+
     /// Returns how many hosts are in flight.
     #[must_use]
     pub fn hosts_in_flight(&self) -> usize {

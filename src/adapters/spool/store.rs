@@ -421,6 +421,12 @@ impl Store {
         opened.and_then(|mut file| file.write_all(&lines)).map_err(|e| SpoolError::io("append to", &path, e))
     }
 
+    /// Whether nobody waits for [`Store::settle`]: journals say all of it again.
+    #[must_use]
+    pub fn may_settle_later(&self) -> bool {
+        self.history.is_empty()
+    }
+
     /// Notes that names in a drop box or in `bad/` changed, for [`Store::settle`].
     pub fn touched(&mut self, dir: std::path::PathBuf) {
         self.unsettled.dir(dir);

@@ -117,7 +117,7 @@ async fn serve(dirs: &Dirs) -> Result<(), DaemonError> {
     performer.set_syslog(config.settings.audit_syslog.clone());
     performer.audit("daemon_started", Some(format!("version {}", env!("CARGO_PKG_VERSION"))));
     performer.audit("configuration_read", Some(digests.clone()));
-    performer.perform(repairs)?;
+    performer.perform(repairs, false)?;
     if personal {
         tracing::warn!("personal mode: there is no policy.toml, so the owner of the state may do everything");
     }
@@ -272,14 +272,14 @@ async fn turn(
         }
         look = Look::IfNeeded;
         inbox.set_personal(library.personal);
-        performer.perform(effects)?;
+        performer.perform(effects, !posts.is_empty())?;
         pulse.turned(engine, &library.web);
     }
     service::stopping();
     tracing::info!(hosts_in_flight = engine.hosts_in_flight(), "stopping");
     performer.audit("daemon_stopped", None);
     performer.sweep()?;
-    Ok(performer.perform(Vec::new())?)
+    Ok(performer.perform(Vec::new(), false)?)
 }
 
 /// What tells others that the loop turns.
@@ -296,7 +296,7 @@ impl Pulse {
     }
 
     fn turned(&mut self, engine: &Engine, web: &Web) {
-        let (unfinished, hosts) = (engine.runs().count(), engine.hosts_in_flight());
+        let (unfinished, hosts) = (engine.unfinished(), engine.hosts_in_flight());
         web.turned(unfinished, hosts);
         if self.every.is_some_and(|every| self.told.elapsed() >= every / 4) {
             service::alive(unfinished, hosts);

@@ -30,6 +30,8 @@ use crate::shells::daemon::host::{Command, HostOwner};
 use crate::shells::daemon::link::LinkSettings;
 use crate::shells::daemon::web::PostAnswer;
 
+/// How many turns in a row may leave their renames to the next one.
+const UNSETTLED_TURNS_MAX: u32 = 50;
 /// Every so many tasks, the hosts of one remove what earlier tasks left there a month ago.
 const CLEAN_EVERY: u64 = 32;
 
@@ -46,6 +48,8 @@ pub(super) struct Performer {
     syslog: Option<PathBuf>,
     /// Where scripts may say how far they are, and what their tokens are signed with.
     callback: Option<(String, CallbackKey)>,
+    /// How many turns ended before their renames were durable.
+    unsettled_turns: u32,
     /// What was posted and waits for what becomes of it.
     posts: HashMap<DropKey, oneshot::Sender<PostAnswer>>,
 }
@@ -66,6 +70,7 @@ impl Performer {
             audit: Vec::new(),
             syslog: None,
             callback: None,
+            unsettled_turns: 0,
             posts: HashMap::new(),
         }
     }
@@ -113,8 +118,8 @@ impl Performer {
         intake::sweep(&self.layout)
     }
 
-    /// Performs the effects of one turn.
-    pub(super) fn perform(&mut self, effects: Vec<Effect>) -> Result<(), SpoolError> {
+    /// Performs the effects of one turn; `more_waits` when the next one begins at once.
+    pub(super) fn perform(&mut self, effects: Vec<Effect>, more_waits: bool) -> Result<(), SpoolError> {
         let (mut created, mut appended, mut audit) = (Vec::new(), Vec::new(), Vec::new());
         let (mut files, mut acts) = (Vec::new(), Vec::new());
         let mut answers = self.answers(&effects);
@@ -159,7 +164,13 @@ impl Performer {
         for act in acts {
             self.act(act)?;
         }
-        // Renames can be done again from the journals, so nothing waits for them but the next turn.
+        // Renames can be done again from the journals, so nothing waits for them but the next turn; and where that begins
+        // at once, it syncs the whole file system anyway.
+        if more_waits && self.unsettled_turns < UNSETTLED_TURNS_MAX && self.store.may_settle_later() {
+            self.unsettled_turns += 1;
+            return Ok(());
+        }
+        self.unsettled_turns = 0;
         self.store.settle()
     }
 
