@@ -17,12 +17,13 @@ use crate::base::limits;
 use crate::base::time::Timestamp;
 use crate::domain::batch::{Batching, cut};
 use crate::domain::hook::Hooks;
+use crate::domain::inventory::selector::select;
 use crate::domain::inventory::{Connection, Host, Inventory};
 use crate::domain::known_hosts::{HostKey, KnownHosts};
 use crate::domain::policy::Policy;
 use crate::domain::problem::{Problem, Problems};
 use crate::domain::risk::Level;
-use crate::domain::submission::{Submission, TemplateRef, Work};
+use crate::domain::submission::{Hosts, Submission, TemplateRef, Work};
 use crate::domain::template::bind::steers_programs;
 use crate::domain::template::{Catalogue, Missed, OnFailure, ParamKind, Template, Trigger, fill};
 
@@ -534,7 +535,23 @@ struct ResolvedHosts {
 
 fn resolve_hosts(submission: &Submission, library: &Library, problems: &mut Vec<Problem>) -> ResolvedHosts {
     let mut resolved = ResolvedHosts { planned: BTreeMap::new(), groups: BTreeMap::new() };
-    for (group, words) in &submission.hosts {
+    for (group, wished) in &submission.hosts {
+        let words = match wished {
+            Hosts::Named(words) => words.clone(),
+            Hosts::Chosen(selector) => match select(&library.inventory, selector) {
+                Ok(names) if !names.is_empty() => names,
+                Ok(_) => {
+                    let wanted = "a selector that leaves at least one host";
+                    problems.push(Problem::new(format!("/hosts/{group}"), selector, wanted));
+                    continue;
+                }
+                Err(found) => {
+                    problems
+                        .extend(found.into_iter().map(|why| Problem::new(format!("/hosts/{group}"), selector, why)));
+                    continue;
+                }
+            },
+        };
         let most = library.defaults.hosts_per_group;
         if words.len() > most {
             let found = format!("{} hosts", words.len());
@@ -543,7 +560,7 @@ fn resolve_hosts(submission: &Submission, library: &Library, problems: &mut Vec<
         }
         let mut seen = BTreeSet::new();
         let names = resolved.groups.entry(*group).or_default();
-        for word in words {
+        for word in &words {
             match library.inventory.find(word) {
                 Ok(host) => {
                     if !seen.insert(host.name.clone()) {

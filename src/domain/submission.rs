@@ -18,7 +18,7 @@ pub struct Submission {
     /// What is to be done.
     pub work: Work,
     /// Where, by group; never empty, and no group is empty.
-    pub hosts: BTreeMap<GroupNo, Vec<HostName>>,
+    pub hosts: BTreeMap<GroupNo, Hosts>,
     /// Whether the submitter wishes to skip approval; `None` when the file does not say.
     pub schedule: Option<Schedule>,
     /// Not before this time; `None` = as soon as it may.
@@ -65,6 +65,15 @@ impl Claims {
     pub fn behind(&self) -> BTreeSet<String> {
         self.submitter.iter().chain(&self.owner).cloned().collect()
     }
+}
+
+/// The hosts of a group, as a task wishes them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Hosts {
+    /// By names or addresses.
+    Named(Vec<HostName>),
+    /// Those that a selector chooses when the task is planned; the plan holds their names.
+    Chosen(String),
 }
 
 /// What a task is to do.

@@ -27,13 +27,13 @@ const REPORTED_MS: i64 = 10 * 60_000;
 /// How many taken files are remembered. The memory is for the instant between a task's birth and its file's removal.
 const DROPS_MAX: usize = 10_000;
 
-/// An idempotency key and whose it is: nobody can take another's. Reports of pushes share theirs.
+/// An idempotency key and the uid whose it is: nobody can take another's, or report a push in another's place.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) struct KeyOf(Option<u32>, String);
+pub(super) struct KeyOf(u32, String);
 
 impl KeyOf {
     pub(super) fn new(key: &str, uid: u32) -> KeyOf {
-        KeyOf((!key.starts_with(PUSH_KEY)).then_some(uid), key.to_owned())
+        KeyOf(uid, key.to_owned())
     }
 }
 

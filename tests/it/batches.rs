@@ -102,3 +102,33 @@ fn too_many_failures_let_no_other_host_begin() {
     let (world, id) = run(6, &json!({"batches": [1, 2, 3], "max_fail": 1, "env": {"BAD": "h2"}}));
     assert_eq!((world.record(id)["outcome"].clone(), begun(&world, id)), (json!("failed"), vec![1, 2, 3]));
 }
+
+#[test]
+fn a_selector_is_planned_as_names_and_another_choice_waits_again() {
+    let mut world = World::new(&[], None);
+    let host = |name: &str, tag: &str| format!("[host.{name}]\nconnection = \"local\"\ntags = [\"{tag}\"]\n");
+    let three = host("web1", "web") + &host("web2", "web") + &host("db1", "db");
+    world.write_etc("inventory/hosts.toml", &three);
+    world.start();
+    let task = serde_json::json!({"task_name": "t", "script": "true", "hosts": {"1": "tag:web"}});
+    world.drop_file("new", "chosen.json", task.to_string().as_bytes(), ALICE);
+    let id = world.task_of("chosen");
+    let plan = |version: &str| {
+        let text = std::fs::read(world.state().join(format!("runs/{id}/{version}.json"))).unwrap();
+        let plan: serde_json::Value = serde_json::from_slice(&text).unwrap();
+        plan["hosts"].as_object().unwrap().keys().cloned().collect::<Vec<_>>()
+    };
+    assert_eq!(plan("plan"), ["web1", "web2"]);
+    let seen = world.digest(id);
+    world.write_etc("inventory/hosts.toml", &(three + &host("web3", "web")));
+    let refused = world.run(BOB, &["approve", &id.to_string(), "--digest", &seen]);
+    assert_eq!(refused.code, 4, "what was seen is not what would run: {refused:?}");
+    world.stands(id, "new");
+    assert_eq!(plan("plan@2"), ["web1", "web2", "web3"]);
+    world.approve(BOB, id).ok();
+    assert_eq!(world.record(id)["outcomes"].as_object().unwrap().len(), 3);
+    let none = serde_json::json!({"task_name": "t", "script": "true", "hosts": {"1": "tag:nothing"}});
+    world.drop_file("new", "none.json", none.to_string().as_bytes(), ALICE);
+    let why = wait_for("the refusal", || world.why("none"));
+    assert!(why.to_string().contains("no host has this tag"), "{why}");
+}

@@ -73,6 +73,41 @@ fn systemds_own_tools_find_nothing_wrong() {
 }
 
 #[test]
+fn users_and_directories_are_made_as_the_units_want_them() {
+    let root = tempfile::tempdir().unwrap();
+    fs::create_dir(root.path().join("etc")).unwrap();
+    let option = format!("--root={}", root.path().display());
+    for (tool, words, file) in [
+        ("systemd-sysusers", vec![option.as_str()], "spoolgate.sysusers"),
+        ("systemd-tmpfiles", vec![option.as_str(), "--create"], "spoolgate.tmpfiles"),
+    ] {
+        let copy = root.path().join(format!("{file}.conf"));
+        fs::copy(folder().join(file), &copy).unwrap();
+        let made = Command::new(tool).args(words).arg(&copy).output().unwrap();
+        assert!(made.status.success(), "{tool}: {}", said(&made));
+    }
+    let entries = |file: &str| fs::read_to_string(root.path().join("etc").join(file)).unwrap();
+    let number = |text: &str, name: &str, field: usize| -> u32 {
+        let line = text.lines().find(|line| line.starts_with(&format!("{name}:"))).unwrap().to_owned();
+        line.split(':').nth(field).unwrap().parse().unwrap()
+    };
+    let (users, groups) = (entries("passwd"), entries("group"));
+    let (daemon, group) = (number(&users, "spoolgate", 2), number(&groups, "spoolgate-submit", 2));
+    let members = groups.lines().find(|line| line.starts_with("spoolgate-submit:")).unwrap();
+    assert!(members.ends_with(":spoolgate,spoolgate-timer"), "{members}");
+    let new = fs::metadata(root.path().join("var/lib/spoolgate/spool/new")).unwrap();
+    assert_eq!((new.mode() & 0o7777, new.uid(), new.gid()), (0o3730, daemon, group));
+    for unit in ["spoolgate.service", "spoolgate-gc.service", "spoolgate-submit@.service"] {
+        let text = fs::read_to_string(folder().join(unit)).unwrap();
+        let value = |key: &str| text.lines().find_map(|line| line.strip_prefix(key)).unwrap().to_owned();
+        assert!(
+            users.contains(&format!("{}:", value("User="))) && groups.contains(&format!("{}:", value("Group="))),
+            "{unit}"
+        );
+    }
+}
+
+#[test]
 fn the_service_manager_hears_that_the_loop_turns() {
     let mut world = World::new(&[], None);
     let path = world.etc().join("notify.sock");

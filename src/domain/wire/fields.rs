@@ -8,6 +8,7 @@ use crate::base::ids::{GroupNo, HostName, ParamName};
 use crate::base::limits;
 use crate::base::time::{Timestamp, Zone, parse_time};
 use crate::domain::problem::{Problem, Problems};
+use crate::domain::submission::Hosts;
 use crate::domain::wire::json::{self, Member, Node, Value};
 use crate::domain::wire::python_literal;
 
@@ -230,7 +231,7 @@ impl<'a> Fields<'a> {
     }
 
     /// Reads the hosts of groups: `{"1": ["web1", "10.0.0.2"]}`, `{1: '10.0.0.1,10.0.0.2'}`.
-    pub(super) fn groups(&mut self, node: Node) -> BTreeMap<GroupNo, Vec<HostName>> {
+    pub(super) fn groups(&mut self, node: Node) -> BTreeMap<GroupNo, Hosts> {
         let mut groups = BTreeMap::new();
         let Value::Object(members) = node.value else {
             self.mismatch("hosts", &node, "groups of hosts: {\"1\": [\"web1\", \"web2\"]}");
@@ -248,7 +249,10 @@ impl<'a> Fields<'a> {
                 self.problem(pointer, &member.node, &member.name, "the number of a group, 1 or more");
                 continue;
             };
-            let hosts = self.hosts(&pointer, &member.node);
+            let hosts = match &member.node.value {
+                Value::String(text) if is_selector(text) => Hosts::Chosen(text.clone()),
+                _ => Hosts::Named(self.hosts(&pointer, &member.node)),
+            };
             if groups.insert(GroupNo(number), hosts).is_some() {
                 self.problem(pointer, &member.node, &member.name, "each group once");
             }
@@ -286,6 +290,15 @@ impl<'a> Fields<'a> {
         }
         hosts
     }
+}
+
+/// Whether a text chooses hosts by more than their names; no name holds any of this.
+fn is_selector(text: &str) -> bool {
+    let word = |word: &str| {
+        let word = word.trim().trim_start_matches('!').trim_start();
+        word == "all" || ["tag:", "env:", "group:"].iter().any(|kind| word.starts_with(kind))
+    };
+    text.contains(['&', '!', '*', '%']) || text.split(',').any(word)
 }
 
 /// Reads `90`, `90s`, `5m`, `2h`.

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use crate::base::ids::{GroupNo, UserName};
 use crate::base::limits;
 use crate::domain::batch::Batching;
-use crate::domain::submission::{Claims, Submission, Work};
+use crate::domain::submission::{Claims, Hosts, Submission, Work};
 use crate::domain::wire::fields::Fields;
 use crate::domain::wire::json::Value;
 
@@ -37,7 +37,7 @@ pub(super) fn read(fields: &mut Fields<'_>) -> Option<Submission> {
     Some(Submission {
         task_name: title?,
         work,
-        hosts: BTreeMap::from([(GroupNo(1), hosts)]),
+        hosts: BTreeMap::from([(GroupNo(1), Hosts::Named(hosts))]),
         schedule: None,
         exec_time: None,
         not_after: None,

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::base::ids::GroupNo;
-use crate::domain::submission::{Schedule, TemplateRef, Work};
+use crate::domain::submission::{Hosts, Schedule, TemplateRef, Work};
 
 const SEED_000: &[u8] = include_bytes!("../../../tests/data/seeds/000_example3.json");
 const SEED_000_POST: &[u8] = include_bytes!("../../../tests/data/seeds/000_example4_post.json");
@@ -18,7 +18,24 @@ fn read(bytes: &[u8]) -> Submission {
 }
 
 fn hosts(submission: &Submission, group: u32) -> Vec<&str> {
-    submission.hosts[&GroupNo(group)].iter().map(crate::base::ids::HostName::as_str).collect()
+    match &submission.hosts[&GroupNo(group)] {
+        Hosts::Named(names) => names.iter().map(crate::base::ids::HostName::as_str).collect(),
+        Hosts::Chosen(selector) => panic!("a selector: {selector}"),
+    }
+}
+
+#[test]
+fn selectors_are_told_from_names() {
+    let hosts_of = |text: &str| {
+        let file = serde_json::json!({"task_name": "t", "temp_id": 1, "hosts": {"1": text}});
+        read(file.to_string().as_bytes()).hosts[&GroupNo(1)].clone()
+    };
+    for text in ["tag:web & env:prod, !web9", "web1, !web2", "web*", "all", "group:db", "web1,web2,50%", "web1, all"] {
+        assert_eq!(hosts_of(text), Hosts::Chosen(text.to_owned()), "{text}");
+    }
+    for text in ["web1", "web1, web2", "fe80::1", "10.0.0.1,10.0.0.2", "tagged", "allways", "发布-1"] {
+        assert!(matches!(hosts_of(text), Hosts::Named(_)), "{text}");
+    }
 }
 
 #[test]

@@ -17,6 +17,7 @@ use crate::domain::order::Wish;
 use crate::domain::output::Stream;
 use crate::domain::plan::resolve;
 use crate::domain::run::TaskState;
+use crate::domain::submission::Hosts;
 use crate::domain::wire::{read_order, read_task};
 use crate::engine::DropBox;
 use crate::shells::dashboard::dialog::Dialog;
@@ -465,7 +466,11 @@ fn a_form_makes_the_file_that_the_daemon_takes() {
         panic!("{:?} {commands:?}", model.said)
     };
     let submission = read_task(bytes, &Zone::utc()).unwrap();
-    let names: Vec<String> = submission.hosts.values().flatten().map(ToString::to_string).collect();
+    let named = |hosts: &Hosts| match hosts {
+        Hosts::Named(names) => names.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        Hosts::Chosen(selector) => panic!("the form writes names, not {selector}"),
+    };
+    let names: Vec<String> = submission.hosts.values().flat_map(named).collect();
     assert_eq!(names, ["web-0002", "web-0003"]);
     assert!(resolve(&submission, &library(130)).is_ok());
 }
