@@ -83,7 +83,7 @@ impl Engine {
     }
 
     /// Takes the task that the rules make of what happened, if they make one. What cannot be looked up yet is looked at again
-    /// by the next rescan.
+    /// soon.
     fn on_made(&mut self, made: Option<Made>, unsettled: bool, mut file: Dropped, out: &mut Outbox) {
         let Some(made) = made else { return consume(file, None, out) };
         let submission = match read_task(made.text.as_bytes(), &self.library.zone) {
@@ -100,7 +100,7 @@ impl Engine {
         }
         // Over HTTP somebody waits for the answer.
         if unsettled && !file.key.is_posted() && resolve(&submission, &self.library).is_err() {
-            return;
+            return out.act(Effect::LookAgain { drop_box: file.drop_box, key: file.key });
         }
         file.bytes = made.text.into_bytes();
         self.on_new(submission, made.into, file, out);

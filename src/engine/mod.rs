@@ -177,6 +177,13 @@ pub enum Effect {
         /// The task that it became, or that its order was about; none when nothing was to be done.
         task: Option<TaskId>,
     },
+    /// Look at a dropped file again soon: what it needs may come.
+    LookAgain {
+        /// Where it stands.
+        drop_box: DropBox,
+        /// Which file.
+        key: DropKey,
+    },
     /// Move a dropped file to `bad/` with the reasons.
     Refuse {
         /// Where it stands.

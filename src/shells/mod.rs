@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use crate::adapters::config::{self, Config, ConfigError, Surroundings};
 use crate::adapters::sources::Sources;
-use crate::adapters::{repo, users};
+use crate::adapters::{repo, tokens, users};
 use crate::base::digest::Digest;
 
 /// Where configuration and state stand.
@@ -59,7 +59,16 @@ fn read_configuration(dirs: &Dirs) -> Result<Configuration, ConfigError> {
     let policy = std::fs::read(dirs.config.join("policy.toml")).map(|bytes| Digest::of(&bytes).to_string());
     let policy = policy.unwrap_or_else(|_| "none".to_owned());
     let sources = Sources::look(files, begun);
-    let digests = format!("policy.toml {policy}, all files {}", sources.digest());
+    // Whoever reads the audit sees when a token was made or revoked.
+    let tokens = match tokens::read(&dirs.config, &config.library.zone) {
+        Ok(tokens) if tokens.0.is_empty() => String::new(),
+        Ok(tokens) => {
+            let good = tokens.0.iter().filter(|token| token.is_good(begun)).map(|token| token.name.as_str());
+            format!(", good tokens: {}", good.collect::<Vec<_>>().join(" "))
+        }
+        Err(_) => ", tokens.toml cannot be read".to_owned(),
+    };
+    let digests = format!("policy.toml {policy}, all files {}{tokens}", sources.digest());
     Ok(Configuration { config, sources, notes, digests })
 }
 

@@ -123,6 +123,32 @@ fn a_pushed_tag_becomes_the_task_that_the_rules_say_and_only_once() {
 }
 
 #[test]
+fn an_update_hook_sees_a_tag_before_it_is_there_and_the_task_comes_when_it_is() {
+    let mut world = world();
+    world.kill_daemon();
+    let repository = repository(&world, "web", "sha1", true);
+    let template = format!(
+        "id = 905\nname = \"deploy\"\ntitle = \"t\"\n[[param]]\nname = \"TAG\"\ntype = \"tag\"\nrepository = {:?}\nrequired = true\n\
+         [[step]]\nname = \"s\"\nscript = \"echo $TAG\"\n",
+        repository.bare.to_str().unwrap()
+    );
+    world.write_etc("templates/deploy.toml", &template);
+    world.write_etc(
+        "hooks.toml",
+        &RULES.replace("template = \"hello\"", "template = \"deploy\"").replace(", COMMIT = \"{commit}\"", ""),
+    );
+    world.start();
+    let begin = std::time::Instant::now();
+    repository.push_tag("release-1");
+    wait_for("the task", || (names(&world).len() == 1).then_some(()));
+    assert!(begin.elapsed() < Duration::from_secs(15), "not only by the next rescan: {:?}", begin.elapsed());
+    let head = repository.git(&repository.clone, &["rev-parse", "HEAD"]).trim().to_owned();
+    let (id, _) = world.tasks().pop().unwrap();
+    let plan = std::fs::read_to_string(world.state().join(format!("runs/{id}/plan.json"))).unwrap();
+    assert!(plan.contains(&head), "the plan holds the commit: {plan}");
+}
+
+#[test]
 fn two_hooks_of_one_repository_make_one_task() {
     let world = world();
     let repository = repository(&world, "web", "sha1", false);

@@ -263,6 +263,13 @@ fn a_token_is_good_for_what_it_was_made_for_and_no_longer() {
     assert_eq!(ask_as(&brief, "GET", "/api/v1/task", "").status, 401, "expired");
     web.world.run(0, &["token", "revoke", "new"]).ok();
     assert_eq!(ask_as(&new, "GET", "/api/v1/task", "").status, 401, "what is revoked is good for nothing at once");
+    // The audit knows who had one, and from when on not.
+    let audit = || web.world.run(0, &["audit", "tail"]).ok();
+    wait_for("the audit", || {
+        let _ = ask_as(&web.token, "POST", "/api/v1/task", &script("t"));
+        let tail = audit();
+        (tail.contains("good tokens: ci new slow") && tail.contains("good tokens: ci slow")).then_some(())
+    });
     let list = web.world.run(0, &["token", "list"]).ok();
     assert!(list.contains("\tnew\t") && list.contains("revoked"), "{list}");
     let other = web.world.run(crate::world::ALICE, &["token", "list"]);

@@ -170,7 +170,7 @@ impl World {
             }
             Effect::Fetch(id) => self.fetched.push(id),
             Effect::StopStep { task, host, .. } => drop(self.stopped.insert((task, host))),
-            Effect::ReleaseHost { .. } | Effect::Replan { .. } => {}
+            Effect::ReleaseHost { .. } | Effect::Replan { .. } | Effect::LookAgain { .. } => {}
         }
     }
 

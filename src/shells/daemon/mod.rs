@@ -273,6 +273,7 @@ async fn turn(
         look = Look::IfNeeded;
         inbox.set_personal(library.personal);
         performer.perform(effects, !posts.is_empty())?;
+        performer.take_again().into_iter().for_each(|(drop_box, name)| inbox.look_again(drop_box, name));
         pulse.turned(engine, &library.web);
     }
     service::stopping();

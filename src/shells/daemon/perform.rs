@@ -24,7 +24,7 @@ use crate::domain::plan::{Library, Plan};
 use crate::domain::problem::Problem;
 use crate::domain::record::HistoryLine;
 use crate::domain::run::{DropKey, Event, IllegalEvent, Recorded};
-use crate::engine::{Effect, Engine, FoundTask, Input, NewTask, Past, Start};
+use crate::engine::{DropBox, Effect, Engine, FoundTask, Input, NewTask, Past, Start};
 use crate::shells::clock::now;
 use crate::shells::daemon::host::{Command, HostOwner};
 use crate::shells::daemon::link::LinkSettings;
@@ -48,6 +48,8 @@ pub(super) struct Performer {
     syslog: Option<PathBuf>,
     /// Where scripts may say how far they are, and what their tokens are signed with.
     callback: Option<(String, CallbackKey)>,
+    /// Files to look at again.
+    again: Vec<(DropBox, String)>,
     /// How many turns ended before their renames were durable.
     unsettled_turns: u32,
     /// What was posted and waits for what becomes of it.
@@ -70,6 +72,7 @@ impl Performer {
             audit: Vec::new(),
             syslog: None,
             callback: None,
+            again: Vec::new(),
             unsettled_turns: 0,
             posts: HashMap::new(),
         }
@@ -112,6 +115,11 @@ impl Performer {
         self.posts.insert(key, reply);
     }
 
+    /// Returns the files that are to be looked at again soon.
+    pub(super) fn take_again(&mut self) -> Vec<(DropBox, String)> {
+        std::mem::take(&mut self.again)
+    }
+
     /// Deletes what dropped files left behind.
     pub(super) fn sweep(&self) -> Result<(), SpoolError> {
         self.store.note_seen(now())?;
@@ -130,6 +138,7 @@ impl Performer {
                 Effect::Audit(entry) => audit.push(entry),
                 // What is said of a task that runs again must not be ahead of where it stands.
                 Effect::Reopen { id, view } => self.store.reopen(id, &view)?,
+                Effect::LookAgain { drop_box, key } => self.again.push((drop_box, key.name)),
                 Effect::RunStep(_) | Effect::StopStep { .. } | Effect::ReleaseHost { .. } | Effect::Fetch(_) => {
                     acts.push(effect);
                 }

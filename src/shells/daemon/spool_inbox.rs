@@ -86,6 +86,11 @@ impl SpoolInbox {
         self.open.insert((drop_box, name), Open { seen, again_at: now.plus_ms(LOOK_AGAIN_MS) });
     }
 
+    /// Looks at a file again in a while, though nothing happens to it.
+    pub(super) fn look_again(&mut self, drop_box: DropBox, name: String) {
+        self.wait(drop_box, name, Some(Seen::Complete), now());
+    }
+
     /// Returns when to call [`SpoolInbox::look`] without any notice.
     pub(super) fn look_again_in(&self) -> Duration {
         if self.rescan || self.again {
