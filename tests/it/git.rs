@@ -188,15 +188,21 @@ fn no_trouble_of_ours_refuses_a_push_and_nothing_that_was_said_is_lost() {
     assert_eq!(push("release-missing").len(), 1, "one line");
     let full = world.etc().join("full");
     std::fs::create_dir_all(&full).unwrap();
-    let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", "size=16k", "none"]).arg(&full).status().unwrap();
-    assert!(mounted.success(), "a file system to fill");
+    let mounted =
+        Command::new("mount").args(["-t", "tmpfs", "-o", "size=16k", "none"]).arg(&full).status().unwrap().success();
     std::fs::create_dir_all(full.join("spool/new")).unwrap();
-    // It fills it.
-    let _ = std::fs::write(full.join("filler"), vec![0; 64 << 10]);
+    if mounted {
+        // It fills it.
+        let _ = std::fs::write(full.join("filler"), vec![0; 64 << 10]);
+    } else {
+        // A container may not mount; a box that takes no file is as full.
+        println!("no file system to fill: a box that is a file stands for it");
+        std::fs::remove_dir(full.join("spool/new")).unwrap();
+        std::fs::write(full.join("spool/new"), "").unwrap();
+    }
     config(full.to_str().unwrap());
     let said = push("release-full");
-    let unmounted = Command::new("umount").arg(&full).status().unwrap();
-    assert!(unmounted.success());
+    assert!(!mounted || Command::new("umount").arg(&full).status().unwrap().success());
     assert_eq!(said.len(), 1, "{said:?}");
     std::fs::remove_file(world.etc().join("bin/spoolgate")).unwrap();
     assert_eq!(push("release-nobody").len(), 1, "one line");
