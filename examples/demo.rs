@@ -170,7 +170,7 @@ impl Demo {
         let failed = json!({"task_name": "滚动检查", "script": check, "hosts": {"1": ["web1", "web2", "web3"]}});
         let failed = self.drop_task("ready", "check", failed.to_string().as_bytes(), 0);
         let running = json!({"task_name": "滚动重启 shop", "temp_id": "rolling-restart", "hosts": {"1": shop(1, 24)},
-            "batches": ["25%", "25%", "50%"], "batch_interval": 20});
+            "batches": [6, 6, 12], "batch_interval": 20});
         self.drop_task("ready", "rolling", running.to_string().as_bytes(), 0);
         let later = json!({"task_name": "备份数据库", "temp_id": "backup", "hosts": {"1": ["db1"]},
             "exec_time": clock::now().plus_ms(3_600_000).to_string(),
@@ -180,7 +180,7 @@ impl Demo {
         let hello = json!({"task_name": "say hello", "temp_id": "hello", "hosts": {"1": ["web1", "web2"]},
             "args": {"VERSION": "2.8"}, "details": "try it: a approves"});
         self.drop_task("new", "hello", hello.to_string().as_bytes(), SUBMITTER);
-        let big = json!({"task_name": "重启全部 shop", "temp_id": "rolling-restart", "hosts": {"1": shop(1, FARM)},
+        let big = json!({"task_name": "重启全部 shop", "temp_id": "rolling-restart", "hosts": {"1": "shop-*"},
             "batches": ["10%", "90%"], "batch_gate": true});
         self.drop_task("new", "restart-all", big.to_string().as_bytes(), SUBMITTER);
         self.wait_for("the record", || read(&self.root.join(format!("state/spool/done/{failed}.json"))));

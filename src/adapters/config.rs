@@ -49,6 +49,17 @@ pub struct Settings {
     pub audit_syslog: Option<PathBuf>,
     /// Where HTTP is answered; nowhere when `None`.
     pub http: Option<Http>,
+    /// Where secrets are.
+    pub secrets: SecretPlaces,
+}
+
+/// Where secrets are: the first place that has one counts.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SecretPlaces {
+    /// Directories with a file for each secret.
+    pub directories: Vec<PathBuf>,
+    /// A TOML file of `NAME = "value"`.
+    pub file: Option<PathBuf>,
 }
 
 /// Where and how HTTP is answered.
@@ -78,6 +89,7 @@ impl Default for Settings {
             network_spool: false,
             audit_syslog: None,
             http: None,
+            secrets: SecretPlaces::default(),
         }
     }
 }
@@ -112,6 +124,7 @@ struct SettingsFile {
     ssh: Option<SshTable>,
     limits: Option<LimitsTable>,
     audit: Option<AuditTable>,
+    secrets: Option<SecretsTable>,
     http: Option<HttpTable>,
 }
 
@@ -125,6 +138,13 @@ struct HttpTable {
     connections: Option<usize>,
     connections_per_peer: Option<usize>,
     callback: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SecretsTable {
+    dir: Option<PathBuf>,
+    file: Option<PathBuf>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -191,6 +211,7 @@ pub fn load(dir: &Path, surroundings: &Surroundings) -> Result<Config, ConfigErr
         network_spool: file.network_spool.unwrap_or(defaults.network_spool),
         audit_syslog: file.audit.unwrap_or_default().syslog,
         http,
+        secrets: secret_places(dir, file.secrets.unwrap_or_default()),
     };
     let library = Library {
         catalogue,
@@ -212,6 +233,16 @@ pub fn load(dir: &Path, surroundings: &Surroundings) -> Result<Config, ConfigErr
     files.extend(ssh.known_hosts);
     files.push(surroundings.home.join(".ssh/known_hosts"));
     Ok(Config { files, library, settings })
+}
+
+/// Returns where secrets are: systemd's credentials first, then what the settings name, or their places beside them.
+fn secret_places(dir: &Path, table: SecretsTable) -> SecretPlaces {
+    let credentials = std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from);
+    let own = table.dir.unwrap_or_else(|| dir.join("secrets"));
+    SecretPlaces {
+        directories: credentials.into_iter().chain([own]).collect(),
+        file: Some(table.file.unwrap_or_else(|| dir.join("secrets.toml"))),
+    }
 }
 
 fn expand_home(path: &str, home: &Path) -> String {

@@ -10,6 +10,7 @@ pub mod log_file;
 pub mod output_log;
 pub mod push;
 pub mod repo;
+pub mod secrets;
 pub mod service;
 pub mod sources;
 pub mod spool;

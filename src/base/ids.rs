@@ -123,6 +123,11 @@ text_id!(
     limits::NAME_BYTES_MAX, |c: char| c.is_ascii_alphabetic() || c == '_', |c| c.is_ascii_alphanumeric() || c == '_'
 );
 text_id!(
+    /// The name of a secret: of a file, of an entry of `secrets.toml`, or of a systemd credential.
+    SecretName, "name of a secret", "letters, digits and . _ - only, first a letter or digit, at most 100 bytes",
+    limits::NAME_BYTES_MAX, word_start, |c| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-')
+);
+text_id!(
     /// A Unix account name.
     UserName, "user name", "letters, digits and . _ - only, first a letter, digit or _, at most 100 bytes",
     limits::NAME_BYTES_MAX, word_start, |c| c.is_alphanumeric() || matches!(c, '.' | '_' | '-')

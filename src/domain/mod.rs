@@ -5,9 +5,11 @@
 pub mod audit;
 pub mod batch;
 pub mod callback;
+pub mod condition;
 pub mod hook;
 pub mod inventory;
 pub mod known_hosts;
+pub mod mask;
 pub mod order;
 pub mod output;
 pub mod plan;

@@ -206,7 +206,7 @@ mod tests {
         let steps = |script: &str| {
             let text = format!("id = 1\nname = \"t\"\ntitle = \"t\"\n[[step]]\nname = \"a\"\nscript = {script:?}\n");
             let template = Template::parse("t.toml", &text, &std::collections::BTreeMap::new()).unwrap();
-            template.steps[0].script.clone()
+            template.steps[0].work.script.clone()
         };
         let plan = |script: &str| {
             let mut plan = Plan::empty_for_tests();

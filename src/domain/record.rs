@@ -12,7 +12,7 @@ use crate::base::ids::{Actor, GroupNo, HostName, StepName, TaskId};
 use crate::base::time::Timestamp;
 use crate::domain::plan::UsedTemplate;
 use crate::domain::policy::{Admission, Approval};
-use crate::domain::run::lane::{Lane, LaneStep};
+use crate::domain::run::lane::{Lane, LaneStep, Skip};
 use crate::domain::run::{Act, Ended, Ending, Outcome, OutputFacts, Run, Stage, StepResult, StepState};
 use crate::domain::submission::Claims;
 
@@ -181,7 +181,8 @@ pub fn record(run: &Run) -> Option<Record> {
 /// Returns the steps of one lane as they are recorded, in order.
 pub fn step_records<'a>(run: &'a Run, lane: &'a Lane) -> impl Iterator<Item = StepRecord> + 'a {
     let steps = run.plan.group(lane.group).map_or(&[][..], |group| &group.steps);
-    steps.iter().zip(&lane.steps).map(|(planned, step)| StepRecord {
+    let shown = steps.iter().zip(&lane.steps).filter(|(_, step)| step.is_shown());
+    shown.map(|(planned, step)| StepRecord {
         earlier: step.earlier.clone(),
         ..step_record(lane.group, &planned.name, step)
     })
@@ -203,9 +204,13 @@ fn step_record(group: GroupNo, name: &StepName, step: &LaneStep) -> StepRecord {
     };
     match &step.state {
         StepState::Waiting => record.attempts = step.next_attempt() - 1,
-        StepState::Skipped => {
+        StepState::Skipped(why) => {
             record.attempts = step.next_attempt() - 1;
-            record.reason = Some("somebody let the host go on without it".to_owned());
+            let why = match why {
+                Skip::Person => "somebody let the host go on without it",
+                Skip::Condition => "its condition does not hold here",
+            };
+            record.reason = Some(why.to_owned());
         }
         StepState::Open { attempt, since, .. } => {
             record.attempts = *attempt;

@@ -19,6 +19,8 @@ pub struct Submission {
     pub work: Work,
     /// Where, by group; never empty, and no group is empty.
     pub hosts: BTreeMap<GroupNo, Hosts>,
+    /// The one host that does the work for them, where they are not reached directly.
+    pub proxy: Option<HostName>,
     /// Whether the submitter wishes to skip approval; `None` when the file does not say.
     pub schedule: Option<Schedule>,
     /// Not before this time; `None` = as soon as it may.

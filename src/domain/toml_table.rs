@@ -29,6 +29,15 @@ pub(crate) struct Text {
     pub(crate) span: Range<usize>,
 }
 
+/// A list of texts, or one text in its place.
+#[derive(Clone, Debug)]
+pub(crate) enum Texts {
+    /// A list; empty when nothing was there.
+    List(Vec<Text>),
+    /// One string.
+    One(Text),
+}
+
 /// A table whose fields are taken one by one; what is left at [`Fields::finish`] is unknown.
 pub(crate) struct Fields<'a> {
     sheet: &'a Sheet<'a>,
@@ -192,6 +201,14 @@ impl<'a> Fields<'a> {
                 self.sheet.problem(&span, describe(key, &other), format!("{key} = a list of strings"));
                 Vec::new()
             }
+        }
+    }
+
+    /// Takes a list of strings, or one string.
+    pub(crate) fn texts_or_one(&mut self, key: &'static str) -> Texts {
+        match self.table.get(key).is_some_and(|value| value.get_ref().as_str().is_some()) {
+            true => self.string(key).map_or(Texts::List(Vec::new()), Texts::One),
+            false => Texts::List(self.strings(key)),
         }
     }
 

@@ -11,6 +11,7 @@
 //! 4. Every run's events are on disk before anything they announce is done.
 //! 5. A host starts a step of one attempt at most once; [`Effect::RunStep`] of one that was sent goes on with it.
 
+mod conditions;
 mod freshness;
 mod intake;
 mod orders;
@@ -30,6 +31,7 @@ use crate::domain::plan::Library;
 use crate::domain::policy::{Approved, Person, Right};
 use crate::domain::problem::Problem;
 use crate::domain::record::HistoryLine;
+use crate::domain::run::earlier::Earlier;
 use crate::domain::run::{DropKey, Event, Recorded, Run, StepResult, TaskState};
 use crate::domain::token::Scope;
 use crate::domain::wire::read_order;
@@ -248,12 +250,16 @@ pub struct Start {
     pub step: StepName,
     /// Which attempt, from 1.
     pub attempt: u32,
+    /// Which batch of its group the host is in, from 1.
+    pub batch: u32,
     /// When the start was recorded.
     pub since: Timestamp,
     /// Tells the run from every other one, of other daemons too.
     pub run_key: Digest,
     /// Whether an earlier daemon may have sent it; the host knows.
     pub resume: bool,
+    /// What its script is told of the steps before it.
+    pub earlier: Earlier,
     /// Where the audit ended when it was sent, for the host to keep; whoever performs it fills it in.
     pub audit: Head,
     /// Where its script may say how far it is; whoever performs it fills it in.

@@ -367,7 +367,7 @@ fn retry(run: &Run, which: &Which, step: Option<&StepName>, again: bool, ordered
         };
         // Without a step, a host begins with what it did not get past; what only waits for its turn is no retry.
         let from = match step {
-            Some(step) => run.step_index(lane.group, step),
+            Some(step) => run.step_index(lane.group, step).filter(|n| lane.steps[*n].is_shown()),
             None => lane.at(&group.steps).filter(|n| {
                 lane.stopped || run.state() == TaskState::Done || !matches!(lane.steps[*n].state, StepState::Waiting)
             }),

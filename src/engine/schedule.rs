@@ -12,9 +12,11 @@ use crate::domain::audit::Head;
 use crate::domain::callback::Attempt;
 use crate::domain::policy::{Approval, Frozen, Policy, Subject};
 use crate::domain::record::{HistoryLine, record};
+use crate::domain::run::earlier::Earlier;
 use crate::domain::run::lane::{Lane, Next};
 use crate::domain::run::{Event, Outcome, Run, Stage, StepResult, StepState, TaskState};
 use crate::domain::template::{Missed, Trigger};
+use crate::engine::conditions;
 use crate::engine::outbox::Outbox;
 use crate::engine::{Effect, Engine, Start};
 
@@ -28,7 +30,7 @@ pub(super) struct Progress {
     /// Lanes of the group it is in that wait for a slot or for their host.
     waiting: VecDeque<usize>,
     /// Lanes of that group that wait for somebody to release a step.
-    asking: usize,
+    asking: BTreeSet<usize>,
     /// Lanes that occupy their host.
     active: BTreeSet<usize>,
     /// On how many hosts of the group a step failed, and on how many it may.
@@ -133,7 +135,7 @@ impl Engine {
         self.due.remove(&id);
         Engine::record(run, Event::Started, out);
         out.relocate(id, TaskState::Ready, TaskState::Running);
-        let progress = Progress::of(run);
+        let progress = progress(run, out);
         self.running.insert(id, progress);
         self.start_lanes(id, out);
     }
@@ -153,8 +155,8 @@ impl Engine {
 
     /// Works out anew what a running task does next, after somebody changed what it may do.
     pub(super) fn look_again(&mut self, id: TaskId, out: &mut Outbox) {
-        let Some(run) = self.runs.get(&id) else { return };
-        let progress = Progress::of(run);
+        let Some(run) = self.runs.get_mut(&id) else { return };
+        let progress = progress(run, out);
         for lane in &progress.active {
             let lane = &run.lanes[*lane];
             if lane.stopped {
@@ -193,8 +195,8 @@ impl Engine {
             if !progress.is_idle() {
                 return;
             }
-            let run = &self.runs[&id];
-            *progress = Progress::of(run);
+            let Some(run) = self.runs.get_mut(&id) else { return };
+            *progress = self::progress(run, out);
             if progress.is_done() || run.is_ended_early() {
                 let outcome = run.worst_outcome();
                 return self.close(id, outcome, out);
@@ -228,7 +230,7 @@ impl Engine {
             }
         }
         Engine::record(run, Event::BatchStarted { group, batch }, out);
-        *progress = Progress::of(run);
+        *progress = self::progress(run, out);
         true
     }
 
@@ -264,14 +266,19 @@ impl Engine {
     /// Starts the lane's next step; false when there is none, or not yet.
     fn start_step(&mut self, id: TaskId, lane: usize, out: &mut Outbox) -> bool {
         let Some(run) = self.runs.get_mut(&id) else { return false };
+        if run.may_start() {
+            conditions::pass(run, lane, out);
+        }
         let Stage::Running { approved, .. } = &run.stage else { return false };
         let Next::Start { step, attempt, not_before } = next_step(run, lane) else { return false };
         if !run.may_start() || not_before.is_some_and(|at| at > out.now()) {
             return false;
         }
+        let earlier = Earlier::of(run, lane, step);
         let Some(step) = run.step_name(lane, step) else { return false };
         let (group, host) = (run.lanes[lane].group, run.lanes[lane].host.clone());
         let (approved, run_key, since) = (approved.clone(), run.key(), out.now());
+        let batch = run.lanes[lane].batch;
         let event = Event::StepStarted { group, host: host.clone(), step: step.clone(), attempt };
         Engine::record(run, event, out);
         let start = Start {
@@ -281,9 +288,11 @@ impl Engine {
             host,
             step,
             attempt,
+            batch,
             since,
             run_key,
             resume: false,
+            earlier,
             audit: Head::default(),
             callback: None,
         };
@@ -296,7 +305,7 @@ impl Engine {
         let Some(run) = self.runs.get(&id) else { return };
         let Stage::Running { approved, .. } = &run.stage else { return };
         let run_key = run.key();
-        for lane in &run.lanes {
+        for (position, lane) in run.lanes.iter().enumerate() {
             let Some(open) = lane.open_step() else { continue };
             let StepState::Open { attempt, since, .. } = lane.steps[open].state else { continue };
             let Some(group) = run.plan.group(lane.group) else { continue };
@@ -307,9 +316,11 @@ impl Engine {
                 host: lane.host.clone(),
                 step: group.steps[open].name.clone(),
                 attempt,
+                batch: lane.batch,
                 since,
                 run_key,
                 resume: true,
+                earlier: Earlier::of(run, position, open),
                 audit: Head::default(),
                 callback: None,
             };
@@ -379,17 +390,22 @@ impl Engine {
         if open.is_none() || open != run.step_index(group, &step) {
             return;
         }
+        let has_failed = |run: &Run| {
+            let group = run.plan.group(group);
+            group.is_some_and(|group| run.lanes[lane].has_failed(&group.steps, run.timed_at()))
+        };
+        let had_failed = has_failed(run);
         Engine::record(run, Event::StepEnded { group, host: host.clone(), step, result }, out);
+        // It counts at once: no other host begins while this one is handled or rolled back.
+        if let Some(progress) = self.running.get_mut(&id).filter(|_| !had_failed && has_failed(run)) {
+            progress.failures.0 += 1;
+        }
         if !self.start_step(id, lane, out) {
             self.release(id, lane, out);
             // A step that is tried again later, or waits for a person, holds neither its host nor a slot meanwhile.
             if let (Some(run), Some(progress)) = (self.runs.get(&id), self.running.get_mut(&id))
                 && !run.is_ended_early()
             {
-                let group = run.plan.group(group);
-                if group.is_some_and(|group| run.lanes[lane].has_failed(&group.steps, run.timed_at())) {
-                    progress.failures.0 += 1;
-                }
                 progress.line_up(run, lane);
             }
         }
@@ -399,7 +415,7 @@ impl Engine {
     pub(super) fn stop_running(&mut self, id: TaskId, out: &mut Outbox) {
         let (Some(progress), Some(run)) = (self.running.get_mut(&id), self.runs.get(&id)) else { return };
         progress.waiting.clear();
-        progress.asking = 0;
+        progress.asking.clear();
         for lane in &progress.active {
             let lane = &run.lanes[*lane];
             out.act(Effect::StopStep { task: id, group: lane.group, host: lane.host.clone() });
@@ -436,8 +452,18 @@ pub(super) fn finish(run: &Run, from: TaskState) -> Effect {
     Effect::Finish { id: run.id, from, record, line }
 }
 
+/// Works out how far a running task is. A host is asked for nothing that its condition says it does not take.
+fn progress(run: &mut Run, out: &mut Outbox) -> Progress {
+    let progress = Progress::of(run);
+    let mut passed = false;
+    for lane in &progress.asking {
+        passed |= conditions::pass(run, *lane, out);
+    }
+    if passed { Progress::of(run) } else { progress }
+}
+
 /// Returns what the lane takes next.
-fn next_step(run: &Run, lane: usize) -> Next {
+pub(super) fn next_step(run: &Run, lane: usize) -> Next {
     let lane = &run.lanes[lane];
     run.plan.group(lane.group).map_or(Next::Nothing, |group| lane.next_step(&group.steps, run.timed_at()))
 }
@@ -480,12 +506,12 @@ impl Progress {
     fn line_up(&mut self, run: &Run, lane: usize) {
         match next_step(run, lane) {
             Next::Start { .. } => self.waiting.push_back(lane),
-            Next::Asks { .. } => self.asking += 1,
+            Next::Asks { .. } => drop(self.asking.insert(lane)),
             Next::Nothing => {}
         }
     }
 
     fn is_idle(&self) -> bool {
-        self.waiting.is_empty() && self.active.is_empty() && self.asking == 0
+        self.waiting.is_empty() && self.active.is_empty() && self.asking.is_empty()
     }
 }

@@ -12,9 +12,9 @@ use spoolgate::base::limits;
 use spoolgate::domain::audit::Head;
 use spoolgate::domain::output::Stream;
 use spoolgate::domain::plan::{Plan, PlannedStep};
+use spoolgate::domain::run::earlier::Earlier;
 use spoolgate::domain::runner::answer::{Answer, Shown, Verdict};
-use spoolgate::domain::runner::{Call, Offsets, RunnerId, kill_program, run_program};
-use spoolgate::domain::template::{OnFailure, Trigger};
+use spoolgate::domain::runner::{Call, Offsets, RunnerId, Told, kill_program, run_program};
 
 const SHELLS: [&[&str]; 3] = [&["dash"], &["bash", "--posix"], &["busybox", "ash"]];
 const LIMIT: Duration = Duration::from_mins(1);
@@ -46,19 +46,9 @@ struct Heard {
 fn plan(script: &str, timeout_s: u64) -> Step {
     let digest = Digest::of(script.as_bytes());
     let step = PlannedStep {
-        account: None,
         args: vec!["one arg".to_owned(), "it's".to_owned()],
-        env: BTreeMap::new(),
-        idempotent: false,
-        idle_timeout_s: 0,
-        trigger: Trigger::Auto,
-        name: "step".parse().unwrap(),
-        nice: 0,
-        on_failure: OnFailure::Stop,
-        retries: 0,
-        retry_delay_s: 0,
-        script: digest,
         timeout_s,
+        ..PlannedStep::plain("step".parse().unwrap(), digest)
     };
     let plan: Plan = serde_json::from_value(serde_json::json!({
         "batch_gate": false, "batch_interval_s": 0, "commits": {}, "missed": "hold", "risk": "low", "env": {"GREETING": "it's \"here\"; $(id)\n"}, "exec_time": null, "format": 1, "groups": [], "hosts": {},
@@ -72,9 +62,12 @@ fn plan(script: &str, timeout_s: u64) -> Step {
 
 impl Step {
     fn text(&self, offsets: Offsets, nonce: &str) -> Vec<u8> {
-        let call =
-            Call { id: &self.id, nonce, offsets, clean: true, begun: false, audit: Head::default(), callback: None };
-        run_program(&self.plan, TaskId(7), &"web1".parse().unwrap(), GroupNo(1), &self.planned, &call).stdin
+        let call = Call { id: &self.id, nonce, offsets, clean: true, begun: false, audit: Head::default() };
+        {
+            let (earlier, secrets) = (Earlier::default(), BTreeMap::new());
+            let told = Told::preview(&earlier, &secrets);
+            run_program(&self.plan, TaskId(7), &"web1".parse().unwrap(), GroupNo(1), &self.planned, &call, &told).stdin
+        }
     }
 }
 
@@ -148,10 +141,11 @@ impl Account {
             clean: false,
             begun: true,
             audit: Head::default(),
-            callback: None,
         };
         let host = "web1".parse().unwrap();
-        let program = run_program(&step.plan, TaskId(7), &host, GroupNo(1), &step.planned, &call);
+        let (earlier, secrets) = (Earlier::default(), BTreeMap::new());
+        let told = Told::preview(&earlier, &secrets);
+        let program = run_program(&step.plan, TaskId(7), &host, GroupNo(1), &step.planned, &call, &told);
         Account::hear(self.start(&program.stdin), "n4")
     }
 
@@ -163,7 +157,6 @@ impl Account {
             clean: false,
             begun: false,
             audit: Head::default(),
-            callback: None,
         };
         Account::hear(self.start(&kill_program(&step.planned, &call).stdin), "n3")
     }

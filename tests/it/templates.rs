@@ -38,7 +38,7 @@ fn check_bind(id: u32, given: &[(&str, &str)], want: &str) {
     let template = catalogue.find(&TemplateRef::Id(id)).unwrap();
     let given = given.iter().map(|(name, value)| (name.parse().unwrap(), (*value).to_owned())).collect();
     let shown: Vec<String> = match template.bind(&given) {
-        Ok(bound) => bound.iter().map(|(name, value)| format!("{name}={value}")).collect(),
+        Ok(bound) => bound.values.iter().map(|(name, value)| format!("{name}={value}")).collect(),
         Err(problems) => problems.iter().map(ToString::to_string).collect(),
     };
     assert_eq!(shown.join(" "), want);
@@ -49,7 +49,7 @@ fn the_catalogue_is_whole() {
     let catalogue = catalogue();
     let found: Vec<(u32, &str)> = catalogue.iter().map(|template| (template.id, template.name.as_str())).collect();
     assert_eq!(found, [(40, "backup"), (32, "git-publish"), (1, "hello"), (2, "run-script")]);
-    let used: BTreeSet<&str> = catalogue.iter().flat_map(|t| &t.steps).map(|step| step.script.as_str()).collect();
+    let used: BTreeSet<&str> = catalogue.iter().flat_map(|t| &t.steps).map(|step| step.work.script.as_str()).collect();
     for (name, text) in shipped("sh") {
         assert!(used.contains(text.as_str()), "{name} is used by no template");
         assert!(text.starts_with("#!/bin/sh\n") && text.contains("\nset -eu\n"), "{name}");

@@ -236,6 +236,15 @@ pub enum Event {
         /// Its words.
         text: String,
     },
+    /// A host goes on without a step, because its condition said so.
+    StepPassedOver {
+        /// The group.
+        group: GroupNo,
+        /// The host.
+        host: HostName,
+        /// The step.
+        step: StepName,
+    },
     /// A step ended on a host.
     StepEnded {
         /// The group.
@@ -342,6 +351,7 @@ impl Event {
             Event::StepStarted { .. } => "step_started",
             Event::KillUnconfirmed { .. } => "kill_unconfirmed",
             Event::StepSaid { .. } => "step_said",
+            Event::StepPassedOver { .. } => "step_passed_over",
             Event::StepEnded { .. } => "step_ended",
             Event::Closed { .. } => "closed",
         }
@@ -393,6 +403,7 @@ impl Event {
             Event::StepStarted { .. }
                 | Event::KillUnconfirmed { .. }
                 | Event::StepSaid { .. }
+                | Event::StepPassedOver { .. }
                 | Event::StepEnded { .. }
         )
     }

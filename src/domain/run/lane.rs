@@ -3,9 +3,9 @@
 //! **Invariant:** pure. What a lane takes next follows from its steps' states and the plan alone, so the daemon, recovery
 //! and every screen say the same.
 
-use crate::base::ids::{GroupNo, HostName};
+use crate::base::ids::{GroupNo, HostName, StepName};
 use crate::base::time::Timestamp;
-use crate::domain::plan::PlannedStep;
+use crate::domain::plan::{Part, PlannedStep};
 use crate::domain::run::outcome::{Ending, Outcome, StepResult};
 use crate::domain::template::{OnFailure, Trigger};
 
@@ -25,8 +25,33 @@ pub enum StepState {
     },
     /// It ended.
     Ended(StepResult),
-    /// Somebody let the host go on without it.
-    Skipped,
+    /// The host goes on without it.
+    Skipped(Skip),
+}
+
+/// Why a host goes on without a step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Skip {
+    /// Somebody wanted it.
+    Person,
+    /// Its condition said so.
+    Condition,
+}
+
+/// What a step of a lane is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// One of the host's steps.
+    Step,
+    /// Taken when the step at this position failed.
+    Handler(usize),
+    /// Undoes the step at this position.
+    Rollback {
+        /// The position.
+        of: usize,
+        /// Whether also when that step itself failed.
+        partial: bool,
+    },
 }
 
 /// One step of a lane.
@@ -42,6 +67,10 @@ pub struct LaneStep {
     pub released: bool,
     /// What the script of the last attempt said last of how far it is.
     pub said: Option<Said>,
+    /// What it is for.
+    pub role: Role,
+    /// Whether the plan says that this host does not take it.
+    pub excluded: bool,
 }
 
 /// How far a script says that it is.
@@ -56,8 +85,45 @@ pub struct Said {
 }
 
 impl LaneStep {
-    fn new() -> LaneStep {
-        LaneStep { state: StepState::Waiting, earlier: Vec::new(), spent: 0, released: false, said: None }
+    fn new(role: Role, excluded: bool) -> LaneStep {
+        let state = if excluded { StepState::Skipped(Skip::Condition) } else { StepState::Waiting };
+        LaneStep { state, earlier: Vec::new(), spent: 0, released: false, said: None, role, excluded }
+    }
+
+    /// Whether it is one of the host's steps, and not only taken when one of them failed.
+    #[must_use]
+    pub fn is_step(&self) -> bool {
+        self.role == Role::Step
+    }
+
+    /// Whether it belongs to what the host did or will do: a step, or a part for failures that was needed.
+    #[must_use]
+    pub fn is_shown(&self) -> bool {
+        self.is_step() || self.state != StepState::Waiting || !self.earlier.is_empty()
+    }
+
+    /// Whether it ended well.
+    fn is_ok(&self) -> bool {
+        matches!(&self.state, StepState::Ended(result) if result.ending.outcome() == Outcome::Ok)
+    }
+
+    /// Whether it ended, well or not, and is not tried again; or the host goes on without it.
+    fn is_over(&self, planned: &PlannedStep) -> bool {
+        match &self.state {
+            StepState::Ended(result) => !may_retry(planned, result, self.spent),
+            StepState::Skipped(_) => true,
+            StepState::Waiting | StepState::Open { .. } => false,
+        }
+    }
+
+    /// Returns the last bad ending of a step that was taken, also of one that somebody skipped after it.
+    fn bad_ending(&self) -> Option<&Ending> {
+        let last = match &self.state {
+            StepState::Ended(result) => Some(result),
+            StepState::Skipped(_) => self.earlier.last(),
+            StepState::Waiting | StepState::Open { .. } => None,
+        };
+        last.map(|result| &result.ending).filter(|ending| ending.outcome() != Outcome::Ok)
     }
 
     /// Notes what the script says; `None` when none runs.
@@ -138,8 +204,15 @@ fn may_retry(step: &PlannedStep, result: &StepResult, spent: u32) -> bool {
 impl Lane {
     /// Returns a lane on which nothing happened.
     #[must_use]
-    pub fn new(group: GroupNo, host: HostName, steps: usize) -> Lane {
-        Lane { group, host, steps: vec![LaneStep::new(); steps], stopped: false, batch: 1 }
+    pub fn new(group: GroupNo, host: HostName, planned: &[PlannedStep]) -> Lane {
+        let position = |name: &StepName| planned.iter().position(|step| step.name == *name).unwrap_or_default();
+        let role = |step: &PlannedStep| match &step.part {
+            Part::Step => Role::Step,
+            Part::Handler(of) => Role::Handler(position(of)),
+            Part::Rollback { of, partial } => Role::Rollback { of: position(of), partial: *partial },
+        };
+        let steps = planned.iter().map(|step| LaneStep::new(role(step), step.not_on.contains(&host))).collect();
+        Lane { group, host, steps, stopped: false, batch: 1 }
     }
 
     /// Returns the step that is open.
@@ -148,19 +221,68 @@ impl Lane {
         self.steps.iter().position(|step| matches!(step.state, StepState::Open { .. }))
     }
 
-    /// Returns the step the lane is at: the first that it did not get past.
+    /// Returns the step the lane is at: the first that it did not get past. After a failure that is what handles it, then
+    /// what undoes the steps before it, and when nothing of that is left, the step that failed.
     #[must_use]
     pub fn at(&self, planned: &[PlannedStep]) -> Option<usize> {
-        self.steps.iter().zip(planned).position(|(step, planned)| match &step.state {
-            StepState::Skipped => false,
-            StepState::Ended(result) if result.ending.outcome() == Outcome::Ok => false,
-            // Only what the script itself did may be ignored; a lost or cancelled host takes no more steps.
-            StepState::Ended(result) => {
-                let ignored = planned.on_failure == OnFailure::Continue && result.ending.is_the_scripts_own();
-                !ignored || may_retry(planned, result, step.spent)
+        for (n, (step, plan)) in self.steps.iter().zip(planned).enumerate().filter(|(_, (step, _))| step.is_step()) {
+            let result = match &step.state {
+                StepState::Skipped(_) => continue,
+                StepState::Waiting | StepState::Open { .. } => return Some(n),
+                StepState::Ended(result) if result.ending.outcome() == Outcome::Ok => continue,
+                StepState::Ended(result) if may_retry(plan, result, step.spent) => return Some(n),
+                StepState::Ended(result) => result,
+            };
+            if let Some(part) = self.after_failure(n, &result.ending, planned) {
+                return Some(part);
             }
-            StepState::Waiting | StepState::Open { .. } => true,
+            // Only what the script itself did may be ignored; a lost or cancelled host takes no more steps.
+            if !(plan.on_failure == OnFailure::Continue && result.ending.is_the_scripts_own()) {
+                return Some(n);
+            }
+        }
+        None
+    }
+
+    /// Returns the part for failures that the lane is at, after the step at `failed` ended so for good.
+    fn after_failure(&self, failed: usize, ending: &Ending, planned: &[PlannedStep]) -> Option<usize> {
+        if !ending.may_be_handled() {
+            return None;
+        }
+        let handler = self.steps.iter().position(|step| step.role == Role::Handler(failed));
+        if let Some(handler) = handler.filter(|n| !self.steps[*n].is_over(&planned[*n])) {
+            return Some(handler);
+        }
+        if planned[failed].on_failure != OnFailure::Rollback {
+            return None;
+        }
+        // One that failed keeps the ones before it from running: they would undo what stands on it.
+        self.needed_rollbacks(failed).find(|n| {
+            let step = &self.steps[*n];
+            !step.is_over(&planned[*n]) || matches!(&step.state, StepState::Ended(_) if !step.is_ok())
         })
+    }
+
+    /// Returns what undoes the steps that were done before the one that failed, in the order in which it is taken.
+    fn needed_rollbacks(&self, failed: usize) -> impl Iterator<Item = usize> {
+        self.steps.iter().enumerate().filter_map(move |(n, step)| match step.role {
+            Role::Rollback { of, .. } if of < failed => self.steps[of].is_ok().then_some(n),
+            Role::Rollback { of, partial } => (of == failed && partial).then_some(n),
+            _ => None,
+        })
+    }
+
+    /// Returns the step that failed for good, so that the lane does not go on with the steps behind it.
+    #[must_use]
+    pub fn failed_step(&self, planned: &[PlannedStep]) -> Option<usize> {
+        let step = |n: usize| match self.steps[n].role {
+            Role::Step => Some(n),
+            Role::Handler(of) => (planned[of].on_failure != OnFailure::Continue).then_some(of),
+            Role::Rollback { .. } => self.steps.iter().position(|step| step.is_step() && step.bad_ending().is_some()),
+        };
+        let failed = step(self.at(planned)?)?;
+        let over = self.steps[failed].is_over(&planned[failed]) && self.steps[failed].bad_ending().is_some();
+        over.then_some(failed)
     }
 
     /// Returns what to start next. `planned` are the steps of the lane's group, `timed` is when timed steps begin.
@@ -180,62 +302,189 @@ impl Lane {
                 let delay_ms = i64::try_from(plan.retry_delay_s.saturating_mul(1000)).unwrap_or(i64::MAX);
                 start(Some(result.ended.plus_ms(delay_ms)))
             }
-            StepState::Open { .. } | StepState::Ended(_) | StepState::Skipped => Next::Nothing,
+            StepState::Open { .. } | StepState::Ended(_) | StepState::Skipped(_) => Next::Nothing,
         }
     }
 
-    /// Whether a step ended badly, and nothing more comes of it by itself.
+    /// Whether a step ended badly, and no later step comes of it by itself; what handles it or undoes the others may run.
     #[must_use]
     pub fn has_failed(&self, planned: &[PlannedStep], timed: Option<Timestamp>) -> bool {
-        self.open_step().is_none()
-            && !matches!(self.outcome(), Outcome::Ok | Outcome::Skipped)
-            && self.next_step(planned, timed) == Next::Nothing
+        self.failed_step(planned).is_some()
+            || (self.open_step().is_none()
+                && !matches!(self.outcome(), Outcome::Ok | Outcome::Skipped)
+                && self.next_step(planned, timed) == Next::Nothing)
     }
 
     /// Whether nothing was ever sent.
     #[must_use]
     pub fn is_untouched(&self) -> bool {
-        self.steps.iter().all(|step| step.state == StepState::Waiting && step.earlier.is_empty())
+        let untouched = |state: &StepState| matches!(state, StepState::Waiting | StepState::Skipped(Skip::Condition));
+        self.steps.iter().all(|step| untouched(&step.state) && step.earlier.is_empty())
     }
 
-    /// Whether the next group may follow: every step ended well, or somebody let the host go on without it.
+    /// Whether the next group may follow: every step ended well, or the host goes on without it.
     #[must_use]
     pub fn is_passed(&self) -> bool {
-        self.steps.iter().all(|step| match &step.state {
-            StepState::Ended(result) => result.ending.outcome() == Outcome::Ok,
-            StepState::Skipped => true,
+        self.steps.iter().filter(|step| step.is_step()).all(|step| match &step.state {
+            StepState::Ended(_) => step.is_ok(),
+            StepState::Skipped(_) => true,
             StepState::Waiting | StepState::Open { .. } => false,
         })
     }
 
-    /// Takes a step and everything after it again.
+    /// Takes a step and everything after it again; what was undone is done again too.
     pub(super) fn retry_from(&mut self, step: usize) {
         self.stopped = false;
-        for step in &mut self.steps[step..] {
-            step.set_aside(StepState::Waiting);
+        let undone = self.steps.iter().filter(|part| part.is_ok()).filter_map(|part| match part.role {
+            Role::Rollback { of, .. } => Some(of),
+            _ => None,
+        });
+        let first = if self.steps[step].is_step() { undone.min().map_or(step, |of| of.min(step)) } else { step };
+        for step in &mut self.steps[first..] {
+            let again = if step.excluded { StepState::Skipped(Skip::Condition) } else { StepState::Waiting };
+            step.set_aside(again);
         }
     }
 
     /// Goes on without a step.
-    pub(super) fn skip(&mut self, step: usize) {
-        self.steps[step].set_aside(StepState::Skipped);
+    pub(super) fn skip(&mut self, step: usize, why: Skip) {
+        self.steps[step].set_aside(StepState::Skipped(why));
     }
 
     /// Returns the worst outcome of the lane's steps, [`Outcome::Skipped`] when none was taken. A step that somebody
-    /// skipped after it had failed counts as what it was.
+    /// skipped after it had failed counts as what it was. A failure whose steps were all undone is [`Outcome::RolledBack`];
+    /// a handler never makes one good.
     #[must_use]
     pub fn outcome(&self) -> Outcome {
         let of = |step: &LaneStep| match &step.state {
-            StepState::Ended(result) => Some(result.ending.outcome()),
-            StepState::Skipped => Some(step.earlier.last().map_or(Outcome::Ok, |result| result.ending.outcome())),
+            StepState::Ended(_) | StepState::Skipped(_) => Some(step.bad_ending().map_or(Outcome::Ok, Ending::outcome)),
             StepState::Waiting | StepState::Open { .. } => None,
         };
-        let unfinished = self.steps.iter().any(|step| of(step).is_none());
-        match self.steps.iter().filter_map(of).max() {
+        let own = || self.steps.iter().filter(|step| step.is_step());
+        let unfinished = own().any(|step| of(step).is_none());
+        let worst = own().filter_map(of).max();
+        // What nobody knows of a handler or a rollback is as unknown as of a step.
+        let parts = self.steps.iter().filter(|step| !step.is_step());
+        let unknown = parts.filter_map(of).filter(|outcome| *outcome >= Outcome::Lost).max();
+        match worst.max(unknown) {
             None | Some(Outcome::Ok) if unfinished && self.stopped => Outcome::Cancelled,
             Some(Outcome::Ok) if unfinished => Outcome::Skipped,
+            Some(worst @ (Outcome::Failed | Outcome::TimedOut)) => self.after_rollback().unwrap_or(worst),
             Some(worst) => worst,
             None => Outcome::Skipped,
         }
+    }
+
+    /// Returns what a rollback made of the lane's failure, if one began.
+    fn after_rollback(&self) -> Option<Outcome> {
+        let rollback = |step: &&LaneStep| matches!(step.role, Role::Rollback { .. });
+        let mut begun = self.steps.iter().filter(rollback).filter(|step| step.state != StepState::Waiting).peekable();
+        begun.peek()?;
+        if begun.any(|step| step.bad_ending().is_some_and(|ending| *ending != Ending::Cancelled)) {
+            return Some(Outcome::RollbackFailed);
+        }
+        let failed = self.steps.iter().position(|step| step.is_step() && step.bad_ending().is_some())?;
+        let all = self.needed_rollbacks(failed).all(|n| self.steps[n].is_ok());
+        all.then_some(Outcome::RolledBack)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::digest::Digest;
+
+    /// Four steps; the third one rolls back, and has a handler. The first two have rollbacks.
+    fn planned(on_failure: OnFailure) -> Vec<PlannedStep> {
+        let plain = |name: &str| PlannedStep::plain(name.parse().unwrap(), Digest::of(b""));
+        let mut steps: Vec<PlannedStep> = ["a", "b", "c", "d"].map(plain).into();
+        steps[2].on_failure = on_failure;
+        steps.push(PlannedStep { part: Part::Handler("c".parse().unwrap()), ..plain("c.handler") });
+        for of in ["b", "a"] {
+            let part = Part::Rollback { of: of.parse().unwrap(), partial: false };
+            steps.push(PlannedStep { part, ..plain(&format!("{of}.rollback")) });
+        }
+        steps
+    }
+
+    fn result(ending: Ending) -> StepState {
+        let zero = Timestamp(0);
+        StepState::Ended(StepResult { attempt: 1, ending, started: zero, ended: zero, output: Default::default() })
+    }
+
+    /// Walks a lane to its end, each step ending as `fails` says, and returns what it took and how it ended.
+    #[track_caller]
+    fn check(on_failure: OnFailure, fails: &[(&str, Ending)], want: &str) {
+        let planned = planned(on_failure);
+        let mut lane = Lane::new(GroupNo(1), "h".parse().unwrap(), &planned);
+        let mut taken = Vec::new();
+        while let Next::Start { step, .. } = lane.next_step(&planned, None) {
+            let name = planned[step].name.as_str();
+            taken.push(name.to_owned());
+            let ending = fails.iter().find(|(failing, _)| *failing == name);
+            lane.steps[step].state = result(ending.map_or(Ending::Exit(0), |(_, ending)| ending.clone()));
+        }
+        let outcome = lane.outcome().word();
+        let failed = if lane.has_failed(&planned, None) { " failed" } else { "" };
+        assert_eq!(format!("{} = {outcome}{failed}", taken.join(" ")), want);
+    }
+
+    #[test]
+    fn what_was_done_is_undone_backwards_and_a_handler_launders_nothing() {
+        let exit = |code| Ending::Exit(code);
+        check(OnFailure::Stop, &[], "a b c d = ok");
+        check(OnFailure::Stop, &[("c", exit(1))], "a b c c.handler = failed failed");
+        check(OnFailure::Continue, &[("c", exit(1))], "a b c c.handler d = failed failed");
+        check(OnFailure::Rollback, &[("c", exit(1))], "a b c c.handler b.rollback a.rollback = rolled_back failed");
+        check(OnFailure::Rollback, &[("b", exit(1))], "a b = failed failed");
+        check(OnFailure::Rollback, &[("d", exit(1))], "a b c d = failed failed");
+        check(
+            OnFailure::Rollback,
+            &[("c", exit(1)), ("c.handler", exit(9))],
+            "a b c c.handler b.rollback a.rollback = rolled_back failed",
+        );
+        check(
+            OnFailure::Rollback,
+            &[("c", exit(1)), ("b.rollback", exit(1))],
+            "a b c c.handler b.rollback = rollback_failed failed",
+        );
+        check(
+            OnFailure::Rollback,
+            &[("c", exit(1)), ("a.rollback", Ending::Lost(String::new()))],
+            "a b c c.handler b.rollback a.rollback = lost failed",
+        );
+        check(
+            OnFailure::Rollback,
+            &[("c", Ending::TimedOut)],
+            "a b c c.handler b.rollback a.rollback = rolled_back failed",
+        );
+        for theirs in [Ending::Cancelled, Ending::Lost(String::new()), Ending::KillUnconfirmed(String::new())] {
+            let word = theirs.outcome().word();
+            check(OnFailure::Rollback, &[("c", theirs)], &format!("a b c = {word} failed"));
+        }
+    }
+
+    #[test]
+    fn what_was_undone_is_done_again_by_a_retry() {
+        let planned = planned(OnFailure::Rollback);
+        let mut lane = Lane::new(GroupNo(1), "h".parse().unwrap(), &planned);
+        for n in [0, 1, 4, 5, 6] {
+            lane.steps[n].state = result(Ending::Exit(0));
+        }
+        lane.steps[2].state = result(Ending::Exit(1));
+        assert_eq!((lane.at(&planned), lane.outcome()), (Some(2), Outcome::RolledBack));
+        lane.retry_from(2);
+        assert_eq!(lane.next_step(&planned, None), Next::Start { step: 0, attempt: 2, not_before: None });
+    }
+
+    #[test]
+    fn a_host_that_the_plan_excludes_goes_on_without_the_step() {
+        let mut planned = planned(OnFailure::Stop);
+        planned[0].not_on.insert("h".parse().unwrap());
+        let mut lane = Lane::new(GroupNo(1), "h".parse().unwrap(), &planned);
+        assert!(lane.is_untouched());
+        assert_eq!(lane.next_step(&planned, None), Next::Start { step: 1, attempt: 1, not_before: None });
+        lane.retry_from(0);
+        assert_eq!(lane.next_step(&planned, None), Next::Start { step: 1, attempt: 1, not_before: None });
     }
 }

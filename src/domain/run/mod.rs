@@ -3,7 +3,9 @@
 //! **Invariant:** pure. [`Run::apply`] is the one transition table; the daemon, recovery, the CLI and every
 //! screen fold the same events through it, so they cannot disagree about what happened.
 
+pub mod earlier;
 mod event;
+mod facts;
 pub mod lane;
 mod outcome;
 
@@ -18,9 +20,10 @@ use crate::base::time::Timestamp;
 use crate::domain::plan::{Plan, PlannedGroup};
 use crate::domain::policy::{Admission, Approval, Approved, Frozen, Grant, Need, approve, missing};
 use crate::domain::template::Trigger;
-use lane::Lane;
+use lane::{Lane, Skip};
 
 pub use event::{Accepted, DropKey, Event, LaneName, Ordered, Place, Recorded};
+pub use facts::{BatchWait, Ended, Hold};
 pub use lane::StepState;
 pub use outcome::{Ending, Outcome, OutputFacts, StepResult};
 
@@ -111,41 +114,6 @@ pub struct Act {
     pub from: Option<TaskState>,
     /// The state after.
     pub to: TaskState,
-}
-
-/// Why nothing more starts for now.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Hold {
-    /// Who; `None` for the daemon itself.
-    pub by: Option<Actor>,
-    /// Why.
-    pub why: String,
-    /// Since when.
-    pub at: Timestamp,
-}
-
-/// A group's next batch, while it waits.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct BatchWait {
-    /// The group.
-    pub group: GroupNo,
-    /// The batch, from 1.
-    pub batch: u32,
-    /// Not before this time.
-    pub until: Option<Timestamp>,
-    /// Whether somebody must let it begin still.
-    pub gate: bool,
-}
-
-/// An order to end a task early, as it was obeyed.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Ended {
-    /// Who.
-    pub by: Actor,
-    /// Why.
-    pub reason: String,
-    /// When.
-    pub at: Timestamp,
 }
 
 /// An event that cannot follow the ones before it.
@@ -268,7 +236,7 @@ impl Run {
 
     fn lay_lanes(&mut self) {
         let hosts = self.plan.groups.iter().flat_map(|group| group.hosts.iter().map(move |host| (group, host)));
-        self.lanes = hosts.map(|(group, host)| Lane::new(group.number, host.clone(), group.steps.len())).collect();
+        self.lanes = hosts.map(|(group, host)| Lane::new(group.number, host.clone(), &group.steps)).collect();
         let batches = |group: &PlannedGroup| {
             let sizes = group.batches.iter().zip(1..);
             sizes.flat_map(|(size, batch)| std::iter::repeat_n(batch, *size as usize)).collect::<Vec<u32>>()
@@ -356,7 +324,8 @@ impl Run {
             Event::StepStarted { group, host, step, attempt } if self.may_start() => {
                 let (lane, n) = self.find(*group, host, step)?;
                 let step = &mut self.lanes[lane].steps[n];
-                if matches!(step.state, StepState::Open { .. } | StepState::Skipped) || *attempt != step.next_attempt()
+                if matches!(step.state, StepState::Open { .. } | StepState::Skipped(_))
+                    || *attempt != step.next_attempt()
                 {
                     return None;
                 }
@@ -374,6 +343,11 @@ impl Run {
             Event::StepSaid { group, host, step, text } => {
                 let (lane, n) = self.find(*group, host, step)?;
                 self.lanes[lane].steps[n].say(at, text)?;
+            }
+            Event::StepPassedOver { group, host, step } => {
+                let (lane, n) = self.find(*group, host, step)?;
+                let waits = self.lanes[lane].steps[n].state == StepState::Waiting;
+                waits.then(|| self.lanes[lane].skip(n, Skip::Condition))?;
             }
             Event::StepEnded { group, host, step, result } => {
                 let (lane, n) = self.find(*group, host, step)?;
@@ -411,7 +385,7 @@ impl Run {
                     return None;
                 }
                 for (lane, n) in found {
-                    self.lanes[lane].skip(n);
+                    self.lanes[lane].skip(n, Skip::Person);
                 }
             }
             _ => return None,

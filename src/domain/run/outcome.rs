@@ -21,6 +21,8 @@ pub enum Outcome {
     Failed,
     /// Ended for running too long.
     TimedOut,
+    /// It failed, and what was to undo what had been done failed too.
+    RollbackFailed,
     /// Ended on somebody's wish.
     Cancelled,
     /// May have run, may still run: nobody can tell.
@@ -45,6 +47,7 @@ impl Outcome {
             Outcome::RolledBack => "rolled_back",
             Outcome::Failed => "failed",
             Outcome::TimedOut => "timed_out",
+            Outcome::RollbackFailed => "rollback_failed",
             Outcome::Cancelled => "cancelled",
             Outcome::Lost => "lost",
             Outcome::KillUnconfirmed => "kill_unconfirmed",
@@ -86,6 +89,13 @@ impl Ending {
     #[must_use]
     pub fn is_the_scripts_own(&self) -> bool {
         matches!(self, Ending::Exit(_) | Ending::Signal(_) | Ending::TimedOut | Ending::IdleTimedOut)
+    }
+
+    /// Whether a handler or a rollback may follow: it failed, and surely nothing of it runs any more. What somebody ended is
+    /// theirs, and where nobody knows, nothing is done on top.
+    #[must_use]
+    pub fn may_be_handled(&self) -> bool {
+        self.is_the_scripts_own() || matches!(self, Ending::Died(_) | Ending::Unreachable(_) | Ending::NotSent(_))
     }
 
     /// Returns the outcome that the ending counts as.

@@ -8,15 +8,20 @@
 //! The program is one compound command, so a shell that got only a part of it does nothing.
 
 pub mod answer;
+mod variables;
 
+use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
 use crate::base::digest::Digest;
-use crate::base::ids::{GroupNo, HostName, TaskId};
+use crate::base::ids::{GroupNo, HostName, ParamName, TaskId};
 use crate::base::limits;
+use crate::base::text::Secret;
 use crate::domain::audit::Head;
 use crate::domain::callback::Callback;
 use crate::domain::plan::{Plan, PlannedStep};
+use crate::domain::run::earlier::Earlier;
+use crate::domain::template::tokens::FLOW_ID;
 
 /// What is sent to a host.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -77,8 +82,29 @@ pub struct Call<'a> {
     pub begun: bool,
     /// Where the audit ended when it was sent, for the host to keep beside the gate.
     pub audit: Head,
-    /// Where the script may say how far it is.
+}
+
+/// What a step's script is told beside what the plan says.
+#[derive(Clone, Debug)]
+pub struct Told<'a> {
+    /// Which attempt, from 1.
+    pub attempt: u32,
+    /// Which batch of its group, from 1.
+    pub batch: u32,
+    /// What came before it on the host.
+    pub earlier: &'a Earlier,
+    /// Where it may say how far it is.
     pub callback: Option<&'a Callback>,
+    /// The values of the secrets that the plan names for it.
+    pub secrets: &'a BTreeMap<ParamName, Secret>,
+}
+
+impl Told<'_> {
+    /// Returns what a script is told that nothing came before, in a plan that nobody runs yet.
+    #[must_use]
+    pub fn preview<'a>(earlier: &'a Earlier, secrets: &'a BTreeMap<ParamName, Secret>) -> Told<'a> {
+        Told { attempt: 1, batch: 1, earlier, callback: None, secrets }
+    }
 }
 
 /// Returns the program that starts a step, or shows the one that was started under the same name.
@@ -90,6 +116,7 @@ pub fn run_program(
     group: GroupNo,
     step: &PlannedStep,
     call: &Call<'_>,
+    told: &Told<'_>,
 ) -> Program {
     let mut text = String::with_capacity(RUNNER.len() + 2048);
     let script = plan.scripts.get(&step.script).map_or("", String::as_str);
@@ -98,22 +125,9 @@ pub fn run_program(
     push_variable(&mut text, "sg_idle", &step.idle_timeout_s.to_string());
     push_variable(&mut text, "sg_script", script);
     text.push_str("sg_job() {\n");
-    let own = [
-        ("SPOOLGATE_TASK", task.to_string()),
-        ("SPOOLGATE_TASK_NAME", plan.task_name.clone()),
-        ("SPOOLGATE_HOST", host.to_string()),
-        ("SPOOLGATE_GROUP", group.to_string()),
-        ("SPOOLGATE_STEP", step.name.to_string()),
-    ];
-    let callback = call.callback.into_iter();
-    let report = callback.flat_map(|to| [("SPOOLGATE_CALLBACK", &to.url), ("SPOOLGATE_TOKEN", &to.token)]);
-    for (name, value) in own.iter().map(|(name, value)| (*name, value)).chain(report) {
+    for (name, value) in variables::of(plan, task, host, group, step, told) {
         text.push_str("export ");
-        push_variable(&mut text, name, value);
-    }
-    for (name, value) in plan.env.iter().chain(&step.env) {
-        text.push_str("export ");
-        push_variable(&mut text, name.as_str(), value);
+        push_variable(&mut text, &name, &value);
     }
     text.push_str("exec ");
     if step.nice > 0 {
@@ -124,7 +138,10 @@ pub fn run_program(
     text.push_str(" \"$sg_at.script\"");
     for arg in &step.args {
         text.push(' ');
-        push_quoted(&mut text, arg);
+        match step.flow_id {
+            true => push_quoted(&mut text, &arg.replace(FLOW_ID, &task.to_string())),
+            false => push_quoted(&mut text, arg),
+        }
     }
     text.push_str("\n}\n");
     finish(text, step)
@@ -137,6 +154,14 @@ pub fn run_program(
 pub fn kill_program(step: &PlannedStep, call: &Call<'_>) -> Program {
     let mut text = String::with_capacity(RUNNER.len() + 256);
     push_head(&mut text, "kill", call);
+    finish(text, step)
+}
+
+/// Returns the program that removes what a step printed from its host, once it has ended and its log is here.
+#[must_use]
+pub fn forget_program(step: &PlannedStep, call: &Call<'_>) -> Program {
+    let mut text = String::with_capacity(RUNNER.len() + 256);
+    push_head(&mut text, "forget", call);
     finish(text, step)
 }
 
@@ -216,10 +241,7 @@ fn push_quoted(text: &mut String, word: &str) {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
     use super::*;
-    use crate::domain::template::{OnFailure, Trigger};
 
     fn written(script: &str, args: &[&str], account: Option<&str>, nice: u8) -> (String, String) {
         let digest = Digest::of(script.as_bytes());
@@ -229,17 +251,8 @@ mod tests {
         let step = PlannedStep {
             account: account.map(|a| a.parse().unwrap()),
             args: args.iter().map(|a| (*a).to_owned()).collect(),
-            env: BTreeMap::new(),
-            idempotent: false,
-            idle_timeout_s: 0,
-            trigger: Trigger::Auto,
-            name: "greet".parse().unwrap(),
             nice,
-            on_failure: OnFailure::Stop,
-            retries: 0,
-            retry_delay_s: 0,
-            script: digest,
-            timeout_s: 0,
+            ..PlannedStep::plain("greet".parse().unwrap(), digest)
         };
         let host = "web1".parse().unwrap();
         let id = RunnerId::new(&digest, TaskId(7), GroupNo(1), &host, &step, 1);
@@ -250,9 +263,10 @@ mod tests {
             clean: false,
             begun: false,
             audit: Head::default(),
-            callback: None,
         };
-        let program = run_program(&plan, TaskId(7), &host, GroupNo(1), &step, &call);
+        let (earlier, secrets) = (Earlier::default(), BTreeMap::new());
+        let told = Told::preview(&earlier, &secrets);
+        let program = run_program(&plan, TaskId(7), &host, GroupNo(1), &step, &call, &told);
         (program.command, String::from_utf8(program.stdin).unwrap())
     }
 
@@ -280,21 +294,7 @@ mod tests {
         let host: HostName = "web1".parse().unwrap();
         let (_, text) = written("x", &[], None, 0);
         assert!(text.contains("sg_id='7-1-greet-1-"), "{text}");
-        let step = PlannedStep {
-            account: None,
-            args: Vec::new(),
-            env: BTreeMap::new(),
-            idempotent: false,
-            idle_timeout_s: 0,
-            trigger: Trigger::Auto,
-            name: "greet".parse().unwrap(),
-            nice: 0,
-            on_failure: OnFailure::Stop,
-            retries: 0,
-            retry_delay_s: 0,
-            script: Digest::of(b""),
-            timeout_s: 0,
-        };
+        let step = PlannedStep::plain("greet".parse().unwrap(), Digest::of(b""));
         let id = |key: &[u8], attempt| RunnerId::new(&Digest::of(key), TaskId(7), GroupNo(1), &host, &step, attempt);
         assert_eq!(id(b"a", 1), id(b"a", 1));
         assert!(id(b"a", 1) != id(b"a", 2) && id(b"a", 1) != id(b"b", 1));

@@ -3,7 +3,7 @@
 #
 # shellcheck shell=sh disable=SC2154,SC2031,SC2030,SC3013 # set by what is sent in front; -nt is in every sh we run in
 #
-# What is sent in front of this text sets sg_id, sg_nonce, sg_act (run, kill), sg_script, sg_interpreter, sg_head, sg_tail,
+# What is sent in front of this text sets sg_id, sg_nonce, sg_act (run, kill, forget), sg_script, sg_interpreter, sg_head, sg_tail,
 # sg_limit, sg_idle, sg_grace, sg_out_at, sg_err_at, sg_clean, sg_audit, sg_begun (the host said
 # before that it runs) and the function sg_job. Everything happens inside one
 # compound command, so a text that was cut off in transit does nothing.
@@ -402,7 +402,15 @@ command -v setsid >/dev/null || sg_refuse 'this host has no setsid; install util
 read -r sg_boot </proc/sys/kernel/random/boot_id
 sg_find_base || sg_refuse 'no directory for the runner: the home, /var/tmp and /tmp are not writable, or belong to others'
 sg_at=$sg_base/$sg_id
-if [ "$sg_act" = kill ]; then
+if [ "$sg_act" = forget ]; then
+	# Its log is with whoever asks; what its script printed need not stay here.
+	if [ -e "$sg_at.exit" ]; then
+		for sg_stream in out err out.tail err.tail script; do
+			[ ! -e "$sg_at.$sg_stream" ] || : >"$sg_at.$sg_stream"
+		done
+		sg_say end 'forgotten - 0 0 0 0'
+	fi
+elif [ "$sg_act" = kill ]; then
 	# Whoever passes the gate first decides whether it runs at all.
 	if [ ! "$sg_begun" ] && sg_gate void; then sg_say end 'never - 0 0 0 0'; else sg_follow && sg_say end "$sg_words"; fi
 elif [ ! "$sg_begun" ] && sg_stat "$$" && sg_gate "$$ $sg_boot $sg_born"; then

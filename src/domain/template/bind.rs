@@ -5,8 +5,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Param, ParamKind, RESERVED, Template, placeholders};
-use crate::base::ids::ParamName;
+use super::{Args, Param, ParamKind, RESERVED, Step, Template, placeholders};
+use crate::base::ids::{ParamName, SecretName};
 use crate::domain::problem::Problem;
 
 /// Variables that change what programs load, run or read. Parameters reach scripts as variables, so a submitter who
@@ -49,6 +49,27 @@ const STEERING: &[&str] = &[
 const STEERING_PREFIXES: &[&str] =
     &["BASH_", "DYLD_", "GIT_CONFIG", "LD_", "NODE_", "PERL5", "PYTHON", "SPOOLGATE_", "ZDOPS_"];
 
+/// Returns the secret that a value names: `secret:NAME`.
+#[must_use]
+pub fn secret_name(value: &str) -> Option<SecretName> {
+    value.strip_prefix("secret:")?.parse().ok()
+}
+
+/// What a task's values came to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Bound {
+    /// Every parameter that has a value.
+    pub values: BTreeMap<ParamName, String>,
+    /// The secrets that parameters name.
+    pub secrets: BTreeMap<ParamName, SecretName>,
+}
+
+/// Whether a variable that begins so changes what programs do.
+#[must_use]
+pub(super) fn steers_unported(name: &ParamName) -> bool {
+    steers_programs(name) && !name.as_str().starts_with("ZDOPS_")
+}
+
 /// Whether a variable of this name changes which code programs load or run (`PATH`, `LD_PRELOAD`, `BASH_ENV`), or is
 /// one of our own. No submitter may choose its value.
 #[must_use]
@@ -62,12 +83,22 @@ impl Template {
     /// has a value, `true` and `false` in lower case.
     ///
     /// # Errors
-    /// Every value that does not fit, every one that is missing, and every one that the template does not take.
-    pub fn bind(&self, given: &BTreeMap<ParamName, String>) -> Result<BTreeMap<ParamName, String>, Vec<Problem>> {
+    /// Every value that does not fit, every one that is missing, and every one that the template does not take. A value
+    /// in the place of a secret's name is not repeated: it may be the secret.
+    pub fn bind(&self, given: &BTreeMap<ParamName, String>) -> Result<Bound, Vec<Problem>> {
         let mut problems = Vec::new();
-        let mut bound = BTreeMap::new();
+        let (mut bound, mut secrets) = (BTreeMap::new(), BTreeMap::new());
         for param in &self.params {
             match (given.get(&param.name).or(param.default.as_ref()), param.required) {
+                (Some(value), _) if let Some(allowed) = &param.secret => match secret_name(value) {
+                    Some(secret) if allowed.contains(&secret) => {
+                        secrets.insert(param.name.clone(), secret);
+                    }
+                    found => {
+                        let found = found.map_or("no name of a secret".to_owned(), |name| format!("secret:{name}"));
+                        problems.push(Problem::new(format!("/args/{}", param.name), found, param.wanted()));
+                    }
+                },
                 (Some(value), _) => match param.read(value) {
                     Ok(value) => {
                         bound.insert(param.name.clone(), value);
@@ -93,7 +124,7 @@ impl Template {
         if self.other_params {
             problems.extend(self.missing_others(given));
         }
-        if problems.is_empty() { Ok(bound) } else { Err(problems) }
+        if problems.is_empty() { Ok(Bound { values: bound, secrets }) } else { Err(problems) }
     }
 
     /// Checks a value whose name the template does not declare.
@@ -117,7 +148,11 @@ impl Template {
 
     /// Finds the undeclared names that steps use and nobody gave.
     fn missing_others(&self, given: &BTreeMap<ParamName, String>) -> Vec<Problem> {
-        let texts = self.steps.iter().flat_map(|step| step.args.iter().chain(step.env.values()));
+        let works = self.steps.iter().flat_map(Step::works);
+        let texts = works.flat_map(|work| {
+            let args = if let Args::List(list) = &work.args { list.as_slice() } else { &[] };
+            args.iter().chain(work.env.values())
+        });
         let used: BTreeSet<ParamName> = texts.flat_map(|text| placeholders(text).unwrap_or_default()).collect();
         let declared = |name: &ParamName| self.params.iter().any(|param| param.name == *name);
         used.into_iter()
@@ -151,6 +186,10 @@ impl Param {
     }
 
     fn wanted(&self) -> String {
+        if let Some(allowed) = &self.secret {
+            let names: Vec<String> = allowed.iter().map(|name| format!("secret:{name}")).collect();
+            return format!("one of {}", names.join(", "));
+        }
         match &self.kind {
             ParamKind::String => "text without NUL".to_owned(),
             ParamKind::Int => "a whole number".to_owned(),
@@ -197,7 +236,7 @@ mod tests {
         let template = Template::parse("t.toml", text, &BTreeMap::new()).unwrap();
         let given = given.iter().map(|(name, value)| (name.parse().unwrap(), (*value).to_owned())).collect();
         let shown: Vec<String> = match template.bind(&given) {
-            Ok(bound) => bound.iter().map(|(name, value)| format!("{name}={value}")).collect(),
+            Ok(bound) => bound.values.iter().map(|(name, value)| format!("{name}={value}")).collect(),
             Err(problems) => problems.iter().map(ToString::to_string).collect(),
         };
         assert_eq!(shown.join(" "), want, "{given:?}");

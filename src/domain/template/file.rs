@@ -7,6 +7,7 @@
 //! other_params = false            # whether parameters without a [[param]] are taken too
 //! risk = "low"                    # or medium, high: at least that
 //! missed = "hold"                 # or run, expire: when its time passed while it could not start
+//! env_prefix = "ZDOPS"            # variables as ported scripts know them, beside SPOOLGATE_…
 //!
 //! [[param]]
 //! name = "TAG"
@@ -14,6 +15,7 @@
 //! type = "string"                 # or int, bool, enum (with values = ["a", "b"]), tag (with repository = "/srv/a.git")
 //! default = "v1"                  # the value when a task gives none
 //! required = true                 # a task must give it; false when left out
+//! secret = true                   # its value is secret:NAME, one of values (default among them)
 //!
 //! [[step]]
 //! name = "clone"
@@ -25,25 +27,31 @@
 //! account = "deploy"
 //! timeout = "5m"                  # s, m, h, d or a number of seconds; 0 is no limit
 //! nice = 10
-//! on_failure = "stop"             # or "continue"
+//! on_failure = "stop"             # or "continue", "rollback" (undoes what earlier steps did on that host)
 //! trigger = "auto"                # or manual (somebody releases it), timed (it waits for the task's time)
+//! when = "host.environment == 'prod'"   # whether a host takes it, see condition
+//! host = "lb1"                    # runs there, once; all steps of its group do
+//! [step.handler]                  # runs on a host where the step failed; script or file, args, … as above
+//! [step.rollback]                 # undoes the step; partial = true: also when the step itself failed
+//!
+//! [[group]]
+//! number = 3
+//! hosts_of = 1                    # the hosts that the task names for group 1
 //! ```
 //!
 //! **Invariant:** pure. The scripts that a file names are handed in; nothing is read here. A field that is not one
 //! of these is a problem.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
-use super::{Missed, OnFailure, Param, ParamKind, RESERVED, Step, Template, Trigger, bind, placeholders};
+use super::step_file::{Surroundings, read_step};
+use super::{GroupHosts, Missed, Param, ParamKind, RESERVED, Step, Template, bind};
 use crate::base::digest::Digest;
-use crate::base::ids::{GroupNo, ParamName};
+use crate::base::ids::{GroupNo, HostName, ParamName, SecretName};
 use crate::base::limits;
 use crate::domain::problem::Problem;
 use crate::domain::risk::Level;
 use crate::domain::toml_table::{Fields, Sheet, Text};
-
-/// The longest a step may be allowed to run, in seconds: a year. Longer ones mean 0, no limit.
-const TIMEOUT_S_MAX: u64 = 366 * 86400;
 
 impl Template {
     /// Reads the template in the text of `file`; `scripts` holds the texts of the script files of the same folder by
@@ -82,16 +90,88 @@ fn read(sheet: &Sheet<'_>, file: Digest, scripts: &BTreeMap<String, String>) -> 
     if tables.is_empty() {
         sheet.problem(fields.span(), "no steps", "one [[step]] or more");
     }
-    let mut steps = Vec::new();
+    let mut steps: Vec<Step> = Vec::new();
+    let mut forced = BTreeMap::new();
     for (position, table) in tables.into_iter().enumerate() {
-        let step = read_step(table, position, &params, other_params, scripts, &steps);
-        steps.extend(step);
+        let surroundings = Surroundings { params: &params, other_params, scripts, before: &steps };
+        let span = table.span().clone();
+        let Some((step, host)) = read_step(table, position, &surroundings) else { continue };
+        if steps.iter().any(|other| other.group == step.group) && forced.get(&step.group) != Some(&host) {
+            let wanted = "the same host for every step of a group; a step that runs elsewhere is a group of its own";
+            sheet.problem(&span, format!("another host for {} in group {}", step.name, step.group), wanted);
+        }
+        forced.insert(step.group, host);
+        steps.push(step);
     }
+    let groups = read_groups(&mut fields, &steps, forced);
+    let env_prefix = fields.string("env_prefix").and_then(|text| read_prefix(sheet, &text));
     let id = fields.need("id", id);
     let name = fields.need("name", name).and_then(|text| text.parse(sheet));
     let title = fields.need("title", title);
     fields.finish();
-    Some(Template { file, id: id?, name: name?, title: title?.value, params, other_params, risk, missed, steps })
+    Some(Template {
+        file,
+        id: id?,
+        name: name?,
+        title: title?.value,
+        params,
+        other_params,
+        risk,
+        missed,
+        steps,
+        groups,
+        env_prefix,
+    })
+}
+
+/// Reads where groups get their hosts from, beside the hosts that their steps force.
+fn read_groups(
+    fields: &mut Fields<'_>,
+    steps: &[Step],
+    forced: BTreeMap<GroupNo, Option<HostName>>,
+) -> BTreeMap<GroupNo, GroupHosts> {
+    let sheet = fields.sheet();
+    let mut groups: BTreeMap<GroupNo, GroupHosts> =
+        forced.into_iter().filter_map(|(group, host)| Some((group, GroupHosts::Forced(host?)))).collect();
+    for mut table in fields.tables("group") {
+        let number = table.integer("number", 1..=u32::MAX);
+        let number = table.need("number", number).map(GroupNo);
+        let other = table.integer("hosts_of", 1..=u32::MAX);
+        let other = table.need("hosts_of", other).map(GroupNo);
+        let span = table.span().clone();
+        table.finish();
+        let (Some(number), Some(other)) = (number, other) else { continue };
+        let has_steps = |group: GroupNo| steps.iter().any(|step| step.group == group);
+        if !has_steps(number) || !has_steps(other) || number == other || groups.contains_key(&other) {
+            let wanted = "two groups with steps, of which the second gets its hosts from the task";
+            sheet.problem(&span, format!("group {number} with the hosts of {other}"), wanted);
+        } else if groups.insert(number, GroupHosts::SameAs(other)).is_some() {
+            sheet.problem(
+                &span,
+                format!("hosts for group {number}"),
+                "hosts once: its steps or another [[group]] say so",
+            );
+        }
+    }
+    // A group that follows one which follows another would have no hosts of its own.
+    if let Some((number, _)) = groups.iter().find(|(_, hosts)| match hosts {
+        GroupHosts::SameAs(other) => groups.contains_key(other),
+        GroupHosts::Forced(_) => false,
+    }) {
+        sheet.problem(fields.span(), format!("group {number}"), "hosts_of a group that gets its hosts from the task");
+    }
+    groups
+}
+
+/// Reads what the variables of ported scripts begin with.
+fn read_prefix(sheet: &Sheet<'_>, text: &Text) -> Option<ParamName> {
+    let prefix: ParamName = text.parse(sheet)?;
+    let taken =
+        format!("{prefix}_X").parse().is_ok_and(|name| bind::steers_unported(&name)) || text.value.ends_with('_');
+    if taken {
+        sheet.problem(&text.span, &text.value, "a word such as ZDOPS, which variables then begin with");
+    }
+    (!taken).then_some(prefix)
 }
 
 fn read_param(mut table: Fields<'_>) -> Option<Param> {
@@ -102,9 +182,11 @@ fn read_param(mut table: Fields<'_>) -> Option<Param> {
     let kind = table.string("type");
     let listed = table.has("values");
     let values = table.strings("values");
+    let listed_values = values.clone();
     let repository = table.string("repository");
     let default = table.scalar("default");
     let required = table.boolean("required");
+    let secret = table.boolean("secret").unwrap_or(false);
     let span = table.span().clone();
     table.finish();
     let name = name?;
@@ -133,6 +215,10 @@ fn read_param(mut table: Fields<'_>) -> Option<Param> {
         (ParamKind::Tag(_), Some(_)) | (_, None) => {}
         (_, Some(path)) => sheet.problem(&path.span, "a repository", "type = \"tag\" beside repository"),
     }
+    if secret {
+        let default = default.as_ref();
+        return read_secret_param(sheet, parsed, label, (&kind, &span), &listed_values, default, required);
+    }
     match (&kind, listed) {
         (ParamKind::Enum(values), _) if values.is_empty() => {
             sheet.problem(&span, format!("the enum {parsed} without values"), "values = [\"…\", \"…\"]");
@@ -142,7 +228,7 @@ fn read_param(mut table: Fields<'_>) -> Option<Param> {
     }
     let label = label.map_or_else(|| parsed.to_string(), |text| text.value);
     let required = required.unwrap_or(false);
-    let mut param = Param { name: parsed, label, kind, default: None, required };
+    let mut param = Param { name: parsed, label, kind, default: None, required, secret: None };
     if let Some(text) = default {
         match param.read(&text.value) {
             Ok(value) => param.default = Some(value),
@@ -152,154 +238,36 @@ fn read_param(mut table: Fields<'_>) -> Option<Param> {
     Some(param)
 }
 
-fn read_step(
-    mut table: Fields<'_>,
-    position: usize,
-    params: &[Param],
-    other_params: bool,
-    scripts: &BTreeMap<String, String>,
-    before: &[Step],
-) -> Option<Step> {
-    let sheet = table.sheet();
-    let name = table.string("name");
-    let name = table.need("name", name);
-    let group = table.integer("group", 1..=u32::MAX).unwrap_or(1);
-    let by_position = u32::try_from(position + 1).unwrap_or(u32::MAX).saturating_mul(10);
-    let level = table.integer("level", 0..=u32::MAX).unwrap_or(by_position);
-    let script = read_script(&mut table, scripts);
-    let args = table.strings("args");
-    let env = table.texts("env");
-    let account = table.string("account").and_then(|text| text.parse(sheet));
-    let timeout_s =
-        table.scalar("timeout").map_or(limits::STEP_TIMEOUT_S, |text| read_seconds(sheet, "timeout", &text));
-    let idle_timeout_s = table.scalar("idle_timeout").map_or(0, |text| read_seconds(sheet, "idle_timeout", &text));
-    let retries = table.integer("retries", 0..=limits::RETRIES_MAX).unwrap_or(0);
-    let retry_delay_s = table.scalar("retry_delay").map_or(0, |text| read_seconds(sheet, "retry_delay", &text));
-    let idempotent = table.boolean("idempotent").unwrap_or(false);
-    let nice = table.integer("nice", 0..=19).and_then(|nice| u8::try_from(nice).ok()).unwrap_or(0);
-    let on_failure = [("stop", OnFailure::Stop), ("continue", OnFailure::Continue)];
-    let on_failure = table.choice("on_failure", &on_failure).unwrap_or(OnFailure::Stop);
-    let triggers = [("auto", Trigger::Auto), ("manual", Trigger::Manual), ("timed", Trigger::Timed)];
-    let trigger = table.choice("trigger", &triggers).unwrap_or_default();
-    table.finish();
-    for text in args.iter().chain(env.iter().map(|(_, value)| value)) {
-        check_placeholders(sheet, text, params, other_params);
+/// Reads a parameter whose values are names of secrets. Which ones it may name stands in the template, so that nobody gets
+/// at another secret by naming it in a task.
+fn read_secret_param(
+    sheet: &Sheet<'_>,
+    name: ParamName,
+    label: Option<Text>,
+    (kind, span): (&ParamKind, &std::ops::Range<usize>),
+    values: &[Text],
+    default: Option<&Text>,
+    required: Option<bool>,
+) -> Option<Param> {
+    if *kind != ParamKind::String {
+        sheet.problem(span, format!("the secret {name} with a type"), "no type beside secret = true");
     }
-    let name = name?;
-    let parsed = name.parse(sheet)?;
-    if before.iter().any(|step| step.name == parsed) {
-        sheet.problem(&name.span, format!("a second step {parsed}"), "each step's name once");
-    }
-    Some(Step {
-        name: parsed,
-        group: GroupNo(group),
-        level,
-        script: script?,
-        args: args.into_iter().map(|text| text.value).collect(),
-        env: read_env(sheet, env),
-        account,
-        timeout_s,
-        idle_timeout_s,
-        retries,
-        retry_delay_s,
-        idempotent,
-        nice,
-        on_failure,
-        trigger,
-    })
-}
-
-/// Reads a step's own script or takes the file that it names.
-fn read_script(table: &mut Fields<'_>, scripts: &BTreeMap<String, String>) -> Option<String> {
-    let sheet = table.sheet();
-    let (script, file) = (table.string("script"), table.string("file"));
-    let (text, span) = match (script, file) {
-        (Some(script), None) => (script.value, script.span),
-        (None, Some(file)) => {
-            let beneath = |part: &str| !matches!(part, "" | "." | "..");
-            if !file.value.split('/').all(beneath) || file.value.contains(['\\', '\0']) {
-                sheet.problem(&file.span, &file.value, "the name of a file beneath the templates folder, without ..");
-                return None;
-            }
-            let Some(text) = scripts.get(&file.value) else {
-                let known = scripts.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
-                sheet.problem(&file.span, &file.value, format!("a script file of the templates folder: {known}"));
-                return None;
-            };
-            (text.clone(), file.span)
-        }
-        (Some(script), Some(_)) => {
-            sheet.problem(&script.span, "script and file", "one of the two");
-            return None;
-        }
-        (None, None) => {
-            // A field of the wrong type has its own problem.
-            if table.missed("script") && table.missed("file") {
-                sheet.problem(table.span(), "no script and no file", "one of the two");
-            }
-            return None;
-        }
-    };
-    if text.trim().is_empty() {
-        sheet.problem(&span, "an empty script", "a script that does something");
-    } else if text.len() > limits::STRING_BYTES_MAX {
-        sheet.problem(&span, format!("{} bytes", text.len()), format!("at most {} bytes", limits::STRING_BYTES_MAX));
-    } else if text.contains('\0') || text.contains("\r\n") {
-        sheet.problem(&span, "a script with NUL or with lines that end in CR LF", "text with lines that end in LF");
-    }
-    Some(text)
-}
-
-fn read_env(sheet: &Sheet<'_>, pairs: Vec<(Text, Text)>) -> BTreeMap<ParamName, String> {
-    let mut env = BTreeMap::new();
-    for (name, value) in pairs {
-        let Some(parsed) = name.parse::<ParamName>(sheet) else { continue };
-        if parsed.as_str().starts_with("SPOOLGATE_") {
-            sheet.problem(&name.span, &name.value, "a name that does not begin with SPOOLGATE_");
-        }
-        env.insert(parsed, value.value);
-    }
-    env
-}
-
-/// Checks that every `{NAME}` of an argument or variable will have a value.
-fn check_placeholders(sheet: &Sheet<'_>, text: &Text, params: &[Param], other_params: bool) {
-    if text.value.contains('\0') {
-        sheet.problem(&text.span, &text.value, "text without NUL");
-    }
-    let names = match placeholders(&text.value) {
-        Ok(names) => names,
-        Err(found) => return sheet.problem(&text.span, found, "{NAME} of a parameter, or {{ for a brace"),
-    };
-    for name in names.iter().collect::<BTreeSet<_>>() {
-        let param = params.iter().find(|param| param.name == *name);
-        let always = param.is_some_and(|param| param.required || param.default.is_some());
-        if param.is_some() && !always {
-            sheet.problem(&text.span, format!("{{{name}}}"), format!("a default for {name}, or required = true"));
-        } else if param.is_none() && !other_params {
-            let known: Vec<&str> = params.iter().map(|param| param.name.as_str()).collect();
-            sheet.problem(&text.span, format!("{{{name}}}"), format!("one of {}", known.join(", ")));
+    let mut allowed = Vec::new();
+    for text in values.iter().chain(default) {
+        match bind::secret_name(&text.value) {
+            Some(secret) => allowed.push(secret),
+            None => sheet.problem(&text.span, "a secret's value, or its name", "secret:NAME"),
         }
     }
-}
-
-/// Reads `90`, `90s`, `5m`, `2h` or `1d` as seconds.
-fn read_seconds(sheet: &Sheet<'_>, field: &str, text: &Text) -> u64 {
-    let end = text.value.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.value.len());
-    let (digits, unit) = text.value.split_at(end);
-    let seconds = match unit {
-        "" | "s" => Some(1),
-        "m" => Some(60),
-        "h" => Some(3600),
-        "d" => Some(86400),
-        _ => None,
-    };
-    let total = seconds.and_then(|unit: u64| digits.parse::<u64>().ok()?.checked_mul(unit));
-    total.filter(|&total| total <= TIMEOUT_S_MAX).unwrap_or_else(|| {
-        let wanted = "a number with s, m, h or d, such as \"5m\", at most a year; 0 is no limit";
-        sheet.problem(&text.span, format!("{field} = {}", text.value), wanted);
-        0
-    })
+    allowed.dedup();
+    if allowed.is_empty() {
+        let wanted = "default = \"secret:NAME\", or values = [\"secret:NAME\", …]: the secrets it may name";
+        sheet.problem(span, format!("the secret {name} without one"), wanted);
+    }
+    let label = label.map_or_else(|| name.to_string(), |text| text.value);
+    let default = default.map(|text| text.value.clone());
+    let secret: Option<Vec<SecretName>> = Some(allowed);
+    Some(Param { name, label, kind: ParamKind::String, default, required: required.unwrap_or(false), secret })
 }
 
 /// Checks text that people see on one line.
@@ -314,6 +282,7 @@ fn check_line(sheet: &Sheet<'_>, text: &Text) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::template::OnFailure;
 
     fn scripts() -> BTreeMap<String, String> {
         [("run.sh", "#!/bin/sh\ntrue\n"), ("empty.sh", "\n"), ("dos.sh", "true\r\n")]
@@ -379,10 +348,10 @@ mod tests {
         assert_eq!((template.params[0].label.as_str(), template.params[0].required), ("版本", true));
         assert_eq!((template.params[1].default.as_deref(), template.params[1].required), (Some("16"), false));
         let [one, two] = template.steps.as_slice() else { panic!("two steps") };
-        assert_eq!((one.group, one.level, one.timeout_s, one.nice), (GroupNo(1), 10, 300, 10));
-        assert_eq!((one.script.as_str(), one.on_failure), ("#!/bin/sh\ntrue\n", OnFailure::Continue));
-        assert_eq!(one.env.values().collect::<Vec<_>>(), ["3", "{N}"]);
-        assert_eq!((two.group, two.level, two.timeout_s, two.on_failure), (GroupNo(2), 5, 90, OnFailure::Stop));
+        assert_eq!((one.group, one.level, one.work.timeout_s, one.work.nice), (GroupNo(1), 10, 300, 10));
+        assert_eq!((one.work.script.as_str(), one.on_failure), ("#!/bin/sh\ntrue\n", OnFailure::Continue));
+        assert_eq!(one.work.env.values().collect::<Vec<_>>(), ["3", "{N}"]);
+        assert_eq!((two.group, two.level, two.work.timeout_s, two.on_failure), (GroupNo(2), 5, 90, OnFailure::Stop));
     }
 
     #[test]
@@ -395,7 +364,7 @@ mod tests {
                 "t.toml:1: found no title; wanted title = …",
                 "t.toml:1: found id = 0; wanted id = a whole number from 1 to 4294967295",
                 "t.toml:2: found -x; wanted a template name: letters, digits and . _ - only, first a letter or digit, at most 100 bytes",
-                "t.toml:3: found the field idd; wanted one of the fields id, name, title, other_params, risk, missed, param, step",
+                "t.toml:3: found the field idd; wanted one of the fields id, name, title, other_params, risk, missed, param, step, group, env_prefix",
                 "t.toml:5: found A-B; wanted a parameter name: ASCII letters, digits and _ only, first no digit, at most 100 bytes",
                 "t.toml:6: found the enum X without values; wanted values = [\"…\", \"…\"]",
                 "t.toml:9: found a second parameter X; wanted each parameter once",
@@ -403,7 +372,7 @@ mod tests {
                 "t.toml:13: found no name; wanted name = …",
                 "t.toml:16: found PATH; wanted a name that is not TASK, HOST or GROUP and does not steer programs",
                 "t.toml:21: found a second step s; wanted each step's name once",
-                "t.toml:23: found the field bogus; wanted one of the fields name, group, level, script, file, args, env, account, timeout, idle_timeout, retries, retry_delay, idempotent, nice, on_failure, trigger",
+                "t.toml:23: found the field bogus; wanted one of the fields name, group, level, script, file, args, env, account, timeout, idle_timeout, retries, retry_delay, idempotent, nice, on_failure, trigger, when, host, handler, rollback",
             ],
         );
         refused("id = 1\nname = 't'\ntitle = 't'\n", &["t.toml:1: found no steps; wanted one [[step]] or more"]);
@@ -435,7 +404,7 @@ mod tests {
         step_refused("script = 3", "t.toml:6: found script = 3; wanted a string in quotes");
         step_refused("group = 0", "t.toml:6: found group = 0; wanted group = a whole number from 1 to 4294967295");
         step_refused("nice = 20", "t.toml:6: found nice = 20; wanted nice = a whole number from 0 to 19");
-        step_refused("on_failure = 'retry'", "t.toml:6: found on_failure = retry; wanted stop or continue");
+        step_refused("on_failure = 'retry'", "t.toml:6: found on_failure = retry; wanted stop, continue or rollback");
         step_refused("args = ['{B}']", "t.toml:6: found {B}; wanted one of A, OPT");
         step_refused("args = ['{A}', '{']", "t.toml:6: found {; wanted {NAME} of a parameter, or {{ for a brace");
         step_refused("args = ['{OPT}']", "t.toml:6: found {OPT}; wanted a default for OPT, or required = true");
@@ -455,7 +424,7 @@ mod tests {
         for (written, want) in [("0", 0), ("'90'", 90), ("'90s'", 90), ("'5m'", 300), ("'2h'", 7200), ("'1d'", 86400)] {
             let text =
                 format!("id = 1\nname = 't'\ntitle = 't'\n[[step]]\nname = 's'\nscript = 'x'\ntimeout = {written}\n");
-            assert_eq!(parse(&text).unwrap().steps[0].timeout_s, want, "{written}");
+            assert_eq!(parse(&text).unwrap().steps[0].work.timeout_s, want, "{written}");
         }
         for bad in ["-1", "5 m", "m", "99999999999999999999", "400d", "1.5"] {
             let want = "a number with s, m, h or d, such as \"5m\", at most a year; 0 is no limit";

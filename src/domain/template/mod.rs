@@ -8,11 +8,14 @@
 
 pub mod bind;
 mod file;
+mod step_file;
+pub mod tokens;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::base::digest::Digest;
-use crate::base::ids::{GroupNo, ParamName, StepName, TemplateName, UserName};
+use crate::base::ids::{GroupNo, HostName, ParamName, SecretName, StepName, TemplateName, UserName};
+use crate::domain::condition::Condition;
 use crate::domain::problem::Problem;
 use crate::domain::risk::Level;
 use crate::domain::submission::TemplateRef;
@@ -38,6 +41,19 @@ pub struct Template {
     pub missed: Missed,
     /// Its steps in file order.
     pub steps: Vec<Step>,
+    /// Groups whose hosts a task does not name.
+    pub groups: BTreeMap<GroupNo, GroupHosts>,
+    /// What variables for ported scripts begin with, beside `SPOOLGATE_`: `ZDOPS` for seed 003's.
+    pub env_prefix: Option<ParamName>,
+}
+
+/// Where a group gets its hosts from, when not from the task.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum GroupHosts {
+    /// Its steps say so: this one host, once.
+    Forced(HostName),
+    /// The hosts that the task names for another group.
+    SameAs(GroupNo),
 }
 
 /// What becomes of a task that was ready and could not start at its time, because the daemon was down or the clock
@@ -80,6 +96,8 @@ pub struct Param {
     pub default: Option<String>,
     /// Whether a task must give it when there is no default.
     pub required: bool,
+    /// Whether its value is the name of a secret, written `secret:NAME`; with these and no others, when there are any.
+    pub secret: Option<Vec<SecretName>>,
 }
 
 /// What values a parameter takes.
@@ -106,12 +124,48 @@ pub struct Step {
     pub group: GroupNo,
     /// Order inside one host: ascending; equal levels run in file order.
     pub level: u32,
+    /// What it runs.
+    pub work: StepWork,
+    /// What a failure means for the rest of this host's steps.
+    pub on_failure: OnFailure,
+    /// What lets it begin.
+    pub trigger: Trigger,
+    /// Whether a host takes it at all; every host when `None`.
+    pub when: Option<Condition>,
+    /// What runs on a host when the step failed there. It never makes a failure good.
+    pub handler: Option<StepWork>,
+    /// What undoes the step on a host, after a later step with [`OnFailure::Rollback`] failed there.
+    pub rollback: Option<Rollback>,
+}
+
+impl Step {
+    /// Returns everything that it may run: its own work, its handler's, its rollback's.
+    pub fn works(&self) -> impl Iterator<Item = &StepWork> {
+        let parts = [Some(&self.work), self.handler.as_ref(), self.rollback.as_ref().map(|rollback| &rollback.work)];
+        parts.into_iter().flatten()
+    }
+}
+
+/// What undoes a step.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rollback {
+    /// What it runs.
+    pub work: StepWork,
+    /// Whether it also runs when the step itself failed, perhaps half-way.
+    pub partial: bool,
+}
+
+/// A script and how it is run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StepWork {
     /// The script's text.
     pub script: String,
-    /// Arguments; `{NAME}` stands for a parameter's value and stays inside its one argv element.
-    pub args: Vec<String>,
-    /// Variables for its environment beside the parameters; `{NAME}` as in `args`.
+    /// Its arguments.
+    pub args: Args,
+    /// Variables for its environment beside the parameters; `{NAME}` stands for a parameter's value.
     pub env: BTreeMap<ParamName, String>,
+    /// Variables whose values are secrets.
+    pub secrets: BTreeMap<ParamName, SecretName>,
     /// The account to run as (sudo); the connection's user when `None`.
     pub account: Option<UserName>,
     /// How long it may run, in seconds; 0 = no limit.
@@ -126,10 +180,16 @@ pub struct Step {
     pub idempotent: bool,
     /// Added to the process's niceness, 0 to 19.
     pub nice: u8,
-    /// What a failure means for the rest of this host's steps.
-    pub on_failure: OnFailure,
-    /// What lets it begin.
-    pub trigger: Trigger,
+}
+
+/// The arguments of a script, each one whole argv element.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Args {
+    /// Texts in which `{NAME}` stands for a parameter's value.
+    List(Vec<String>),
+    /// CODO's form: words between single spaces. A word that is a parameter's name stands for its value, and
+    /// `FLOW_ID` anywhere for the task's number.
+    Tokens(String),
 }
 
 /// What a failed step means for the steps after it on the same host.
@@ -140,6 +200,8 @@ pub enum OnFailure {
     Stop,
     /// The host's later steps run; the host has failed all the same.
     Continue,
+    /// What the host's earlier steps did is undone, the last one first.
+    Rollback,
 }
 
 /// The templates by name; numbers are unique too.

@@ -16,7 +16,7 @@ use crate::domain::wire::open_devops;
 const NOT_YET: [&str; 1] = ["notify"];
 
 /// Every field of the form.
-pub(super) const FIELDS: [&str; 22] = [
+pub(super) const FIELDS: [&str; 23] = [
     "task_name",
     "temp_id",
     "script",
@@ -24,6 +24,7 @@ pub(super) const FIELDS: [&str; 22] = [
     "account",
     "args",
     "hosts",
+    "proxy",
     "schedule",
     "exec_time",
     "not_after",
@@ -55,6 +56,14 @@ pub(super) fn read(fields: &mut Fields<'_>) -> Option<Submission> {
     if hosts.is_empty() {
         fields.missing("hosts", "the hosts of each group: {\"1\": [\"web1\"]}");
     }
+    let proxy = fields.text("proxy", limits::HOST_NAME_BYTES_MAX).and_then(|word| match word.parse() {
+        Ok(host) => Some(host),
+        Err(error) => {
+            let error: crate::base::ids::BadId = error;
+            fields.wrong("proxy", &word, error.to_string().trim_start_matches("not "));
+            None
+        }
+    });
     let schedule = read_schedule(fields);
     let (exec_time, not_after) = (fields.time("exec_time"), fields.time("not_after"));
     let timeout_s = fields.seconds("timeout");
@@ -77,6 +86,7 @@ pub(super) fn read(fields: &mut Fields<'_>) -> Option<Submission> {
         task_name: task_name?,
         work: work?,
         hosts,
+        proxy,
         schedule,
         exec_time,
         not_after,
@@ -102,8 +112,9 @@ fn read_batching(fields: &mut Fields<'_>) -> Batching {
         }
         let percent: u64 =
             batching.shares.iter().map(|share| if let Share::Percent(p) = share { u64::from(*p) } else { 0 }).sum();
-        if percent > 100 {
-            fields.problem("/batches", &node, format!("{percent} percent"), "at most 100 percent together");
+        let only_percents = batching.shares.iter().all(|share| matches!(share, Share::Percent(_)));
+        if percent > 100 || (only_percents && percent != 100 && !batching.shares.is_empty()) {
+            fields.problem("/batches", &node, format!("{percent} percent"), "100 percent together");
         }
     }
     batching.interval_s = fields.seconds("batch_interval").unwrap_or(0);

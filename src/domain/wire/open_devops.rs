@@ -38,6 +38,7 @@ pub(super) fn read(fields: &mut Fields<'_>) -> Option<Submission> {
         task_name: title?,
         work,
         hosts: BTreeMap::from([(GroupNo(1), Hosts::Named(hosts))]),
+        proxy: None,
         schedule: None,
         exec_time: None,
         not_after: None,

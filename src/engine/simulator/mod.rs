@@ -20,7 +20,7 @@ use crate::domain::policy::{Admission, Policy, Right, Subject, missing};
 use crate::domain::run::{Ending, Outcome, OutputFacts, Stage};
 
 use crate::domain::submission::Schedule;
-use parts::{Dice, SLOTS, library, wanted_releases};
+use parts::{Dice, SLOTS, library, no_failure_is_laundered, wanted_releases};
 
 /// What is on disk.
 #[derive(Default)]
@@ -244,7 +244,8 @@ impl World {
         hosts.sort();
         hosts.dedup();
         let hosts = serde_json::to_string(&hosts).expect("strings");
-        let (template, groups) = match self.dice.roll(4) {
+        let (template, groups) = match self.dice.roll(5) {
+            4 => ("undo", format!("{{\"1\": {hosts}}}")),
             3 => ("gated", format!("{{\"1\": {hosts}}}")),
             0 => ("twice", format!("{{\"1\": {hosts}, \"2\": [\"{}\"]}}", host(&mut self.dice))),
             1 => ("nothing", format!("{{\"1\": {hosts}}}")),
@@ -262,7 +263,7 @@ impl World {
             text += &format!(r#", "idempotency_key": "k{}""#, self.dice.roll(4));
         }
         if self.dice.one_in(4) {
-            text += r#", "batches": ["1", "50%"]"#;
+            text += r#", "batches": ["1", "2"]"#;
             text += ["", r#", "batch_interval": 3"#, r#", "batch_gate": true"#][self.dice.roll(3) as usize];
             text += ["", r#", "max_fail": 0"#][self.dice.roll(2) as usize];
         }
@@ -385,6 +386,7 @@ impl World {
             }
             let run = Run::fold(*id, Arc::clone(plan), events).expect("the journal folds");
             self.known.insert(*id, (events.len(), run.state()));
+            no_failure_is_laundered(&run);
             let acts: BTreeSet<u64> = run.acts.iter().map(|act| act.event).collect();
             let audited: BTreeSet<u64> =
                 self.disk.audit.iter().filter(|(task, _)| task == id).map(|(_, event)| *event).collect();
@@ -518,6 +520,8 @@ fn simulator_seeds_lose_nothing_and_start_nothing_twice() {
     if seeds.end - seeds.start >= 2_000 {
         for outcome in [
             Outcome::Ok,
+            Outcome::RolledBack,
+            Outcome::RollbackFailed,
             Outcome::Failed,
             Outcome::TimedOut,
             Outcome::Cancelled,

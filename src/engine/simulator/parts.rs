@@ -85,6 +85,16 @@ fn build_library(version: u64) -> Library {
         "id = 2\nname = \"twice\"\ntitle = \"t\"\n[[step]]\nname = \"a\"\nscript = \"true\"\n\
          [[step]]\nname = \"z\"\ngroup = 2\nscript = \"true\"\n",
     );
+    let undo = template(
+        "id = 4\nname = \"undo\"\ntitle = \"t\"\nmissed = \"run\"\n\
+         [[step]]\nname = \"a\"\nscript = \"true\"\non_failure = \"continue\"\nrollback = { script = \"undo a\" }\n\
+         [[step]]\nname = \"b\"\nscript = \"true\"\nwhen = \"steps.a.code == 0\"\nrollback = { script = \"undo b\" }\n\
+         [[step]]\nname = \"m\"\nscript = \"true\"\ntrigger = \"manual\"\nwhen = \"steps.b.outcome != 'skipped'\"\n\
+         [[step]]\nname = \"c\"\nscript = \"true\"\nretries = 1\non_failure = \"rollback\"\n\
+         handler = { script = \"help\" }\nrollback = { script = \"undo c\", partial = true }\n\
+         [[step]]\nname = \"z\"\ngroup = 2\nscript = \"true\"\nwhen = \"host.name != 'h2'\"\n\
+         [[group]]\nnumber = 2\nhosts_of = 1\n",
+    );
     let hosts = (1..=6).map(|n| {
         let name: HostName = format!("h{n}").parse().expect("a name");
         let host = Host {
@@ -101,8 +111,12 @@ fn build_library(version: u64) -> Library {
         (name, host)
     });
     Library {
-        catalogue: Catalogue::assemble(if version % 7 == 6 { vec![plain, twice] } else { vec![plain, twice, gated] })
-            .expect("unique"),
+        catalogue: Catalogue::assemble(if version % 7 == 6 {
+            vec![plain, twice]
+        } else {
+            vec![plain, twice, gated, undo]
+        })
+        .expect("unique"),
         inventory: Inventory { hosts: hosts.collect(), groups: BTreeMap::new() },
         known_hosts: KnownHosts::default(),
         policy: Policy::parse("policy.toml", &policy_text(version), &Zone::utc()).expect("parses"),
@@ -140,4 +154,37 @@ pub(super) fn wanted_releases(run: &Run) -> Vec<String> {
         }
     }
     orders
+}
+
+/// What handles or undoes is only taken after a failure, in order, and never makes it good.
+pub(super) fn no_failure_is_laundered(run: &Run) {
+    use crate::domain::run::lane::Role;
+    use crate::domain::run::{Outcome, StepState};
+    for lane in &run.lanes {
+        let bad = |n: usize| match &lane.steps[n].state {
+            StepState::Ended(result) => result.ending.outcome() != Outcome::Ok,
+            _ => false,
+        };
+        let failed = (0..lane.steps.len()).filter(|n| lane.steps[*n].is_step() && bad(*n)).max();
+        if failed.is_some() {
+            assert!(lane.outcome() != Outcome::Ok, "a failure on {} counts as none", lane.host);
+        }
+        let mut before_is_over = true;
+        for step in lane.steps.iter().filter(|step| matches!(step.role, Role::Rollback { .. })) {
+            let begun = step.state != StepState::Waiting;
+            assert!(!begun || failed.is_some(), "something was undone on {} without a failure", lane.host);
+            assert!(!begun || before_is_over, "two things were undone at once on {}", lane.host);
+            let Role::Rollback { of, .. } = step.role else { continue };
+            let needed = matches!(&lane.steps[of].state, StepState::Ended(_)) && !bad(of);
+            before_is_over &= !needed || matches!(step.state, StepState::Ended(_) | StepState::Skipped(_));
+        }
+        for (n, step) in lane.steps.iter().enumerate() {
+            if let (Role::Handler(of), true) = (step.role, step.state != StepState::Waiting) {
+                assert!(bad(of), "step {n} on {} handles no failure", lane.host);
+            }
+        }
+        if let (Stage::Done { outcome, .. }, true) = (&run.stage, failed.is_some()) {
+            assert!(*outcome != Outcome::Ok, "task {} is ok with a failure on {}", run.id, lane.host);
+        }
+    }
 }

@@ -2,17 +2,19 @@
 //!
 //! **Invariant:** the same reader and resolver as the daemon's, so the digest is the one it will compute.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
 use clap::Args;
 
-use crate::base::ids::TaskId;
-use crate::base::text::{visible, visible_lines};
+use crate::base::ids::{HostName, ParamName, TaskId};
+use crate::base::text::{Secret, visible, visible_lines};
 use crate::domain::audit::Head;
 use crate::domain::inventory::Connection;
-use crate::domain::plan::{Plan, PlannedHost, PlannedStep, resolve};
-use crate::domain::runner::{Call, Offsets, RunnerId, run_program, runner_text};
+use crate::domain::plan::{Part, Plan, PlannedHost, PlannedStep, resolve};
+use crate::domain::run::earlier::Earlier;
+use crate::domain::runner::{Call, Offsets, RunnerId, Told, run_program, runner_text};
 use crate::domain::wire::read_task;
 use crate::shells::cli::failure::Failure;
 use crate::shells::cli::submit::read_file;
@@ -92,8 +94,16 @@ pub(in crate::shells) fn describe(plan: &Plan, bytes_for: Option<TaskId>) -> Str
         let label = plan.labels.get(name).map(|label| format!(" ({label})")).unwrap_or_default();
         push(&mut text, "parameter", &format!("{name}{label} = {}", quoted(value)));
     }
+    for (name, secret) in &plan.secrets {
+        let label = plan.labels.get(name).map(|label| format!(" ({label})")).unwrap_or_default();
+        push(&mut text, "secret", &format!("{name}{label} = secret:{secret}"));
+    }
     for group in &plan.groups {
         push(&mut text, &format!("group {}", group.number), &format!("{} host(s)", group.hosts.len()));
+        if !group.targets.is_empty() {
+            let named = group.targets.iter().map(HostName::as_str).collect::<Vec<_>>().join(", ");
+            push(&mut text, "  about", &format!("{} host(s): {named}", group.targets.len()));
+        }
         for name in &group.hosts {
             if let Some(host) = plan.hosts.get(name) {
                 push(&mut text, "  host", &format!("{name}  {}", describe_host(host)));
@@ -133,12 +143,27 @@ fn describe_step(text: &mut String, plan: &Plan, step: &PlannedStep) {
     let limit = if step.timeout_s == 0 { "no limit".to_owned() } else { format!("at most {} s", step.timeout_s) };
     let nice = if step.nice == 0 { String::new() } else { format!(", nice {}", step.nice) };
     let on_failure = format!("{:?}", step.on_failure).to_lowercase();
-    push(text, "  step", &format!("{}{account}, {limit}{nice}, on failure {on_failure}", step.name));
+    let head = match &step.part {
+        Part::Step => "  step".to_owned(),
+        Part::Handler(of) => format!("  if {of} failed"),
+        Part::Rollback { of, partial } => {
+            format!("  to undo {of}{}", if *partial { ", also when it failed" } else { "" })
+        }
+    };
+    push(text, &head, &format!("{}{account}, {limit}{nice}, on failure {on_failure}", step.name));
     if !step.args.is_empty() {
         push(text, "    args", &step.args.iter().map(|arg| quoted(arg)).collect::<Vec<_>>().join(" "));
     }
     for (name, value) in &step.env {
         push(text, "    env", &format!("{name} = {}", quoted(value)));
+    }
+    for (name, secret) in &step.secrets {
+        push(text, "    secret", &format!("{name} = secret:{secret}"));
+    }
+    if let Some(when) = &step.when {
+        let not_on: Vec<&str> = step.not_on.iter().map(HostName::as_str).collect();
+        let not_on = if not_on.is_empty() { String::new() } else { format!("; not on {}", not_on.join(", ")) };
+        push(text, "    when", &format!("{}{not_on}", visible(when)));
     }
     push(text, "    script", &step.script.to_string());
     let script = plan.scripts.get(&step.script).map_or("", String::as_str);
@@ -148,9 +173,11 @@ fn describe_step(text: &mut String, plan: &Plan, step: &PlannedStep) {
 }
 
 fn describe_bytes(text: &mut String, plan: &Plan, task: TaskId) {
+    let earlier = Earlier::default();
     for group in &plan.groups {
         for host in &group.hosts {
             for step in &group.steps {
+                let secrets = names_of_secrets(plan, step);
                 // What names the run comes with the run: here the digest stands for it.
                 let id = RunnerId::new(&plan.digest(), task, group.number, host, step, 1);
                 let call = Call {
@@ -160,9 +187,9 @@ fn describe_bytes(text: &mut String, plan: &Plan, task: TaskId) {
                     clean: false,
                     begun: false,
                     audit: Head::default(),
-                    callback: None,
                 };
-                let program = run_program(plan, task, host, group.number, step, &call);
+                let told = Told::preview(&earlier, &secrets);
+                let program = run_program(plan, task, host, group.number, step, &call, &told);
                 let stdin = String::from_utf8_lossy(&program.stdin).replace(runner_text(), RUNNER_STANDS_HERE);
                 push(
                     text,
@@ -179,6 +206,12 @@ fn describe_bytes(text: &mut String, plan: &Plan, task: TaskId) {
     for line in runner_text().lines() {
         writeln!(text, "      > {line}").expect("writing to a string cannot fail");
     }
+}
+
+/// Stands for the values of secrets, which only the daemon reads, with their names.
+fn names_of_secrets(plan: &Plan, step: &PlannedStep) -> BTreeMap<ParamName, Secret> {
+    let named = plan.secrets.iter().chain(&step.secrets);
+    named.map(|(name, secret)| (name.clone(), Secret::new(format!("secret:{secret}")))).collect()
 }
 
 /// Stands for the runner's text where it would come again and again.

@@ -100,7 +100,9 @@ impl Failure {
 pub(super) fn of_outcome(task: &str, outcome: Outcome) -> Result<(), Failure> {
     let kind = match outcome {
         Outcome::Ok => return Ok(()),
-        Outcome::Failed | Outcome::TimedOut | Outcome::RolledBack | Outcome::Skipped => Kind::TaskFailed,
+        Outcome::Failed | Outcome::TimedOut | Outcome::RolledBack | Outcome::RollbackFailed | Outcome::Skipped => {
+            Kind::TaskFailed
+        }
         Outcome::Lost | Outcome::KillUnconfirmed => Kind::TaskLost,
         Outcome::Rejected | Outcome::Cancelled | Outcome::Expired | Outcome::Stale => Kind::TaskEnded,
     };

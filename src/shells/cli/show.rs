@@ -191,6 +191,9 @@ pub(super) fn said(event: &Event) -> String {
         Event::KillUnconfirmed { host, step, why, .. } => {
             format!("{host}: {step} may live on until its host is asked: {}", visible(why))
         }
+        Event::StepPassedOver { host, step, .. } => {
+            format!("{host}: goes on without {step}: its condition does not hold")
+        }
         Event::StepStarted { host, step, .. } => format!("{host}: {step} started"),
         Event::StepSaid { host, step, text, .. } => format!("{host}: {step} says: {}", visible(text)),
         Event::StepEnded { host, step, result, .. } => {

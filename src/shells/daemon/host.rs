@@ -63,6 +63,7 @@ impl HostOwner {
     /// Obeys commands until the host is released.
     pub(super) async fn run(mut self) {
         let mut link: Option<Link> = None;
+        let mut printed = Vec::new();
         while let Some(command) = self.commands.recv().await {
             match command {
                 Command::Run(start) => {
@@ -75,15 +76,38 @@ impl HostOwner {
                     if self.inputs.send(input).is_err() {
                         break;
                     }
+                    if start.approved.plan().secret_names().next().is_some() {
+                        printed.push(start);
+                    }
                 }
                 // The step ended while the wish to end it was on its way.
                 Command::Stop => {}
-                Command::Release => break,
+                // It follows the record of the last step's end.
+                Command::Release => {
+                    for start in &printed {
+                        self.forget(start, &mut link).await;
+                    }
+                    break;
+                }
             }
         }
         if let Some(link) = link {
             link.close().await;
         }
+    }
+
+    /// Has the host forget what a step printed.
+    async fn forget(&self, start: &Start, link: &mut Option<Link>) {
+        let plan = start.approved.plan();
+        let planned = plan.group(start.group).and_then(|g| g.steps.iter().find(|step| step.name == start.step));
+        let (Some(host), Some(step)) = (plan.hosts.get(&start.host), planned) else { return };
+        if link.is_none() {
+            *link = Link::open(host, &self.settings).await.ok();
+        }
+        let Some(open) = link else { return };
+        let mut talk = Talk::new(start, host, step, self.settings.clone(), false, &self.output);
+        // A host that hangs now is left alone: what is old is removed from it later.
+        let _ = timeout(Duration::from_secs(KILL_ANSWER_S), talk.forget(open)).await;
     }
 
     /// Runs a step to its end; `None` when the daemon stops before that.
@@ -94,6 +118,13 @@ impl HostOwner {
             return Some((Ending::NotSent("the plan does not hold this step".to_owned()), OutputFacts::default()));
         };
         let mut talk = Talk::new(start, host, step, self.settings.clone(), self.clean, &self.output);
+        if let Err(error) = talk.read_secrets() {
+            // What was sent before runs whether the secrets are there or not, and is asked for without them.
+            if !start.resume {
+                return Some((Ending::NotSent(error.to_string()), OutputFacts::default()));
+            }
+            tracing::error!(task = %start.task, host = %start.host, "what its step prints cannot be searched for secrets: {error}");
+        }
         let late = match step.timeout_s {
             0 => None,
             limit => Some(Duration::from_secs(limit.saturating_add(LATE_S)).saturating_sub(elapsed(start))),

@@ -11,6 +11,7 @@ use std::time::Duration;
 use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore};
 
 use crate::adapters::local::LocalShell;
+use crate::adapters::secrets::Secrets;
 use crate::adapters::ssh::{Session, SshError, Target, Tunnel};
 use crate::domain::inventory::Connection;
 use crate::domain::output::{ExecEnd, Stream};
@@ -24,6 +25,7 @@ pub(super) struct LinkSettings {
     pub(super) keepalive: Duration,
     pub(super) agent: bool,
     pub(super) tunnels: Tunnels,
+    pub(super) secrets: Secrets,
 }
 
 /// How many connections to one sshd may be on their way in at once. Its default (`MaxStartups 10:30:100`) begins to drop

@@ -22,6 +22,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep};
 use crate::adapters::callback_key;
 use crate::adapters::config::{Config, ConfigError, Http};
 use crate::adapters::http::{HttpError, Listen, Server};
+use crate::adapters::secrets::Secrets;
 use crate::adapters::service;
 use crate::adapters::sources::Sources;
 use crate::adapters::spool::SpoolError;
@@ -34,6 +35,7 @@ use crate::base::digest::Digest;
 use crate::base::limits;
 use crate::base::time::Timestamp;
 use crate::domain::callback::{Attempt, CallbackKey};
+use crate::domain::mask::Masker;
 use crate::domain::policy::{Person, Policy};
 use crate::domain::run::DropKey;
 use crate::engine::{DropBox, Dropped, Effect, Engine, Input};
@@ -175,8 +177,14 @@ struct Ears {
 }
 
 /// Tells the engine what a script says, and the script whether that was taken.
-fn take_word(engine: &mut Engine, attempt: Attempt, text: String, reply: oneshot::Sender<bool>) -> Vec<Effect> {
-    let effects = engine.handle(now(), Input::Said(attempt, text));
+fn take_word(
+    engine: &mut Engine,
+    masker: &Masker,
+    attempt: Attempt,
+    text: &str,
+    reply: oneshot::Sender<bool>,
+) -> Vec<Effect> {
+    let effects = engine.handle(now(), Input::Said(attempt, masker.text(text)));
     // The script may have gone.
     let _ = reply.send(!effects.is_empty());
     effects
@@ -246,7 +254,9 @@ async fn turn(
         for post in come.drain(..) {
             match post {
                 Post::Dropped(post) => files.push(dropped(post, performer)),
-                Post::Said(attempt, text, reply) => said.extend(take_word(engine, attempt, text, reply)),
+                Post::Said(attempt, text, reply) => {
+                    said.extend(take_word(engine, &performer.masker(), attempt, &text, reply));
+                }
             }
         }
         if let Some(Input::Dropped(found)) = inbox.look(performer.store_mut(), now())? {
@@ -404,6 +414,7 @@ fn link_settings(config: &Config) -> LinkSettings {
         keepalive: config.settings.keepalive,
         agent: config.settings.agent,
         tunnels: link::Tunnels::default(),
+        secrets: Secrets::new(config.settings.secrets.directories.clone(), config.settings.secrets.file.clone()),
     }
 }
 

@@ -20,6 +20,7 @@ use crate::base::ids::{GroupNo, HostName, TaskId};
 use crate::base::time::Timestamp;
 use crate::domain::audit::Entry;
 use crate::domain::callback::{Attempt, Callback, CallbackKey};
+use crate::domain::mask::Masker;
 use crate::domain::plan::{Library, Plan};
 use crate::domain::problem::Problem;
 use crate::domain::record::HistoryLine;
@@ -99,10 +100,16 @@ impl Performer {
         &mut self.store
     }
 
+    pub(super) fn masker(&self) -> Arc<Masker> {
+        self.settings.secrets.masker()
+    }
+
+    /// Takes other settings for connections that are made from now on.
     pub(super) fn set_link_settings(&mut self, settings: &LinkSettings) {
         // Connections that are open go on.
         let tunnels = self.settings.tunnels.clone();
-        self.settings = LinkSettings { tunnels, ..settings.clone() };
+        let secrets = self.settings.secrets.moved_to(&settings.secrets);
+        self.settings = LinkSettings { tunnels, secrets, ..settings.clone() };
     }
 
     /// Lets scripts say how far they are.

@@ -3,6 +3,7 @@
 //! **Invariant:** the same program goes over every connection, and the host starts the step at most once. Until a host may
 //! have got it a failure is "not sent"; from then on only the host's own word ends the attempt, or the end of patience.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::time::Duration;
 
@@ -10,14 +11,18 @@ use nix::sys::signal::Signal;
 use tokio::time::{Instant, sleep};
 
 use crate::adapters::output_log::OutputLog;
+use crate::adapters::secrets::SecretError;
 use crate::adapters::spool::layout::log_name;
 use crate::base::digest::Digest;
+use crate::base::ids::{ParamName, SecretName};
 use crate::base::limits;
-use crate::domain::output::ExecEnd;
+use crate::base::text::Secret;
+use crate::domain::mask::{Masked, Masker};
+use crate::domain::output::{ExecEnd, Stream};
 use crate::domain::plan::{PlannedHost, PlannedStep};
 use crate::domain::run::{Ending, OutputFacts};
 use crate::domain::runner::answer::{Answer, Shown, Verdict};
-use crate::domain::runner::{Call, Offsets, Program, RunnerId, kill_program, run_program};
+use crate::domain::runner::{Call, Offsets, Program, RunnerId, Told, forget_program, kill_program, run_program};
 use crate::engine::Start;
 use crate::shells::clock::now;
 use crate::shells::daemon::link::{Link, LinkError, LinkSettings};
@@ -56,6 +61,10 @@ pub(super) struct Talk<'a> {
     calls: u32,
     log: Option<OutputLog>,
     shown: (Shown, Shown),
+    /// The values of the step's secrets.
+    secrets: BTreeMap<ParamName, Secret>,
+    /// What hides all of the task's.
+    masker: Masker,
 }
 
 impl<'a> Talk<'a> {
@@ -73,7 +82,54 @@ impl<'a> Talk<'a> {
         let shown = (Shown::default(), Shown::default());
         // Only a host that ran it can have sent output.
         let begun = log.as_ref().is_some_and(|log| log.offsets() != Offsets::default());
-        Talk { start, host, step, settings, clean, id, sent: start.resume, begun, calls: 0, log, shown }
+        let (secrets, masker) = (BTreeMap::new(), Masker::default());
+        Talk {
+            start,
+            host,
+            step,
+            settings,
+            clean,
+            id,
+            sent: start.resume,
+            begun,
+            calls: 0,
+            log,
+            shown,
+            secrets,
+            masker,
+        }
+    }
+
+    /// Reads the secrets of the task: those that the step gets, and all of them to be hidden.
+    ///
+    /// # Errors
+    /// The first one that cannot be read.
+    pub(super) fn read_secrets(&mut self) -> Result<(), SecretError> {
+        let plan = self.start.approved.plan();
+        let all: BTreeSet<&SecretName> = plan.secret_names().collect();
+        let values: BTreeMap<&SecretName, Secret> = all
+            .into_iter()
+            .map(|name| Ok((name, self.settings.secrets.read(name)?)))
+            .collect::<Result<_, SecretError>>()?;
+        self.masker = Masker::new(values.values());
+        let own = plan.secrets.iter().chain(&self.step.secrets);
+        self.secrets = own.map(|(name, secret)| (name.clone(), values[secret].clone())).collect();
+        Ok(())
+    }
+
+    /// Removes from the host what the step printed, once its end is on record: it may hold secrets.
+    pub(super) async fn forget(&mut self, link: &mut Link) {
+        let nonce = self.nonce();
+        let call = self.call(&nonce, Offsets::default());
+        let program = forget_program(self.step, &call);
+        if let Err(error) = link.exec(&program, &mut |_, _: &[u8]| {}).await {
+            tracing::info!(task = %self.start.task, host = %self.start.host, "its output stays on the host: {}", error.why);
+        }
+    }
+
+    fn call<'c>(&'c self, nonce: &'c str, offsets: Offsets) -> Call<'c> {
+        let (clean, begun, audit) = (false, self.begun, self.start.audit);
+        Call { id: &self.id, nonce, offsets, clean, begun, audit }
     }
 
     /// Goes on until the host says how the step ended.
@@ -137,23 +193,16 @@ impl<'a> Talk<'a> {
         }
         let mut link = Link::open(self.host, &self.settings).await.map_err(|error| error.why)?;
         let nonce = self.nonce();
-        let call = Call {
-            id: &self.id,
-            nonce: &nonce,
-            offsets: Offsets::default(),
-            clean: false,
-            begun: self.begun,
-            audit: self.start.audit,
-            callback: None,
-        };
-        let program = kill_program(self.step, &call);
+        let program = kill_program(self.step, &self.call(&nonce, Offsets::default()));
         let mut answer = Answer::new(&nonce);
         let ended = link.exec(&program, &mut |stream, bytes: &[u8]| answer.take(stream, bytes, |_| {})).await;
         answer.finish();
         let (verdict, ..) = answer.ended.take().ok_or_else(|| match (ended, answer.refused.take()) {
-            (_, Some(why)) => why,
+            (_, Some(why)) => self.masker.text(&why),
             (Err(error), None) => error.why,
-            (Ok(_), None) => format!("the host answered with something else: {}", answer.noise()),
+            (Ok(_), None) => {
+                format!("the host answered with something else: {}", self.masker.text(&answer.noise()))
+            }
         })?;
         let verdict = match verdict {
             Verdict::Never => Verdict::Never,
@@ -186,17 +235,16 @@ impl<'a> Talk<'a> {
     /// Has the host start the step, or show what it started, from where the log ends.
     async fn show(&mut self, link: &mut Link) -> Heard {
         let nonce = self.nonce();
-        let call = Call {
-            id: &self.id,
-            nonce: &nonce,
-            offsets: self.offsets(),
-            clean: self.clean,
-            begun: self.begun,
-            audit: self.start.audit,
-            callback: self.start.callback.as_ref(),
-        };
+        let call = Call { clean: self.clean, ..self.call(&nonce, self.offsets()) };
         let (start, plan) = (self.start, self.start.approved.plan());
-        let program = run_program(plan, start.task, &start.host, start.group, self.step, &call);
+        let told = Told {
+            attempt: start.attempt,
+            batch: start.batch,
+            earlier: &start.earlier,
+            callback: start.callback.as_ref(),
+            secrets: &self.secrets,
+        };
+        let program = run_program(plan, start.task, &start.host, start.group, self.step, &call, &told);
         let mut answer = Answer::new(&nonce);
         // Whoever stops waiting for what follows must not take it for unsent.
         let sent_before = std::mem::replace(&mut self.sent, true);
@@ -208,7 +256,7 @@ impl<'a> Talk<'a> {
             return Heard::Ended(verdict);
         }
         if let Some(why) = answer.refused.take() {
-            return Heard::Refused(why);
+            return Heard::Refused(self.masker.text(&why));
         }
         match ended {
             Err(error) => Heard::Broken(error),
@@ -216,12 +264,13 @@ impl<'a> Talk<'a> {
                 let why = "the host's runner ended without a word".to_owned();
                 Heard::Broken(LinkError { why, never_sent: false, unreachable: false })
             }
-            Ok(end) => Heard::Refused(refusal(&end, &answer.noise())),
+            Ok(end) => Heard::Refused(refusal(&end, &self.masker.text(&answer.noise()))),
         }
     }
 
     async fn exec(&mut self, link: &mut Link, program: &Program, answer: &mut Answer) -> Result<ExecEnd, LinkError> {
-        let log = &mut self.log;
+        let (log, masker) = (&mut self.log, &self.masker);
+        let (mut out, mut err) = (Masked::default(), Masked::default());
         let mut broken = None;
         let mut keep = |stream, bytes: &[u8]| {
             if let Some(log) = log
@@ -231,9 +280,17 @@ impl<'a> Talk<'a> {
             }
         };
         let ended = link
-            .exec(program, &mut |stream, bytes: &[u8]| answer.take(stream, bytes, |bytes| keep(stream, bytes)))
+            .exec(program, &mut |stream, bytes: &[u8]| {
+                let masked = if stream == Stream::Out { &mut out } else { &mut err };
+                answer.take(stream, bytes, |bytes| masked.push(masker, bytes, |bytes| keep(stream, bytes)));
+            })
             .await;
         answer.finish();
+        // Of a conversation that broke off, what was held back comes again: it is in no log yet.
+        if answer.ended.is_some() {
+            out.finish(|bytes| keep(Stream::Out, bytes));
+            err.finish(|bytes| keep(Stream::Err, bytes));
+        }
         if let Some(error) = broken {
             tracing::error!(task = %self.start.task, host = %self.start.host, "{error}");
         }

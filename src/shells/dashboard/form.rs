@@ -245,6 +245,8 @@ impl Form {
         if let Some(template) = &self.template {
             file["temp_id"] = json!(template);
         }
+        let in_percent =
+            self.fields.iter().any(|field| field.key == FieldKey::Batches && field.edit.text().contains('%'));
         for field in &self.fields {
             let text = field.edit.text();
             let words = || -> Vec<&str> { text.split([',', ' ']).filter(|word| !word.is_empty()).collect() };
@@ -253,6 +255,8 @@ impl Form {
                 FieldKey::Param(name) => drop(args.insert(name.to_string(), json!(text))),
                 FieldKey::Hosts(group) => {
                     let names = match select(&library.inventory, text) {
+                        // Percentages are of what a selector chooses; a list says exactly which hosts.
+                        Ok(_) if in_percent => json!(text.trim()),
                         Ok(names) => json!(names),
                         Err(_) => {
                             json!(text.split(',').map(str::trim).filter(|word| !word.is_empty()).collect::<Vec<_>>())

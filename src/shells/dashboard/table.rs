@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use crate::base::ids::GroupNo;
 use crate::base::time::Timestamp;
-use crate::domain::plan::PlannedStep;
+use crate::domain::plan::{PlannedGroup, PlannedStep};
 use crate::domain::run::lane::{Lane, Next};
 use crate::domain::run::{Ending, Run, StepState};
 use crate::shells::dashboard::look::Mark;
@@ -61,9 +61,11 @@ impl Table {
         let mut table = Table::default();
         let mut first: BTreeMap<GroupNo, usize> = BTreeMap::new();
         let mut times: Vec<Vec<i64>> = Vec::new();
+        let shown = shown_parts(run);
         for group in &run.plan.groups {
             first.insert(group.number, table.steps.len());
-            for step in &group.steps {
+            let shown = &shown[&group.number];
+            for (step, _) in group.steps.iter().zip(shown).filter(|(_, shown)| **shown) {
                 let counts = [0; Mark::ALL.len()];
                 let name = step.name.to_string();
                 table.steps.push(StepLine { group: group.number, name, counts, p50_ms: None, max_ms: None });
@@ -73,12 +75,14 @@ impl Table {
         let mut reasons: BTreeMap<String, Vec<usize>> = BTreeMap::new();
         for (n, lane) in run.lanes.iter().enumerate() {
             let planned = run.plan.group(lane.group).map_or(&[][..], |group| &group.steps);
-            let line = lane_line(lane, planned, run, now);
+            let shown = &shown[&lane.group];
+            let line = lane_line(lane, planned, shown, run, now);
             let at = first.get(&lane.group).copied().unwrap_or(0);
-            for (step, mark) in line.marks.iter().enumerate() {
-                table.steps[at + step].counts[slot(*mark)] += 1;
-                if let StepState::Ended(result) = &lane.steps[step].state {
-                    times[at + step].push(result.ended.0 - result.started.0);
+            let steps = lane.steps.iter().zip(shown).filter(|(_, shown)| **shown);
+            for (column, (mark, (step, _))) in line.marks.iter().zip(steps).enumerate() {
+                table.steps[at + column].counts[slot(*mark)] += 1;
+                if let StepState::Ended(result) = &step.state {
+                    times[at + column].push(result.ended.0 - result.started.0);
                 }
             }
             table.counts[slot(line.mark)] += 1;
@@ -103,11 +107,24 @@ impl Table {
     }
 }
 
-fn lane_line(lane: &Lane, planned: &[PlannedStep], run: &Run, now: Timestamp) -> LaneLine {
+/// Says of each group which of its steps are shown: handlers and rollbacks only where a host needed them.
+fn shown_parts(run: &Run) -> BTreeMap<GroupNo, Vec<bool>> {
+    let of = |group: &PlannedGroup| (group.number, group.steps.iter().map(|step| step.part.is_step()).collect());
+    let mut shown: BTreeMap<GroupNo, Vec<bool>> = run.plan.groups.iter().map(of).collect();
+    let has_parts = run.plan.groups.iter().flat_map(|group| &group.steps).any(|step| !step.part.is_step());
+    for lane in run.lanes.iter().filter(|_| has_parts) {
+        if let Some(shown) = shown.get_mut(&lane.group) {
+            shown.iter_mut().zip(&lane.steps).for_each(|(shown, step)| *shown |= step.is_shown());
+        }
+    }
+    shown
+}
+
+fn lane_line(lane: &Lane, planned: &[PlannedStep], shown: &[bool], run: &Run, now: Timestamp) -> LaneLine {
     let next = lane.next_step(planned, run.timed_at());
     let over = next == Next::Nothing && lane.open_step().is_none();
     let mut line = LaneLine { marks: Vec::new(), mark: Mark::Waits, step: None, took_ms: None };
-    for (n, step) in lane.steps.iter().enumerate() {
+    for (n, (step, _)) in lane.steps.iter().zip(shown).enumerate().filter(|(_, (_, shown))| **shown) {
         let mark = match &step.state {
             StepState::Waiting
                 if next == (Next::Asks { step: n }) && run.state() == crate::domain::run::TaskState::Running =>
@@ -115,9 +132,9 @@ fn lane_line(lane: &Lane, planned: &[PlannedStep], run: &Run, now: Timestamp) ->
                 line.step = Some(n);
                 Mark::Asks
             }
-            StepState::Waiting if over || lane.stopped => Mark::Skipped,
+            StepState::Waiting if over || lane.stopped || !step.is_step() => Mark::Skipped,
             StepState::Waiting => Mark::Waits,
-            StepState::Skipped => Mark::Skipped,
+            StepState::Skipped(_) => Mark::Skipped,
             StepState::Open { since, unconfirmed, .. } => {
                 line.step = Some(n);
                 line.took_ms = Some(now.0 - since.0);

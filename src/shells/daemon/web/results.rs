@@ -176,8 +176,9 @@ impl Page {
         let of_host = run.lanes.iter().filter(|lane| self.host.as_ref().is_none_or(|host| lane.host.as_str() == host));
         of_host.skip(self.from).take(self.count).map(|lane| {
             let steps = run.plan.group(lane.group).map_or(&[][..], |group| &group.steps);
+            let shown = |n: &usize| lane.steps.get(*n).is_some_and(|step| step.is_shown());
             let wanted = |n: &usize| self.step.as_ref().is_none_or(|step| steps[*n].name.as_str() == step);
-            (lane, (0..steps.len()).filter(wanted).collect())
+            (lane, (0..steps.len()).filter(shown).filter(wanted).collect())
         })
     }
 
@@ -227,7 +228,8 @@ fn status(run: &Run, lane: &Lane) -> &'static str {
         StepState::Ended(result) if result.ending != Ending::Exit(0) => Some(&result.ending),
         _ => None,
     });
-    let all = lane.steps.iter().all(|step| matches!(step.state, StepState::Ended(_) | StepState::Skipped));
+    let mut own = lane.steps.iter().filter(|step| step.is_shown());
+    let all = own.all(|step| matches!(step.state, StepState::Ended(_) | StepState::Skipped(_)));
     match (open, ended) {
         (true, _) if run.cancelled.is_some() || lane.stopped => "killing",
         (true, _) => "running",

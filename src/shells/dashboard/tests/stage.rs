@@ -153,8 +153,9 @@ pub(super) fn build_world() -> World {
     let library = library(130);
     let alice = actor(1001, "alice");
     let publish = |name: &str, hosts: Vec<String>, tag: &str| {
+        let canary = hosts.len().div_ceil(10);
         serde_json::json!({"task_name": name, "temp_id": 32, "hosts": {"1": hosts}, "args": {"TAG": tag},
-            "associated_user": {"pm": ["zhang"]}, "submitter": "张三", "batches": ["10%", "90%"], "batch_interval": 60})
+            "associated_user": {"pm": ["zhang"]}, "submitter": "张三", "batches": [canary], "batch_interval": 60})
     };
     let mut own = publish("mine: 清理日志", hosts(1), "v1");
     own["exec_time"] = "2026-11-22 09:09:50".into();

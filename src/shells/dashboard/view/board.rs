@@ -206,8 +206,8 @@ fn progress(run: &Run) -> (usize, usize) {
 fn percent(run: &Run) -> usize {
     use crate::domain::run::StepState;
     let over =
-        |step: &&crate::domain::run::lane::LaneStep| matches!(step.state, StepState::Ended(_) | StepState::Skipped);
-    let steps = || run.lanes.iter().flat_map(|lane| &lane.steps);
+        |step: &&crate::domain::run::lane::LaneStep| matches!(step.state, StepState::Ended(_) | StepState::Skipped(_));
+    let steps = || run.lanes.iter().flat_map(|lane| &lane.steps).filter(|step| step.is_shown());
     steps().filter(over).count() * 100 / steps().count().max(1)
 }
 
@@ -292,6 +292,7 @@ pub(super) fn outcome_word(words: &Words, outcome: Outcome) -> &'static str {
         Outcome::RolledBack => words.rolled_back,
         Outcome::Failed => words.failed,
         Outcome::TimedOut => words.timed_out,
+        Outcome::RollbackFailed => words.rollback_failed,
         Outcome::Cancelled => words.cancelled,
         Outcome::Lost => words.lost,
         Outcome::KillUnconfirmed => words.kill_unconfirmed,

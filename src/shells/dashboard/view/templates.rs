@@ -72,16 +72,16 @@ fn about(words: &Words, template: &Template) -> Vec<Row> {
         );
     }
     for step in &template.steps {
-        let account = step.account.as_ref().map(|account| format!(" {account}")).unwrap_or_default();
+        let account = step.work.account.as_ref().map(|account| format!(" {account}")).unwrap_or_default();
         let trigger = format!("{:?}", step.trigger).to_lowercase();
         rows.push(
             Row::new()
                 .gap(1)
                 .put(&format!("{}.{}", step.group, step.name), Tone::Strong)
-                .put(&format!("{account}  {trigger}  {}s", step.timeout_s), Tone::Dim),
+                .put(&format!("{account}  {trigger}  {}s", step.work.timeout_s), Tone::Dim),
         );
         rows.extend(
-            step.script.lines().take(40).map(|line| Row::new().gap(3).put("| ", Tone::Dim).put(line, Tone::Plain)),
+            step.work.script.lines().take(40).map(|line| Row::new().gap(3).put("| ", Tone::Dim).put(line, Tone::Plain)),
         );
     }
     rows

@@ -32,6 +32,7 @@ pub(super) const WORDS: Words = Words {
     ok: "ok",
     skipped: "skipped",
     rolled_back: "rolled back",
+    rollback_failed: "rollback failed",
     failed: "failed",
     timed_out: "timed out",
     cancelled: "cancelled",

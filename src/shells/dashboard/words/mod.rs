@@ -99,6 +99,7 @@ words! {
     ok
     skipped
     rolled_back
+    rollback_failed
     failed
     timed_out
     cancelled

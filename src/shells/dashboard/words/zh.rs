@@ -32,6 +32,7 @@ pub(super) const WORDS: Words = Words {
     ok: "成功",
     skipped: "跳过",
     rolled_back: "已回滚",
+    rollback_failed: "回滚失败",
     failed: "失败",
     timed_out: "超时",
     cancelled: "已取消",

@@ -1,0 +1,210 @@
+//! Conditions of steps: `when = "host.vars.tier == 'web' and steps.check.code == 0"`. Floor 1.
+//!
+//! The language is minijinja's for expressions: no loops, no files, nothing that changes anything, and a limit on the work.
+//! A condition knows the task's parameters by their names (as text), `host` (`name`, `address`, `environment`, `tags`,
+//! `vars`) and `steps`, what the host's earlier steps came to (`outcome`, `code`). A name that is not there is an error, never
+//! quietly false; `… is defined` asks for it.
+//!
+//! **Invariant:** pure. The same condition of the same facts says the same everywhere.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::LazyLock;
+
+use minijinja::{Environment, UndefinedBehavior, Value};
+
+use crate::base::ids::ParamName;
+use crate::domain::run::Outcome;
+
+/// How many instructions a condition may take.
+const FUEL: u64 = 10_000;
+/// How long a condition may be, in bytes.
+const BYTES_MAX: usize = 2000;
+
+/// The words that stand for something other than a parameter.
+const WORDS: [&str; 2] = ["host", "steps"];
+
+static LANGUAGE: LazyLock<Environment<'static>> = LazyLock::new(|| {
+    let mut language = Environment::new();
+    language.set_undefined_behavior(UndefinedBehavior::Strict);
+    language.set_fuel(Some(FUEL));
+    language
+});
+
+/// A condition that can be read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Condition {
+    text: String,
+    /// What it names, as far as that can be seen: `host.vars.tier`, `TAG`.
+    names: BTreeSet<String>,
+}
+
+/// What a condition is asked about.
+#[derive(Clone, Debug)]
+pub struct Facts<'a> {
+    /// The task's parameters.
+    pub params: &'a BTreeMap<ParamName, String>,
+    /// The host's name.
+    pub name: &'a str,
+    /// Its address.
+    pub address: &'a str,
+    /// Its environment.
+    pub environment: &'a str,
+    /// Its tags, and the inventory's groups it is in.
+    pub tags: &'a BTreeSet<String>,
+    /// Its variables.
+    pub vars: &'a BTreeMap<String, String>,
+    /// What its earlier steps came to: name, outcome, exit code.
+    pub steps: Vec<(&'a str, Outcome, Option<i32>)>,
+}
+
+impl Condition {
+    /// Reads a condition.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn parse(text: &str) -> Result<Condition, String> {
+        if text.trim().is_empty() || text.len() > BYTES_MAX {
+            return Err(format!("an expression of 1 to {BYTES_MAX} bytes"));
+        }
+        let read = LANGUAGE.compile_expression(text).map_err(|error| {
+            let detail = error.detail().map(|detail| format!(" ({detail})")).unwrap_or_default();
+            format!("an expression such as host.environment == 'prod'{detail}")
+        })?;
+        let names = read.undeclared_variables(true).into_iter().collect();
+        Ok(Condition { text: text.to_owned(), names })
+    }
+
+    /// Returns its text.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// Returns the parameters that it names.
+    pub fn params(&self) -> impl Iterator<Item = &str> {
+        self.names.iter().filter_map(|name| name.split('.').next()).filter(|name| !WORDS.contains(name))
+    }
+
+    /// Whether it asks what earlier steps came to, so that it can only be answered while the task runs.
+    #[must_use]
+    pub fn needs_results(&self) -> bool {
+        self.names.iter().any(|name| name.split('.').next() == Some("steps"))
+    }
+
+    /// Returns the variables of a host that it may ask for, of those that the host has.
+    pub fn vars_of<'a>(&self, vars: &'a BTreeMap<String, String>) -> impl Iterator<Item = (&'a String, &'a String)> {
+        let whole = self.names.iter().any(|name| matches!(name.as_str(), "host" | "host.vars"));
+        let named: BTreeSet<&str> = self.names.iter().filter_map(|name| name.strip_prefix("host.vars.")).collect();
+        let named: BTreeSet<String> =
+            named.into_iter().filter_map(|name| name.split('.').next()).map(str::to_owned).collect();
+        vars.iter().filter(move |(name, _)| whole || named.contains(*name))
+    }
+
+    /// Answers it.
+    ///
+    /// # Errors
+    /// Why it has no answer: a name that is not there, or too much work.
+    pub fn holds(&self, facts: &Facts<'_>) -> Result<bool, String> {
+        let no_answer = |error: minijinja::Error| {
+            let detail = error.detail().map(|detail| format!(": {detail}")).unwrap_or_default();
+            format!("the condition {} has no answer on {}: {}{detail}", self.text, facts.name, error.kind())
+        };
+        let read = LANGUAGE.compile_expression(&self.text).map_err(no_answer)?;
+        Ok(read.eval(facts.value()).map_err(no_answer)?.is_true())
+    }
+}
+
+impl Facts<'_> {
+    fn value(&self) -> Value {
+        let text = |text: &str| Value::from(text);
+        let vars: BTreeMap<String, Value> = self.vars.iter().map(|(name, value)| (name.clone(), text(value))).collect();
+        let host = BTreeMap::from([
+            ("name", text(self.name)),
+            ("address", text(self.address)),
+            ("environment", text(self.environment)),
+            ("tags", Value::from(self.tags.iter().map(|tag| text(tag)).collect::<Vec<_>>())),
+            ("vars", Value::from(vars)),
+        ]);
+        let step = |(name, outcome, code): &(&str, Outcome, Option<i32>)| {
+            let result = BTreeMap::from([("outcome", text(outcome.word())), ("code", Value::from(*code))]);
+            ((*name).to_owned(), Value::from(result))
+        };
+        let steps: BTreeMap<String, Value> = self.steps.iter().map(step).collect();
+        let params = self.params.iter().map(|(name, value)| (name.to_string(), text(value)));
+        let mut all: BTreeMap<String, Value> = params.collect();
+        all.insert("host".to_owned(), Value::from(host));
+        all.insert("steps".to_owned(), Value::from(steps));
+        Value::from(all)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(text: &str, want: &str) {
+        let params =
+            BTreeMap::from([("TAG".parse().unwrap(), "v1".to_owned()), ("N".parse().unwrap(), "7".to_owned())]);
+        let vars = BTreeMap::from([("tier".to_owned(), "web".to_owned())]);
+        let facts = Facts {
+            params: &params,
+            name: "web1",
+            address: "10.0.0.1",
+            environment: "prod",
+            tags: &BTreeSet::from(["a".to_owned()]),
+            vars: &vars,
+            steps: vec![("check", Outcome::Ok, Some(0)), ("pull-code", Outcome::Failed, Some(3))],
+        };
+        let shown = match Condition::parse(text).and_then(|condition| condition.holds(&facts)) {
+            Ok(holds) => holds.to_string(),
+            Err(why) => why,
+        };
+        assert_eq!(shown, want, "{text}");
+    }
+
+    #[test]
+    fn conditions_know_parameters_the_host_and_its_steps() {
+        check("TAG == 'v1'", "true");
+        check("N|int > 6 and N|int < 8", "true");
+        check(
+            "TAG.startswith('v')",
+            "the condition TAG.startswith('v') has no answer on web1: unknown method: string has no method named startswith",
+        );
+        check("host.environment == 'prod' and 'a' in host.tags", "true");
+        check("host.vars.tier != 'web'", "false");
+        check("host.vars.rack is defined", "false");
+        check("steps.check.code == 0", "true");
+        check("steps['pull-code'].outcome == 'failed'", "true");
+        check("not steps.never is defined", "true");
+        check("host.name in ['web1', 'web2']", "true");
+    }
+
+    #[test]
+    fn what_is_not_there_is_an_error_and_no_no() {
+        check("host.vars.rack == 'b'", "the condition host.vars.rack == 'b' has no answer on web1: undefined value");
+        check("OTHER == 'x'", "the condition OTHER == 'x' has no answer on web1: undefined value");
+        check(
+            "range(100000000)|list|length > 1",
+            "the condition range(100000000)|list|length > 1 has no answer on web1: invalid operation: range has too many elements",
+        );
+        let wanted = "an expression such as host.environment == 'prod'";
+        check("TAG ==", &format!("{wanted} (unexpected end of input, expected expression)"));
+        check("{% for x in y %}", &format!("{wanted} (unexpected `%`)"));
+        check("", "an expression of 1 to 2000 bytes");
+    }
+
+    #[test]
+    fn what_it_needs_is_known_before() {
+        let vars = BTreeMap::from([("tier".to_owned(), "web".to_owned()), ("rack".to_owned(), "b".to_owned())]);
+        let needs = |text: &str| {
+            let condition = Condition::parse(text).unwrap();
+            let params = condition.params().map(str::to_owned).collect::<BTreeSet<_>>();
+            let vars = condition.vars_of(&vars).map(|(name, _)| name.clone()).collect::<Vec<_>>();
+            format!("{params:?} {vars:?} {}", condition.needs_results())
+        };
+        assert_eq!(needs("TAG == host.vars.tier"), r#"{"TAG"} ["tier"] false"#);
+        assert_eq!(needs("steps.a.code == 0"), "{} [] true");
+        assert_eq!(needs("host.vars[TAG] == 'x'"), r#"{"TAG"} ["rack", "tier"] false"#);
+    }
+}

@@ -1,0 +1,249 @@
+//! Hides secrets in what hosts say. Floor 1.
+//!
+//! A secret is found as it is, in base64 (at each of the three places where it can begin), URL encoded, with JSON's and the
+//! shell's escapes, and however line feeds are put between its bytes. What is hidden keeps its length, so that a log's offsets
+//! stay those of the host's file.
+//!
+//! **Invariant:** pure. A piece of a secret that ends where the bytes end is held back until what follows is known, so it does
+//! not matter how the bytes are cut. What a program makes of a secret in other ways (a hash, another encoding) is not known.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
+
+use crate::base::text::Secret;
+
+/// What stands in the place of each byte.
+const STAR: u8 = b'*';
+/// The shortest secret: shorter ones are found everywhere.
+pub const SECRET_BYTES_MIN: usize = 4;
+/// The shortest line of a secret of several lines that is hidden alone.
+const LINE_BYTES_MIN: usize = 16;
+/// How much of the beginning of a secret may stand at the end of everything.
+const BEGINNING_BYTES_MAX: usize = 3;
+
+/// The texts that are hidden.
+#[derive(Clone, Debug, Default)]
+pub struct Masker {
+    /// Without line feeds; the longest first.
+    needles: Vec<Vec<u8>>,
+}
+
+impl Masker {
+    /// Returns what hides these secrets.
+    pub fn new<'a>(secrets: impl IntoIterator<Item = &'a Secret>) -> Masker {
+        let mut needles: Vec<Vec<u8>> = secrets.into_iter().flat_map(|secret| forms(secret.reveal())).collect();
+        needles.sort_by(|a, b| b.len().cmp(&a.len()).then_with(|| a.cmp(b)));
+        needles.dedup();
+        Masker { needles }
+    }
+
+    /// Whether there is nothing to hide.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.needles.is_empty()
+    }
+
+    /// Hides the secrets of a whole text.
+    #[must_use]
+    pub fn text(&self, text: &str) -> String {
+        if self.is_empty() {
+            return text.to_owned();
+        }
+        let mut masked = Masked::default();
+        let mut bytes = Vec::with_capacity(text.len());
+        masked.push(self, text.as_bytes(), |piece| bytes.extend_from_slice(piece));
+        masked.finish(|piece| bytes.extend_from_slice(piece));
+        // Whole characters are hidden with their secret; a needle may end in the middle of none.
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+}
+
+/// A stream whose secrets are hidden.
+#[derive(Debug, Default)]
+pub struct Masked {
+    /// What may be the beginning of a secret.
+    held: Vec<u8>,
+    /// Which bytes of it are the end of another one.
+    hidden: Vec<bool>,
+}
+
+impl Masked {
+    /// Takes the next bytes and hands on what is surely no beginning of a secret.
+    pub fn push(&mut self, masker: &Masker, bytes: &[u8], mut pass: impl FnMut(&[u8])) {
+        if masker.is_empty() {
+            return pass(bytes);
+        }
+        self.held.extend_from_slice(bytes);
+        self.hidden.resize(self.held.len(), false);
+        // Line feeds count for nothing: base64 is wrapped, and a secret may have several lines.
+        let is_break = |byte: u8| matches!(byte, b'\n' | b'\r');
+        let at: Vec<usize> = (0..self.held.len()).filter(|n| !is_break(self.held[*n])).collect();
+        let flat: Vec<u8> = at.iter().map(|n| self.held[*n]).collect();
+        for needle in &masker.needles {
+            // Two that overlap are both hidden.
+            let finder = memchr::memmem::Finder::new(needle);
+            let mut from = 0;
+            while let Some(found) = finder.find(&flat[from..]).map(|found| from + found) {
+                at[found..found + needle.len()].iter().for_each(|position| self.hidden[*position] = true);
+                from = found + 1;
+            }
+        }
+        let longest = masker.needles.first().map_or(0, Vec::len);
+        let from = flat.len().saturating_sub(longest.saturating_sub(1));
+        let begins = |start: &usize| masker.needles.iter().any(|needle| needle.starts_with(&flat[*start..]));
+        let end = (from..flat.len()).find(begins).map_or(self.held.len(), |start| at[start]);
+        let rest = (self.held.split_off(end), self.hidden.split_off(end));
+        let (mut ready, hidden) =
+            (std::mem::replace(&mut self.held, rest.0), std::mem::replace(&mut self.hidden, rest.1));
+        ready.iter_mut().zip(hidden).filter(|(_, hidden)| *hidden).for_each(|(byte, _)| *byte = STAR);
+        if !ready.is_empty() {
+            pass(&ready);
+        }
+    }
+
+    /// Hands on what was held back. The beginning of a secret, where the bytes were cut off in its middle, is hidden too.
+    pub fn finish(&mut self, mut pass: impl FnMut(&[u8])) {
+        let (mut held, hidden) = (std::mem::take(&mut self.held), std::mem::take(&mut self.hidden));
+        let long = held.len() > BEGINNING_BYTES_MAX;
+        let stars = |byte: &u8, hidden: bool| hidden || (long && !matches!(byte, b'\n' | b'\r'));
+        held.iter_mut().zip(hidden).filter(|(byte, hidden)| stars(byte, *hidden)).for_each(|(byte, _)| *byte = STAR);
+        if !held.is_empty() {
+            pass(&held);
+        }
+    }
+}
+
+/// Returns the texts that a secret may be written as, without line feeds.
+fn forms(secret: &str) -> Vec<Vec<u8>> {
+    let flat =
+        |text: &[u8]| -> Vec<u8> { text.iter().copied().filter(|byte| !matches!(byte, b'\n' | b'\r')).collect() };
+    let mut texts: Vec<String> = vec![secret.to_owned()];
+    // Of what a key file is made of, each line is as secret as the whole.
+    let lines = secret.lines().map(str::trim).filter(|line| line.len() >= LINE_BYTES_MIN && !line.starts_with("-----"));
+    if secret.lines().count() > 1 {
+        texts.extend(lines.map(str::to_owned));
+    }
+    let mut forms: Vec<Vec<u8>> = Vec::new();
+    for text in texts {
+        let with_line_feed = format!("{text}\n");
+        for bytes in [text.as_bytes(), with_line_feed.as_bytes()] {
+            for before in 0..3 {
+                for encode in [|b: &[u8]| STANDARD_NO_PAD.encode(b), |b: &[u8]| URL_SAFE_NO_PAD.encode(b)] {
+                    forms.extend(base64_core(bytes, before, encode));
+                }
+            }
+        }
+        forms.extend([true, false].map(|upper| percent(text.as_bytes(), upper, false)));
+        forms.extend([true, false].map(|upper| percent(text.as_bytes(), upper, true)));
+        let json = serde_json::to_string(&text).expect("a text is JSON");
+        forms.push(json[1..json.len() - 1].as_bytes().to_vec());
+        forms.push(text.replace('\'', "'\\''").into_bytes());
+        forms.push(text.into_bytes());
+    }
+    forms.into_iter().map(|form| flat(&form)).filter(|form| form.len() >= SECRET_BYTES_MIN).collect()
+}
+
+/// Returns the characters of a base64 text that depend on these bytes alone, when `before` other bytes stand in front.
+fn base64_core(bytes: &[u8], before: usize, encode: fn(&[u8]) -> String) -> Option<Vec<u8>> {
+    let mut padded = vec![0; before];
+    padded.extend_from_slice(bytes);
+    let text = encode(&padded);
+    let first = (before * 8).div_ceil(6);
+    let last = padded.len() * 8 / 6;
+    text.get(first..last).filter(|core| core.len() >= SECRET_BYTES_MIN).map(|core| core.as_bytes().to_vec())
+}
+
+/// Returns a text as it stands in a URL, or in a form, which writes a blank as `+`.
+fn percent(bytes: &[u8], upper: bool, form: bool) -> Vec<u8> {
+    let mut text = Vec::with_capacity(bytes.len() * 3);
+    for byte in bytes {
+        match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => text.push(*byte),
+            b' ' if form => text.push(b'+'),
+            _ if upper => text.extend(format!("%{byte:02X}").bytes()),
+            _ => text.extend(format!("%{byte:02x}").bytes()),
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECRET: &str = "p@ss wörd/42'x";
+
+    fn masker() -> Masker {
+        Masker::new([&Secret::new(SECRET.to_owned())])
+    }
+
+    /// Masks a text in pieces of `size` bytes.
+    fn in_pieces(text: &[u8], size: usize) -> Vec<u8> {
+        let (masker, mut masked, mut out) = (masker(), Masked::default(), Vec::new());
+        for piece in text.chunks(size) {
+            masked.push(&masker, piece, |bytes| out.extend_from_slice(bytes));
+        }
+        masked.finish(|bytes| out.extend_from_slice(bytes));
+        out
+    }
+
+    #[track_caller]
+    fn check(text: &str, want: &str) {
+        for size in 1..=text.len() {
+            assert_eq!(String::from_utf8_lossy(&in_pieces(text.as_bytes(), size)), want, "in pieces of {size}");
+        }
+    }
+
+    #[test]
+    fn a_secret_is_hidden_as_it_is_and_as_it_is_sent() {
+        let stars = "*".repeat(SECRET.len());
+        check(&format!("a{SECRET}b{SECRET}"), &format!("a{stars}b{stars}"));
+        check("p@ss wörx p@ss p", "p@ss wörx p@ss p");
+        check("u=p%40ss%20w%C3%B6rd%2F42%27x;", &format!("u={};", "*".repeat(27)));
+        check("u=p%40ss+w%c3%b6rd%2f42%27x;", &format!("u={};", "*".repeat(25)));
+        check("'p@ss wörd/42'\\''x'", &format!("'{}'", "*".repeat(SECRET.len() + 3)));
+        check(
+            "p@ss w\nörd/4\r\n2'x.",
+            "******\n*******\r\n***."
+                .replace("******\n*******\r\n***", &{
+                    let (a, b, c) = ("p@ss w".len(), "örd/4".len(), "2'x".len());
+                    format!("{}\n{}\r\n{}", "*".repeat(a), "*".repeat(b), "*".repeat(c))
+                })
+                .as_str(),
+        );
+    }
+
+    #[test]
+    fn base64_hides_it_wherever_it_begins() {
+        use base64::engine::general_purpose::STANDARD;
+        for before in ["", "x", "xy", "xyz", "user:"] {
+            for behind in ["", "\n", "z", "zz", ":end"] {
+                let text = STANDARD.encode(format!("{before}{SECRET}{behind}"));
+                let wrapped: Vec<u8> = text.as_bytes().chunks(7).flat_map(|line| [line, b"\n"].concat()).collect();
+                for size in [1, 3, 1000] {
+                    let masked = String::from_utf8(in_pieces(&wrapped, size)).unwrap().replace('\n', "");
+                    let shown: String = masked.chars().filter(|c| *c != '*').collect();
+                    // Two characters at each end depend on what stands beside it.
+                    assert!(shown.len() <= (before.len() + behind.len()) * 4 / 3 + 6, "{before} {behind} {masked}");
+                    assert!(masked.contains(&"*".repeat(SECRET.len())), "{before} {behind} {masked}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_cut_off_in_the_middle_of_a_secret_is_hidden_and_lengths_stay() {
+        check("x p@ss wö", "x ********");
+        check("x p@s", "x p@s");
+        let echo = Masker::new([&Secret::new("abcab".to_owned())]);
+        for (text, want) in [("abcab", "*****"), ("abcabcab", "********"), ("abcabx", "*****x")] {
+            assert_eq!(echo.text(text), want);
+        }
+        let any: Vec<u8> = (0..=255_u8).cycle().take(5000).collect();
+        assert_eq!(in_pieces(&any, 7), any);
+        assert_eq!(masker().text("to p@ss wörd/42'x."), format!("to {}.", "*".repeat(SECRET.len())));
+        let key = "-----BEGIN KEY-----\nAAAAAAAAAABBBBBBBBBBCCCCC\nDDDDDDDDDDEEEEEEEEEE\n-----END KEY-----\n";
+        let masker = Masker::new([&Secret::new(key.to_owned())]);
+        assert_eq!(masker.text("x DDDDDDDDDDEEEEEEEEEE y"), format!("x {} y", "*".repeat(20)));
+    }
+}

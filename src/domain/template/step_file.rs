@@ -1,0 +1,284 @@
+//! The steps of a template's file, with what handles their failures and what undoes them. Floor 1.
+//!
+//! **Invariant:** pure, and as strict as the rest of the file: every problem is noted on the sheet.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::bind::secret_name;
+use super::{Args, OnFailure, Param, Rollback, Step, StepWork, Trigger, placeholders, tokens};
+use crate::base::ids::{GroupNo, HostName, ParamName, SecretName, StepName};
+use crate::base::limits;
+use crate::domain::condition::Condition;
+use crate::domain::toml_table::{Fields, Sheet, Text, Texts};
+
+/// The longest a step may be allowed to run, in seconds: a year. Longer ones mean 0, no limit.
+const TIMEOUT_S_MAX: u64 = 366 * 86400;
+
+/// What a step is read against.
+pub(super) struct Surroundings<'a> {
+    pub(super) params: &'a [Param],
+    pub(super) other_params: bool,
+    /// The script files of the folder, by name.
+    pub(super) scripts: &'a BTreeMap<String, String>,
+    /// The steps before it.
+    pub(super) before: &'a [Step],
+}
+
+/// Reads a step, and the host that it forces.
+pub(super) fn read_step(
+    mut table: Fields<'_>,
+    position: usize,
+    around: &Surroundings<'_>,
+) -> Option<(Step, Option<HostName>)> {
+    let sheet = table.sheet();
+    let name = table.string("name");
+    let name = table.need("name", name);
+    let group = table.integer("group", 1..=u32::MAX).unwrap_or(1);
+    let by_position = u32::try_from(position + 1).unwrap_or(u32::MAX).saturating_mul(10);
+    let level = table.integer("level", 0..=u32::MAX).unwrap_or(by_position);
+    let work = read_work(&mut table, around, None);
+    let on_failure = [("stop", OnFailure::Stop), ("continue", OnFailure::Continue), ("rollback", OnFailure::Rollback)];
+    let on_failure = table.choice("on_failure", &on_failure).unwrap_or(OnFailure::Stop);
+    let triggers = [("auto", Trigger::Auto), ("manual", Trigger::Manual), ("timed", Trigger::Timed)];
+    let trigger = table.choice("trigger", &triggers).unwrap_or_default();
+    let when = table.string("when").and_then(|text| read_condition(sheet, &text, around));
+    let host = table.string("host").and_then(|text| text.parse(sheet));
+    let handler = table.table("handler");
+    let rollback = table.table("rollback");
+    table.finish();
+    let name = name?;
+    let parsed: StepName = name.parse(sheet)?;
+    if around.before.iter().any(|step| step.name == parsed) {
+        sheet.problem(&name.span, format!("a second step {parsed}"), "each step's name once");
+    }
+    // Handlers and rollbacks have names of their own in plans and logs.
+    for suffix in [HANDLER, ROLLBACK] {
+        if parsed.as_str().ends_with(suffix) || part_name(&parsed, suffix).is_none() {
+            let wanted = format!("a shorter name that does not end in {suffix}");
+            sheet.problem(&name.span, parsed.as_str(), wanted);
+        }
+    }
+    let work = work?;
+    let handler = handler.and_then(|mut table| {
+        let work = read_work(&mut table, around, Some(&work));
+        table.finish();
+        work
+    });
+    let rollback = rollback.and_then(|mut table| {
+        let partial = table.boolean("partial").unwrap_or(false);
+        let work = read_work(&mut table, around, Some(&work));
+        table.finish();
+        Some(Rollback { work: work?, partial })
+    });
+    let step = Step { name: parsed, group: GroupNo(group), level, work, on_failure, trigger, when, handler, rollback };
+    Some((step, host))
+}
+
+/// What the names of handlers end in.
+const HANDLER: &str = ".handler";
+/// What the names of rollbacks end in.
+const ROLLBACK: &str = ".rollback";
+
+fn part_name(step: &StepName, suffix: &str) -> Option<StepName> {
+    format!("{step}{suffix}").parse().ok()
+}
+
+impl Step {
+    /// Returns the name of its handler in plans.
+    #[must_use]
+    pub fn handler_name(&self) -> StepName {
+        part_name(&self.name, HANDLER).expect("the file's reader has checked its length")
+    }
+
+    /// Returns the name of its rollback in plans.
+    #[must_use]
+    pub fn rollback_name(&self) -> StepName {
+        part_name(&self.name, ROLLBACK).expect("the file's reader has checked its length")
+    }
+}
+
+/// Reads a script and how it is run; a handler and a rollback run as their step does where they do not say otherwise.
+fn read_work(table: &mut Fields<'_>, around: &Surroundings<'_>, of: Option<&StepWork>) -> Option<StepWork> {
+    let sheet = table.sheet();
+    let script = read_script(table, around.scripts);
+    let args = table.texts_or_one("args");
+    let env = table.texts("env");
+    let account = table.string("account").and_then(|text| text.parse(sheet));
+    let seconds = |text: Option<Text>, field: &str| text.map(|text| read_seconds(sheet, field, &text));
+    let timeout_s = seconds(table.scalar("timeout"), "timeout").unwrap_or(limits::STEP_TIMEOUT_S);
+    let idle_timeout_s = seconds(table.scalar("idle_timeout"), "idle_timeout").unwrap_or(0);
+    let retries = table.integer("retries", 0..=limits::RETRIES_MAX).unwrap_or(0);
+    let retry_delay_s = seconds(table.scalar("retry_delay"), "retry_delay").unwrap_or(0);
+    let idempotent = table.boolean("idempotent").unwrap_or(false);
+    let nice = table.integer("nice", 0..=19).and_then(|nice| u8::try_from(nice).ok());
+    let args = read_args(sheet, args, around);
+    let (env, secrets) = read_env(sheet, env, around);
+    Some(StepWork {
+        script: script?,
+        args,
+        env,
+        secrets,
+        account: account.or_else(|| of.and_then(|of| of.account.clone())),
+        timeout_s,
+        idle_timeout_s,
+        retries,
+        retry_delay_s,
+        idempotent,
+        nice: nice.unwrap_or_else(|| of.map_or(0, |of| of.nice)),
+    })
+}
+
+fn read_args(sheet: &Sheet<'_>, args: Texts, around: &Surroundings<'_>) -> Args {
+    match args {
+        Texts::List(list) => {
+            for text in &list {
+                check_placeholders(sheet, text, around, "arguments are seen by everybody on the host; use env");
+            }
+            Args::List(list.into_iter().map(|text| text.value).collect())
+        }
+        Texts::One(text) => {
+            let param = |word: &str| around.params.iter().find(|param| param.name.as_str() == word);
+            for param in tokens::words(&text.value).filter_map(param) {
+                if param.secret.is_some() {
+                    let wanted = "arguments are seen by everybody on the host; use env";
+                    sheet.problem(&text.span, format!("the secret {}", param.name), wanted);
+                } else if !param.required && param.default.is_none() {
+                    let wanted = format!("a default for {}, or required = true", param.name);
+                    sheet.problem(&text.span, param.name.as_str(), wanted);
+                }
+            }
+            if text.value.contains(['\0', '\n']) {
+                sheet.problem(&text.span, "arguments on several lines", "words with single spaces between them");
+            }
+            Args::Tokens(text.value)
+        }
+    }
+}
+
+/// Reads a step's own script or takes the file that it names.
+fn read_script(table: &mut Fields<'_>, scripts: &BTreeMap<String, String>) -> Option<String> {
+    let sheet = table.sheet();
+    let (script, file) = (table.string("script"), table.string("file"));
+    let (text, span) = match (script, file) {
+        (Some(script), None) => (script.value, script.span),
+        (None, Some(file)) => {
+            let beneath = |part: &str| !matches!(part, "" | "." | "..");
+            if !file.value.split('/').all(beneath) || file.value.contains(['\\', '\0']) {
+                sheet.problem(&file.span, &file.value, "the name of a file beneath the templates folder, without ..");
+                return None;
+            }
+            let Some(text) = scripts.get(&file.value) else {
+                let known = scripts.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
+                sheet.problem(&file.span, &file.value, format!("a script file of the templates folder: {known}"));
+                return None;
+            };
+            (text.clone(), file.span)
+        }
+        (Some(script), Some(_)) => {
+            sheet.problem(&script.span, "script and file", "one of the two");
+            return None;
+        }
+        (None, None) => {
+            // A field of the wrong type has its own problem.
+            if table.missed("script") && table.missed("file") {
+                sheet.problem(table.span(), "no script and no file", "one of the two");
+            }
+            return None;
+        }
+    };
+    if text.trim().is_empty() {
+        sheet.problem(&span, "an empty script", "a script that does something");
+    } else if text.len() > limits::STRING_BYTES_MAX {
+        sheet.problem(&span, format!("{} bytes", text.len()), format!("at most {} bytes", limits::STRING_BYTES_MAX));
+    } else if text.contains('\0') || text.contains("\r\n") {
+        sheet.problem(&span, "a script with NUL or with lines that end in CR LF", "text with lines that end in LF");
+    }
+    Some(text)
+}
+
+/// Reads variables; those whose value is `secret:NAME` are told apart.
+fn read_env(
+    sheet: &Sheet<'_>,
+    pairs: Vec<(Text, Text)>,
+    around: &Surroundings<'_>,
+) -> (BTreeMap<ParamName, String>, BTreeMap<ParamName, SecretName>) {
+    let (mut env, mut secrets) = (BTreeMap::new(), BTreeMap::new());
+    for (name, value) in pairs {
+        let Some(parsed) = name.parse::<ParamName>(sheet) else { continue };
+        if parsed.as_str().starts_with("SPOOLGATE_") {
+            sheet.problem(&name.span, &name.value, "a name that does not begin with SPOOLGATE_");
+        }
+        if let Some(secret) = secret_name(&value.value) {
+            secrets.insert(parsed, secret);
+            continue;
+        }
+        if value.value.starts_with("secret:") {
+            sheet.problem(&value.span, "secret: without the name of a secret", "secret:NAME");
+        }
+        check_placeholders(sheet, &value, around, "its own variable holds it: scripts have it as $NAME");
+        env.insert(parsed, value.value);
+    }
+    (env, secrets)
+}
+
+fn read_condition(sheet: &Sheet<'_>, text: &Text, around: &Surroundings<'_>) -> Option<Condition> {
+    let condition = match Condition::parse(&text.value) {
+        Ok(condition) => condition,
+        Err(wanted) => {
+            sheet.problem(&text.span, &text.value, wanted);
+            return None;
+        }
+    };
+    for name in condition.params() {
+        let param = around.params.iter().find(|param| param.name.as_str() == name);
+        if param.is_some_and(|param| param.secret.is_some()) {
+            sheet.problem(&text.span, format!("the secret {name}"), "a condition that asks for no secret");
+        } else if param.is_none() && !around.other_params {
+            let known: Vec<&str> = around.params.iter().map(|param| param.name.as_str()).collect();
+            sheet.problem(&text.span, name, format!("host, steps or a parameter: {}", known.join(", ")));
+        }
+    }
+    Some(condition)
+}
+
+/// Checks that every `{NAME}` of an argument or variable will have a value that may stand there.
+fn check_placeholders(sheet: &Sheet<'_>, text: &Text, around: &Surroundings<'_>, no_secret: &str) {
+    if text.value.contains('\0') {
+        sheet.problem(&text.span, &text.value, "text without NUL");
+    }
+    let names = match placeholders(&text.value) {
+        Ok(names) => names,
+        Err(found) => return sheet.problem(&text.span, found, "{NAME} of a parameter, or {{ for a brace"),
+    };
+    for name in names.iter().collect::<BTreeSet<_>>() {
+        let param = around.params.iter().find(|param| param.name == *name);
+        let always = param.is_some_and(|param| param.required || param.default.is_some());
+        if param.is_some_and(|param| param.secret.is_some()) {
+            sheet.problem(&text.span, format!("the secret {{{name}}}"), no_secret);
+        } else if param.is_some() && !always {
+            sheet.problem(&text.span, format!("{{{name}}}"), format!("a default for {name}, or required = true"));
+        } else if param.is_none() && !around.other_params {
+            let known: Vec<&str> = around.params.iter().map(|param| param.name.as_str()).collect();
+            sheet.problem(&text.span, format!("{{{name}}}"), format!("one of {}", known.join(", ")));
+        }
+    }
+}
+
+/// Reads `90`, `90s`, `5m`, `2h` or `1d` as seconds.
+fn read_seconds(sheet: &Sheet<'_>, field: &str, text: &Text) -> u64 {
+    let end = text.value.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.value.len());
+    let (digits, unit) = text.value.split_at(end);
+    let seconds = match unit {
+        "" | "s" => Some(1),
+        "m" => Some(60),
+        "h" => Some(3600),
+        "d" => Some(86400),
+        _ => None,
+    };
+    let total = seconds.and_then(|unit: u64| digits.parse::<u64>().ok()?.checked_mul(unit));
+    total.filter(|&total| total <= TIMEOUT_S_MAX).unwrap_or_else(|| {
+        let wanted = "a number with s, m, h or d, such as \"5m\", at most a year; 0 is no limit";
+        sheet.problem(&text.span, format!("{field} = {}", text.value), wanted);
+        0
+    })
+}
