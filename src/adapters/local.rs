@@ -78,11 +78,17 @@ impl LocalShell {
     }
 }
 
+/// What a command on this machine keeps of our own environment: what a login would give it. Whatever else we were started
+/// with (credentials, an agent's socket) is not for scripts.
+const KEPT: &[&str] = &["HOME", "LANG", "LC_ALL", "LOGNAME", "PATH", "SHELL", "TZ", "USER"];
+
 /// Starts a command of our own making: words without anything a shell would read.
 fn start(command: &str) -> io::Result<Child> {
     let mut words = command.split(' ');
     Command::new(words.next().unwrap_or("/bin/sh"))
         .args(words)
+        .env_clear()
+        .envs(KEPT.iter().filter_map(|name| Some((name, std::env::var_os(name)?))))
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())

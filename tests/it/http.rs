@@ -393,7 +393,7 @@ fn a_certificate_makes_it_https_and_a_plain_open_door_is_refused() {
     world.write_etc("inventory/hosts.toml", "[host.here]\nconnection = \"local\"\n");
     let base = std::fs::read_to_string(world.etc().join("spoolgate.toml")).unwrap();
     world.write_etc("spoolgate.toml", &format!("{base}[http]\nlisten = [\"0.0.0.0:0\"]\n"));
-    let refused = world.run(0, &["templates"]);
+    let refused = world.run(0, &["template", "ls"]);
     assert!(refused.code == 7 && refused.err.contains("certificate"), "{refused:?}");
     let (certificate, key) = (world.etc().join("cert.pem"), world.etc().join("key.pem"));
     let made = Command::new("/usr/bin/openssl")

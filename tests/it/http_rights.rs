@@ -76,7 +76,7 @@ fn what_a_token_is_for_is_asked_of_what_would_run() {
     assert_eq!(web.world.tasks().len(), 1);
     // A word that stands for scripts of tasks names no template.
     template(703, "script");
-    let refused = web.world.run(0, &["templates"]);
+    let refused = web.world.run(0, &["template", "ls"]);
     assert!(refused.code == 7 && refused.err.contains("script"), "{refused:?}");
 }
 

@@ -9,6 +9,7 @@ mod clock;
 mod dashboard;
 #[expect(dead_code, reason = "the demo uses the rest of the server")]
 mod fake_ssh;
+mod flows;
 mod git;
 mod hostile;
 mod http;
@@ -19,6 +20,7 @@ mod relay;
 mod remote;
 mod repository;
 mod runner;
+mod secret_runs;
 mod seed_scripts;
 mod ssh;
 mod sshd;

@@ -95,7 +95,7 @@ fn a_link_cut_at_any_byte_of_the_start_never_makes_two_starts() {
     let sshd = Sshd::start();
     let mut world = World::new(&[], Some(&sshd));
     // From the first byte to past the end of everything that a start sends.
-    let relays: BTreeMap<String, Relay> = (0..22_000 / step)
+    let relays: BTreeMap<String, Relay> = (0..24_000 / step)
         .map(|n| 1 + n * step)
         .map(|cut| (format!("cut{cut}"), Relay::start(sshd.port(), cut)))
         .collect();

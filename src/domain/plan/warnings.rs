@@ -2,39 +2,135 @@
 //!
 //! **Invariant:** pure. A warning decides nothing; what it is about stands in the plan and its digest.
 
-use super::Plan;
+use std::collections::BTreeSet;
+use std::sync::LazyLock;
+
+use regex_lite::Regex;
+
+use super::{Plan, PlannedStep};
+use crate::base::ids::HostName;
+use crate::base::text::is_hidden;
 use crate::domain::inventory::Connection;
+
+/// What a shell reads as more than text, where a script hands a value on without quotes.
+const SHELL_CHARACTERS: &[char] = &[';', '|', '&', '$', '`', '<', '>', '(', ')', '\'', '"', '\\', '*', '?', '\n'];
+
+/// Whatever a download says is run at once: nobody approved it.
+static DOWNLOADED: LazyLock<Regex> = LazyLock::new(|| {
+    Regex::new(r"(curl|wget|fetch)\b[^\n|;]*\|\s*(sudo\s+(-\S+\s+)*)?(/\S*/)?(env\s+)?(ba|z|da|k|a)?sh\b|(ba|z|da)?sh\s+(-c\s+)?[\x22']?(<\(|\$\()\s*(curl|wget)\b|(curl|wget)\b[^\n]*\|\s*(sudo\s+)?(python|perl|ruby)")
+        .expect("a pattern of our own")
+});
 
 impl Plan {
     /// Returns what an approver should look at twice, one sentence each.
     #[must_use]
     pub fn warnings(&self) -> Vec<String> {
-        let keyless: Vec<&str> = self
-            .hosts
-            .iter()
-            .filter(|(_, host)| {
-                let keyless = host.host_keys.is_empty() || host.jump.iter().any(|hop| hop.host_keys.is_empty());
-                host.connection == Connection::Ssh && keyless
-            })
-            .map(|(name, _)| name.as_str())
-            .collect();
         let mut warnings = Vec::new();
-        if let Some(first) = keyless.first() {
-            warnings.push(format!(
-                "{} host(s), or hosts on the way to them, have no known key and will be refused, {first} first; add their keys to known_hosts",
-                keyless.len()
-            ));
-        }
-        for (name, value) in self.env.iter().chain(self.groups.iter().flat_map(|g| &g.steps).flat_map(|s| &s.env)) {
-            if value.chars().any(crate::base::text::is_hidden) {
+        warnings.extend(self.keyless());
+        let steps = || self.groups.iter().flat_map(|group| &group.steps);
+        let values = self.env.iter().chain(steps().flat_map(|step| &step.env));
+        let values: BTreeSet<(&str, &str)> = values.map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        for (name, value) in values {
+            if value.chars().any(|c| c != '\n' && is_hidden(c)) {
                 warnings.push(format!("parameter {name} holds hidden characters"));
             }
+            if let Some(found) = value.chars().find(|c| SHELL_CHARACTERS.contains(c)) {
+                let found = if found == '\n' { "a line feed".to_owned() } else { format!("the character {found}") };
+                warnings.push(format!("parameter {name} holds {found}: its script must quote it (\"${name}\")"));
+            }
         }
-        for script in self.scripts.values() {
-            if script.chars().any(|c| !matches!(c, '\n' | '\t' | '\r') && crate::base::text::is_hidden(c)) {
-                warnings.push("a script holds hidden characters".to_owned());
+        for step in steps() {
+            warnings.extend(self.script_warnings(step));
+        }
+        for group in self.groups.iter().filter(|group| !group.targets.is_empty()) {
+            warnings.push(format!(
+                "group {} runs on {} for {} host(s) that its script reaches by itself",
+                group.number,
+                group.hosts.iter().map(HostName::as_str).collect::<Vec<_>>().join(", "),
+                group.targets.len()
+            ));
+        }
+        let mut seen = BTreeSet::new();
+        warnings.retain(|warning| seen.insert(warning.clone()));
+        warnings
+    }
+
+    /// Says which hosts will be refused for want of a key.
+    fn keyless(&self) -> Option<String> {
+        // What a proxy reaches is not reached from here.
+        let reached: BTreeSet<&HostName> = self.groups.iter().flat_map(|group| &group.hosts).collect();
+        let mut keyless = self.hosts.iter().filter(|(name, host)| {
+            let keyless = host.host_keys.is_empty() || host.jump.iter().any(|hop| hop.host_keys.is_empty());
+            host.connection == Connection::Ssh && keyless && reached.contains(name)
+        });
+        let (first, _) = keyless.next()?;
+        Some(format!(
+            "{} host(s), or hosts on the way to them, have no known key and will be refused, {first} first; add their keys to known_hosts",
+            keyless.count() + 1
+        ))
+    }
+
+    fn script_warnings(&self, step: &PlannedStep) -> Vec<String> {
+        let script = self.scripts.get(&step.script).map_or("", String::as_str);
+        let mut warnings = Vec::new();
+        if script.chars().any(|c| !matches!(c, '\n' | '\t' | '\r') && is_hidden(c)) {
+            warnings.push(format!("the script of {} holds hidden characters", step.name));
+        }
+        if let Some(found) = DOWNLOADED.find(script) {
+            let line = script[..found.start()].matches('\n').count() + 1;
+            warnings.push(format!("the script of {} runs what it downloads, line {line}", step.name));
+        }
+        let name = |word: &str| self.env.keys().find(|name| name.as_str() == word);
+        for (n, line) in script.lines().enumerate() {
+            // `eval` reads values as commands, whatever quotes stand around them.
+            let mut words =
+                line.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').filter(|word| !word.is_empty());
+            if words.next() == Some("eval")
+                && let Some(param) = words.find_map(name)
+            {
+                warnings.push(format!("the script of {} evaluates the parameter {param}, line {}", step.name, n + 1));
             }
         }
         warnings
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::digest::Digest;
+    use crate::domain::plan::PlannedGroup;
+
+    #[track_caller]
+    fn check(script: &str, value: &str, want: &[&str]) {
+        let mut plan = Plan::empty_for_tests();
+        plan.groups.push(PlannedGroup::one_step_for_tests(script));
+        plan.scripts.insert(Digest::of(script.as_bytes()), script.to_owned());
+        plan.env.insert("P".parse().unwrap(), value.to_owned());
+        assert_eq!(plan.warnings(), want, "{script} {value}");
+    }
+
+    #[test]
+    fn what_could_run_unseen_is_named() {
+        let downloads = &["the script of a runs what it downloads, line 2"];
+        for script in [
+            "true\ncurl -fsSL https://x.example/i | sh",
+            "true\nwget -qO- https://x.example/i |  sudo -E bash -s",
+            "true\nbash <(curl -s https://x.example/i)",
+            "true\nsh -c \"$(curl -s https://x.example/i)\"",
+            "true\ncurl https://x.example/i | python3",
+        ] {
+            check(script, "v1", downloads);
+        }
+        for script in
+            ["curl -o f https://x.example/i && sha256sum -c f", "curl -s localhost/health | grep ok", "ls | sh-check"]
+        {
+            check(script, "v1", &[]);
+        }
+        check("eval \"run $P\"", "v1", &["the script of a evaluates the parameter P, line 1"]);
+        check("true", "a;b", &["parameter P holds the character ;: its script must quote it (\"$P\")"]);
+        check("true", "$(id)", &["parameter P holds the character $: its script must quote it (\"$P\")"]);
+        check("true", "a\u{202e}b", &["parameter P holds hidden characters"]);
+        check("tr\u{200b}ue", "版本 1.2-3_x/y@z:1", &["the script of a holds hidden characters"]);
     }
 }

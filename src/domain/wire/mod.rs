@@ -10,6 +10,7 @@
 
 mod alert;
 mod codo;
+pub mod codo_template;
 mod fields;
 mod json;
 mod native;

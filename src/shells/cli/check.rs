@@ -8,11 +8,14 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use crate::adapters::spool::reader;
 use crate::base::ids::{HostName, ParamName, TaskId};
 use crate::base::text::{Secret, visible, visible_lines};
 use crate::domain::audit::Head;
 use crate::domain::inventory::Connection;
 use crate::domain::plan::{Part, Plan, PlannedHost, PlannedStep, resolve};
+use crate::domain::plan_diff::{differences, script_changes};
+use crate::domain::record::HistoryLine;
 use crate::domain::run::earlier::Earlier;
 use crate::domain::runner::{Call, Offsets, RunnerId, Told, run_program, runner_text};
 use crate::domain::wire::read_task;
@@ -62,12 +65,44 @@ impl PlanOf {
             let run = tasks::run_of(&follower)?;
             (run.id, (*run.plan).clone())
         };
+        let before = last_run(context, &plan, id);
+        let changes = before.as_ref().map(|(_, was)| differences(was, &plan)).unwrap_or_default();
         if context.output.json {
-            let value = serde_json::json!({"digest": plan.digest(), "plan": plan, "warnings": plan.warnings()});
+            let since = before.as_ref().map(|(id, _)| serde_json::json!({"task": id, "differences": changes}));
+            let value = serde_json::json!({
+                "digest": plan.digest(), "plan": plan, "warnings": plan.warnings(), "since": since,
+            });
             return context.output.object(value);
         }
-        context.output.bytes(describe(&plan, self.bytes.then_some(id)).as_bytes())
+        let mut text = describe(&plan, self.bytes.then_some(id));
+        if let Some((id, was)) = &before {
+            push(&mut text, "since", &format!("task {id}, the last run of {}", plan.work_name()));
+            for change in &changes {
+                push(&mut text, "  change", &visible(&change.to_string()));
+            }
+            for change in script_changes(was, &plan) {
+                push(&mut text, "  script", &format!("{}, line {}", change.step, change.line));
+                for (sign, lines) in [("-", &change.was), ("+", &change.now)] {
+                    for line in lines {
+                        writeln!(text, "      {sign} {}", visible_lines(line))
+                            .expect("writing to a string cannot fail");
+                    }
+                }
+            }
+        }
+        context.output.bytes(text.as_bytes())
     }
+}
+
+/// Returns the last task of the same template that ran, and what it ran; a script of its own has none.
+fn last_run(context: &Context, plan: &Plan, but: TaskId) -> Option<(TaskId, Plan)> {
+    plan.template.as_ref()?;
+    // A plan can be made where there is no spool yet.
+    let layout = &context.layout;
+    let history = reader::history(layout).unwrap_or_default();
+    let same = |line: &&HistoryLine| line.work == plan.work_name() && line.started.is_some() && line.id != but;
+    let line = history.iter().filter(same).max_by_key(|line| line.id)?;
+    reader::plan(layout, line.id).ok().map(|was| (line.id, was))
 }
 
 fn plan_of_file(context: &Context, file: &std::path::Path) -> Result<(String, Plan), Failure> {

@@ -1,35 +1,10 @@
-//! `templates` and `hosts`: what there is to name in a task. Floor 4.
+//! `hosts`: what there is to name in a task. Floor 4.
 //!
 //! **Invariant:** what is listed is what the daemon would resolve against, were it started now.
 
-use crate::base::text::visible;
 use crate::domain::inventory::Connection;
 use crate::shells::cli::Context;
 use crate::shells::cli::failure::Failure;
-
-/// Lists the templates of the catalogue.
-pub(super) fn templates(context: &Context) -> Result<(), Failure> {
-    let catalogue = context.config()?.library.catalogue;
-    if context.output.json {
-        let rows: Vec<_> = catalogue
-            .iter()
-            .map(|template| {
-                let params: Vec<_> = template.params.iter().map(|param| param.name.as_str()).collect();
-                serde_json::json!({"id": template.id, "name": template.name, "title": template.title, "params": params})
-            })
-            .collect();
-        return context.output.object(serde_json::json!({ "templates": rows }));
-    }
-    for template in catalogue.iter() {
-        context.output.line(format!("{:>6}  {:<20} {}", template.id, template.name, visible(&template.title)))?;
-        for param in &template.params {
-            let default = param.default.as_ref().map(|value| format!(" [{}]", visible(value))).unwrap_or_default();
-            let required = if param.required { ", required" } else { "" };
-            context.output.line(format!("          {}  {}{default}{required}", param.name, visible(&param.label)))?;
-        }
-    }
-    Ok(())
-}
 
 /// Lists the hosts of the inventory.
 pub(super) fn hosts(context: &Context) -> Result<(), Failure> {

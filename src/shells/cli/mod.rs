@@ -17,6 +17,7 @@ mod policy;
 mod show;
 mod submit;
 mod tasks;
+mod template;
 mod token;
 mod top;
 mod watch;
@@ -105,8 +106,8 @@ enum Verb {
     Gc(gc::Gc),
     /// Git hooks: install one, try the rules, or be one.
     Hook(hook::Hook),
-    /// List the templates of the catalogue.
-    Templates,
+    /// List, show and check templates; make some of CODO's.
+    Template(template::TemplateVerb),
     /// List the hosts of the inventory.
     Hosts,
 }
@@ -187,7 +188,7 @@ fn run(arguments: Arguments, output: Output) -> Result<(), Failure> {
         Verb::Token(verb) => verb.run(&context),
         Verb::Gc(verb) => verb.run(&context),
         Verb::Hook(verb) => verb.run(&context),
-        Verb::Templates => listing::templates(&context),
+        Verb::Template(verb) => verb.run(&context),
         Verb::Hosts => listing::hosts(&context),
     }
 }

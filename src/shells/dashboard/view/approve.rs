@@ -5,8 +5,9 @@
 
 use ratatui::layout::{Position, Rect};
 
+use crate::base::ids::HostName;
 use crate::domain::inventory::Connection;
-use crate::domain::plan::{Plan, PlannedStep};
+use crate::domain::plan::{Part, Plan, PlannedStep};
 use crate::domain::plan_diff::{differences, script_changes};
 use crate::domain::risk::Level;
 use crate::domain::run::Run;
@@ -163,7 +164,7 @@ fn section_names(model: &Model, plan: &Plan) -> [String; SECTIONS] {
     [
         words.section_commands.to_owned(),
         format!("{} {}", words.section_hosts, plan.hosts.len()),
-        format!("{} {}", words.section_params, plan.env.len()),
+        format!("{} {}", words.section_params, plan.env.len() + plan.secrets.len()),
         words.section_diff.to_owned(),
         "JSON".to_owned(),
     ]
@@ -195,6 +196,9 @@ fn section(model: &Model, approval: &Approval, section: usize, width: usize) -> 
             for (name, value) in &plan.env {
                 let label = plan.labels.get(name).map(|label| format!(" ({label})")).unwrap_or_default();
                 block(&mut rows, &format!("{name}{label} = "), value, width);
+            }
+            for (name, secret) in &plan.secrets {
+                block(&mut rows, &format!("{name} = "), &format!("secret:{secret}"), width);
             }
             for (name, pinned) in &plan.commits {
                 let commit = format!("{} {} {}", pinned.tag, pinned.commit, pinned.repository);
@@ -325,6 +329,13 @@ fn seconds(count: u64) -> String {
 fn step_rows(model: &Model, plan: &Plan, step: &PlannedStep, n: usize, width: usize, rows: &mut Vec<Row>) {
     let words = model.look.words;
     let mut facts = Vec::new();
+    match &step.part {
+        Part::Step => {}
+        Part::Handler(of) => facts.push(fill(words.handles, &[of.as_str()])),
+        Part::Rollback { of, partial } => {
+            facts.push(fill(if *partial { words.undoes_partial } else { words.undoes }, &[of.as_str()]));
+        }
+    }
     facts.extend(step.account.as_ref().map(|account| fill(words.as_account, &[account.as_str()])));
     facts.push(match step.timeout_s {
         0 => words.no_limit.to_owned(),
@@ -346,6 +357,16 @@ fn step_rows(model: &Model, plan: &Plan, step: &PlannedStep, n: usize, width: us
     }
     for (name, value) in &step.env {
         block(rows, &format!("   env {name} = "), value, width);
+    }
+    for (name, secret) in &step.secrets {
+        block(rows, &format!("   env {name} = "), &format!("secret:{secret}"), width);
+    }
+    if let Some(when) = &step.when {
+        block(rows, "   when ", when, width);
+    }
+    if !step.not_on.is_empty() {
+        let hosts = step.not_on.iter().map(HostName::as_str).collect::<Vec<_>>().join(", ");
+        block(rows, &format!("   {} ", words.not_on), &hosts, width);
     }
     let script = plan.scripts.get(&step.script).map_or("", String::as_str);
     for line in script.strip_suffix('\n').unwrap_or(script).split('\n') {

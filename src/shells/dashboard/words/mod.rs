@@ -388,6 +388,10 @@ words! {
     no_previous
     in_batches
     group_head
+    handles
+    undoes
+    undoes_partial
+    not_on
     as_account
     no_limit
     limit
