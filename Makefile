@@ -30,6 +30,7 @@ bench: ## Measure; prints figures and ratios, judges nothing
 	$(CARGO) bench --bench spool
 	$(CARGO) bench --bench dashboard
 	$(CARGO) bench --bench http
+	$(CARGO) bench --bench plan
 
 sim: ## A long campaign of the engine's simulator: SIM_SEEDS=1000000
 	SIM_SEEDS=$${SIM_SEEDS:-1000000} $(CARGO) test --release --lib simulator -- --nocapture

@@ -16,11 +16,11 @@ use spoolgate::domain::run::earlier::Earlier;
 use spoolgate::domain::runner::answer::{Answer, Shown, Verdict};
 use spoolgate::domain::runner::{Call, Offsets, RunnerId, Told, kill_program, run_program};
 
-const SHELLS: [&[&str]; 3] = [&["dash"], &["bash", "--posix"], &["busybox", "ash"]];
+pub(crate) const SHELLS: [&[&str]; 3] = [&["dash"], &["bash", "--posix"], &["busybox", "ash"]];
 const LIMIT: Duration = Duration::from_mins(1);
 
 /// A host's account: a home, and the shell that reads programs there.
-struct Account {
+pub(crate) struct Account {
     home: tempfile::TempDir,
     shell: &'static [&'static str],
     /// Run as this user instead of the one who tests.
@@ -28,7 +28,7 @@ struct Account {
 }
 
 /// One step and everything that was heard of it.
-struct Step {
+pub(crate) struct Step {
     plan: Plan,
     planned: PlannedStep,
     id: RunnerId,
@@ -60,6 +60,14 @@ fn plan(script: &str, timeout_s: u64) -> Step {
     Step { plan, planned: step, id }
 }
 
+/// A step of this script with these arguments and variables.
+pub(crate) fn step_with(script: &str, args: Vec<String>, env: &BTreeMap<String, String>) -> Step {
+    let mut step = plan(script, 60);
+    step.planned.args = args;
+    step.plan.env = env.iter().map(|(name, value)| (name.parse().unwrap(), value.clone())).collect();
+    step
+}
+
 impl Step {
     fn text(&self, offsets: Offsets, nonce: &str) -> Vec<u8> {
         let call = Call { id: &self.id, nonce, offsets, clean: true, begun: false, audit: Head::default() };
@@ -72,7 +80,7 @@ impl Step {
 }
 
 impl Account {
-    fn new(shell: &'static [&'static str]) -> Account {
+    pub(crate) fn new(shell: &'static [&'static str]) -> Account {
         let home = tempfile::tempdir().unwrap();
         Account { home, shell, user: None }
     }
@@ -122,6 +130,20 @@ impl Account {
         heard.ended = answer.ended;
         heard.refused = answer.refused;
         heard
+    }
+
+    pub(crate) fn shell(&self) -> &'static [&'static str] {
+        self.shell
+    }
+
+    /// Runs a step under a name of its own and returns what it printed.
+    pub(crate) fn run_as(&self, step: &Step, round: u64) -> String {
+        let name = |n: u64| Digest::of(&n.to_le_bytes());
+        let id = RunnerId::new(&name(round), TaskId(7), GroupNo(1), &"web1".parse().unwrap(), &step.planned, 1);
+        let step = Step { plan: step.plan.clone(), planned: step.planned.clone(), id };
+        let heard = self.run(&step);
+        assert_eq!(heard.ended.map(|(verdict, ..)| verdict), Some(Verdict::Exit(0)), "{}", heard.noise);
+        String::from_utf8(heard.out).unwrap()
     }
 
     fn run(&self, step: &Step) -> Heard {

@@ -48,32 +48,6 @@ impl Host {
     }
 }
 
-/// What is known of a host's place.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Facts {
-    pub project: String,
-    pub cluster: String,
-    pub app: String,
-    pub environment: String,
-    pub location: String,
-    pub group: Option<(String, String)>,
-}
-
-impl Inventory {
-    /// STUB
-    pub fn facts(&self, host: &Host) -> Facts {
-        let var = |a: &str, b: &str| host.vars.get(a).or_else(|| host.vars.get(b)).cloned().unwrap_or_default();
-        Facts {
-            project: var("ZDOPS_PROJECT", "project"),
-            cluster: var("ZDOPS_CLUSTER", "cluster"),
-            app: var("ZDOPS_APP", "app"),
-            environment: host.environment().to_owned(),
-            location: var("ZDOPS_LOCATION", "location"),
-            group: None,
-        }
-    }
-}
-
 /// How a host is reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
