@@ -1,4 +1,4 @@
-//! Selectors: words that choose hosts by name, tag, group or environment.
+//! Selectors: words that choose hosts by name, tag, group, environment, location, project, cluster or application.
 //!
 //! `tag:web & env:prod, !web9, 10%`: alternatives between commas are added one after the other, terms joined by `&` must
 //! all hold, `!` takes hosts away again, and a share at the end keeps the first part of what was chosen.
@@ -9,6 +9,7 @@
 use std::collections::BTreeSet;
 
 use crate::base::ids::HostName;
+use crate::domain::inventory::facts::Level;
 use crate::domain::inventory::{Host, Inventory};
 
 /// Returns the hosts that a selector chooses.
@@ -69,7 +70,9 @@ fn of_term(inventory: &Inventory, term: &str) -> Result<BTreeSet<HostName>, Stri
     };
     let (found, kind) = match term.split_once(':') {
         Some(("tag", word)) => (all(&|host| inventory.tags(host).contains(word)), "tag or group"),
-        Some(("env", word)) => (all(&|host| host.environment() == word), "environment"),
+        Some(("env", word)) => (all(&|host| host.environment() == word && !word.is_empty()), "environment"),
+        Some((level, word)) if let Some(level) = Level::of_word(level) => (inventory.of_level(level, word), level.word()),
+        Some(("location", word)) => (all(&|host| host.location() == word && !word.is_empty()), "location"),
         Some(("group", word)) => (inventory.groups.get(word).cloned().unwrap_or_default(), "group"),
         _ if term == "all" => (all(&|_| true), "host"),
         _ if term.contains('*') => (all(&|host| is_like(host.name.as_str(), term)), "name"),

@@ -103,7 +103,7 @@ fn build_library(version: u64) -> Library {
     Library {
         catalogue: Catalogue::assemble(if version % 7 == 6 { vec![plain, twice] } else { vec![plain, twice, gated] })
             .expect("unique"),
-        inventory: Inventory { hosts: hosts.collect(), groups: BTreeMap::new() },
+        inventory: Inventory { hosts: hosts.collect(), ..Inventory::default() },
         known_hosts: KnownHosts::default(),
         policy: Policy::parse("policy.toml", &policy_text(version), &Zone::utc()).expect("parses"),
         defaults: Defaults {
