@@ -78,23 +78,43 @@ pub(super) fn expand(pattern: &str) -> Result<(Vec<String>, Option<&str>), &'sta
     Ok((names, port))
 }
 
-/// Splits off a port; what is no host name or address keeps it, as `h2:abc` does.
+/// Splits off a port; what is no host name or address keeps it, as `h2:abc` does. Brackets around everything before the port
+/// are taken away, and then a port is looked for once more, as Ansible's patterns do: `[h:22]:33` is the port 22 of `h`.
 fn split_port(pattern: &str) -> (&str, Option<&str>) {
-    let Some((head, port)) = pattern.rsplit_once(':') else { return (pattern, None) };
-    if port.is_empty() || !port.bytes().all(|byte| byte.is_ascii_digit()) {
-        return (pattern, None);
-    }
-    if let Some(inner) = head.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'))
-        && is_address(inner)
+    let (mut address, mut port) = (pattern, None);
+    if let Some((head, digits)) = before_digits(pattern)
+        && let Some(inner) = head.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'))
+        && !inner.is_empty()
     {
-        return (inner, Some(port));
+        (address, port) = (inner, Some(digits));
     }
-    let mut depth = 0;
-    let bare_colon = head.chars().any(|c| {
-        depth += i32::from(c == '[') - i32::from(c == ']');
-        c == ':' && depth == 0
-    });
-    if bare_colon || !is_address(head) { (pattern, None) } else { (head, Some(port)) }
+    if let Some((head, digits)) = before_digits(address)
+        && is_whole(head)
+    {
+        (address, port) = (head, Some(digits));
+    }
+    if port.is_some() && is_address(address) { (address, port) } else { (pattern, None) }
+}
+
+/// Splits text at its last colon when nothing but digits is behind it.
+fn before_digits(text: &str) -> Option<(&str, &str)> {
+    let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    text.rsplit_once(':').filter(|(_, behind)| digits(behind))
+}
+
+/// Whether text has no colon outside of brackets and every bracket is closed.
+fn is_whole(text: &str) -> bool {
+    let mut inside = false;
+    for c in text.chars() {
+        match c {
+            ']' if inside => inside = false,
+            _ if inside => {}
+            '[' => inside = true,
+            ':' | ']' => return false,
+            _ => {}
+        }
+    }
+    !inside
 }
 
 /// Whether text, after its ranges are taken for digits, is an IPv4 or IPv6 address or a host name.

@@ -25,8 +25,15 @@ use crate::domain::problem::Problem;
 /// # Errors
 /// Every problem of the file, each with `file:line`.
 pub(super) fn parse(file: &str, text: &str, around: &VarsFiles) -> Result<Part, Vec<Problem>> {
-    read(file, &yaml::read(file, text).map_err(|problem| vec![problem])?, around)
+    let root = yaml::read(file, text).map_err(|problem| vec![problem])?;
+    let says_nothing = |line: &str| line.trim().is_empty() || line.trim_start().starts_with('#');
+    if root.data == Data::Null && !text.lines().all(says_nothing) {
+        return Err(vec![Problem::new(format!("{file}:{}", root.line), "nothing", WANTED_GROUPS)]);
+    }
+    read(file, &root, around)
 }
+
+const WANTED_GROUPS: &str = "a mapping of groups, such as all:";
 
 /// Reads one file that is YAML already.
 ///
@@ -45,7 +52,7 @@ pub(super) fn read(file: &str, root: &Node, around: &VarsFiles) -> Result<Part, 
                 read_group(&mut draft, name, group);
             }
         }
-        other => draft.problem(root.line, other.kind(), "a mapping of groups, such as all:"),
+        other => draft.problem(root.line, other.kind(), WANTED_GROUPS),
     }
     draft.finish(around)
 }

@@ -258,9 +258,15 @@ fn is_unsafe(tag: &Tag) -> bool {
     tag.handle == "!" && tag.suffix == "unsafe"
 }
 
-/// Two keys with the same identity are one key.
-fn identity(key: &Node) -> (&'static str, String) {
-    (key.data.kind(), key.data.text().unwrap_or_default())
+/// Two keys with the same identity are one key: for Python `1`, `1.0` and `yes` are the same.
+fn identity(key: &Node) -> (bool, String) {
+    let text = key.data.text().unwrap_or_default();
+    match key.data {
+        Data::Bool(yes) => (false, i32::from(yes).to_string()),
+        Data::Float(_) => (false, text.strip_suffix(".0").unwrap_or(&text).to_owned()),
+        Data::Null | Data::Int(_) => (false, text),
+        _ => (true, text),
+    }
 }
 
 /// A scalar that is wrong; long ones may be anything.
