@@ -26,6 +26,7 @@ ZDOPS_PROJECT = projectname
 "#;
 
 /// Texts of `hosts.ini`.
+#[rustfmt::skip]
 pub(crate) const INI: &[&str] = &[
     "", "h", "h1\nh2\n", "; c\n# d\nh", ";", "h a=1", "h a", "h a b=1", "h =1", "h a=", "h a==x", "h \"a=b c\"", "h 'a b'=c",
     "h j=hello#x k=v", "h j=\"a # b\" # c", r"h j=a\ b", r#"h j="a\"b""#, r#"h j="a\\b""#, r#"h j="a\q""#, r"h j='a\q'",
@@ -37,7 +38,7 @@ pub(crate) const INI: &[&str] = &[
     "[a]\nh\n[a:vars]\nx=1", "[a]\nh\n[a:vars]\nx=1 # c\ny=abc # c\nz=\"q r\" # c\nv = ; semi", "[a]\nh\n[a:vars]\nx=", "[a]\nh\n[a:vars]\n=y",
     "[a]\nh\n[a:vars]\nx", "[a]\nh\n[a:vars]\nx=[1, 2] # c\ny={'a': \"b\"}\nz=[1, x]\nw='a' 'b'", "[a]\nh\n[a:vars]\nx='a\\nb'\ny=r'a\\nb'\nz=\"\\u53d1\"",
     "[a]\nh\n[a:vars]\nx=\"\"\"a\"\"\"\ny='it\\'s'\nz=''\nw=u'x'", "[a]\nh\n[a:vars]\nx = 1 = 2\ny:z=1", "[a]\nh\n[a:vars]\nx=#1\ny= # c",
-    "[ a ]", "[a] # c\nh", "[a]x\nh", "[a:foo]\nh", "[a:children]\nb", "[a:vars]\nx=1", "[a:children]\nb # c\n[b]\nh", "[a:children]\nb c\n[b]\nh",
+    "[ a ]", "[a] # c\nh", "[a]x\nh", "[a:foo]\nh", "[a:children]\nb", "[a:vars]\nx=1", "[a:children]\nb # c\n[b]\nh", "[a:children]\nb# c\n[b]\nh", "[a:children]\nb#\n[b#]\nh", "[a:children]\nb## c\n[b#]\nh", "[a:children]\nb c\n[b]\nh",
     "[a:children]\na", "[a:children]\nb\n[b:children]\na", "[a:children]\nb\n[b:children]\nc\n[c:children]\na", "[a:children]\nall", "[a:children]\nungrouped\n[a]\nh",
     "[all:children]\na\n[a]\nh", "[all]\nh", "[ungrouped]\nh", "[ungrouped]\nh\n[a]\nh", "[a:hosts]\nh", "[a]\n[b]\nh", "[a-b.c]\nh", "[a]]\nh", "[[a]\nh", "[]\nh", "[:vars]\nx=1",
     "[a:children]\nb\n[b:vars]\nx=1", "[a:vars]\nx=1\n[a:children]\nb\n[b]\nh", "[a:vars]\nx=1\n[b:children]\na\n[a]\nh", "[b:children]\na\n[b:vars]\ny=2\n[a]\nh",
@@ -84,6 +85,7 @@ ZDOPS_PROJECT = projectname
 "#;
 
 /// Plain scalars and other values, each put into a YAML inventory as a variable.
+#[rustfmt::skip]
 pub(crate) const YAML_VALUES: &[&str] = &[
     "yes", "No", "ON", "off", "true", "TRUE", "tRue", "y", "n", "~", "null", "NULL", "", "''", "\"\"", "0", "00", "0123", "-0123", "0o17", "08", "0129", "0_", "0x1F", "-0x1f",
     "0xfffffffffffffffffffffffff", "0b101", "0b_", "1_000", "-1_0", "+12", "123456789012345678901234567890", "1:30", "190:20:30", "-1:30", "1:60", "1:5", "0:30", "1:30.5", "1.",
@@ -99,6 +101,7 @@ pub(crate) const YAML_VALUES: &[&str] = &[
 ];
 
 /// Texts of `hosts.yml`.
+#[rustfmt::skip]
 pub(crate) const YAML: &[&str] = &[
     "", "# c\n", "---\n", "all:\n", "all:\n  hosts:\n    h:\n", "all:\n  hosts: h\n", "all: {hosts: {h: {a: 1}}}\n", "---\nall:\n  hosts:\n    h:\n...\n", "{\"all\": {\"hosts\": {\"h\": {\"a\": 1e3}}}}",
     "web:\n  hosts:\n    w[1:3]:\n      a: 1\n    w2:\n      a: 2\n", "web:\n  hosts:\n    w[1:2]:2200:\n    '[2001:db8::1]:22':\n", "web:\n  hosts:\n    h:\n    h:22:\n", "web:\n  hosts:\n    5:\n",
@@ -118,6 +121,7 @@ pub(crate) const YAML: &[&str] = &[
 ];
 
 /// Files by path below `inventory/`; scripts end in `.sh`.
+#[rustfmt::skip]
 pub(crate) const FILES: &[&[(&str, &str)]] = &[
     &[("hosts", "h a=1\n[g]\nh2\n")],
     &[("hosts", "all:\n  hosts:\n    h: {a: yes}\n")],
@@ -187,6 +191,7 @@ pub(crate) const FILES: &[&[(&str, &str)]] = &[
 ];
 
 /// Where we refuse what Ansible takes, each with a part of what we say.
+#[rustfmt::skip]
 pub(crate) const STRICTER: &[(&str, &str, &str)] = &[
     ("h.ini", "h/../x", "a host name"),
     ("h.ini", "h$(x)", "a host name"),
@@ -243,6 +248,7 @@ pub(crate) const OTHERWISE: &[(&str, &str)] = &[
     ("h.ini", "[a]\nh\n[a:vars]\nx={1, 2}"),
     ("h.ini", "[a]\nh\n[a:vars]\nx=b'x'"),
     ("h.ini", "[a]\nh\n[a:vars]\nx=1+2j"),
+    ("h.ini", "[a]\nh\n[a:vars]\nx='\\0'"),
     ("h.ini", "[a]\nh\n[a:vars]\nx={'a': 1, 'a': 2}"),
     ("h.ini", "[a]\nh\n[a:vars]\nx={True: 1}"),
 ];

@@ -110,6 +110,10 @@ fn cases(seed: u64) -> Vec<(Files, Expect)> {
     cases
 }
 
+fn is_script(path: &str) -> bool {
+    Path::new(path).extension().is_some_and(|ending| ending == "sh")
+}
+
 /// Writes a case below `dir`. What a script prints stands in the file; `exit N` is its end.
 fn write(dir: &Path, files: &Files) {
     let inventory = dir.join("inventory");
@@ -117,11 +121,13 @@ fn write(dir: &Path, files: &Files) {
     for (path, text) in files {
         let file = inventory.join(path);
         std::fs::create_dir_all(file.parent().unwrap()).unwrap();
-        if path.ends_with(".sh") {
+        if is_script(path) {
             let body = match text.strip_prefix("exit ") {
                 Some("-9") => "kill -9 $$\n".to_owned(),
                 Some(code) => format!("echo it is broken >&2; exit {code}\n"),
-                None => format!("[ \"$1\" = --host ] && {{ echo \"{{\\\"own\\\": \\\"$2\\\"}}\"; exit; }}\ncat <<'EOF'\n{text}\nEOF\n"),
+                None => format!(
+                    "[ \"$1\" = --host ] && {{ echo \"{{\\\"own\\\": \\\"$2\\\"}}\"; exit; }}\ncat <<'EOF'\n{text}\nEOF\n"
+                ),
             };
             std::fs::write(&file, format!("#!/bin/sh\n{body}")).unwrap();
             std::fs::set_permissions(&file, PermissionsExt::from_mode(0o755)).unwrap();
@@ -183,7 +189,7 @@ fn ours(dir: &Path) -> Result<Said, Vec<String>> {
         Err(ConfigError::Wrong { problems, .. }) => {
             for problem in &problems {
                 let (file, line) = problem.pointer.split_once(':').unwrap_or((&problem.pointer, "script"));
-                let placed = line.parse::<u32>().is_ok_and(|line| line > 0) || file.ends_with(".sh");
+                let placed = line.parse::<u32>().is_ok_and(|line| line > 0) || is_script(file);
                 assert!(placed, "{problem} has no line");
             }
             return Err(problems.iter().map(ToString::to_string).collect());
@@ -210,7 +216,9 @@ fn judge(
         (Err(problems), Some(_), Expect::Refused(words)) if problems.iter().any(|problem| problem.contains(words)) => {
             count("refused by us alone, by hand");
         }
-        (Err(_), Some(theirs), Expect::SameOrListed) if theirs.as_ini => count("damaged YAML that Ansible reads as INI"),
+        (Err(_), Some(theirs), Expect::SameOrListed) if theirs.as_ini => {
+            count("damaged YAML that Ansible reads as INI");
+        }
         (Err(problems), Some(_), Expect::SameOrListed) => {
             let listed = |problem: &String| ON_PURPOSE.iter().find(|words| problem.contains(**words));
             let all: Option<Vec<_>> = problems.iter().map(listed).collect();
@@ -250,7 +258,9 @@ fn ansible_and_we_say_the_same() {
         }
     }
     eprintln!("{} inventories given to Ansible and to us:", cases.len());
-    counts.iter().for_each(|(what, count)| eprintln!("{count:6} {what}"));
+    for (what, count) in &counts {
+        eprintln!("{count:6} {what}");
+    }
     assert!(wrong.is_empty(), "{} differ:\n{}", wrong.len(), wrong.join("\n\n"));
 }
 
@@ -261,7 +271,10 @@ fn the_command_says_what_its_code_says() {
     let root = dir.path().join("cases");
     let files: [&[(&str, &str)]; 5] = [
         &[("hosts.ini", SEED_REPAIRED)],
-        &[("hosts.yml", "web:\n  vars: {a: yes, b: 0123, c: [1, 1.50, ~]}\n  hosts:\n    w[1:3]:2200:\n  children:\n    x: {hosts: h}\n")],
+        &[(
+            "hosts.yml",
+            "web:\n  vars: {a: yes, b: 0123, c: [1, 1.50, ~]}\n  hosts:\n    w[1:3]:2200:\n  children:\n    x: {hosts: h}\n",
+        )],
         &[("h.ini", "[g]\nh a=1\n[g:vars]\nb=1"), ("group_vars/g.yml", "b: 2\n"), ("host_vars/h.yml", "a: {x: y}\n")],
         &[("h.sh", "{\"g\": {\"hosts\": [\"h\"], \"vars\": {\"v\": true}}}")],
         &[("hosts.ini", crate::ansible_cases::SEED)],

@@ -18,13 +18,76 @@ impl Dice {
 }
 
 const WORDS: &[&str] = &[
-    "1", "1.50", "0x1F", "True", "none", "\"a b\"", "'x'", "[1,2]", "\"[1, 'a']\"", "{}", "\"{'a': 1}\"", "a#b", "a\\ b", "1_000", "007", "-5", "1e3", "''", "\"'1'\"",
-    "x=y", "发布", "\"(1, 2)\"", "10.0.0.1", "1:30", "yes", "\"{{ x }}\"", "\"[1, 2.50, {'k': None}]\"", "~", "a,b", "@x", "\"{1: [True]}\"", "0b11", "-0", "1e-7", "\"'it\\\\'s'\"",
+    "1",
+    "1.50",
+    "0x1F",
+    "True",
+    "none",
+    "\"a b\"",
+    "'x'",
+    "[1,2]",
+    "\"[1, 'a']\"",
+    "{}",
+    "\"{'a': 1}\"",
+    "a#b",
+    "a\\ b",
+    "1_000",
+    "007",
+    "-5",
+    "1e3",
+    "''",
+    "\"'1'\"",
+    "x=y",
+    "发布",
+    "\"(1, 2)\"",
+    "10.0.0.1",
+    "1:30",
+    "yes",
+    "\"{{ x }}\"",
+    "\"[1, 2.50, {'k': None}]\"",
+    "~",
+    "a,b",
+    "@x",
+    "\"{1: [True]}\"",
+    "0b11",
+    "-0",
+    "1e-7",
+    "\"'it\\\\'s'\"",
 ];
 const LINES: &[&str] = &[
-    "1", "1 # c", "abc # c", "\"a b\" # c", "[1, 2] # c", "{'a': [1, 2.50, None]}", "'x' 'y'", "; semi", "", "= =", "r'a\\b'", "\"\\u53d1\\n\"", "{{ x }}", "[1, x]", "True", "yes", "(1, 'a')", "0o17", "'''a'''",
+    "1",
+    "1 # c",
+    "abc # c",
+    "\"a b\" # c",
+    "[1, 2] # c",
+    "{'a': [1, 2.50, None]}",
+    "'x' 'y'",
+    "; semi",
+    "",
+    "= =",
+    "r'a\\b'",
+    "\"\\u53d1\\n\"",
+    "{{ x }}",
+    "[1, x]",
+    "True",
+    "yes",
+    "(1, 'a')",
+    "0o17",
+    "'''a'''",
 ];
-const HOSTS: &[&str] = &["h1", "h2", "h3", "h4:22", "h[5:7]", "h[08:10].x", "10.0.0.1", "h[a:c]:2200", "h2:23", "h[1:9:4]", "h-x_y.example.com"];
+const HOSTS: &[&str] = &[
+    "h1",
+    "h2",
+    "h3",
+    "h4:22",
+    "h[5:7]",
+    "h[08:10].x",
+    "10.0.0.1",
+    "h[a:c]:2200",
+    "h2:23",
+    "h[1:9:4]",
+    "h-x_y.example.com",
+];
 const NAMES: &[&str] = &["a", "b", "c", "ansible_become_user", "ZDOPS_APP", "ansible_password"];
 
 /// An inventory that both understand.
@@ -36,11 +99,17 @@ pub(crate) fn random(dice: &mut Dice) -> Files {
     };
     for folder in ["group_vars", "host_vars"] {
         for _ in 0..dice.roll(4).saturating_sub(1) {
-            let name = if folder == "group_vars" { dice.pick(&["all", "g1", "g2", "g3", "ungrouped"]) } else { dice.pick(&["h1", "h2", "10.0.0.1"]) };
+            let name = if folder == "group_vars" {
+                dice.pick(&["all", "g1", "g2", "g3", "ungrouped"])
+            } else {
+                dice.pick(&["h1", "h2", "10.0.0.1"])
+            };
             let ending = dice.pick(&["", ".yml", ".yaml", ".json", "/x.yml", "/a", "/s/b.yaml"]);
             let path = format!("{folder}/{name}{ending}");
             // A name is a file or a directory.
-            let clash = |known: &str| known.starts_with(&format!("{path}/")) || path.starts_with(&format!("{known}/")) || known == path;
+            let clash = |known: &str| {
+                known.starts_with(&format!("{path}/")) || path.starts_with(&format!("{known}/")) || known == path
+            };
             if !files.iter().any(|(known, _)| clash(known)) {
                 let text = if ending == ".json" { variables_json(dice) } else { variables(dice, "") };
                 files.push((path, text));
@@ -66,7 +135,10 @@ pub(crate) fn broken(dice: &mut Dice) -> Files {
                 text.replace_range(at..line, "");
             }
             _ => {
-                let c = dice.pick(&["[", "]", ":", "{", "}", "#", "=", "\"", "'", "\\", " ", "\n", "\t", "-", "&", "*", "!", "|", ">", ",", "%", "~", "0", "a", "  ", ": ", "- "]);
+                let c = dice.pick(&[
+                    "[", "]", ":", "{", "}", "#", "=", "\"", "'", "\\", " ", "\n", "\t", "-", "&", "*", "!", "|", ">",
+                    ",", "%", "~", "7", "a", "  ", ": ", "- ",
+                ]);
                 text.insert_str(at, c);
             }
         }
@@ -83,7 +155,9 @@ fn ini(dice: &mut Dice) -> String {
         sections.push(text);
         if dice.roll(2) == 0 {
             let mut text = format!("[g{n}:vars]\n");
-            (0..dice.roll(4)).for_each(|_| text += &format!("{}{}{}\n", dice.pick(NAMES), dice.pick(&["=", " = "]), dice.pick(LINES)));
+            (0..dice.roll(4)).for_each(|_| {
+                text += &format!("{}{}{}\n", dice.pick(NAMES), dice.pick(&["=", " = "]), dice.pick(LINES));
+            });
             if dice.roll(4) == 0 {
                 text += &format!("ansible_group_priority={}\n", dice.roll(5));
             }
@@ -97,7 +171,12 @@ fn ini(dice: &mut Dice) -> String {
         }
     }
     if dice.roll(2) == 0 {
-        sections.push(format!("[{}:vars]\n{}={}\n", dice.pick(&["all", "ungrouped"]), dice.pick(NAMES), dice.pick(LINES)));
+        sections.push(format!(
+            "[{}:vars]\n{}={}\n",
+            dice.pick(&["all", "ungrouped"]),
+            dice.pick(NAMES),
+            dice.pick(LINES)
+        ));
     }
     let mut text: String = (0..dice.roll(3)).map(|_| host_line(dice)).collect();
     while !sections.is_empty() {
@@ -118,8 +197,38 @@ fn value(dice: &mut Dice) -> &'static str {
     loop {
         let value = dice.pick(YAML_VALUES);
         let right = |value: &str| {
-            let odd = ["0b_", "2026-13-01", "2025-02-29", "25:00:00", "!", ": no", "a: b", "nope", "\"open", "'open", "[1", "{a: 1", "- ", "? ", "a b: c", "=", "<<", "%x", "@x", "`x`", "{{ x }}", "{{", "*", "&"];
-            !value.contains('\n') && !odd.iter().any(|word| value == *word || (value.starts_with(word) && value != "[1, 2, yes, '1', 1.50, ~]" && !value.ends_with('}')) || (word.len() > 3 && value.contains(word)))
+            let odd = [
+                "0b_",
+                "2026-13-01",
+                "2025-02-29",
+                "25:00:00",
+                "!",
+                ": no",
+                "a: b",
+                "nope",
+                "\"open",
+                "'open",
+                "[1",
+                "{a: 1",
+                "- ",
+                "? ",
+                "a b: c",
+                "=",
+                "<<",
+                "%x",
+                "@x",
+                "`x`",
+                "{{ x }}",
+                "{{",
+                "*",
+                "&",
+            ];
+            !value.contains('\n')
+                && !odd.iter().any(|word| {
+                    value == *word
+                        || (value.starts_with(word) && value != "[1, 2, yes, '1', 1.50, ~]" && !value.ends_with('}'))
+                        || (word.len() > 3 && value.contains(word))
+                })
         };
         if right(value) {
             return value;
@@ -151,7 +260,21 @@ fn variables_json(dice: &mut Dice) -> String {
     let pairs: Vec<String> = (0..=dice.roll(3))
         .map(|_| {
             let name = names.swap_remove(dice.roll(names.len()));
-            format!("\"{name}\": {}", dice.pick(&["1", "-2.50", "1e3", "true", "null", "\"x\"", "[1, \"a\", {}]", "{\"k\": [false]}", "\"\\u53d1\"", "12345678901234567890123"]))
+            format!(
+                "\"{name}\": {}",
+                dice.pick(&[
+                    "1",
+                    "-2.50",
+                    "1e3",
+                    "true",
+                    "null",
+                    "\"x\"",
+                    "[1, \"a\", {}]",
+                    "{\"k\": [false]}",
+                    "\"\\u53d1\"",
+                    "12345678901234567890123"
+                ])
+            )
         })
         .collect();
     format!("{{{}}}", pairs.join(", "))
@@ -205,7 +328,8 @@ fn json(dice: &mut Dice) -> String {
     let groups = 1 + dice.roll(4);
     let mut parts = Vec::new();
     for n in 0..groups {
-        let hosts: Vec<String> = (0..dice.roll(4)).map(|_| format!("\"{}\"", dice.pick(&["h1", "h2", "h3", "10.0.0.1", "h4.x"]))).collect();
+        let hosts: Vec<String> =
+            (0..dice.roll(4)).map(|_| format!("\"{}\"", dice.pick(&["h1", "h2", "h3", "10.0.0.1", "h4.x"]))).collect();
         let hosts = hosts.join(", ");
         if dice.roll(3) == 0 {
             parts.push(format!("\"g{n}\": [{hosts}]"));

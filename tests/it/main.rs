@@ -16,6 +16,7 @@ mod git;
 mod hostile;
 mod http;
 mod http_rights;
+mod inventory;
 mod main_job;
 mod orders;
 mod relay;

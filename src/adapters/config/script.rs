@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::sys::signal::{Signal, killpg};
-use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
+use nix::sys::wait::{Id, WaitPidFlag, waitid};
 use nix::unistd::{Pid, geteuid};
 
 use crate::base::limits;
@@ -95,7 +95,8 @@ fn problem(path: &Path, found: impl AsRef<str>, wanted: &str) -> Problem {
 /// # Errors
 /// What was found, and what would have been right.
 fn trusted(path: &Path) -> Result<Stamp, (String, String)> {
-    let unreadable = |error: std::io::Error| (format!("a script that cannot be looked at: {error}"), "a file".to_owned());
+    let unreadable =
+        |error: std::io::Error| (format!("a script that cannot be looked at: {error}"), "a file".to_owned());
     let real = path.canonicalize().map_err(unreadable)?;
     let meta = real.metadata().map_err(unreadable)?;
     let us = geteuid().as_raw();
@@ -166,6 +167,8 @@ fn start(path: &Path, words: &[&str]) -> std::io::Result<Child> {
     // The script's own path must hold from its folder too.
     let program = std::path::absolute(path)?;
     let mut tries = 0;
+    // Nobody says anything on it; waiting for it is a pause.
+    let (_quiet, pause) = channel::<()>();
     loop {
         let mut command = Command::new(&program);
         command.args(words).current_dir(folder).env_clear().env("PATH", PATH).env("LANG", "C.UTF-8");
@@ -174,7 +177,7 @@ fn start(path: &Path, words: &[&str]) -> std::io::Result<Child> {
             // Somebody who forked while the file was written holds it open for an instant.
             Err(error) if error.raw_os_error() == Some(Errno::ETXTBSY as i32) && tries < 10 => {
                 tries += 1;
-                std::thread::sleep(Duration::from_millis(10));
+                let _over = pause.recv_timeout(Duration::from_millis(10));
             }
             other => return other,
         }
@@ -214,26 +217,26 @@ fn wait(
         Some(Err(RecvTimeoutError::Timeout)) => Err(Stopped::Late),
         Some(Err(RecvTimeoutError::Disconnected)) | None => Ok(Vec::new()),
     };
-    let mut ended = output;
-    let mut pause = Duration::from_millis(1);
-    while ended.is_ok() {
-        // It is looked at and left a zombie, so that its number still means its group when that is killed.
-        let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
-        match waitid(Id::Pid(pid), flags) {
-            Ok(WaitStatus::StillAlive) if left().is_zero() => ended = Err(Stopped::Late),
-            Ok(WaitStatus::StillAlive) => {
-                std::thread::sleep(pause.min(left()));
-                pause = (pause * 2).min(Duration::from_millis(20));
-            }
-            Ok(_) => break,
-            Err(Errno::EINTR) => {}
-            Err(error) => ended = Err(Stopped::Lost(error.to_string())),
+    let (sender, gone) = channel();
+    // It is looked at and left a zombie, so that its number still means its group when that is killed.
+    let watch = std::thread::spawn(move || {
+        let mut seen = waitid(Id::Pid(pid), WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT);
+        while seen == Err(Errno::EINTR) {
+            seen = waitid(Id::Pid(pid), WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT);
         }
-    }
+        let _unheard = sender.send(());
+        seen.map(|_| ())
+    });
+    let ended = match output {
+        Ok(bytes) => gone.recv_timeout(left()).map(|()| bytes).map_err(|_| Stopped::Late),
+        Err(stopped) => Err(stopped),
+    };
     // Gone already is as good as killed.
-    let _gone = killpg(pid, Signal::SIGKILL);
+    let _killed = killpg(pid, Signal::SIGKILL);
+    let seen = watch.join().unwrap_or(Err(Errno::UnknownErrno));
     let status = child.wait().map_err(|error| Stopped::Lost(error.to_string()));
     let bytes = ended?;
+    seen.map_err(|error| Stopped::Lost(error.to_string()))?;
     Ok((status?, bytes))
 }
 
@@ -282,12 +285,21 @@ mod tests {
             "[ $1 = --list ] && echo '{\"g\": [\"h\"]}' || printf '{\"x\": \"%s\"}' $2",
             r#"{"g": ["h"]} {"h": "{\"x\": \"h\"}"}"#,
         );
-        check("echo oh no >&2; echo more >&2; exit 3", "s.sh: found --list: exit code 3, and said: oh no; wanted exit code 0");
+        check(
+            "echo oh no >&2; echo more >&2; exit 3",
+            "s.sh: found --list: exit code 3, and said: oh no; wanted exit code 0",
+        );
         check("kill -9 $$", "s.sh: found --list: killed by signal 9; wanted exit code 0");
         check("printf '\\377'", "s.sh: found --list: bytes that are not UTF-8; wanted UTF-8");
-        check("cat; env | grep -v -e ^PWD= -e ^_= -e ^SHLVL= -e ^OLDPWD= | sort", &format!("LANG=C.UTF-8\nPATH={PATH} {{}}"));
+        check(
+            "cat; env | grep -v -e ^PWD= -e ^_= -e ^SHLVL= -e ^OLDPWD= | sort",
+            &format!("LANG=C.UTF-8\nPATH={PATH} {{}}"),
+        );
         check("yes | head -c 20000000", "s.sh: found --list: more than 16 MiB; wanted less output; it was killed");
-        check("echo 'Traceback:' >&2; echo '  x' >&2; echo 'KeyError: 1' >&2; exit 1", "s.sh: found --list: exit code 1, and said: KeyError: 1; wanted exit code 0");
+        check(
+            "echo 'Traceback:' >&2; echo '  x' >&2; echo 'KeyError: 1' >&2; exit 1",
+            "s.sh: found --list: exit code 1, and said: KeyError: 1; wanted exit code 0",
+        );
     }
 
     #[test]
@@ -321,17 +333,24 @@ mod tests {
         script(dir.path(), "echo x >> runs; echo '{ }'", 0o755);
         ask(&paths[..1], options(5_000, 300));
         assert_eq!(runs(), 2);
-        std::thread::sleep(Duration::from_millis(400));
-        ask(&paths[..1], options(5_000, 300));
-        assert_eq!(runs(), 3);
+        let begun = Instant::now();
+        while runs() == 2 {
+            ask(&paths[..1], options(5_000, 300));
+            assert!(begun.elapsed() < Duration::from_secs(20));
+        }
+        assert!(begun.elapsed() > Duration::from_millis(100));
     }
 
     #[test]
     fn what_others_can_write_is_not_run() {
         let dir = tempfile::tempdir().unwrap();
-        let said = |path: &PathBuf| ask(std::slice::from_ref(path), options(5_000, 1)).remove(0).0.unwrap_err().to_string();
+        let said =
+            |path: &PathBuf| ask(std::slice::from_ref(path), options(5_000, 1)).remove(0).0.unwrap_err().to_string();
         let path = script(dir.path(), "touch ran; echo '{}'", 0o775);
-        assert_eq!(said(&path), "s.sh: found a script that others can write (mode 775); wanted the script that only its owner can write: chmod go-w");
+        assert_eq!(
+            said(&path),
+            "s.sh: found a script that others can write (mode 775); wanted the script that only its owner can write: chmod go-w"
+        );
         let path = script(dir.path(), "touch ran; echo '{}'", 0o755);
         std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o777)).unwrap();
         assert!(said(&path).contains("wanted the directory "), "{}", said(&path));

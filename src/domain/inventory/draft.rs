@@ -151,7 +151,11 @@ impl<'a> Draft<'a> {
             };
             if reached.is_some_and(|members| members.iter().any(|member| member != host)) {
                 let found = format!("variables of the host {host}, which is the name of a group too");
-                self.problems.push(Problem::new(pointer, found, "another name: Ansible would set them for the whole group"));
+                self.problems.push(Problem::new(
+                    pointer,
+                    found,
+                    "another name: Ansible would set them for the whole group",
+                ));
             }
         }
         let mut part = Part { groups: resolved.members, levels: resolved.levels, ..Part::default() };

@@ -125,7 +125,8 @@ impl Inventory {
             if !named.is_empty() {
                 return named.to_owned();
             }
-            let mut groups = self.levels.iter().filter(|((kind, _), hosts)| *kind == level && hosts.contains(&host.name));
+            let mut groups =
+                self.levels.iter().filter(|((kind, _), hosts)| *kind == level && hosts.contains(&host.name));
             groups.next().map(|((_, name), _)| name.clone()).unwrap_or_default()
         };
         let [project, cluster, app] = Level::ALL.map(of);
@@ -133,7 +134,7 @@ impl Inventory {
         let group = named.into_iter().find(|(_, name)| !name.is_empty());
         let group = group.map(|(level, name)| (level.word().to_owned(), name.clone()));
         let (environment, location) = (host.environment().to_owned(), host.location().to_owned());
-        Facts { group, project, cluster, app, environment, location }
+        Facts { project, cluster, app, environment, location, group }
     }
 
     /// Returns the hosts of a project, cluster or application: those that a group puts there, and those whose own variable

@@ -130,9 +130,7 @@ impl Reader<'_> {
     }
 
     fn read_child(&mut self, line: &str) {
-        let Some(child) = group_name(line).filter(|(_, rest)| is_comment(rest)).map(|(name, _)| name) else {
-            return self.problem(line, "the name of a group");
-        };
+        let Some(child) = child_name(line) else { return self.problem(line, "the name of a group") };
         let by = (format!("[{}:children] with {child}", self.section.0), self.line);
         self.named.entry(child.to_owned()).or_insert(by);
         self.draft.add_child(&self.section.0, child, self.line);
@@ -175,6 +173,16 @@ fn section_head(line: &str) -> Option<(&str, Option<&str>)> {
 fn group_name(text: &str) -> Option<(&str, &str)> {
     let end = text.find(|c: char| c.is_whitespace() || matches!(c, ':' | ']')).unwrap_or(text.len());
     (end > 0).then(|| text.split_at(end))
+}
+
+/// Reads the name of a group on a line of its own. A comment may follow without a space, but only where the line has no
+/// other meaning: `web#` is a name, and of `web# x` the name is `web`.
+fn child_name(line: &str) -> Option<&str> {
+    let (name, rest) = group_name(line)?;
+    if is_comment(rest) {
+        return Some(name);
+    }
+    name.rfind('#').filter(|&at| at > 0).map(|at| &name[..at])
 }
 
 /// Whether nothing but white space and a comment is left of a line.

@@ -199,7 +199,9 @@ fn expand_first_range(name: &str, names: &mut Vec<String>) -> Result<(), &'stati
 pub(super) fn value(written: &str) -> Data {
     let text = written.trim_start_matches([' ', '\t']);
     let begins = |c: char| matches!(c, '\'' | '"' | '[' | '{' | '(');
-    if text.starts_with(begins) || text.strip_prefix(['r', 'R', 'u', 'U']).is_some_and(|rest| rest.starts_with(['\'', '"'])) {
+    if text.starts_with(begins)
+        || text.strip_prefix(['r', 'R', 'u', 'U']).is_some_and(|rest| rest.starts_with(['\'', '"']))
+    {
         return literal(text).unwrap_or_else(|| Data::Text(written.to_owned()));
     }
     let word = text.split_once('#').map_or(text, |(before, _)| before).trim();

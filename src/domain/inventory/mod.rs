@@ -213,7 +213,13 @@ fn lacking(host: &Host, required: &[String], pointer: &str) -> Vec<Problem> {
     };
     let missing = required.iter().filter(|name| !has(name));
     missing
-        .map(|name| Problem::new(pointer, format!("the host {} without {name}", host.name), "a value: spoolgate.toml requires it"))
+        .map(|name| {
+            Problem::new(
+                pointer,
+                format!("the host {} without {name}", host.name),
+                "a value: spoolgate.toml requires it",
+            )
+        })
         .collect()
 }
 
@@ -271,6 +277,23 @@ mod tests {
             "found 10.0.0.1; wanted one of the hosts at this address, by name: 10.0.0.2, web1",
         );
         found(&inventory, "web2", "found web2; wanted the name or address of a host of the inventory");
+    }
+
+    #[test]
+    fn a_host_has_what_is_required_of_it() {
+        let ini = "[all:vars]\nENV=test\n[web]\nweb1 ansible_host=10.0.0.1\nweb2 ENV=\n";
+        let parts = Parts {
+            files: files(&[("a.ini", ini), ("b.toml", "[host.b]\naddress = \"10.0.0.9\"\nvars = { ENV = \"x\" }\n")]),
+            required: ["ENV", "ansible_host"].map(str::to_owned).to_vec(),
+            ..Parts::default()
+        };
+        let problems = Inventory::build(parts).unwrap_err();
+        let shown: Vec<String> = problems.iter().map(ToString::to_string).collect();
+        let want = [
+            "a.ini:5: found the host web2 without ENV; wanted a value: spoolgate.toml requires it",
+            "a.ini:5: found the host web2 without ansible_host; wanted a value: spoolgate.toml requires it",
+        ];
+        assert_eq!(shown, want);
     }
 
     #[test]

@@ -92,7 +92,9 @@ pub(super) fn parse(script: &Script, around: &VarsFiles) -> Result<Part, Vec<Pro
                     reader.read_group(name, group);
                 }
             }
-            reader.read_variables(groups.iter().find(|(key, _)| matches!(&key.data, Data::Text(name) if name == "_meta")));
+            reader.read_variables(
+                groups.iter().find(|(key, _)| matches!(&key.data, Data::Text(name) if name == "_meta")),
+            );
         }
         Ok(other) => draft.problem(0, format!("--list: {}", other.data.kind()), "a mapping of groups"),
     }
@@ -106,7 +108,7 @@ struct Reader<'a, 'b> {
 }
 
 impl Reader<'_, '_> {
-    fn problem(&mut self, found: String, wanted: &str) {
+    fn problem(&mut self, found: &str, wanted: &str) {
         self.draft.problem(0, format!("--list: {found}"), wanted);
     }
 
@@ -124,28 +126,28 @@ impl Reader<'_, '_> {
                 for item in items {
                     match &item.data {
                         Data::Text(host) => self.read_host(name, host),
-                        other => self.problem(format!("{} as host of {name}", other.kind()), "the name of a host"),
+                        other => self.problem(&format!("{} as host of {name}", other.kind()), "the name of a host"),
                     }
                 }
             }
-            Shape::Hosts(other) => self.problem(format!("{} as hosts of {name}", other.kind()), "a list of names"),
+            Shape::Hosts(other) => self.problem(&format!("{} as hosts of {name}", other.kind()), "a list of names"),
         }
         match group.data.get("vars").map(|node| &node.data) {
             None => {}
             Some(Data::Map(vars)) => self.read_group_vars(name, vars),
-            Some(other) => self.problem(format!("{} as vars of {name}", other.kind()), "a mapping"),
+            Some(other) => self.problem(&format!("{} as vars of {name}", other.kind()), "a mapping"),
         }
         let children: Vec<&Data> = match group.data.get("children").map(|node| &node.data) {
             None => Vec::new(),
             Some(Data::List(items)) => items.iter().map(|item| &item.data).collect(),
             Some(Data::Map(pairs)) => pairs.iter().map(|(key, _)| &key.data).collect(),
-            Some(other) => return self.problem(format!("{} as children of {name}", other.kind()), "a list of names"),
+            Some(other) => return self.problem(&format!("{} as children of {name}", other.kind()), "a list of names"),
         };
         for child in children {
             match child {
                 Data::Text(child) if self.draft.add_group(child, 0) => self.draft.add_child(name, child, 0),
                 Data::Text(_) => {}
-                other => self.problem(format!("{} as child of {name}", other.kind()), "the name of a group"),
+                other => self.problem(&format!("{} as child of {name}", other.kind()), "the name of a group"),
             }
         }
     }
@@ -167,7 +169,12 @@ impl Reader<'_, '_> {
         let Some((_, meta)) = meta else {
             let script = self.script;
             for host in hosts {
-                match script.hosts.get(host.as_str()).filter(|text| !text.trim().is_empty()).map(|text| json::read(text)) {
+                match script
+                    .hosts
+                    .get(host.as_str())
+                    .filter(|text| !text.trim().is_empty())
+                    .map(|text| json::read(text))
+                {
                     None => {}
                     Some(Ok(node)) => self.read_host_vars(&host, &node.data),
                     Some(Err(bad)) => self.draft.problem(0, format!("--host {host}: no JSON"), bad.wanted),
@@ -176,7 +183,7 @@ impl Reader<'_, '_> {
             return;
         };
         let Some(all) = meta.data.get("hostvars").filter(|node| matches!(node.data, Data::Map(_))) else {
-            return self.problem("_meta without a mapping of hostvars".to_owned(), "\"_meta\": {\"hostvars\": {…}}");
+            return self.problem("_meta without a mapping of hostvars", "\"_meta\": {\"hostvars\": {…}}");
         };
         let Data::Map(pairs) = &all.data else { return };
         let by_name: BTreeMap<&str, &Data> = pairs
@@ -195,7 +202,7 @@ impl Reader<'_, '_> {
 
     fn read_host_vars(&mut self, host: &HostName, vars: &Data) {
         let Data::Map(pairs) = vars else {
-            return self.problem(format!("{} as variables of {host}", vars.kind()), "a mapping");
+            return self.problem(&format!("{} as variables of {host}", vars.kind()), "a mapping");
         };
         for (key, value) in pairs {
             if let Data::Text(name) = &key.data {
@@ -219,7 +226,11 @@ mod tests {
                     let vars = host.vars.iter().map(|(name, value)| format!(" {name}=<{value}>")).collect::<String>();
                     format!("{}{vars}", host.name)
                 });
-                format!("{} | {}", hosts.collect::<Vec<_>>().join("; "), part.groups.into_keys().collect::<Vec<_>>().join(" "))
+                format!(
+                    "{} | {}",
+                    hosts.collect::<Vec<_>>().join("; "),
+                    part.groups.into_keys().collect::<Vec<_>>().join(" ")
+                )
             }
             Err(problems) => problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "),
         };
@@ -243,9 +254,17 @@ mod tests {
         check("Traceback", &[], "s.py: found --list: no JSON in line 1 of what it printed; wanted a JSON value");
         check("[]", &[], "s.py: found --list: a list; wanted a mapping of groups");
         check(r#"{"a": {"hosts": "h"}}"#, &[], "s.py: found --list: text as hosts of a; wanted a list of names");
-        check(r#"{"_meta": {}}"#, &[], "s.py: found --list: _meta without a mapping of hostvars; wanted \"_meta\": {\"hostvars\": {…}}");
+        check(
+            r#"{"_meta": {}}"#,
+            &[],
+            "s.py: found --list: _meta without a mapping of hostvars; wanted \"_meta\": {\"hostvars\": {…}}",
+        );
         check(r#"{"a": ["h"]}"#, &[("h", "oops")], "s.py: found --host h: no JSON; wanted a JSON value");
         let stray = r#"{"h": {"hosts": ["h", "h2"]}, "_meta": {"hostvars": {"h": {"ansible_host": "10.0.0.1"}}}}"#;
-        check(stray, &[], "s.py: found variables of the host h, which is the name of a group too; wanted another name: Ansible would set them for the whole group");
+        check(
+            stray,
+            &[],
+            "s.py: found variables of the host h, which is the name of a group too; wanted another name: Ansible would set them for the whole group",
+        );
     }
 }

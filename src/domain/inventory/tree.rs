@@ -70,7 +70,11 @@ fn read_group<'a>(draft: &mut Draft<'_>, key: &'a Node, node: &Node) -> Option<&
         Data::Null => return Some(name),
         Data::Map(sections) => sections,
         other => {
-            draft.problem(key.line, format!("{} as the group {name}", other.kind()), "a mapping of hosts, vars and children");
+            draft.problem(
+                key.line,
+                format!("{} as the group {name}", other.kind()),
+                "a mapping of hosts, vars and children",
+            );
             return Some(name);
         }
     };
@@ -191,6 +195,9 @@ mod tests {
         check("web:\n  hosts: [w1]\n", "f.yml:2: found a list as hosts of the group web; wanted a mapping");
         check("web:\n  hosts:\n    5:\n", "f.yml:3: found a number as host; wanted the name of a host, in quotes");
         check("plugin: aws_ec2\n", "f.yml:1: found the configuration of an inventory plugin; wanted hosts and groups");
-        check("a:\n  children:\n    b:\n      children:\n        a:\n", "f.yml:3: found a loop of groups: a, b; wanted groups that do not contain themselves");
+        check(
+            "a:\n  children:\n    b:\n      children:\n        a:\n",
+            "f.yml:3: found a loop of groups: a, b; wanted groups that do not contain themselves",
+        );
     }
 }

@@ -6,9 +6,9 @@
 
 use std::collections::BTreeMap;
 
+use super::data::Data;
 use super::groups::Vars;
 use super::yaml;
-use super::data::Data;
 use crate::domain::problem::Problem;
 
 /// The endings that count, in the order they are looked for.
@@ -85,10 +85,8 @@ impl VarsFiles {
                 && ENDINGS.contains(&ending(file))
                 && names.all(|name| shown(name) && ending(name).is_empty())
         };
-        let mut files: Vec<(Vec<&str>, &str)> = below
-            .filter(|(_, rest)| counts(rest))
-            .map(|(path, rest)| (rest.split('/').collect(), path))
-            .collect();
+        let mut files: Vec<(Vec<&str>, &str)> =
+            below.filter(|(_, rest)| counts(rest)).map(|(path, rest)| (rest.split('/').collect(), path)).collect();
         files.sort();
         files.into_iter().map(|(_, path)| path).collect()
     }
@@ -100,7 +98,11 @@ impl VarsFiles {
         };
         let Data::Map(pairs) = &node.data else {
             if !node.data.is_falsy() {
-                problems.push(Problem::new(format!("{path}:{}", node.line), node.data.kind(), "a mapping of variables"));
+                problems.push(Problem::new(
+                    format!("{path}:{}", node.line),
+                    node.data.kind(),
+                    "a mapping of variables",
+                ));
             }
             return;
         };
@@ -109,7 +111,10 @@ impl VarsFiles {
                 problems.push(Problem::new(format!("{path}:{}", key.line), found, wanted));
             };
             let Data::Text(name) = &key.data else {
-                problem(key.data.kind().to_owned(), "the name of a variable, in quotes where it looks like something else");
+                problem(
+                    key.data.kind().to_owned(),
+                    "the name of a variable, in quotes where it looks like something else",
+                );
                 continue;
             };
             match value.data.text() {

@@ -132,7 +132,11 @@ impl<'a> Composer<'a> {
         self.values += values;
         self.bytes += bytes;
         if self.values > VALUES_MAX || self.bytes > TEXT_BYTES_MAX {
-            return self.problem(line, "too many values, aliases written out", "at most 1000000 values and 64 MiB of text");
+            return self.problem(
+                line,
+                "too many values, aliases written out",
+                "at most 1000000 values and 64 MiB of text",
+            );
         }
         Ok(())
     }
@@ -217,12 +221,11 @@ impl<'a> Composer<'a> {
         let mut pairs: Vec<(Node, Node)> = Vec::new();
         let mut places = BTreeMap::new();
         for (key, value) in merged.into_iter().chain(own) {
-            match places.get(&identity(&key)) {
-                Some(&at) => pairs[at] = (key, value),
-                None => {
-                    places.insert(identity(&key), pairs.len());
-                    pairs.push((key, value));
-                }
+            let place = *places.entry(identity(&key)).or_insert(pairs.len());
+            if place < pairs.len() {
+                pairs[place] = (key, value);
+            } else {
+                pairs.push((key, value));
             }
         }
         Ok(Data::Map(pairs))
@@ -314,10 +317,19 @@ mod tests {
     fn what_is_dangerous_or_wrong_is_refused_with_its_line() {
         check("a: 1\nb: 2\na: 3\n", "f.yml:3: found a; wanted each key once; line 1 has it already");
         check("a: 1\n---\nb: 2\n", "f.yml:2: found a second document; wanted one document a file");
-        check("a:\n- !!python/object:os.system x\n", &format!("f.yml:2: found the tag tag:yaml.org,2002:!python/object:os.system; wanted {WANTED_TAG}"));
-        check("a: &a [*a]\n", "f.yml:1: found an alias of what it stands in; wanted values that do not contain themselves");
+        check(
+            "a:\n- !!python/object:os.system x\n",
+            &format!("f.yml:2: found the tag tag:yaml.org,2002:!python/object:os.system; wanted {WANTED_TAG}"),
+        );
+        check(
+            "a: &a [*a]\n",
+            "f.yml:1: found an alias of what it stands in; wanted values that do not contain themselves",
+        );
         check("a: !vault x\n", "f.yml:1: found a value encrypted by ansible-vault; wanted a value in clear text");
-        check("$ANSIBLE_VAULT;1.1;AES256\n3131\n", "f.yml:1: found a file encrypted by ansible-vault; wanted a file in clear text");
+        check(
+            "$ANSIBLE_VAULT;1.1;AES256\n3131\n",
+            "f.yml:1: found a file encrypted by ansible-vault; wanted a file in clear text",
+        );
         let mut bomb = "a0: &a0 [x,x,x,x,x,x,x,x,x,x]\n".to_owned();
         for n in 1..12 {
             bomb += &format!("a{n}: &a{n} [{}]\n", vec![format!("*a{}", n - 1); 10].join(","));
