@@ -12,6 +12,9 @@ use crate::base::ids::HostName;
 use crate::domain::inventory::facts::Level;
 use crate::domain::inventory::{Host, Inventory};
 
+/// What may stand before a colon in a selector.
+pub const KINDS: [&str; 7] = ["tag", "env", "location", "group", "project", "cluster", "app"];
+
 /// Returns the hosts that a selector chooses.
 ///
 /// # Errors
