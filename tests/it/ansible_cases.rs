@@ -253,5 +253,6 @@ pub(crate) const OTHERWISE: &[(&str, &str)] = &[
     ("h.ini", "[a]\nh\n[a:vars]\nx={True: 1}"),
 ];
 
-/// What we take and Ansible refuses: YAML allows a name to be given to a second value.
-pub(crate) const LAXER: &[(&str, &str)] = &[("h.yml", "web:\n  hosts:\n    h: {a: &x 1, b: &x 2, c: *x}\n")];
+/// What we take and Ansible refuses: YAML 1.2 allows a name to be given to a second value, and a pair of nothing.
+pub(crate) const LAXER: &[(&str, &str)] =
+    &[("h.yml", "web:\n  hosts:\n    h: {a: &x 1, b: &x 2, c: *x}\n"), ("h.yml", "web:\n  hosts:\n    h: {a: [:]}\n")];
