@@ -4,17 +4,19 @@
 //! every problem of every file is reported. Nothing is defaulted in a serde attribute; the defaults stand in
 //! [`Settings::default`] and [`crate::base::limits`].
 
+mod inventory;
+mod script;
+
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde::Deserialize;
 
 use crate::base::limits;
 use crate::base::time::Zone;
 use crate::domain::hook::Hooks;
-use crate::domain::inventory::Inventory;
 use crate::domain::known_hosts::KnownHosts;
 use crate::domain::plan::{Defaults, Library};
 use crate::domain::policy::Policy;
@@ -30,6 +32,8 @@ pub struct Config {
     pub library: Library,
     /// How the daemon works.
     pub settings: Settings,
+    /// When an inventory script must be asked again.
+    pub expires: Option<Instant>,
 }
 
 /// How the daemon works.
@@ -126,6 +130,7 @@ struct SettingsFile {
     audit: Option<AuditTable>,
     secrets: Option<SecretsTable>,
     http: Option<HttpTable>,
+    inventory: Option<inventory::InventoryTable>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -194,7 +199,7 @@ pub fn load(dir: &Path, surroundings: &Surroundings) -> Result<Config, ConfigErr
     let (ssh, bounds) = (file.ssh.unwrap_or_default(), file.limits.unwrap_or_default());
     let zone = read_zone(file.time_zone.as_deref(), &mut problems);
     let policy = read_policy(dir, surroundings.owner, &zone, &mut problems)?;
-    let inventory = read_inventory(dir, &mut problems)?;
+    let found = inventory::read(&dir.join("inventory"), file.inventory.unwrap_or_default(), &mut problems)?;
     let catalogue = read_catalogue(dir, &mut problems)?;
     let hooks = read_hooks(dir, &mut problems)?;
     let http = file.http.map(|table| read_http(table, &mut problems));
@@ -215,7 +220,7 @@ pub fn load(dir: &Path, surroundings: &Surroundings) -> Result<Config, ConfigErr
     };
     let library = Library {
         catalogue,
-        inventory,
+        inventory: found.inventory,
         known_hosts,
         policy,
         defaults: Defaults {
@@ -232,7 +237,8 @@ pub fn load(dir: &Path, surroundings: &Surroundings) -> Result<Config, ConfigErr
     let mut files = vec![dir.to_owned(), dir.join("inventory"), dir.join("templates")];
     files.extend(ssh.known_hosts);
     files.push(surroundings.home.join(".ssh/known_hosts"));
-    Ok(Config { files, library, settings })
+    files.extend(found.dirs);
+    Ok(Config { files, library, settings, expires: found.expires })
 }
 
 /// Returns where secrets are: systemd's credentials first, then what the settings name, or their places beside them.
@@ -328,14 +334,6 @@ fn read_http(table: HttpTable, problems: &mut Vec<Problem>) -> Http {
         }
     }
     Http { listen, socket: table.socket, tls, connections: all, connections_per_peer: each, callback: table.callback }
-}
-
-fn read_inventory(dir: &Path, problems: &mut Vec<Problem>) -> Result<Inventory, ConfigError> {
-    let files = read_dir(&dir.join("inventory"), &["toml", "ini"])?;
-    Ok(Inventory::assemble(files.into_iter().collect()).unwrap_or_else(|found| {
-        problems.extend(found);
-        Inventory::default()
-    }))
 }
 
 fn read_catalogue(dir: &Path, problems: &mut Vec<Problem>) -> Result<Catalogue, ConfigError> {

@@ -6,12 +6,16 @@
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use crate::base::digest::{Digest, Digester};
+use crate::base::limits;
 use crate::base::time::Timestamp;
 
 /// How coarse a file system's clock may be, in milliseconds.
 const TICK_MS: i64 = 20;
+/// When what could not be read is read again though no file changed.
+const AGAIN: Duration = Duration::from_secs(limits::RESCAN_S);
 
 /// Files and directories, as they stood at one moment; in a directory, the files in it.
 #[derive(Clone, Debug)]
@@ -20,6 +24,8 @@ pub struct Sources {
     print: u64,
     /// Whether one of them had only just been changed.
     fresh: bool,
+    /// When they count as changed in any case.
+    expires: Option<Instant>,
 }
 
 impl Sources {
@@ -27,13 +33,20 @@ impl Sources {
     #[must_use]
     pub fn look(paths: Vec<PathBuf>, since: Timestamp) -> Sources {
         let (print, newest) = look(&paths);
-        Sources { paths, print, fresh: newest.plus_ms(TICK_MS) >= since }
+        Sources { paths, print, fresh: newest.plus_ms(TICK_MS) >= since, expires: None }
     }
 
-    /// Looks at them again.
+    /// Lets them count as changed from a moment on: what a program said does not stand in a file.
+    #[must_use]
+    pub fn until(self, expires: Option<Instant>) -> Sources {
+        Sources { expires, ..self }
+    }
+
+    /// Looks at them again, after they could not be read. What kept them from being read may be no file of theirs (a
+    /// script that asks a server), so that they soon count as changed.
     #[must_use]
     pub fn again(&self, now: Timestamp) -> Sources {
-        Sources::look(self.paths.clone(), now)
+        Sources::look(self.paths.clone(), now).until(Some(Instant::now() + AGAIN))
     }
 
     /// Returns the digest of their names and contents, as they stand now.
@@ -55,7 +68,7 @@ impl Sources {
     /// Whether one of them may have changed since.
     #[must_use]
     pub fn changed(&self) -> bool {
-        self.fresh || look(&self.paths).0 != self.print
+        self.fresh || self.expires.is_some_and(|at| at <= Instant::now()) || look(&self.paths).0 != self.print
     }
 }
 
@@ -113,5 +126,7 @@ mod tests {
         let sources = look();
         std::fs::write(dir.path().join("missing"), "").expect("written");
         assert!(sources.changed(), "a file that was not there");
+        assert!(!look().until(Some(Instant::now() + Duration::from_mins(1))).changed());
+        assert!(look().until(Some(Instant::now())).changed(), "its time is over");
     }
 }

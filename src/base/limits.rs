@@ -52,6 +52,12 @@ pub const POINTER_CHARS_MAX: usize = 200;
 pub const FOUND_CHARS_MAX: usize = 80;
 /// How often the spool is read from scratch whatever the watcher says, in seconds.
 pub const RESCAN_S: u64 = 30;
+/// How long an inventory script may take unless configured otherwise, in seconds; the daemon waits for it.
+pub const SCRIPT_TIMEOUT_S: u64 = 10;
+/// How long its answer is good unless configured otherwise, in seconds (that of ZDOPS's `hosts.py`).
+pub const SCRIPT_CACHE_S: u64 = 60;
+/// How much it may print, in bytes: 10,000 hosts with a hundred variables each.
+pub const SCRIPT_OUTPUT_BYTES_MAX: u64 = 16 << 20;
 /// How many HTTP connections there may be at once unless configured otherwise: enough for clients, little memory.
 pub const CONNECTIONS: usize = 512;
 /// How many of them from one address.

@@ -58,7 +58,7 @@ fn read_configuration(dirs: &Dirs) -> Result<Configuration, ConfigError> {
     }
     let policy = std::fs::read(dirs.config.join("policy.toml")).map(|bytes| Digest::of(&bytes).to_string());
     let policy = policy.unwrap_or_else(|_| "none".to_owned());
-    let sources = Sources::look(files, begun);
+    let sources = Sources::look(files, begun).until(config.expires);
     // Whoever reads the audit sees when a token was made or revoked.
     let tokens = match tokens::read(&dirs.config, &config.library.zone) {
         Ok(tokens) if tokens.0.is_empty() => String::new(),

@@ -2,6 +2,9 @@
 #![expect(clippy::unwrap_used, reason = "a test that meets a surprise fails")]
 #![expect(clippy::print_stderr, reason = "seeds and the daemon's last words are printed")]
 
+mod ansible_cases;
+mod ansible_inventory;
+mod ansible_random;
 mod approval;
 mod audit;
 mod batches;
@@ -14,6 +17,7 @@ mod git;
 mod hostile;
 mod http;
 mod http_rights;
+mod inventory;
 mod main_job;
 mod orders;
 mod parameters;

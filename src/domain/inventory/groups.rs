@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+use super::facts::{self, Levels};
 use crate::base::ids::HostName;
 use crate::domain::problem::Problem;
 
@@ -43,13 +44,20 @@ pub(super) struct Resolved {
     pub(super) members: BTreeMap<String, BTreeSet<HostName>>,
     /// What each host inherits.
     pub(super) inherited: BTreeMap<HostName, Vars>,
+    /// The groups that say they are a project, a cluster or an application.
+    pub(super) levels: Levels,
 }
 
-/// Resolves the groups of one file.
+/// Resolves the groups of one file. What `outer` holds for a group outranks what the file says for any group, as
+/// `group_vars/` do in Ansible; there `all` comes first and yields too.
 ///
 /// # Errors
 /// Every child that is not a group, and the groups that contain themselves.
-pub(super) fn resolve(groups: &BTreeMap<String, Group>, hosts: &BTreeSet<HostName>) -> Result<Resolved, Vec<Problem>> {
+pub(super) fn resolve(
+    groups: &BTreeMap<String, Group>,
+    hosts: &BTreeSet<HostName>,
+    outer: &BTreeMap<String, Vars>,
+) -> Result<Resolved, Vec<Problem>> {
     let order = parents_first(groups)?;
     let mut members: BTreeMap<&str, BTreeSet<HostName>> = BTreeMap::new();
     for (name, _) in order.iter().rev() {
@@ -64,19 +72,27 @@ pub(super) fn resolve(groups: &BTreeMap<String, Group>, hosts: &BTreeSet<HostNam
     let mut ranked: Vec<(usize, i64, &str)> =
         order.iter().map(|(name, depth)| (*depth, groups[*name].priority, *name)).collect();
     ranked.sort_unstable();
+    let inside = |name: &str| match name {
+        ALL => hosts,
+        UNGROUPED => &ungrouped,
+        other => &members[other],
+    };
     let mut inherited: BTreeMap<HostName, Vars> = BTreeMap::new();
-    for (_, _, name) in ranked {
-        let inside = match name {
-            ALL => hosts,
-            UNGROUPED => &ungrouped,
-            other => &members[other],
-        };
-        for host in inside {
-            inherited.entry(host.clone()).or_default().extend(groups[name].vars.clone());
+    let mut levels = Levels::new();
+    let in_file = ranked.iter().map(|(_, _, name)| (*name, &groups[*name].vars));
+    let outside = ranked.iter().filter_map(|(_, _, name)| Some((*name, outer.get(*name)?)));
+    for (name, vars) in in_file.chain(outside) {
+        for host in inside(name) {
+            inherited.entry(host.clone()).or_default().extend(vars.clone());
         }
     }
+    for (_, _, name) in &ranked {
+        let mut own = groups[*name].vars.clone();
+        own.extend(outer.get(*name).cloned().unwrap_or_default());
+        facts::note(&mut levels, &own, inside(name));
+    }
     let members = members.into_iter().filter(|(name, _)| !special(name));
-    Ok(Resolved { members: members.map(|(name, hosts)| (name.to_owned(), hosts)).collect(), inherited })
+    Ok(Resolved { members: members.map(|(name, hosts)| (name.to_owned(), hosts)).collect(), inherited, levels })
 }
 
 /// Returns the groups so that parents come before their children, each with its depth below `all`.
@@ -172,7 +188,7 @@ mod tests {
     #[track_caller]
     fn check(text: &str, want: &str) {
         let hosts = BTreeSet::from([host("h"), host("lone")]);
-        let shown = match resolve(&groups(text), &hosts) {
+        let shown = match resolve(&groups(text), &hosts, &BTreeMap::new()) {
             Ok(resolved) => {
                 let vars = |name| {
                     let vars = resolved.inherited.get(&host(name)).cloned().unwrap_or_default();
@@ -210,7 +226,8 @@ mod tests {
     #[test]
     fn members_include_the_childrens() {
         let resolved =
-            resolve(&groups("a>b;b:h;c:lone;a>c;empty"), &BTreeSet::from([host("h"), host("lone")])).unwrap();
+            resolve(&groups("a>b;b:h;c:lone;a>c;empty"), &BTreeSet::from([host("h"), host("lone")]), &BTreeMap::new())
+                .unwrap();
         assert_eq!(resolved.members["a"].len(), 2);
         assert_eq!(resolved.members.keys().collect::<Vec<_>>(), ["a", "b", "c", "empty"]);
     }

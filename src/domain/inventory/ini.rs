@@ -1,15 +1,15 @@
 //! Ansible's INI inventory. Floor 1.
 //!
 //! **Invariant:** pure. One bad line refuses the whole file, and every bad line is reported. Lines mean what they
-//! mean to ansible-core 2.19; values stay text (see [`ini_words::value`]). A problem shows the first word of a line and
-//! no value, since a value may be a password.
+//! mean to ansible-core 2.19; values are Python literals or text (see [`ini_words::value`]). A problem shows the first word
+//! of a line and no value, since a value may be a password.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::groups::{self, ALL, Group, UNGROUPED, Vars};
-use super::{Part, ansible, ini_words};
-use crate::base::ids::HostName;
-use crate::base::limits;
+use super::draft::Draft;
+use super::groups::{ALL, UNGROUPED};
+use super::vars_files::VarsFiles;
+use super::{Part, ini_words};
 use crate::base::text::is_hidden;
 use crate::domain::problem::Problem;
 
@@ -24,34 +24,26 @@ enum Kind {
 }
 
 struct Reader<'a> {
-    file: &'a str,
+    draft: Draft<'a>,
     line: usize,
     section: (String, Kind),
-    /// Each host with the place of its first line and its own variables.
-    hosts: BTreeMap<HostName, (String, Vars)>,
-    groups: BTreeMap<String, Group>,
     /// Groups with a head of their own, which makes them exist.
     declared: BTreeSet<String>,
     /// Groups named before or without a head: what named them, and where.
-    named: BTreeMap<String, (String, String)>,
-    problems: Vec<Problem>,
+    named: BTreeMap<String, (String, usize)>,
 }
 
 /// Reads one file.
 ///
 /// # Errors
 /// Every problem of the file, each with `file:line`.
-pub(super) fn parse(file: &str, text: &str) -> Result<Part, Vec<Problem>> {
-    let own = [ALL, UNGROUPED].map(str::to_owned);
+pub(super) fn parse(file: &str, text: &str, around: &VarsFiles) -> Result<Part, Vec<Problem>> {
     let mut reader = Reader {
-        file,
+        draft: Draft::new(file),
         line: 0,
         section: (UNGROUPED.to_owned(), Kind::Hosts),
-        hosts: BTreeMap::new(),
-        groups: own.iter().map(|name| (name.clone(), Group::default())).collect(),
-        declared: own.into_iter().collect(),
+        declared: [ALL, UNGROUPED].map(str::to_owned).into(),
         named: BTreeMap::new(),
-        problems: Vec::new(),
     };
     for line in text.lines() {
         reader.line += 1;
@@ -60,20 +52,16 @@ pub(super) fn parse(file: &str, text: &str) -> Result<Part, Vec<Problem>> {
         } else {
             reader.read_line(line.trim());
         }
-        if reader.problems.len() >= limits::PROBLEMS_MAX {
-            return Err(reader.problems);
+        if reader.draft.is_hopeless() {
+            break;
         }
     }
-    reader.finish()
+    reader.finish(around)
 }
 
 impl Reader<'_> {
-    fn pointer(&self) -> String {
-        format!("{}:{}", self.file, self.line)
-    }
-
     fn problem(&mut self, found: impl AsRef<str>, wanted: impl Into<String>) {
-        self.problems.push(Problem::new(self.pointer(), found, wanted));
+        self.draft.problem(self.line, found, wanted);
     }
 
     fn read_line(&mut self, line: &str) {
@@ -106,17 +94,13 @@ impl Reader<'_> {
             }
         };
         if kind == Kind::Vars {
-            let by = (format!("[{group}:vars]"), self.pointer());
+            let by = (format!("[{group}:vars]"), self.line);
             self.named.entry(group.to_owned()).or_insert(by);
         } else {
             self.declared.insert(group.to_owned());
         }
-        self.groups.entry(group.to_owned()).or_default();
+        self.draft.add_group(group, self.line);
         self.section = (group.to_owned(), kind);
-    }
-
-    fn group(&mut self) -> &mut Group {
-        self.groups.entry(self.section.0.clone()).or_default()
     }
 
     fn read_hosts(&mut self, line: &str) {
@@ -125,77 +109,44 @@ impl Reader<'_> {
             Err(wanted) => return self.problem(first_word(line), wanted),
         };
         let Some((pattern, pairs)) = words.split_first() else { return };
-        let mut vars = Vars::new();
+        let mut vars = Vec::new();
         for word in pairs {
             let Some((name, value)) = word.split_once('=') else {
                 return self
                     .problem(format!("a word without = behind {pattern}"), "name=value without spaces around =");
             };
-            vars.insert(name.to_owned(), ini_words::value(value));
+            vars.push((name, ini_words::value(value)));
         }
         let (names, port) = match ini_words::expand(pattern) {
             Ok(expanded) => expanded,
             Err(wanted) => return self.problem(pattern, wanted),
         };
         for name in names {
-            let host: HostName = match name.parse() {
-                Ok(host) => host,
-                Err(error) => return self.problem(&name, error.to_string().trim_start_matches("not ")),
-            };
-            self.group().hosts.insert(host.clone());
-            let pointer = self.pointer();
-            // A port in the pattern counts only where a host is named first, as in Ansible.
-            let fresh = || {
-                (pointer, port.map(|port| ("ansible_port".to_owned(), ini_words::value(port))).into_iter().collect())
-            };
-            let (_, own) = self.hosts.entry(host).or_insert_with(fresh);
-            own.extend(vars.clone());
+            let Some(host) = self.draft.add_host(&name, &self.section.0, port, self.line) else { return };
+            for (name, value) in &vars {
+                self.draft.set_host(&host, name, value, self.line);
+            }
         }
     }
 
     fn read_child(&mut self, line: &str) {
-        let Some(child) = group_name(line).filter(|(_, rest)| is_comment(rest)).map(|(name, _)| name) else {
-            return self.problem(line, "the name of a group");
-        };
-        let pointer = self.pointer();
-        let by = (format!("[{}:children] with {child}", self.section.0), pointer.clone());
+        let Some(child) = child_name(line) else { return self.problem(line, "the name of a group") };
+        let by = (format!("[{}:children] with {child}", self.section.0), self.line);
         self.named.entry(child.to_owned()).or_insert(by);
-        self.group().children.entry(child.to_owned()).or_insert(pointer);
+        self.draft.add_child(&self.section.0, child, self.line);
     }
 
     fn read_variable(&mut self, line: &str) {
         let Some((name, value)) = line.split_once('=') else { return self.problem(first_word(line), "name=value") };
-        let (name, value) = (name.trim(), ini_words::value(value.trim()));
-        if name != "ansible_group_priority" {
-            self.group().vars.insert(name.to_owned(), value);
-            return;
-        }
-        match value.parse() {
-            Ok(priority) => self.group().priority = priority,
-            Err(_) => self.problem(line, "a whole number as priority"),
-        }
+        self.draft.set_group(&self.section.0, name.trim(), &ini_words::value(value.trim()), self.line);
     }
 
-    fn finish(mut self) -> Result<Part, Vec<Problem>> {
-        let undefined = self.named.iter().filter(|(name, _)| !self.declared.contains(*name));
-        let undefined = undefined.map(|(name, (found, pointer))| {
-            Problem::new(pointer, found, format!("a group that the file defines with [{name}] or [{name}:children]"))
-        });
-        self.problems.extend(undefined.collect::<Vec<_>>());
-        if !self.problems.is_empty() {
-            return Err(self.problems);
+    fn finish(mut self, around: &VarsFiles) -> Result<Part, Vec<Problem>> {
+        for (name, (found, line)) in self.named.iter().filter(|(name, _)| !self.declared.contains(*name)) {
+            let wanted = format!("a group that the file defines with [{name}] or [{name}:children]");
+            self.draft.problem(*line, found, wanted);
         }
-        let hosts = self.hosts.keys().cloned().collect();
-        let mut resolved = groups::resolve(&self.groups, &hosts)?;
-        let mut part = Part { groups: resolved.members, ..Part::default() };
-        for (name, (pointer, own)) in self.hosts {
-            let mut vars = resolved.inherited.remove(&name).unwrap_or_default();
-            vars.extend(own);
-            part.hosts.insert(name.clone(), ansible::host(name.clone(), vars, &pointer, &mut self.problems));
-            part.pointers.insert(name, pointer);
-        }
-        self.problems.truncate(limits::PROBLEMS_MAX);
-        if self.problems.is_empty() { Ok(part) } else { Err(self.problems) }
+        self.draft.finish(around)
     }
 }
 
@@ -224,6 +175,16 @@ fn group_name(text: &str) -> Option<(&str, &str)> {
     (end > 0).then(|| text.split_at(end))
 }
 
+/// Reads the name of a group on a line of its own. A comment may follow without a space, but only where the line has no
+/// other meaning: `web#` is a name, and of `web# x` the name is `web`.
+fn child_name(line: &str) -> Option<&str> {
+    let (name, rest) = group_name(line)?;
+    if is_comment(rest) {
+        return Some(name);
+    }
+    name.rfind('#').filter(|&at| at > 0).map(|at| &name[..at])
+}
+
 /// Whether nothing but white space and a comment is left of a line.
 fn is_comment(rest: &str) -> bool {
     rest.trim_start().is_empty() || rest.trim_start().starts_with('#')
@@ -232,12 +193,13 @@ fn is_comment(rest: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::ids::HostName;
 
     /// Checks the hosts of a file and their variables, or that it is refused. Every answer here is the one that
     /// ansible-inventory 2.19 gives, unless a comment says otherwise.
     #[track_caller]
     fn check(text: &str, want: &str) {
-        let shown = match parse("f.ini", text) {
+        let shown = match parse("f.ini", text, &VarsFiles::default()) {
             Ok(part) => {
                 let hosts: Vec<&str> = part.hosts.keys().map(HostName::as_str).collect();
                 let vars = part.hosts.values().filter(|host| !host.vars.is_empty()).map(|host| {
@@ -255,7 +217,7 @@ mod tests {
 
     #[track_caller]
     fn refused(text: &str, want: &[&str]) {
-        let problems = parse("f.ini", text).expect_err("has problems");
+        let problems = parse("f.ini", text, &VarsFiles::default()).expect_err("has problems");
         let shown: Vec<String> = problems.iter().map(ToString::to_string).collect();
         assert_eq!(shown, want, "{text}");
     }
@@ -301,7 +263,7 @@ mod tests {
             "[g]\n[g:vars]\nansible_password hunter2",
             "h ansible_port=x ansible_password=hunter2",
         ] {
-            let problems = parse("f.ini", text).expect_err("has problems");
+            let problems = parse("f.ini", text, &VarsFiles::default()).expect_err("has problems");
             assert!(problems.iter().all(|problem| !problem.to_string().contains("hunter2")), "{problems:?}");
         }
     }
@@ -309,7 +271,7 @@ mod tests {
     #[test]
     fn hosts_carry_what_their_groups_say_of_the_connection() {
         let text = "[web]\r\nweb1 ansible_host=10.0.0.1\r\nweb2:23\r\n[web:vars]\r\nansible_user=deploy\r\nansible_port=2222\r\n";
-        let part = parse("f.ini", text).unwrap();
+        let part = parse("f.ini", text, &VarsFiles::default()).unwrap();
         let shown: Vec<String> = part
             .hosts
             .values()
@@ -344,6 +306,7 @@ mod tests {
         check("h\n[g]\nh:23", "h");
         check("h2:abc", "h2:abc");
         check("h:", "REFUSED");
+        check("h:0\ni:0022", "h i | i: ansible_port=<22>");
         check("h-:22", "h-:22");
         check("web[1:2]:2200", "web1 web2 | web1: ansible_port=<2200> ; web2: ansible_port=<2200>");
         check("web[:2]:22", "web0:22 web1:22 web2:22");
@@ -383,8 +346,16 @@ mod tests {
         );
         check("h j=+5 k=-5 l=--5 m=-0 n=1_ o=0x_f", "h | h: j=<5> k=<-5> l=<--5> m=<0> n=<1_> o=<15>");
         check("h j=True k=true l=None m=yes n=null", "h | h: j=<True> k=<true> l=<None> m=<yes> n=<null>");
-        // Ansible writes these in its own way; here they stay as they are.
+        // Quotes that the words lost make no literal; lists and dictionaries are compact JSON.
         check("h j=[1,2] k={\"x\":1}", "h | h: j=<[1,2]> k=<{x:1}>");
+        check(
+            r#"h j="[1, 'a', None, True, (2.50,)]" k='{"x": {1: -.5}}' # c"#,
+            r#"h | h: j=<[1,"a",null,true,[2.5]]> k=<{"x":{"1":-0.5}}>"#,
+        );
+        check(
+            "h\n[all:vars]\nj=['a b'] # c\nk='a\\tb'\nl=\"a\" 'b'\nm=[1, x]\nn=r'a\\b'",
+            "h | h: j=<[\"a b\"]> k=<a\tb> l=<ab> m=<[1, x]> n=<a\\b>",
+        );
         check(
             "h j=1.2.3 k=1.10 l=1e999 m=0777.5 n=1_0.5 o=0x o2=1e5_0",
             "h | h: j=<1.2.3> k=<1.1> l=<inf> m=<777.5> n=<10.5> o=<0x> o2=<1e+50>",

@@ -2,6 +2,9 @@
 //!
 //! **Invariant:** pure, and the same answers as ansible-core 2.19 except where a comment says otherwise.
 
+use super::data::Data;
+use crate::domain::wire::python_literal;
+
 /// The most hosts one pattern may stand for; bounds memory for a mistyped range.
 const PATTERN_HOSTS_MAX: usize = 100_000;
 
@@ -75,23 +78,43 @@ pub(super) fn expand(pattern: &str) -> Result<(Vec<String>, Option<&str>), &'sta
     Ok((names, port))
 }
 
-/// Splits off a port; what is no host name or address keeps it, as `h2:abc` does.
+/// Splits off a port; what is no host name or address keeps it, as `h2:abc` does. Brackets around everything before the port
+/// are taken away, and then a port is looked for once more, as Ansible's patterns do: `[h:22]:33` is the port 22 of `h`.
 fn split_port(pattern: &str) -> (&str, Option<&str>) {
-    let Some((head, port)) = pattern.rsplit_once(':') else { return (pattern, None) };
-    if port.is_empty() || !port.bytes().all(|byte| byte.is_ascii_digit()) {
-        return (pattern, None);
-    }
-    if let Some(inner) = head.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'))
-        && is_address(inner)
+    let (mut address, mut port) = (pattern, None);
+    if let Some((head, digits)) = before_digits(pattern)
+        && let Some(inner) = head.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'))
+        && !inner.is_empty()
     {
-        return (inner, Some(port));
+        (address, port) = (inner, Some(digits));
     }
-    let mut depth = 0;
-    let bare_colon = head.chars().any(|c| {
-        depth += i32::from(c == '[') - i32::from(c == ']');
-        c == ':' && depth == 0
-    });
-    if bare_colon || !is_address(head) { (pattern, None) } else { (head, Some(port)) }
+    if let Some((head, digits)) = before_digits(address)
+        && is_whole(head)
+    {
+        (address, port) = (head, Some(digits));
+    }
+    if port.is_some() && is_address(address) { (address, port) } else { (pattern, None) }
+}
+
+/// Splits text at its last colon when nothing but digits is behind it.
+fn before_digits(text: &str) -> Option<(&str, &str)> {
+    let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    text.rsplit_once(':').filter(|(_, behind)| digits(behind))
+}
+
+/// Whether text has no colon outside of brackets and every bracket is closed.
+fn is_whole(text: &str) -> bool {
+    let mut inside = false;
+    for c in text.chars() {
+        match c {
+            ']' if inside => inside = false,
+            _ if inside => {}
+            '[' => inside = true,
+            ':' | ']' => return false,
+            _ => {}
+        }
+    }
+    !inside
 }
 
 /// Whether text, after its ranges are taken for digits, is an IPv4 or IPv6 address or a host name.
@@ -169,30 +192,38 @@ fn expand_first_range(name: &str, names: &mut Vec<String>) -> Result<(), &'stati
     (first..=last).step_by(step).try_for_each(|n| push(&format!("{n:0width$}")))
 }
 
-/// Returns the text of a value after Ansible has read it as a Python literal and turned it back into text.
+/// Reads a value as Ansible does: a Python literal, a Python comment behind it or not, or else the text as it is.
 ///
-/// Numbers, `True`, `False`, `None` and quoted strings without a backslash are read so, and a Python comment
-/// behind them is dropped. Every other value, lists and dictionaries among them, stays as it is written.
-pub(super) fn value(written: &str) -> String {
+/// What the bounded reader of literals does not know stays text too: sets, bytes, complex numbers, keys that are
+/// neither text nor numbers, and keys that stand twice.
+pub(super) fn value(written: &str) -> Data {
     let text = written.trim_start_matches([' ', '\t']);
-    if let Some(quote) = text.chars().next().filter(|c| matches!(c, '\'' | '"')) {
-        if let Some((inside, behind)) = text[1..].split_once(quote)
-            && !inside.contains('\\')
-            && (behind.trim().is_empty() || behind.trim_start().starts_with('#'))
-        {
-            return inside.to_owned();
-        }
-        return written.to_owned();
+    let begins = |c: char| matches!(c, '\'' | '"' | '[' | '{' | '(');
+    if text.starts_with(begins)
+        || text.strip_prefix(['r', 'R', 'u', 'U']).is_some_and(|rest| rest.starts_with(['\'', '"']))
+    {
+        return literal(text).unwrap_or_else(|| Data::Text(written.to_owned()));
     }
-    let literal = text.split_once('#').map_or(text, |(before, _)| before).trim();
-    match literal {
-        "True" | "False" | "None" => literal.to_owned(),
-        _ => number(literal).unwrap_or_else(|| written.to_owned()),
+    let word = text.split_once('#').map_or(text, |(before, _)| before).trim();
+    match word {
+        "True" => Data::Bool(true),
+        "False" => Data::Bool(false),
+        "None" => Data::Null,
+        _ => number(word).unwrap_or_else(|| Data::Text(written.to_owned())),
     }
 }
 
-/// Reads a Python number and writes it as Python's `str` would.
-fn number(literal: &str) -> Option<String> {
+fn literal(text: &str) -> Option<Data> {
+    let bad = match python_literal::read(text, 1, 1) {
+        Ok(node) => return Some(Data::of_literal(node)),
+        Err(bad) => bad,
+    };
+    let (comment, _) = text.char_indices().nth(bad.column - 1).filter(|(_, c)| *c == '#')?;
+    python_literal::read(&text[..comment], 1, 1).ok().map(Data::of_literal)
+}
+
+/// Reads a Python number.
+fn number(literal: &str) -> Option<Data> {
     let (sign, digits) = match literal.strip_prefix('-') {
         Some(rest) => ("-", rest.trim_start()),
         None => ("", literal.strip_prefix('+').unwrap_or(literal).trim_start()),
@@ -216,7 +247,7 @@ fn number(literal: &str) -> Option<String> {
     if body.bytes().all(|byte| byte.is_ascii_digit()) {
         let stripped = body.trim_start_matches('0');
         if stripped.is_empty() {
-            return Some("0".to_owned());
+            return Some(Data::Int("0".to_owned()));
         }
         // 007 is not a number in Python.
         return (stripped.len() == body.len()).then(|| signed(sign, body));
@@ -224,20 +255,13 @@ fn number(literal: &str) -> Option<String> {
     if !body.bytes().all(|byte| byte.is_ascii_digit() || matches!(byte, b'.' | b'e' | b'+' | b'-')) {
         return None;
     }
-    let shown = format!("{:?}", body.parse::<f64>().ok()?);
-    let shown = match shown.split_once('e') {
-        Some((digits, exponent)) => match exponent.strip_prefix('-') {
-            Some(exponent) => format!("{digits}e-{exponent:0>2}"),
-            None => format!("{digits}e+{exponent:0>2}"),
-        },
-        None => shown,
-    };
-    Some(format!("{sign}{shown}"))
+    let value: f64 = body.parse().ok()?;
+    Some(Data::Float(if sign.is_empty() { value } else { -value }))
 }
 
 /// A whole number has no negative zero.
-fn signed(sign: &str, digits: String) -> String {
-    if digits == "0" { digits } else { format!("{sign}{digits}") }
+fn signed(sign: &str, digits: String) -> Data {
+    Data::Int(if digits == "0" { digits } else { format!("{sign}{digits}") })
 }
 
 /// Takes out underscores, which may only stand between digits.

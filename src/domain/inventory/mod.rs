@@ -3,19 +3,32 @@
 //! **Invariant:** pure. Host names are unique; a file with one bad line is refused whole, with `file:line`.
 
 mod ansible;
+mod data;
+mod draft;
+pub mod facts;
 mod groups;
 mod ini;
 mod ini_words;
+mod json;
 pub mod jump;
+pub mod script;
 pub mod selector;
 mod toml;
+mod tree;
+mod vars_files;
+mod yaml;
+mod yaml_scalar;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::base::ids::HostName;
+use crate::base::limits;
 use crate::domain::problem::Problem;
 
+use facts::Levels;
 use jump::Jump;
+use script::Script;
+use vars_files::VarsFiles;
 
 /// A host as the inventory describes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,14 +53,6 @@ pub struct Host {
     pub vars: BTreeMap<String, String>,
 }
 
-impl Host {
-    /// Returns the environment it belongs to: its variable `environment`, or else `env`; empty when it has neither.
-    #[must_use]
-    pub fn environment(&self) -> &str {
-        self.vars.get("environment").or_else(|| self.vars.get("env")).map_or("", String::as_str)
-    }
-}
-
 /// How a host is reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -65,6 +70,21 @@ pub struct Inventory {
     pub hosts: BTreeMap<HostName, Host>,
     /// Host names by group name, children's hosts included.
     pub groups: BTreeMap<String, BTreeSet<HostName>>,
+    /// Host names by what a group of theirs says that it is.
+    pub levels: Levels,
+}
+
+/// Everything that an inventory is made of, read.
+#[derive(Debug, Default)]
+pub struct Parts {
+    /// Files by name.
+    pub files: Vec<(String, String)>,
+    /// What scripts said.
+    pub scripts: Vec<Script>,
+    /// What stands below `group_vars/` and `host_vars/`, by path (`group_vars/web/10.yml`); a directory ends in `/`.
+    pub vars: BTreeMap<String, String>,
+    /// The variables that every host must have.
+    pub required: Vec<String>,
 }
 
 /// What one file says.
@@ -74,6 +94,7 @@ struct Part {
     /// Where each host is first named.
     pointers: BTreeMap<HostName, String>,
     groups: BTreeMap<String, BTreeSet<HostName>>,
+    levels: Levels,
 }
 
 impl Inventory {
@@ -84,24 +105,34 @@ impl Inventory {
         host.tags.iter().chain(groups).cloned().collect()
     }
 
-    /// Puts files together, each as (name, text): `*.toml` is ours, `*.ini` and names without an ending are
-    /// Ansible's INI.
-    ///
-    /// A file speaks only about itself: variables and defaults do not reach the hosts of other files. A group
-    /// that several files have holds the hosts of all of them.
+    /// Puts files together, each as (name, text); see [`Inventory::build`].
     ///
     /// # Errors
-    /// Every problem of every file; a host that two files name; a file of another kind.
+    /// As [`Inventory::build`].
     pub fn assemble(files: Vec<(String, String)>) -> Result<Inventory, Vec<Problem>> {
+        Inventory::build(Parts { files, ..Parts::default() })
+    }
+
+    /// Puts an inventory together. Of files, `*.toml` is ours, `*.ini` is Ansible's INI, `*.yml`, `*.yaml` and `*.json` are its
+    /// YAML; names without an ending are YAML when they hold a mapping, and INI otherwise, as for Ansible.
+    ///
+    /// A file or script speaks only about itself: variables and defaults do not reach the hosts of others. A group
+    /// that several have holds the hosts of all of them. `group_vars/` and `host_vars/` reach everything but ours.
+    ///
+    /// # Errors
+    /// Every problem of every file; a host that two files name; a file of another kind; a host without a variable
+    /// that it must have.
+    pub fn build(parts: Parts) -> Result<Inventory, Vec<Problem>> {
         let mut inventory = Inventory::default();
         let mut pointers: BTreeMap<HostName, String> = BTreeMap::new();
         let mut problems = Vec::new();
-        for (file, text) in files {
-            let part = match file.rsplit_once('.') {
-                Some((_, "toml")) => toml::parse(&file, &text),
-                Some((_, "ini")) | None => ini::parse(&file, &text),
-                Some(_) => Err(vec![Problem::new(&file, "a file of an unknown kind", "*.toml or *.ini")]),
-            };
+        let around = VarsFiles::new(parts.vars);
+        let files = parts.files.into_iter().map(|(file, text)| {
+            let part = read_file(&file, &text, &around);
+            (file, part)
+        });
+        let scripts = parts.scripts.iter().map(|said| (said.file.clone(), script::parse(said, &around)));
+        for (file, part) in files.chain(scripts) {
             let part = match part {
                 Ok(part) => part,
                 Err(found) => {
@@ -116,13 +147,21 @@ impl Inventory {
                     problems.push(Problem::new(pointer, format!("the host {name}"), wanted));
                     continue;
                 }
+                problems.extend(lacking(&host, &parts.required, pointer));
                 pointers.insert(name.clone(), pointer.clone());
                 inventory.hosts.insert(name, host);
             }
             for (name, hosts) in part.groups {
                 inventory.groups.entry(name).or_default().extend(hosts);
             }
+            for (level, hosts) in part.levels {
+                inventory.levels.entry(level).or_default().extend(hosts);
+            }
         }
+        // What is wrong with a file of variables is said by everybody who uses it.
+        let mut seen = BTreeSet::new();
+        problems.retain(|problem| seen.insert(problem.to_string()));
+        problems.truncate(limits::PROBLEMS_MAX);
         if problems.is_empty() { Ok(inventory) } else { Err(problems) }
     }
 
@@ -149,6 +188,39 @@ impl Inventory {
     pub fn groups_of<'a>(&'a self, host: &'a HostName) -> impl Iterator<Item = &'a str> + 'a {
         self.groups.iter().filter(|(_, hosts)| hosts.contains(host)).map(|(name, _)| name.as_str())
     }
+}
+
+/// Reads one file by its ending.
+fn read_file(file: &str, text: &str, around: &VarsFiles) -> Result<Part, Vec<Problem>> {
+    match file.rsplit_once('.') {
+        Some((_, "toml")) => toml::parse(file, text),
+        Some((_, "ini")) => ini::parse(file, text, around),
+        Some((_, "yml" | "yaml" | "json")) => tree::parse(file, text, around),
+        None => match yaml::read(file, text) {
+            Ok(root) if matches!(root.data, data::Data::Map(_)) => tree::read(file, &root, around),
+            _ => ini::parse(file, text, around),
+        },
+        Some(_) => Err(vec![Problem::new(file, "a file of an unknown kind", "*.toml, *.ini, *.yml or *.yaml")]),
+    }
+}
+
+/// Names the variables that a host must have and has not; an empty one is none.
+fn lacking(host: &Host, required: &[String], pointer: &str) -> Vec<Problem> {
+    let has = |name: &str| {
+        // Of a host in hosts.toml the address is a field.
+        let address = name == "ansible_host" && host.address != host.name.as_str();
+        address || host.vars.get(name).is_some_and(|value| !value.is_empty())
+    };
+    let missing = required.iter().filter(|name| !has(name));
+    missing
+        .map(|name| {
+            Problem::new(
+                pointer,
+                format!("the host {} without {name}", host.name),
+                "a value: spoolgate.toml requires it",
+            )
+        })
+        .collect()
 }
 
 /// Checks what would be connected to; an address is never a command-line option or a path.
@@ -208,16 +280,33 @@ mod tests {
     }
 
     #[test]
+    fn a_host_has_what_is_required_of_it() {
+        let ini = "[all:vars]\nENV=test\n[web]\nweb1 ansible_host=10.0.0.1\nweb2 ENV=\n";
+        let parts = Parts {
+            files: files(&[("a.ini", ini), ("b.toml", "[host.b]\naddress = \"10.0.0.9\"\nvars = { ENV = \"x\" }\n")]),
+            required: ["ENV", "ansible_host"].map(str::to_owned).to_vec(),
+            ..Parts::default()
+        };
+        let problems = Inventory::build(parts).unwrap_err();
+        let shown: Vec<String> = problems.iter().map(ToString::to_string).collect();
+        let want = [
+            "a.ini:5: found the host web2 without ENV; wanted a value: spoolgate.toml requires it",
+            "a.ini:5: found the host web2 without ansible_host; wanted a value: spoolgate.toml requires it",
+        ];
+        assert_eq!(shown, want);
+    }
+
+    #[test]
     fn files_share_groups_but_no_host() {
         let one = ("a.toml", "[host.web1]\n[group.web]\nhosts = [\"web1\"]\n");
         let merged = Inventory::assemble(files(&[one, ("b.ini", "[web]\nweb2\n[site:children]\nweb\n")])).unwrap();
         assert_eq!(merged.groups["web"].len(), 2);
         assert_eq!(merged.groups_of(&"web2".parse().unwrap()).collect::<Vec<_>>(), ["site", "web"]);
-        let problems = Inventory::assemble(files(&[one, ("b.ini", "\nweb1\n"), ("c.yml", "")])).unwrap_err();
+        let problems = Inventory::assemble(files(&[one, ("b.ini", "\nweb1\n"), ("c.cfg", "")])).unwrap_err();
         let shown: Vec<String> = problems.iter().map(ToString::to_string).collect();
         let want = [
             "b.ini:2: found the host web1; wanted each host in one file; a.toml:1 has it already",
-            "c.yml: found a file of an unknown kind; wanted *.toml or *.ini",
+            "c.cfg: found a file of an unknown kind; wanted *.toml, *.ini, *.yml or *.yaml",
         ];
         assert_eq!(shown, want);
     }

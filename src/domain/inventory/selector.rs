@@ -1,4 +1,4 @@
-//! Selectors: words that choose hosts by name, tag, group or environment.
+//! Selectors: words that choose hosts by name, tag, group, environment, location, project, cluster or application.
 //!
 //! `tag:web & env:prod, !web9, 10%`: alternatives between commas are added one after the other, terms joined by `&` must
 //! all hold, `!` takes hosts away again, and a share at the end keeps the first part of what was chosen.
@@ -9,7 +9,11 @@
 use std::collections::BTreeSet;
 
 use crate::base::ids::HostName;
+use crate::domain::inventory::facts::Level;
 use crate::domain::inventory::{Host, Inventory};
+
+/// What may stand before a colon in a selector.
+pub const KINDS: [&str; 7] = ["tag", "env", "location", "group", "project", "cluster", "app"];
 
 /// Returns the hosts that a selector chooses.
 ///
@@ -69,7 +73,11 @@ fn of_term(inventory: &Inventory, term: &str) -> Result<BTreeSet<HostName>, Stri
     };
     let (found, kind) = match term.split_once(':') {
         Some(("tag", word)) => (all(&|host| inventory.tags(host).contains(word)), "tag or group"),
-        Some(("env", word)) => (all(&|host| host.environment() == word), "environment"),
+        Some(("env", word)) => (all(&|host| host.environment() == word && !word.is_empty()), "environment"),
+        Some((level, word)) if let Some(level) = Level::of_word(level) => {
+            (inventory.of_level(level, word), level.word())
+        }
+        Some(("location", word)) => (all(&|host| host.location() == word && !word.is_empty()), "location"),
         Some(("group", word)) => (inventory.groups.get(word).cloned().unwrap_or_default(), "group"),
         _ if term == "all" => (all(&|_| true), "host"),
         _ if term.contains('*') => (all(&|host| is_like(host.name.as_str(), term)), "name"),
@@ -120,6 +128,35 @@ mod tests {
             Err(problems) => problems.join("; "),
         };
         assert_eq!(shown, want, "{selector}");
+    }
+
+    #[test]
+    fn hosts_are_chosen_by_their_place() {
+        let text = "[all:vars]\nZDOPS_SYSTEM_ENV=test\n[a]\nh1 ZDOPS_LOCATION=aliyun\nboth\n[a:vars]\nZDOPS_APP=a\n\
+                    [b]\nboth\nh2 location=idc ZDOPS_SYSTEM_ENV=prod\n[b:vars]\napp=b\n[c:children]\na\nb\n\
+                    [c:vars]\nZDOPS_CLUSTER=front\n[d:children]\nc\n[d:vars]\nZDOPS_PROJECT=shop\n[e]\nlone\n";
+        let inventory = Inventory::assemble(vec![("a.ini".to_owned(), text.to_owned())]).unwrap();
+        let chosen = |selector| match select(&inventory, selector) {
+            Ok(names) => names.iter().map(ToString::to_string).collect::<Vec<_>>().join(" "),
+            Err(problems) => problems.join("; "),
+        };
+        for (selector, want) in [
+            ("app:a", "both h1"),
+            ("app:b", "both h2"),
+            ("app:a, app:b", "both h1 h2"),
+            ("cluster:front", "both h1 h2"),
+            ("project:shop & !app:a", "h2"),
+            ("project:shop, 34%", "both h1"),
+            ("env:prod", "h2"),
+            ("env:test & app:a", "both h1"),
+            ("location:aliyun, location:idc", "h1 h2"),
+            ("group:e", "lone"),
+            ("app:x", "app:x: no host has this app"),
+            ("project:", "project:: no host has this project"),
+            ("env:", "env:: no host has this environment"),
+        ] {
+            assert_eq!(chosen(selector), want, "{selector}");
+        }
     }
 
     #[test]

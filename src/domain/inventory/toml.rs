@@ -62,7 +62,7 @@ pub(super) fn parse(file: &str, text: &str) -> Result<Part, Vec<Problem>> {
         groups.insert(name.value, group);
     }
     fields.finish();
-    let resolved = groups::resolve(&groups, &hosts);
+    let resolved = groups::resolve(&groups, &hosts, &BTreeMap::new());
     let mut problems = sheet.into_problems();
     let resolved = match resolved {
         Ok(resolved) => resolved,
@@ -81,6 +81,7 @@ pub(super) fn parse(file: &str, text: &str) -> Result<Part, Vec<Problem>> {
         }
     }
     part.groups = resolved.members;
+    part.levels = resolved.levels;
     Ok(part)
 }
 

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::base::ids::{GroupNo, HostName, ParamName};
 use crate::base::limits;
 use crate::base::time::{Timestamp, Zone, parse_time};
+use crate::domain::inventory::selector::KINDS;
 use crate::domain::problem::{Problem, Problems};
 use crate::domain::submission::Hosts;
 use crate::domain::wire::json::{self, Member, Node, Value};
@@ -296,7 +297,7 @@ impl<'a> Fields<'a> {
 fn is_selector(text: &str) -> bool {
     let word = |word: &str| {
         let word = word.trim().trim_start_matches('!').trim_start();
-        word == "all" || ["tag:", "env:", "group:"].iter().any(|kind| word.starts_with(kind))
+        word == "all" || word.split_once(':').is_some_and(|(kind, _)| KINDS.contains(&kind))
     };
     text.contains(['&', '!', '*', '%']) || text.split(',').any(word)
 }

@@ -9,24 +9,24 @@ use crate::domain::problem::{Problem, Problems};
 
 /// A value and where it begins.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Node {
-    pub(super) value: Value,
+pub(crate) struct Node {
+    pub(crate) value: Value,
     /// Counted from 1.
-    pub(super) line: u32,
+    pub(crate) line: u32,
     /// Counted from 1, in characters.
-    pub(super) column: u32,
+    pub(crate) column: u32,
 }
 
 /// A name in an object, its value, and where the name stood.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Member {
-    pub(super) name: String,
-    pub(super) node: Node,
+pub(crate) struct Member {
+    pub(crate) name: String,
+    pub(crate) node: Node,
 }
 
 /// A JSON value, or what a Python literal says in its words.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) enum Value {
+pub(crate) enum Value {
     Null,
     Bool(bool),
     /// As written: digits are never rounded.

@@ -12,12 +12,12 @@ mod alert;
 mod codo;
 pub mod codo_template;
 mod fields;
-mod json;
+pub(crate) mod json;
 mod native;
 mod open_devops;
 mod order;
 mod push;
-mod python_literal;
+pub(crate) mod python_literal;
 
 use crate::base::time::Zone;
 use crate::domain::hook::{Alert, Push};

@@ -10,15 +10,15 @@ use crate::domain::wire::json::{Member, Node, Value};
 
 /// Why a text is not a literal, and after how many characters that showed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct BadLiteral {
+pub(crate) struct BadLiteral {
     /// Counted from 1.
-    pub(super) column: usize,
-    pub(super) found: String,
-    pub(super) wanted: &'static str,
+    pub(crate) column: usize,
+    pub(crate) found: String,
+    pub(crate) wanted: &'static str,
 }
 
 /// Reads a literal. Its values carry the place of the string that holds it.
-pub(super) fn read(text: &str, line: u32, column: u32) -> Result<Node, BadLiteral> {
+pub(crate) fn read(text: &str, line: u32, column: u32) -> Result<Node, BadLiteral> {
     let mut reader = Reader { chars: text.chars().collect(), at: 0, line, column, values: 0 };
     reader.skip_space();
     let node = reader.value(0)?;

@@ -117,7 +117,7 @@ fn build_library(version: u64) -> Library {
             vec![plain, twice, gated, undo]
         })
         .expect("unique"),
-        inventory: Inventory { hosts: hosts.collect(), groups: BTreeMap::new() },
+        inventory: Inventory { hosts: hosts.collect(), ..Inventory::default() },
         known_hosts: KnownHosts::default(),
         policy: Policy::parse("policy.toml", &policy_text(version), &Zone::utc()).expect("parses"),
         defaults: Defaults {

@@ -1,0 +1,209 @@
+//! Projects, clusters and applications, and what a host knows of itself. Floor 1.
+//!
+//! Groups say what they are by a variable of their own, as in CODO's ancestors:
+//!
+//! ```ini
+//! [shop-web:vars]
+//! ZDOPS_APP = shop-web
+//! [shop:children]
+//! shop-web
+//! [shop:vars]
+//! ZDOPS_PROJECT = shop
+//! ```
+//!
+//! **Invariant:** pure. A host is in an application when one of its groups says so, in however many groups it stands;
+//! its variable is the one that Ansible's precedence leaves, and so one of them.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::groups::Vars;
+use super::{Host, Inventory};
+use crate::base::ids::HostName;
+
+/// What a group may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Level {
+    /// The whole of something: `ZDOPS_PROJECT`.
+    Project,
+    /// A part of a project: `ZDOPS_CLUSTER`.
+    Cluster,
+    /// What is published: `ZDOPS_APP`.
+    App,
+}
+
+impl Level {
+    /// All of them, the widest first.
+    pub const ALL: [Level; 3] = [Level::Project, Level::Cluster, Level::App];
+
+    /// Returns the word that selectors use.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Level::Project => "project",
+            Level::Cluster => "cluster",
+            Level::App => "app",
+        }
+    }
+
+    /// Returns the variables that name it, the one that counts first.
+    #[must_use]
+    pub fn variables(self) -> [&'static str; 2] {
+        match self {
+            Level::Project => ["ZDOPS_PROJECT", "project"],
+            Level::Cluster => ["ZDOPS_CLUSTER", "cluster"],
+            Level::App => ["ZDOPS_APP", "app"],
+        }
+    }
+
+    /// Reads the word that selectors use.
+    pub(super) fn of_word(word: &str) -> Option<Level> {
+        Level::ALL.into_iter().find(|level| level.word() == word)
+    }
+}
+
+/// The hosts of each project, cluster and application that a group says it is.
+pub type Levels = BTreeMap<(Level, String), BTreeSet<HostName>>;
+
+/// What is known of a host beside how it is reached; empty where the inventory does not say it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Facts {
+    /// The project it belongs to.
+    pub project: String,
+    /// The cluster in it.
+    pub cluster: String,
+    /// The application on it.
+    pub app: String,
+    /// The environment: see [`Host::environment`].
+    pub environment: String,
+    /// Where it stands.
+    pub location: String,
+    /// The narrowest of application, cluster and project that is known: what it is (`app`) and its name.
+    pub group: Option<(String, String)>,
+}
+
+/// The variables that say where a host stands, the one that counts first.
+pub(super) const LOCATION: [&str; 2] = ["ZDOPS_LOCATION", "location"];
+/// The variables that say which environment a host belongs to, the one that counts first.
+pub(super) const ENVIRONMENT: [&str; 3] = ["ZDOPS_SYSTEM_ENV", "environment", "env"];
+
+/// Returns the first of some variables that is not empty.
+pub(super) fn first<'a>(vars: &'a Vars, names: &[&str]) -> &'a str {
+    names.iter().filter_map(|name| vars.get(*name)).find(|value| !value.is_empty()).map_or("", String::as_str)
+}
+
+/// Adds what a group says that it is.
+pub(super) fn note(levels: &mut Levels, own: &Vars, members: &BTreeSet<HostName>) {
+    for level in Level::ALL {
+        let name = first(own, &level.variables());
+        if !name.is_empty() {
+            levels.entry((level, name.to_owned())).or_default().extend(members.iter().cloned());
+        }
+    }
+}
+
+impl Host {
+    /// Returns the environment it belongs to: its variable `ZDOPS_SYSTEM_ENV`, or else `environment`, or else `env`;
+    /// empty when it has none.
+    #[must_use]
+    pub fn environment(&self) -> &str {
+        first(&self.vars, &ENVIRONMENT)
+    }
+
+    /// Returns where it stands: its variable `ZDOPS_LOCATION`, or else `location`; empty when it has none.
+    #[must_use]
+    pub fn location(&self) -> &str {
+        first(&self.vars, &LOCATION)
+    }
+}
+
+impl Inventory {
+    /// Returns what is known of a host beside how it is reached.
+    #[must_use]
+    pub fn facts(&self, host: &Host) -> Facts {
+        let of = |level: Level| {
+            let named = first(&host.vars, &level.variables());
+            if !named.is_empty() {
+                return named.to_owned();
+            }
+            let mut groups =
+                self.levels.iter().filter(|((kind, _), hosts)| *kind == level && hosts.contains(&host.name));
+            groups.next().map(|((_, name), _)| name.clone()).unwrap_or_default()
+        };
+        let [project, cluster, app] = Level::ALL.map(of);
+        let named = [(Level::App, &app), (Level::Cluster, &cluster), (Level::Project, &project)];
+        let group = named.into_iter().find(|(_, name)| !name.is_empty());
+        let group = group.map(|(level, name)| (level.word().to_owned(), name.clone()));
+        let (environment, location) = (host.environment().to_owned(), host.location().to_owned());
+        Facts { project, cluster, app, environment, location, group }
+    }
+
+    /// Returns the hosts of a project, cluster or application: those that a group puts there, and those whose own variable
+    /// does.
+    pub(super) fn of_level(&self, level: Level, name: &str) -> BTreeSet<HostName> {
+        let mut hosts = self.levels.get(&(level, name.to_owned())).cloned().unwrap_or_default();
+        let own = self.hosts.values().filter(|host| first(&host.vars, &level.variables()) == name && !name.is_empty());
+        hosts.extend(own.map(|host| host.name.clone()));
+        hosts
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TREE: &str = "
+[all:vars]
+ZDOPS_SYSTEM_ENV=test
+[bbs-web]
+web1 ZDOPS_LOCATION=aliyun
+both
+[bbs-web:vars]
+ZDOPS_APP=bbs-web
+[bbs-api]
+both
+api1 env=prod
+[bbs-api:vars]
+ZDOPS_APP=bbs-api
+[front:children]
+bbs-web
+[front:vars]
+ZDOPS_CLUSTER = front
+[bbs:children]
+front
+bbs-api
+[bbs:vars]
+project = bbs
+[other]
+lone
+";
+
+    #[track_caller]
+    fn check(host: &str, want: &str) {
+        let inventory = Inventory::assemble(vec![("a.ini".to_owned(), TREE.to_owned())]).unwrap();
+        let facts = inventory.facts(&inventory.hosts[&host.parse().unwrap()]);
+        let group = facts.group.map(|(kind, name)| format!("{kind}:{name}")).unwrap_or_default();
+        let shown = [facts.project, facts.cluster, facts.app, facts.environment, facts.location, group].join("/");
+        assert_eq!(shown, want, "{host}");
+    }
+
+    #[test]
+    fn a_host_knows_its_place() {
+        check("web1", "bbs/front/bbs-web/test/aliyun/app:bbs-web");
+        check("api1", "bbs//bbs-api/test//app:bbs-api");
+        check("both", "bbs/front/bbs-web/test//app:bbs-web");
+        check("lone", "///test//");
+    }
+
+    #[test]
+    fn a_host_in_two_applications_is_in_both_and_once_in_their_project() {
+        let inventory = Inventory::assemble(vec![("a.ini".to_owned(), TREE.to_owned())]).unwrap();
+        let names = |level, name| {
+            let hosts = inventory.of_level(level, name);
+            hosts.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
+        };
+        assert_eq!(names(Level::App, "bbs-web"), "both web1");
+        assert_eq!(names(Level::App, "bbs-api"), "api1 both");
+        assert_eq!(names(Level::Project, "bbs"), "api1 both web1");
+        assert_eq!(names(Level::Project, ""), "");
+    }
+}
