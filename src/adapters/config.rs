@@ -339,7 +339,7 @@ fn read_http(table: HttpTable, problems: &mut Vec<Problem>) -> Http {
 fn read_catalogue(dir: &Path, problems: &mut Vec<Problem>) -> Result<Catalogue, ConfigError> {
     let folder = dir.join("templates");
     let files = read_dir(&folder, &["toml"])?;
-    let scripts = read_dir(&folder, &["sh", "py", "pl", "rb", "bash"])?;
+    let scripts = read_dir(&folder, &["sh", "py", "pl", "rb", "bash", "yml", "yaml"])?;
     let mut templates = Vec::new();
     for (name, text) in &files {
         match Template::parse(name, text, &scripts) {

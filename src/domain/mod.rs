@@ -6,6 +6,7 @@ pub mod audit;
 pub mod batch;
 pub mod callback;
 pub mod condition;
+pub mod delegate;
 pub mod hook;
 pub mod inventory;
 pub mod known_hosts;

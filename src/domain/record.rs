@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::base::digest::Digest;
 use crate::base::ids::{Actor, GroupNo, HostName, StepName, TaskId};
 use crate::base::time::Timestamp;
+use crate::domain::delegate::{Report, TargetState};
 use crate::domain::plan::UsedTemplate;
 use crate::domain::policy::{Admission, Approval};
 use crate::domain::run::lane::{Lane, LaneStep, Skip};
@@ -110,9 +111,28 @@ pub struct StepRecord {
     /// What it printed.
     #[serde(flatten)]
     pub output: OutputFacts,
+    /// How each target fared, where another engine carried the step out.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub targets: BTreeMap<HostName, TargetRecord>,
     /// What earlier attempts came to; their logs stand beside the last one's, as `STEP@ATTEMPT.log`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub earlier: Vec<StepResult>,
+}
+
+/// How a target of another engine fared.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TargetRecord {
+    /// How.
+    pub state: TargetState,
+    /// Why, where it failed.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub detail: String,
+}
+
+impl TargetRecord {
+    fn of(report: &Report) -> TargetRecord {
+        TargetRecord { state: report.state, detail: report.detail.clone() }
+    }
 }
 
 /// Returns the view of a task.
@@ -200,6 +220,7 @@ fn step_record(group: GroupNo, name: &StepName, step: &LaneStep) -> StepRecord {
         started: None,
         ended: None,
         output: OutputFacts::default(),
+        targets: step.targets.iter().map(|(name, report)| (name.clone(), TargetRecord::of(report))).collect(),
         earlier: Vec::new(),
     };
     match &step.state {

@@ -27,6 +27,7 @@ use crate::base::ids::{GroupNo, HostName, StepName, TaskId, is_token_uid};
 use crate::base::time::Timestamp;
 use crate::domain::audit::{Entry, Head};
 use crate::domain::callback::{Attempt, Callback};
+use crate::domain::delegate::Report;
 use crate::domain::plan::Library;
 use crate::domain::policy::{Approved, Person, Right};
 use crate::domain::problem::Problem;
@@ -105,6 +106,8 @@ pub enum Input {
     },
     /// The script of an attempt said how far it is.
     Said(Attempt, String),
+    /// The engine that an attempt handed its targets to said how they fare.
+    Reported(Attempt, Vec<Report>),
     /// A task's file did not stand where it belongs: somebody took it away.
     ViewLost(TaskId),
     /// Configuration, templates, inventory or policy were read again; with the groups that the system knows now for
@@ -266,6 +269,20 @@ pub struct Start {
     pub callback: Option<Callback>,
 }
 
+impl Start {
+    /// Returns which attempt it is.
+    #[must_use]
+    pub fn attempt_name(&self) -> Attempt {
+        Attempt {
+            task: self.task,
+            group: self.group,
+            host: self.host.clone(),
+            step: self.step.clone(),
+            attempt: self.attempt,
+        }
+    }
+}
+
 /// All unfinished tasks and what may happen next.
 #[derive(Debug)]
 pub struct Engine {
@@ -349,6 +366,10 @@ impl Engine {
             // Nothing starts because somebody says something.
             Input::Said(attempt, text) => {
                 self.on_said(attempt, text, &mut out);
+                return out.into_effects();
+            }
+            Input::Reported(attempt, reports) => {
+                self.on_reported(attempt, reports, &mut out);
                 return out.into_effects();
             }
             Input::ViewLost(id) => self.restore_view(id, &mut out),

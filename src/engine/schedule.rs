@@ -10,6 +10,7 @@ use crate::base::ids::{GroupNo, HostName, StepName, TaskId};
 use crate::base::time::Timestamp;
 use crate::domain::audit::Head;
 use crate::domain::callback::Attempt;
+use crate::domain::delegate::Report;
 use crate::domain::policy::{Approval, Frozen, Policy, Subject};
 use crate::domain::record::{HistoryLine, record};
 use crate::domain::run::earlier::Earlier;
@@ -360,6 +361,20 @@ impl Engine {
         });
         if runs && rests {
             Engine::record(run, Event::StepSaid { group, host, step, text }, out);
+        }
+    }
+
+    /// Records how targets fare, if it is that attempt that runs and they are its targets.
+    pub(super) fn on_reported(&mut self, attempt: Attempt, mut reports: Vec<Report>, out: &mut Outbox) {
+        let Attempt { task, group, host, step, attempt } = attempt;
+        let Some(run) = self.runs.get_mut(&task) else { return };
+        let (Some(n), Some(planned)) = (run.step_index(group, &step), run.plan.group(group)) else { return };
+        let Some(known) = run.lane(group, &host).and_then(|lane| lane.steps.get(n)) else { return };
+        let targets: BTreeSet<&HostName> = planned.targets.iter().collect();
+        reports.retain(|report| targets.contains(&report.target) && known.targets.get(&report.target) != Some(report));
+        let runs = matches!(&known.state, StepState::Open { attempt: open, .. } if *open == attempt);
+        if runs && !reports.is_empty() {
+            Engine::record(run, Event::TargetsReported { group, host, step, reports }, out);
         }
     }
 

@@ -11,6 +11,7 @@ mod batches;
 mod clock;
 mod dashboard;
 #[expect(dead_code, reason = "the demo uses the rest of the server")]
+mod engines;
 mod fake_ssh;
 mod flows;
 mod git;

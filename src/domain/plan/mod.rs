@@ -19,6 +19,7 @@ use serde::{Deserialize, Serialize};
 use crate::base::digest::Digest;
 use crate::base::ids::{GroupNo, HostName, ParamName, SecretName, StepName, TemplateName, UserName};
 use crate::base::time::Timestamp;
+use crate::domain::delegate::Delegate;
 use crate::domain::hook::Hooks;
 use crate::domain::inventory::{Connection, Inventory};
 use crate::domain::known_hosts::{HostKey, KnownHosts};
@@ -157,6 +158,9 @@ pub struct PlannedStep {
     pub account: Option<UserName>,
     /// The script's arguments, each one whole argv element.
     pub args: Vec<String>,
+    /// The engine that its script hands the group's targets to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub engine: Option<Delegate>,
     /// Variables beside the plan's.
     pub env: BTreeMap<ParamName, String>,
     /// Whether `FLOW_ID` in the arguments stands for the task's number.
@@ -355,6 +359,7 @@ impl PlannedStep {
         PlannedStep {
             account: None,
             args: Vec::new(),
+            engine: None,
             env: BTreeMap::new(),
             flow_id: false,
             idempotent: false,

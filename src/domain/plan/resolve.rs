@@ -3,7 +3,7 @@
 //! **Invariant:** pure, and either whole or every problem at once. What a template, the inventory and a task say is looked
 //! at here and nowhere later; the plan holds all of it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::find_hosts::HostFinder;
 use super::{Commit, Library, PLAN_FORMAT, Part, Plan, PlannedGroup, PlannedHost, PlannedStep, UsedTemplate};
@@ -12,6 +12,7 @@ use crate::base::ids::{GroupNo, HostName, ParamName, SecretName, UserName};
 use crate::base::limits;
 use crate::domain::batch::{Batching, Share, cut};
 use crate::domain::condition::{Condition, Facts};
+use crate::domain::delegate::{Delegate, ansible_script, salt_script};
 use crate::domain::problem::{Problem, Problems};
 use crate::domain::risk::Level;
 use crate::domain::run::Outcome;
@@ -67,6 +68,7 @@ pub fn resolve(submission: &Submission, library: &Library) -> Result<Plan, Vec<P
     let mut groups = assemble_groups(work.steps, &groups, proxy.as_ref(), &submission.batching, &mut problems);
     let mut env = work.env;
     env.extend(submission.env.clone());
+    hand_over(&mut groups, &hosts.planned, &env, &mut work.scripts, &mut problems);
     settle_conditions(&mut groups, &mut hosts, &env, &work.conditions, &mut problems);
     if !problems.is_empty() {
         return Err(Problems::from_iter(problems).into_vec());
@@ -215,6 +217,7 @@ fn planned_work(
     PlannedStep {
         account: work.account.clone(),
         args,
+        engine: work.engine,
         env: work.env.iter().map(|(name, value)| (name.clone(), fill(value, values))).collect(),
         flow_id,
         idempotent: work.idempotent,
@@ -314,6 +317,37 @@ fn server_lists(
     let addresses = joined(&|host| planned.get(host).map(|host| host.address.clone()).unwrap_or_default());
     let name = |name: &str| name.parse().expect("a name of a variable");
     vec![(name("SERVER_IP"), addresses), (name("SERVER_HOST"), joined(&ToString::to_string))]
+}
+
+/// Writes the scripts of steps that another engine carries out, now that their targets are known.
+fn hand_over(
+    groups: &mut [PlannedGroup],
+    planned: &BTreeMap<HostName, PlannedHost>,
+    env: &BTreeMap<ParamName, String>,
+    scripts: &mut BTreeMap<Digest, String>,
+    problems: &mut Vec<Problem>,
+) {
+    for group in groups.iter_mut() {
+        let targets: Vec<(&HostName, &PlannedHost)> =
+            group.targets.iter().filter_map(|name| Some((name, planned.get(name)?))).collect();
+        for step in group.steps.iter_mut().filter(|step| step.engine.is_some()) {
+            if targets.is_empty() {
+                let wanted = "\"proxy\": the host that the engine runs on, for the hosts of the task";
+                problems.push(Problem::new("/proxy", format!("no proxy for the step {}", step.name), wanted));
+                return;
+            }
+            let text = scripts.get(&step.script).cloned().unwrap_or_default();
+            let script = match step.engine {
+                Some(Delegate::Salt) => salt_script(&text, &targets),
+                _ => ansible_script(&text, &targets, &serde_json::json!(env)),
+            };
+            step.script = Digest::of(script.as_bytes());
+            scripts.insert(step.script, script);
+        }
+    }
+    // Of playbooks the plan holds what runs: the scripts that they stand in.
+    let used: BTreeSet<Digest> = groups.iter().flat_map(|group| &group.steps).map(|step| step.script).collect();
+    scripts.retain(|digest, _| used.contains(digest));
 }
 
 /// Asks conditions that can be answered before anything runs, of every host: who approves sees where a step is not taken.

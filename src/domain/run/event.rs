@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::base::digest::Digest;
 use crate::base::ids::{Actor, GroupNo, HostName, StepName, is_token_uid};
 use crate::base::time::Timestamp;
+use crate::domain::delegate::Report;
 use crate::domain::plan::Plan;
 use crate::domain::plan_diff::Difference;
 use crate::domain::policy::{Admission, Approval, Frozen, Need};
@@ -236,6 +237,17 @@ pub enum Event {
         /// Its words.
         text: String,
     },
+    /// The engine that a step handed its targets to said how they fare.
+    TargetsReported {
+        /// The group.
+        group: GroupNo,
+        /// The host that the engine runs on.
+        host: HostName,
+        /// The step.
+        step: StepName,
+        /// What it said; the last word about a target counts.
+        reports: Vec<Report>,
+    },
     /// A host goes on without a step, because its condition said so.
     StepPassedOver {
         /// The group.
@@ -351,6 +363,7 @@ impl Event {
             Event::StepStarted { .. } => "step_started",
             Event::KillUnconfirmed { .. } => "kill_unconfirmed",
             Event::StepSaid { .. } => "step_said",
+            Event::TargetsReported { .. } => "targets_reported",
             Event::StepPassedOver { .. } => "step_passed_over",
             Event::StepEnded { .. } => "step_ended",
             Event::Closed { .. } => "closed",
@@ -403,6 +416,7 @@ impl Event {
             Event::StepStarted { .. }
                 | Event::KillUnconfirmed { .. }
                 | Event::StepSaid { .. }
+                | Event::TargetsReported { .. }
                 | Event::StepPassedOver { .. }
                 | Event::StepEnded { .. }
         )

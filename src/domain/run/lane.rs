@@ -3,8 +3,11 @@
 //! **Invariant:** pure. What a lane takes next follows from its steps' states and the plan alone, so the daemon, recovery
 //! and every screen say the same.
 
+use std::collections::BTreeMap;
+
 use crate::base::ids::{GroupNo, HostName, StepName};
 use crate::base::time::Timestamp;
+use crate::domain::delegate::{Report, progress};
 use crate::domain::plan::{Part, PlannedStep};
 use crate::domain::run::outcome::{Ending, Outcome, StepResult};
 use crate::domain::template::{OnFailure, Trigger};
@@ -67,6 +70,8 @@ pub struct LaneStep {
     pub released: bool,
     /// What the script of the last attempt said last of how far it is.
     pub said: Option<Said>,
+    /// What the engine that carries it out said of each target.
+    pub targets: BTreeMap<HostName, Report>,
     /// What it is for.
     pub role: Role,
     /// Whether the plan says that this host does not take it.
@@ -87,7 +92,16 @@ pub struct Said {
 impl LaneStep {
     fn new(role: Role, excluded: bool) -> LaneStep {
         let state = if excluded { StepState::Skipped(Skip::Condition) } else { StepState::Waiting };
-        LaneStep { state, earlier: Vec::new(), spent: 0, released: false, said: None, role, excluded }
+        LaneStep {
+            state,
+            earlier: Vec::new(),
+            spent: 0,
+            released: false,
+            said: None,
+            targets: BTreeMap::new(),
+            role,
+            excluded,
+        }
     }
 
     /// Whether it is one of the host's steps, and not only taken when one of them failed.
@@ -131,6 +145,17 @@ impl LaneStep {
         let words = self.said.as_ref().map_or(0, |said| said.words) + 1;
         matches!(self.state, StepState::Open { .. })
             .then(|| self.said = Some(Said { at, text: text.to_owned(), words }))
+    }
+
+    /// Notes how targets fare; `None` when no engine is at work on them.
+    pub(super) fn report(&mut self, at: Timestamp, reports: &[Report], targets: usize) -> Option<()> {
+        if !matches!(self.state, StepState::Open { .. }) {
+            return None;
+        }
+        self.targets.extend(reports.iter().map(|report| (report.target.clone(), report.clone())));
+        let words = self.said.as_ref().map_or(0, |said| said.words);
+        self.said = Some(Said { at, text: progress(&self.targets, targets), words });
+        Some(())
     }
 
     /// Returns the number of the next attempt.

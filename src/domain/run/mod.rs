@@ -331,6 +331,7 @@ impl Run {
                 }
                 let state = StepState::Open { attempt: *attempt, since: at, unconfirmed: None };
                 step.said = None;
+                step.targets.clear();
                 if let StepState::Ended(result) = std::mem::replace(&mut step.state, state) {
                     step.earlier.push(result);
                 }
@@ -343,6 +344,11 @@ impl Run {
             Event::StepSaid { group, host, step, text } => {
                 let (lane, n) = self.find(*group, host, step)?;
                 self.lanes[lane].steps[n].say(at, text)?;
+            }
+            Event::TargetsReported { group, host, step, reports } => {
+                let targets = self.plan.group(*group)?.targets.len();
+                let (lane, n) = self.find(*group, host, step)?;
+                self.lanes[lane].steps[n].report(at, reports, targets)?;
             }
             Event::StepPassedOver { group, host, step } => {
                 let (lane, n) = self.find(*group, host, step)?;

@@ -16,6 +16,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::base::digest::Digest;
 use crate::base::ids::{GroupNo, HostName, ParamName, SecretName, StepName, TemplateName, UserName};
 use crate::domain::condition::Condition;
+use crate::domain::delegate::Delegate;
 use crate::domain::problem::Problem;
 use crate::domain::risk::Level;
 use crate::domain::submission::TemplateRef;
@@ -158,7 +159,9 @@ pub struct Rollback {
 /// A script and how it is run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StepWork {
-    /// The script's text.
+    /// The engine that carries it out, in the place of a shell.
+    pub engine: Option<Delegate>,
+    /// The script's text; for an engine its playbook, or the name of its function.
     pub script: String,
     /// Its arguments.
     pub args: Args,

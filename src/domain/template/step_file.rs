@@ -9,6 +9,7 @@ use super::{Args, OnFailure, Param, Rollback, Step, StepWork, Trigger, placehold
 use crate::base::ids::{GroupNo, HostName, ParamName, SecretName, StepName};
 use crate::base::limits;
 use crate::domain::condition::Condition;
+use crate::domain::delegate::Delegate;
 use crate::domain::toml_table::{Fields, Sheet, Text, Texts};
 
 /// The longest a step may be allowed to run, in seconds: a year. Longer ones mean 0, no limit.
@@ -100,7 +101,12 @@ impl Step {
 /// Reads a script and how it is run; a handler and a rollback run as their step does where they do not say otherwise.
 fn read_work(table: &mut Fields<'_>, around: &Surroundings<'_>, of: Option<&StepWork>) -> Option<StepWork> {
     let sheet = table.sheet();
-    let script = read_script(table, around.scripts);
+    let engine = table.choice("engine", &[("ansible", Delegate::Ansible), ("salt", Delegate::Salt)]);
+    let script = match engine {
+        None => read_script(table, ("script", "file"), around.scripts),
+        Some(Delegate::Ansible) => read_script(table, ("play", "playbook"), around.scripts),
+        Some(Delegate::Salt) => read_function(table),
+    };
     let args = table.texts_or_one("args");
     let env = table.texts("env");
     let account = table.string("account").and_then(|text| text.parse(sheet));
@@ -114,6 +120,7 @@ fn read_work(table: &mut Fields<'_>, around: &Surroundings<'_>, of: Option<&Step
     let args = read_args(sheet, args, around);
     let (env, secrets) = read_env(sheet, env, around);
     Some(StepWork {
+        engine,
         script: script?,
         args,
         env,
@@ -156,9 +163,13 @@ fn read_args(sheet: &Sheet<'_>, args: Texts, around: &Surroundings<'_>) -> Args 
 }
 
 /// Reads a step's own script or takes the file that it names.
-fn read_script(table: &mut Fields<'_>, scripts: &BTreeMap<String, String>) -> Option<String> {
+fn read_script(
+    table: &mut Fields<'_>,
+    (own, named): (&'static str, &'static str),
+    scripts: &BTreeMap<String, String>,
+) -> Option<String> {
     let sheet = table.sheet();
-    let (script, file) = (table.string("script"), table.string("file"));
+    let (script, file) = (table.string(own), table.string(named));
     let (text, span) = match (script, file) {
         (Some(script), None) => (script.value, script.span),
         (None, Some(file)) => {
@@ -175,13 +186,13 @@ fn read_script(table: &mut Fields<'_>, scripts: &BTreeMap<String, String>) -> Op
             (text.clone(), file.span)
         }
         (Some(script), Some(_)) => {
-            sheet.problem(&script.span, "script and file", "one of the two");
+            sheet.problem(&script.span, format!("{own} and {named}"), "one of the two");
             return None;
         }
         (None, None) => {
             // A field of the wrong type has its own problem.
-            if table.missed("script") && table.missed("file") {
-                sheet.problem(table.span(), "no script and no file", "one of the two");
+            if table.missed(own) && table.missed(named) {
+                sheet.problem(table.span(), format!("no {own} and no {named}"), "one of the two");
             }
             return None;
         }
@@ -194,6 +205,18 @@ fn read_script(table: &mut Fields<'_>, scripts: &BTreeMap<String, String>) -> Op
         sheet.problem(&span, "a script with NUL or with lines that end in CR LF", "text with lines that end in LF");
     }
     Some(text)
+}
+
+/// Reads the name of a Salt function: two words or more with points between them, and nothing that a shell reads.
+fn read_function(table: &mut Fields<'_>) -> Option<String> {
+    let sheet = table.sheet();
+    let function = table.string("function");
+    let function = table.need("function", function)?;
+    let word = |word: &str| !word.is_empty() && word.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+    if !function.value.contains('.') || !function.value.split('.').all(word) {
+        sheet.problem(&function.span, &function.value, "a function of Salt's, such as state.apply");
+    }
+    Some(function.value)
 }
 
 /// Reads variables; those whose value is `secret:NAME` are told apart.

@@ -6,6 +6,7 @@ use clap::Args;
 
 use crate::adapters::spool::reader::Follower;
 use crate::base::text::visible;
+use crate::domain::delegate::Report;
 use crate::domain::policy::Admission;
 use crate::domain::record::{StepRecord, step_records, view};
 use crate::domain::run::{Act, Event, Outcome, Recorded, Run, Stage};
@@ -107,7 +108,13 @@ fn text(run: &Run, events: &[Recorded]) -> String {
     let shown = run.lanes.iter().filter(|lane| lane.outcome() != Outcome::Skipped || outcome(run).is_some());
     for lane in shown {
         lines.push(format!("\nhost {} (group {})  {}", lane.host, lane.group, lane.outcome().word()));
-        lines.extend(step_records(run, lane).map(|step| step_line(&step)));
+        for step in step_records(run, lane) {
+            lines.push(step_line(&step));
+            lines.extend(step.targets.iter().map(|(name, target)| {
+                let detail = visible(&target.detail);
+                format!("    {name:<18} {:<16} {detail}", target.state.word()).trim_end().to_owned()
+            }));
+        }
     }
     lines.join("\n") + "\n"
 }
@@ -190,6 +197,11 @@ pub(super) fn said(event: &Event) -> String {
         Event::Started => "started".to_owned(),
         Event::KillUnconfirmed { host, step, why, .. } => {
             format!("{host}: {step} may live on until its host is asked: {}", visible(why))
+        }
+        Event::TargetsReported { host, step, reports, .. } => {
+            let told = |report: &Report| format!("{} {}", report.target, report.state.word());
+            let told: Vec<String> = reports.iter().map(told).collect();
+            format!("{host}: {step} reports {}", visible(&told.join(", ")))
         }
         Event::StepPassedOver { host, step, .. } => {
             format!("{host}: goes on without {step}: its condition does not hold")

@@ -105,7 +105,7 @@ impl HostOwner {
             *link = Link::open(host, &self.settings).await.ok();
         }
         let Some(open) = link else { return };
-        let mut talk = Talk::new(start, host, step, self.settings.clone(), false, &self.output);
+        let mut talk = Talk::new(start, host, step, self.settings.clone(), false, &self.output, self.inputs.clone());
         // A host that hangs now is left alone: what is old is removed from it later.
         let _ = timeout(Duration::from_secs(KILL_ANSWER_S), talk.forget(open)).await;
     }
@@ -117,7 +117,8 @@ impl HostOwner {
         let (Some(host), Some(step)) = (plan.hosts.get(&start.host), planned) else {
             return Some((Ending::NotSent("the plan does not hold this step".to_owned()), OutputFacts::default()));
         };
-        let mut talk = Talk::new(start, host, step, self.settings.clone(), self.clean, &self.output);
+        let mut talk =
+            Talk::new(start, host, step, self.settings.clone(), self.clean, &self.output, self.inputs.clone());
         if let Err(error) = talk.read_secrets() {
             // What was sent before runs whether the secrets are there or not, and is asked for without them.
             if !start.resume {

@@ -19,7 +19,7 @@ use crate::base::digest::Digest;
 use crate::base::ids::{GroupNo, HostName, TaskId};
 use crate::base::time::Timestamp;
 use crate::domain::audit::Entry;
-use crate::domain::callback::{Attempt, Callback, CallbackKey};
+use crate::domain::callback::{Callback, CallbackKey};
 use crate::domain::mask::Masker;
 use crate::domain::plan::{Library, Plan};
 use crate::domain::problem::Problem;
@@ -250,14 +250,8 @@ impl Performer {
     /// Returns where the script of a step may say how far it is.
     fn callback_of(&self, start: &Start) -> Option<Callback> {
         let (url, key) = self.callback.as_ref()?;
-        let attempt = Attempt {
-            task: start.task,
-            group: start.group,
-            host: start.host.clone(),
-            step: start.step.clone(),
-            attempt: start.attempt,
-        };
-        Some(Callback { url: format!("{}/api/v1/progress", url.trim_end_matches('/')), token: key.token(&attempt) })
+        let token = key.token(&start.attempt_name());
+        Some(Callback { url: format!("{}/api/v1/progress", url.trim_end_matches('/')), token })
     }
 
     fn act(&mut self, effect: Effect) -> Result<(), SpoolError> {

@@ -4,26 +4,28 @@
 //! have got it a failure is "not sent"; from then on only the host's own word ends the attempt, or the end of patience.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
+use tokio::sync::mpsc::UnboundedSender;
 use tokio::time::{Instant, sleep};
 
-use crate::adapters::output_log::OutputLog;
+use crate::adapters::output_log::{self, OutputLog};
 use crate::adapters::secrets::SecretError;
 use crate::adapters::spool::layout::log_name;
 use crate::base::digest::Digest;
 use crate::base::ids::{ParamName, SecretName};
 use crate::base::limits;
 use crate::base::text::Secret;
+use crate::domain::delegate::{Report, Reports, last_words};
 use crate::domain::mask::{Masked, Masker};
 use crate::domain::output::{ExecEnd, Stream};
 use crate::domain::plan::{PlannedHost, PlannedStep};
 use crate::domain::run::{Ending, OutputFacts};
 use crate::domain::runner::answer::{Answer, Shown, Verdict};
 use crate::domain::runner::{Call, Offsets, Program, RunnerId, Told, forget_program, kill_program, run_program};
-use crate::engine::Start;
+use crate::engine::{Input, Start};
 use crate::shells::clock::now;
 use crate::shells::daemon::link::{Link, LinkError, LinkSettings};
 
@@ -31,6 +33,9 @@ use crate::shells::daemon::link::{Link, LinkError, LinkSettings};
 pub(super) const BACKOFF_FIRST: Duration = Duration::from_secs(1);
 /// The longest wait between two tries.
 pub(super) const BACKOFF_LAST: Duration = Duration::from_secs(30);
+
+/// How often reports of another engine are recorded at most.
+const REPORT_EVERY: Duration = Duration::from_millis(500);
 
 /// How an attempt ended, and what it printed.
 pub(super) type Ended = (Ending, OutputFacts);
@@ -65,6 +70,9 @@ pub(super) struct Talk<'a> {
     secrets: BTreeMap<ParamName, Secret>,
     /// What hides all of the task's.
     masker: Masker,
+    /// Where reports of another engine go.
+    inputs: UnboundedSender<Input>,
+    log_path: PathBuf,
 }
 
 impl<'a> Talk<'a> {
@@ -75,9 +83,11 @@ impl<'a> Talk<'a> {
         settings: LinkSettings,
         clean: bool,
         output: &Path,
+        inputs: UnboundedSender<Input>,
     ) -> Talk<'a> {
         let id = RunnerId::new(&start.run_key, start.task, start.group, &start.host, step, start.attempt);
-        let log = OutputLog::open(output.join(log_name(&start.step, start.attempt)));
+        let log_path = output.join(log_name(&start.step, start.attempt));
+        let log = OutputLog::open(log_path.clone());
         let log = log.map_err(|error| tracing::error!(task = %start.task, host = %start.host, "{error}")).ok();
         let shown = (Shown::default(), Shown::default());
         // Only a host that ran it can have sent output.
@@ -97,6 +107,8 @@ impl<'a> Talk<'a> {
             shown,
             secrets,
             masker,
+            inputs,
+            log_path,
         }
     }
 
@@ -156,6 +168,7 @@ impl<'a> Talk<'a> {
             let why = match heard {
                 Heard::Ended(verdict) => {
                     *link = open;
+                    self.report_last_words();
                     return (ending(verdict), self.facts());
                 }
                 Heard::Refused(why) if !self.sent => {
@@ -215,6 +228,24 @@ impl<'a> Talk<'a> {
         Ok((ending(verdict), self.facts()))
     }
 
+    /// Reports how each target fared in the end, if the step was handed to another engine: from the whole log, since earlier
+    /// conversations may have heard a part of it.
+    fn report_last_words(&self) {
+        let Some(engine) = self.step.engine else { return };
+        let targets = self.start.approved.plan().group(self.start.group).map_or(&[][..], |group| &group.targets);
+        match output_log::piece(Stream::Out, &self.log_path, Some(0), u64::MAX) {
+            Ok(output) => self.report(last_words(engine, &output.bytes, targets)),
+            Err(error) => {
+                tracing::error!(task = %self.start.task, host = %self.start.host, "cannot read its log: {error}")
+            }
+        }
+    }
+
+    fn report(&self, reports: Vec<Report>) {
+        // A daemon that stops hears nothing more; the next one reads the log.
+        let _ = self.inputs.send(Input::Reported(self.start.attempt_name(), reports));
+    }
+
     /// Returns what is known of the output.
     pub(super) fn facts(&mut self) -> OutputFacts {
         let (out, err) = self.shown;
@@ -269,10 +300,20 @@ impl<'a> Talk<'a> {
     }
 
     async fn exec(&mut self, link: &mut Link, program: &Program, answer: &mut Answer) -> Result<ExecEnd, LinkError> {
+        let mut heard = self.step.engine.map(|engine| Reports::new(engine, self.offsets().out == 0));
+        let (inputs, attempt) = (&self.inputs, self.start.attempt_name());
+        let (mut reports, mut reported) = (Vec::new(), Instant::now());
         let (log, masker) = (&mut self.log, &self.masker);
         let (mut out, mut err) = (Masked::default(), Masked::default());
         let mut broken = None;
         let mut keep = |stream, bytes: &[u8]| {
+            if let (Some(heard), Stream::Out) = (&mut heard, stream) {
+                reports.extend(heard.take(bytes));
+                if !reports.is_empty() && reported.elapsed() >= REPORT_EVERY {
+                    reported = Instant::now();
+                    let _ = inputs.send(Input::Reported(attempt.clone(), std::mem::take(&mut reports)));
+                }
+            }
             if let Some(log) = log
                 && broken.is_none()
             {
