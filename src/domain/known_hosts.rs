@@ -3,7 +3,7 @@
 //! **Invariant:** pure, and never more trusting than OpenSSH: a revoked key is in no answer, a certificate
 //! authority is no host key, and a line that cannot be read gives no key.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::fmt;
 use std::str::FromStr;
 
@@ -87,6 +87,10 @@ impl<'de> Deserialize<'de> for HostKey {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct KnownHosts {
     entries: Vec<Entry>,
+    /// The lines that name a host as it is; most lines name one alone.
+    named: HashMap<String, Vec<usize>>,
+    /// The lines with patterns and with hashed names, which are tried one by one.
+    others: Vec<usize>,
     notes: Vec<Problem>,
 }
 
@@ -118,13 +122,24 @@ impl KnownHosts {
                 continue;
             }
             match parse_line(line) {
-                Ok(entry) => known.entries.push(entry),
+                Ok(entry) => known.add(entry),
                 Err((found, wanted)) => {
                     known.notes.push(Problem::new(format!("known_hosts:{}", number + 1), found, wanted));
                 }
             }
         }
         known
+    }
+
+    fn add(&mut self, entry: Entry) {
+        let n = self.entries.len();
+        match &entry.names {
+            Names::Patterns { any, .. } if !any.iter().any(|pattern| pattern.contains(['*', '?'])) => {
+                any.iter().for_each(|name| self.named.entry(name.clone()).or_default().push(n));
+            }
+            _ => self.others.push(n),
+        }
+        self.entries.push(entry);
     }
 
     /// Returns the lines that give no key, with the reason: broken ones, and `@cert-authority`, which is not
@@ -142,7 +157,9 @@ impl KnownHosts {
     pub fn keys_for(&self, address: &str, port: u16) -> Vec<HostKey> {
         let bare = address.to_lowercase();
         let name = if port == 22 { bare.clone() } else { format!("[{bare}]:{port}") };
-        let of = |revoked: bool| self.entries.iter().filter(move |entry| entry.revoked == revoked);
+        let named = |name: &str| self.named.get(name).into_iter().flatten();
+        let lines: BTreeSet<usize> = named(&name).chain(named(&bare)).chain(&self.others).copied().collect();
+        let of = |revoked: bool| lines.iter().map(|n| &self.entries[*n]).filter(move |entry| entry.revoked == revoked);
         let gone: BTreeSet<&HostKey> =
             of(true).filter(|e| e.names.covers(&name) || e.names.covers(&bare)).map(|entry| &entry.key).collect();
         let keys: BTreeSet<&HostKey> = of(false).filter(|e| e.names.covers(&name)).map(|entry| &entry.key).collect();

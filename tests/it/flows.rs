@@ -369,3 +369,80 @@ fn templates_are_listed_shown_checked_and_made_of_codos() {
     let wrong = world.run(0, &["template", "check", made.to_str().unwrap()]);
     assert!(wrong.code == 5 && wrong.err.contains("found no name"), "{wrong:?}");
 }
+
+#[test]
+fn equal_levels_run_in_file_order_and_each_trigger_waits_for_its_own() {
+    let step = |name: &str, more: &str| format!("[[step]]\nname = \"{name}\"\nlevel = 5\nscript = \"true\"\n{more}");
+    let template = [
+        step("one", ""),
+        step("two", ""),
+        step("asks", "trigger = \"manual\"\n"),
+        step("timed", "trigger = \"timed\"\n"),
+        step("last", ""),
+    ];
+    let world = world(&local(&["h"]), &template.concat());
+    let task = json!({"task_name": "t", "temp_id": "flow", "hosts": {"1": ["h"]}}).to_string();
+    world.drop_file("ready", "mixed.json", task.as_bytes(), 0);
+    let id = world.task_of("mixed");
+    let begun = || -> Vec<String> {
+        let events = world.events(id);
+        let started = events.iter().filter(|event| event["event"] == "step_started");
+        started.map(|event| event["step"].as_str().unwrap().to_owned()).collect()
+    };
+    let ended = |step: &str| {
+        wait_for(&format!("the end of {step}"), || {
+            world.events(id).iter().any(|event| event["event"] == "step_ended" && event["step"] == step).then_some(())
+        });
+    };
+    ended("two");
+    // Only what waits is released; without a time a timed step waits for a person too (CODO's year 2038).
+    let early = world.run(0, &["release", &id.to_string(), "timed"]);
+    assert_eq!(early.code, 6, "{early:?}");
+    assert_eq!(begun(), ["one", "two"]);
+    world.run(0, &["release", &id.to_string(), "asks", "--reason", "looks fine"]).ok();
+    ended("asks");
+    assert_eq!(begun(), ["one", "two", "asks"]);
+    world.run(0, &["release", &id.to_string(), "timed"]).ok();
+    let record = world.record(id);
+    assert_eq!(record["outcome"], "ok");
+    assert_eq!(begun(), ["one", "two", "asks", "timed", "last"]);
+    let released = record["acts"].as_array().unwrap().iter().find(|act| act["act"] == "steps_released").unwrap();
+    assert_eq!((&released["by"]["user"], &released["detail"]), (&json!("root"), &json!("asks on h: looks fine")));
+}
+
+#[test]
+fn a_list_of_hosts_takes_no_percentages_and_filters_choose_each_host_once() {
+    let mut world = World::new(&[], None);
+    world.write_etc("inventory/hosts.toml", "");
+    let inventory = format!(
+        "{ZDOPS}[nginx2]\nweb2 ansible_connection=local\nweb1\n[nginx2:vars]\nZDOPS_APP=nginx2\n[bbs_php:children]\nnginx2\n"
+    );
+    world.write_etc("inventory/zdops.ini", &inventory);
+    world.start();
+    let task = |hosts: Value, batches: Value| {
+        json!({"task_name": "t", "script": "true", "hosts": {"1": hosts}, "batches": batches}).to_string()
+    };
+    let percent = json!(["50%", "50%"]);
+    world.drop_file("ready", "listed.json", task(json!(["web1", "web2"]), percent.clone()).as_bytes(), 0);
+    let why = wait_for("the refusal", || world.why("listed"));
+    assert!(why.to_string().contains("percentages of a list of hosts"), "{why}");
+    world.drop_file("ready", "sum.json", task(json!("project:gfanbbs"), json!(["50%", "40%"])).as_bytes(), 0);
+    let why = wait_for("the refusal", || world.why("sum"));
+    assert!(why.to_string().contains("100 percent together"), "{why}");
+    for (name, filter) in
+        [("project", "project:gfanbbs"), ("cluster", "cluster:bbs_php"), ("apps", "app:nginx, app:nginx2")]
+    {
+        world.drop_file("ready", &format!("{name}.json"), task(json!(filter), percent.clone()).as_bytes(), 0);
+        let id = world.task_of(name);
+        let record = world.record(id);
+        assert_eq!(record["outcome"], "ok");
+        assert_eq!(record["outcomes"], json!({"web1": "ok", "web2": "ok"}), "{filter}");
+        let plan: Value =
+            serde_json::from_slice(&std::fs::read(world.state().join(format!("runs/{id}/plan.json"))).unwrap())
+                .unwrap();
+        assert_eq!(plan["groups"][0]["batches"], json!([1, 1]), "{filter}");
+    }
+    // By numbers a list can be cut.
+    world.drop_file("ready", "counts.json", task(json!(["web1", "web2"]), json!([1, 1])).as_bytes(), 0);
+    assert_eq!(world.record(world.task_of("counts"))["outcome"], "ok");
+}

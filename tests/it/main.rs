@@ -10,8 +10,8 @@ mod audit;
 mod batches;
 mod clock;
 mod dashboard;
-#[expect(dead_code, reason = "the demo uses the rest of the server")]
 mod engines;
+#[expect(dead_code, reason = "the demo uses the rest of the server")]
 mod fake_ssh;
 mod flows;
 mod git;

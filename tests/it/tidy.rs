@@ -218,3 +218,30 @@ fn the_changelog_has_a_place_for_what_comes() {
     let text = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/CHANGELOG.md")).unwrap();
     assert!(text.contains("\n## Unreleased\n"));
 }
+
+#[test]
+fn every_test_that_the_feature_table_names_exists() {
+    let table = std::fs::read_to_string("docs/seed-features.md").unwrap();
+    let mut named = 0;
+    for word in table.split('`').filter(|word| word.contains("::") && !word.contains([' ', '\n']) && *word != "it::") {
+        let path: Vec<&str> = word.split("::").collect();
+        let (test, modules) = path.split_last().unwrap();
+        let files: Vec<String> = match modules {
+            ["it", rest @ ..] => vec![format!("tests/it/{}.rs", rest.join("/"))],
+            modules => {
+                let own: Vec<&str> = modules.iter().copied().filter(|module| *module != "tests").collect();
+                let path = format!("src/{}", own.join("/"));
+                vec![
+                    format!("{path}.rs"),
+                    format!("{path}/mod.rs"),
+                    format!("{path}/tests.rs"),
+                    format!("{path}/tests/mod.rs"),
+                ]
+            }
+        };
+        let text: String = files.iter().filter_map(|file| std::fs::read_to_string(file).ok()).collect();
+        assert!(text.contains(&format!("fn {test}()")), "{word} is in none of {files:?}");
+        named += 1;
+    }
+    assert!(named > 80, "only {named} tests were found in the table");
+}

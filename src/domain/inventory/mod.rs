@@ -7,6 +7,7 @@ mod data;
 mod draft;
 pub mod facts;
 mod groups;
+mod index;
 mod ini;
 mod ini_words;
 mod json;
@@ -26,6 +27,7 @@ use crate::base::limits;
 use crate::domain::problem::Problem;
 
 use facts::Levels;
+use index::Index;
 use jump::Jump;
 use script::Script;
 use vars_files::VarsFiles;
@@ -72,6 +74,8 @@ pub struct Inventory {
     pub groups: BTreeMap<String, BTreeSet<HostName>>,
     /// Host names by what a group of theirs says that it is.
     pub levels: Levels,
+    /// Who has an address, and which groups a host is in.
+    pub index: Index,
 }
 
 /// Everything that an inventory is made of, read.
@@ -101,8 +105,7 @@ impl Inventory {
     /// Returns a host's tags and the groups it is in: what selectors and rules choose by.
     #[must_use]
     pub fn tags(&self, host: &Host) -> BTreeSet<String> {
-        let groups = self.groups.iter().filter(|(_, hosts)| hosts.contains(&host.name)).map(|(name, _)| name);
-        host.tags.iter().chain(groups).cloned().collect()
+        host.tags.iter().cloned().chain(self.groups_of(&host.name).map(str::to_owned)).collect()
     }
 
     /// Puts files together, each as (name, text); see [`Inventory::build`].
@@ -173,7 +176,8 @@ impl Inventory {
         if let Some(host) = self.hosts.get(word) {
             return Ok(host);
         }
-        let same: Vec<&Host> = self.hosts.values().filter(|host| host.address == word.as_str()).collect();
+        let same: Vec<&Host> =
+            self.with_address(word.as_str()).iter().filter_map(|name| self.hosts.get(name)).collect();
         match same.as_slice() {
             [host] => Ok(host),
             [] => Err(Problem::new("", word.as_str(), "the name or address of a host of the inventory")),
@@ -182,11 +186,6 @@ impl Inventory {
                 Err(Problem::new("", word.as_str(), format!("one of the hosts at this address, by name: {names}")))
             }
         }
-    }
-
-    /// Returns the names of the groups that a host is in, itself or through their children.
-    pub fn groups_of<'a>(&'a self, host: &'a HostName) -> impl Iterator<Item = &'a str> + 'a {
-        self.groups.iter().filter(|(_, hosts)| hosts.contains(host)).map(|(name, _)| name.as_str())
     }
 }
 

@@ -635,3 +635,6 @@ impl Run {
 fn ended(ordered: &Ordered, at: Timestamp) -> Ended {
     Ended { by: ordered.by.clone(), reason: ordered.reason.clone().unwrap_or_default(), at }
 }
+
+#[cfg(test)]
+mod tests;

@@ -170,6 +170,7 @@ impl Param {
     pub(super) fn read(&self, value: &str) -> Result<String, String> {
         let fits = match &self.kind {
             ParamKind::String => !value.contains('\0'),
+            ParamKind::Path => is_whole_path(value),
             ParamKind::Int => value.parse::<i64>().is_ok(),
             ParamKind::Bool => {
                 let lower = value.to_ascii_lowercase();
@@ -182,6 +183,7 @@ impl Param {
             // Whether the repository has it is looked up when the plan is made.
             ParamKind::Tag(_) => !value.is_empty() && !value.chars().any(|c| c.is_control() || c == ' '),
         };
+        let fits = fits && self.pattern.as_ref().is_none_or(|pattern| pattern.matches(value));
         if fits { Ok(value.to_owned()) } else { Err(self.wanted()) }
     }
 
@@ -190,14 +192,22 @@ impl Param {
             let names: Vec<String> = allowed.iter().map(|name| format!("secret:{name}")).collect();
             return format!("one of {}", names.join(", "));
         }
+        let matching = self.pattern.as_ref().map(|pattern| format!(" matching {}", pattern.text())).unwrap_or_default();
         match &self.kind {
-            ParamKind::String => "text without NUL".to_owned(),
+            ParamKind::String => format!("text without NUL{matching}"),
+            ParamKind::Path => format!("a whole path without ..{matching}"),
             ParamKind::Int => "a whole number".to_owned(),
             ParamKind::Bool => "true or false".to_owned(),
             ParamKind::Enum(values) => format!("one of {}", values.join(", ")),
-            ParamKind::Tag(repository) => format!("a tag of {repository}"),
+            ParamKind::Tag(repository) => format!("a tag of {repository}{matching}"),
         }
     }
+}
+
+/// Whether a path begins at the root and leads nowhere else on its way.
+fn is_whole_path(path: &str) -> bool {
+    let odd = |c: char| c.is_control();
+    path.starts_with('/') && !path.contains(odd) && path.split('/').all(|part| !matches!(part, "." | ".."))
 }
 
 #[cfg(test)]
@@ -257,6 +267,24 @@ mod tests {
              /args/FORCE: found yes; wanted true or false /args/WHERE: found moon; wanted one of test, prod \
              /args/OTHER: found the parameter OTHER; wanted one of TAG, COUNT, FORCE, WHERE",
         );
+    }
+
+    #[test]
+    fn texts_match_their_whole_pattern_and_paths_are_whole() {
+        let text = "id = 1\nname = \"t\"\ntitle = \"t\"\n[[param]]\nname = \"V\"\npattern = \"v[0-9]+|head\"\n\
+                    [[param]]\nname = \"DeployDir\"\ntype = \"path\"\n[[step]]\nname = \"a\"\nscript = \"true\"\n";
+        check(text, &[("V", "v12"), ("DeployDir", "/srv/www")], "DeployDir=/srv/www V=v12");
+        for bad in ["v12; id", "xv1", "", "head1"] {
+            let want = format!("/args/V: found {bad}; wanted text without NUL matching v[0-9]+|head");
+            check(text, &[("V", bad)], &want);
+        }
+        for bad in ["srv", "/srv/../etc", "./x", "/a/./b", ""] {
+            check(
+                text,
+                &[("DeployDir", bad)],
+                &format!("/args/DeployDir: found {bad}; wanted a whole path without .."),
+            );
+        }
     }
 
     #[test]

@@ -12,7 +12,8 @@
 //! [[param]]
 //! name = "TAG"
 //! label = "version"               # the name when left out
-//! type = "string"                 # or int, bool, enum (with values = ["a", "b"]), tag (with repository = "/srv/a.git")
+//! pattern = "v[0-9.]+"            # the whole of a text must match it
+//! type = "string"                 # or path (whole, without ..), int, bool, enum (with values = ["a", "b"]), tag (with repository = "/srv/a.git")
 //! default = "v1"                  # the value when a task gives none
 //! required = true                 # a task must give it; false when left out
 //! secret = true                   # its value is secret:NAME, one of values (default among them)
@@ -45,7 +46,7 @@
 use std::collections::BTreeMap;
 
 use super::step_file::{Surroundings, read_step};
-use super::{GroupHosts, Missed, Param, ParamKind, RESERVED, Step, Template, bind};
+use super::{GroupHosts, Missed, Param, ParamKind, Pattern, RESERVED, Step, Template, bind};
 use crate::base::digest::Digest;
 use crate::base::ids::{GroupNo, HostName, ParamName, SecretName};
 use crate::base::limits;
@@ -187,6 +188,7 @@ fn read_param(mut table: Fields<'_>) -> Option<Param> {
     let default = table.scalar("default");
     let required = table.boolean("required");
     let secret = table.boolean("secret").unwrap_or(false);
+    let pattern = table.string("pattern").and_then(|text| read_pattern(sheet, &text));
     let span = table.span().clone();
     table.finish();
     let name = name?;
@@ -196,12 +198,17 @@ fn read_param(mut table: Fields<'_>) -> Option<Param> {
     }
     let kind = match kind.as_ref().map_or("string", |text| text.value.as_str()) {
         "string" => ParamKind::String,
+        "path" => ParamKind::Path,
         "int" => ParamKind::Int,
         "bool" => ParamKind::Bool,
         "enum" => ParamKind::Enum(values.into_iter().map(|text| text.value).collect()),
         "tag" => ParamKind::Tag(repository.as_ref().map(|text| text.value.clone()).unwrap_or_default()),
         other => {
-            sheet.problem(kind.as_ref().map_or(&span, |text| &text.span), other, "string, int, bool, enum or tag");
+            sheet.problem(
+                kind.as_ref().map_or(&span, |text| &text.span),
+                other,
+                "string, path, int, bool, enum or tag",
+            );
             return None;
         }
     };
@@ -226,9 +233,12 @@ fn read_param(mut table: Fields<'_>) -> Option<Param> {
         (ParamKind::Enum(_), _) | (_, false) => {}
         (_, true) => sheet.problem(&span, format!("values for {parsed}"), "type = \"enum\" beside values"),
     }
+    if pattern.is_some() && !matches!(kind, ParamKind::String | ParamKind::Path | ParamKind::Tag(_)) {
+        sheet.problem(&span, format!("a pattern for {parsed}"), "a pattern for a text, a path or a tag");
+    }
     let label = label.map_or_else(|| parsed.to_string(), |text| text.value);
     let required = required.unwrap_or(false);
-    let mut param = Param { name: parsed, label, kind, default: None, required, secret: None };
+    let mut param = Param { name: parsed, label, kind, pattern, default: None, required, secret: None };
     if let Some(text) = default {
         match param.read(&text.value) {
             Ok(value) => param.default = Some(value),
@@ -236,6 +246,16 @@ fn read_param(mut table: Fields<'_>) -> Option<Param> {
         }
     }
     Some(param)
+}
+
+fn read_pattern(sheet: &Sheet<'_>, text: &Text) -> Option<Pattern> {
+    match Pattern::parse(&text.value) {
+        Ok(pattern) => Some(pattern),
+        Err(why) => {
+            sheet.problem(&text.span, &text.value, format!("a pattern such as v[0-9.]+ ({why})"));
+            None
+        }
+    }
 }
 
 /// Reads a parameter whose values are names of secrets. Which ones it may name stands in the template, so that nobody gets
@@ -267,7 +287,15 @@ fn read_secret_param(
     let label = label.map_or_else(|| name.to_string(), |text| text.value);
     let default = default.map(|text| text.value.clone());
     let secret: Option<Vec<SecretName>> = Some(allowed);
-    Some(Param { name, label, kind: ParamKind::String, default, required: required.unwrap_or(false), secret })
+    Some(Param {
+        name,
+        label,
+        kind: ParamKind::String,
+        pattern: None,
+        default,
+        required: required.unwrap_or(false),
+        secret,
+    })
 }
 
 /// Checks text that people see on one line.
@@ -372,7 +400,7 @@ mod tests {
                 "t.toml:13: found no name; wanted name = …",
                 "t.toml:16: found PATH; wanted a name that is not TASK, HOST or GROUP and does not steer programs",
                 "t.toml:21: found a second step s; wanted each step's name once",
-                "t.toml:23: found the field bogus; wanted one of the fields name, group, level, script, file, args, env, account, timeout, idle_timeout, retries, retry_delay, idempotent, nice, on_failure, trigger, when, host, handler, rollback",
+                "t.toml:23: found the field bogus; wanted one of the fields name, group, level, engine, script, file, args, env, account, timeout, idle_timeout, retries, retry_delay, idempotent, nice, on_failure, trigger, when, host, handler, rollback",
             ],
         );
         refused("id = 1\nname = 't'\ntitle = 't'\n", &["t.toml:1: found no steps; wanted one [[step]] or more"]);

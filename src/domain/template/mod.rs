@@ -48,6 +48,13 @@ pub struct Template {
     pub env_prefix: Option<ParamName>,
 }
 
+impl Template {
+    /// Returns the groups that a task names hosts for, of each step one.
+    pub fn named_groups(&self) -> impl Iterator<Item = GroupNo> {
+        self.steps.iter().map(|step| step.group).filter(|group| !self.groups.contains_key(group))
+    }
+}
+
 /// Where a group gets its hosts from, when not from the task.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum GroupHosts {
@@ -93,6 +100,8 @@ pub struct Param {
     pub label: String,
     /// What values it takes.
     pub kind: ParamKind,
+    /// What the whole of a text must match.
+    pub pattern: Option<Pattern>,
     /// The value when a task gives none.
     pub default: Option<String>,
     /// Whether a task must give it when there is no default.
@@ -101,11 +110,51 @@ pub struct Param {
     pub secret: Option<Vec<SecretName>>,
 }
 
+/// A pattern for texts, in the syntax of the `regex` crates; it must match the whole of a text.
+#[derive(Clone, Debug)]
+pub struct Pattern {
+    text: String,
+    regex: regex_lite::Regex,
+}
+
+impl Pattern {
+    /// Reads a pattern.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn parse(text: &str) -> Result<Pattern, String> {
+        let regex = regex_lite::Regex::new(&format!(r"\A(?:{text})\z")).map_err(|error| error.to_string())?;
+        Ok(Pattern { text: text.to_owned(), regex })
+    }
+
+    /// Returns its text.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// Whether it matches the whole of a text.
+    #[must_use]
+    pub fn matches(&self, text: &str) -> bool {
+        self.regex.is_match(text)
+    }
+}
+
+impl PartialEq for Pattern {
+    fn eq(&self, other: &Pattern) -> bool {
+        self.text == other.text
+    }
+}
+
+impl Eq for Pattern {}
+
 /// What values a parameter takes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ParamKind {
     /// Any text.
     String,
+    /// The whole path of a file or directory, without `..`.
+    Path,
     /// A whole number.
     Int,
     /// `true` or `false`.

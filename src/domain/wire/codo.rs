@@ -99,7 +99,7 @@ fn check_hosts(members: Vec<Member>, library: &Library) -> Result<(), CodoRefusa
     };
     let template = temp_id.and_then(|node| template_of(&node, library));
     let Some(template) = template else { return Ok(()) };
-    let wanted: BTreeSet<u32> = template.steps.iter().map(|step| step.group.0).collect();
+    let wanted: BTreeSet<u32> = template.named_groups().map(|group| group.0).collect();
     for group in &wanted {
         let hosts = groups.iter().find(|(number, _)| number == group).map_or(&[][..], |(_, hosts)| hosts);
         if hosts.is_empty() {
@@ -112,7 +112,9 @@ fn check_hosts(members: Vec<Member>, library: &Library) -> Result<(), CodoRefusa
             return Err(refusal(5, "ip格式有误"));
         }
     }
-    if groups.iter().any(|(number, _)| !wanted.contains(number)) {
+    // Hosts of a group that forces its own are no mistake there, and change nothing.
+    let known = |number: &u32| template.steps.iter().any(|step| step.group.0 == *number);
+    if groups.iter().any(|(number, _)| !known(number)) {
         return Err(refusal(-3, "Host groupings and template groupings mismatch"));
     }
     Ok(())

@@ -103,6 +103,7 @@ fn describe_param(param: &Param) -> String {
             names.join(" | ")
         }
         (None, ParamKind::String) => "string".to_owned(),
+        (None, ParamKind::Path) => "path".to_owned(),
         (None, ParamKind::Int) => "int".to_owned(),
         (None, ParamKind::Bool) => "bool".to_owned(),
         (None, ParamKind::Enum(values)) => values.join(" | "),
@@ -110,6 +111,7 @@ fn describe_param(param: &Param) -> String {
     };
     let default = param.default.as_ref().map(|value| format!(" [{}]", visible(value))).unwrap_or_default();
     let required = if param.required { ", required" } else { "" };
+    let kind = param.pattern.as_ref().map_or(kind.clone(), |pattern| format!("{kind}, {}", pattern.text()));
     format!("{}  {}{default}{required}  ({})", param.name, visible(&param.label), visible(&kind))
 }
 

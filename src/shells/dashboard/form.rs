@@ -133,17 +133,18 @@ impl Form {
             fields[0].edit =
                 Edit::new(if template.title.is_empty() { template.name.as_str() } else { &template.title });
             for param in &template.params {
-                let kind = match &param.kind {
-                    ParamKind::Bool => choice(),
-                    ParamKind::Enum(values) => FieldKind::Choice(values.clone()),
-                    ParamKind::String | ParamKind::Int | ParamKind::Tag(_) => FieldKind::Text,
+                let kind = match (&param.secret, &param.kind) {
+                    (Some(names), _) => FieldKind::Choice(names.iter().map(|name| format!("secret:{name}")).collect()),
+                    (None, ParamKind::Bool) => choice(),
+                    (None, ParamKind::Enum(values)) => FieldKind::Choice(values.clone()),
+                    (None, ParamKind::String | ParamKind::Path | ParamKind::Int | ParamKind::Tag(_)) => FieldKind::Text,
                 };
                 let label = if param.label.is_empty() { param.name.to_string() } else { param.label.clone() };
                 let text = param.default.clone().unwrap_or_default();
                 let required = param.required && param.default.is_none();
                 fields.push(Field { required, ..field(FieldKey::Param(param.name.clone()), label, kind, text) });
             }
-            groups = template.steps.iter().map(|step| step.group).collect();
+            groups = template.named_groups().collect();
             groups.sort_unstable();
             groups.dedup();
         } else {

@@ -56,7 +56,7 @@ fn about(words: &Words, template: &Template) -> Vec<Row> {
         vec![Row::new().gap(1).put(template.name.as_str(), Tone::Title).gap(2).put(&template.title, Tone::Plain)];
     for param in &template.params {
         let kind = match &param.kind {
-            ParamKind::String => words.kind_text.to_owned(),
+            ParamKind::String | ParamKind::Path => words.kind_text.to_owned(),
             ParamKind::Int => words.kind_int.to_owned(),
             ParamKind::Bool => "true | false".to_owned(),
             ParamKind::Enum(values) => values.join(" | "),
