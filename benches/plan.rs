@@ -146,7 +146,7 @@ fn waiting() {
         let mark = world.state().join(format!("mark-{n}"));
         let script = format!("date +%s%N >{}", mark.display());
         let task = json!({"task_name": "t", "hosts": {"1": [format!("h{WAITING}")]}, "script": script}).to_string();
-        let dropped = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_nanos();
+        let dropped = u128::try_from(spoolgate::shells::clock::now().0).unwrap() * 1_000_000;
         world.drop_file("ready", &format!("next-{n}.json"), task.as_bytes(), 0);
         let id = world.task_of(&format!("next-{n}"));
         world.record(id);

@@ -135,7 +135,9 @@ impl KnownHosts {
         let n = self.entries.len();
         match &entry.names {
             Names::Patterns { any, .. } if !any.iter().any(|pattern| pattern.contains(['*', '?'])) => {
-                any.iter().for_each(|name| self.named.entry(name.clone()).or_default().push(n));
+                for name in any {
+                    self.named.entry(name.clone()).or_default().push(n);
+                }
             }
             _ => self.others.push(n),
         }

@@ -136,7 +136,7 @@ fn forms(secret: &str) -> Vec<Vec<u8>> {
         forms.extend([true, false].map(|upper| percent(text.as_bytes(), upper, false)));
         forms.extend([true, false].map(|upper| percent(text.as_bytes(), upper, true)));
         let json = serde_json::to_string(&text).expect("a text is JSON");
-        forms.push(json[1..json.len() - 1].as_bytes().to_vec());
+        forms.push(json.as_bytes()[1..json.len() - 1].to_vec());
         forms.push(text.replace('\'', "'\\''").into_bytes());
         forms.push(text.into_bytes());
     }

@@ -206,9 +206,10 @@ impl<'a> Fields<'a> {
 
     /// Takes a list of strings, or one string.
     pub(crate) fn texts_or_one(&mut self, key: &'static str) -> Texts {
-        match self.table.get(key).is_some_and(|value| value.get_ref().as_str().is_some()) {
-            true => self.string(key).map_or(Texts::List(Vec::new()), Texts::One),
-            false => Texts::List(self.strings(key)),
+        if self.table.get(key).is_some_and(|value| value.get_ref().as_str().is_some()) {
+            self.string(key).map_or(Texts::List(Vec::new()), Texts::One)
+        } else {
+            Texts::List(self.strings(key))
         }
     }
 

@@ -166,8 +166,8 @@ const ZDOPS: &str = "[all:vars]\nZDOPS_SYSTEM_ENV=test\n[nginx]\nweb1 ansible_co
     [nginx:vars]\nZDOPS_APP=nginx\n[bbs_php:children]\nnginx\n[bbs_php:vars]\nZDOPS_CLUSTER=bbs_php\n\
     [gfanbbs:children]\nbbs_php\n[gfanbbs:vars]\nZDOPS_PROJECT=gfanbbs\n";
 
-#[test]
-fn ported_scripts_find_their_variables_and_what_is_not_known_is_not_set() {
+/// A world with seed 003's inventory, a template for ported scripts, and a callback.
+fn ported_world() -> World {
     let params = ["APPVER", "APPCONFVER", "DeployType", "SavePath", "ServiceName", "DeployDir"];
     let params: String = params.iter().map(|name| format!("[[param]]\nname = \"{name}\"\n")).collect();
     let template = format!(
@@ -181,6 +181,12 @@ fn ported_scripts_find_their_variables_and_what_is_not_known_is_not_set() {
     let port = 20_000 + u16::try_from(std::process::id() % 10_000).unwrap();
     world.write_etc("spoolgate.toml", &format!("group = \"users\"\n[ssh]\nagent = false\n[http]\nlisten = [\"127.0.0.1:{port}\"]\ncallback = \"http://127.0.0.1:{port}\"\n"));
     world.start();
+    world
+}
+
+#[test]
+fn ported_scripts_find_their_variables_and_what_is_not_known_is_not_set() {
+    let world = ported_world();
     let args = json!({"APPVER": "1.2", "DeployType": "app", "SavePath": "/srv/ops", "ServiceName": "nginx", "DeployDir": "/srv/www"});
     let (id, record) =
         run(&world, "zdops", &json!({"task_name": "部署", "temp_id": "flow", "hosts": {"1": ["web1"]}, "args": args}));

@@ -44,10 +44,6 @@ impl Earlier {
             Some(Taken::of(planned.name.clone(), planned.args.clone(), result))
         };
         let own = |n: &usize| known.steps[*n].is_step();
-        let first_bad = || {
-            let mut results = (0..known.steps.len()).filter(own).filter_map(ended);
-            results.find(|(_, result)| result.ending != Ending::Exit(0))
-        };
         match known.steps.get(step).map(|step| step.role) {
             Some(Role::Step) => {
                 let last = (0..step).rev().filter(own).find_map(ended);
@@ -59,9 +55,8 @@ impl Earlier {
             }
             Some(Role::Rollback { .. }) => {
                 // A step whose failure was let pass is not the one that rolls back: that is the last one.
-                let bad = (0..known.steps.len()).filter(own).filter_map(ended);
-                let failed = bad.filter(|(_, result)| result.ending != Ending::Exit(0)).last().or_else(first_bad);
-                let failed = failed.and_then(taken);
+                let mut ends = (0..known.steps.len()).rev().filter(own).filter_map(ended);
+                let failed = ends.find(|(_, result)| result.ending != Ending::Exit(0)).and_then(taken);
                 Earlier { previous: failed.clone(), failed }
             }
             None => Earlier::default(),

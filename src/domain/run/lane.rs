@@ -140,6 +140,19 @@ impl LaneStep {
         last.map(|result| &result.ending).filter(|ending| ending.outcome() != Outcome::Ok)
     }
 
+    /// Begins an attempt; `None` when it is not the next one, or cannot be.
+    pub(super) fn start(&mut self, at: Timestamp, attempt: u32) -> Option<()> {
+        let may_begin = !matches!(self.state, StepState::Open { .. } | StepState::Skipped(_));
+        (may_begin && attempt == self.next_attempt()).then_some(())?;
+        self.said = None;
+        self.targets.clear();
+        let state = StepState::Open { attempt, since: at, unconfirmed: None };
+        if let StepState::Ended(result) = std::mem::replace(&mut self.state, state) {
+            self.earlier.push(result);
+        }
+        Some(())
+    }
+
     /// Notes what the script says; `None` when none runs.
     pub(super) fn say(&mut self, at: Timestamp, text: &str) -> Option<()> {
         let words = self.said.as_ref().map_or(0, |said| said.words) + 1;
@@ -418,6 +431,7 @@ impl Lane {
 mod tests {
     use super::*;
     use crate::base::digest::Digest;
+    use crate::domain::run::outcome::OutputFacts;
 
     /// Four steps; the third one rolls back, and has a handler. The first two have rollbacks.
     fn planned(on_failure: OnFailure) -> Vec<PlannedStep> {
@@ -434,7 +448,7 @@ mod tests {
 
     fn result(ending: Ending) -> StepState {
         let zero = Timestamp(0);
-        StepState::Ended(StepResult { attempt: 1, ending, started: zero, ended: zero, output: Default::default() })
+        StepState::Ended(StepResult { attempt: 1, ending, started: zero, ended: zero, output: OutputFacts::default() })
     }
 
     /// Walks a lane to its end, each step ending as `fails` says, and returns what it took and how it ended.

@@ -323,18 +323,7 @@ impl Run {
         match event {
             Event::StepStarted { group, host, step, attempt } if self.may_start() => {
                 let (lane, n) = self.find(*group, host, step)?;
-                let step = &mut self.lanes[lane].steps[n];
-                if matches!(step.state, StepState::Open { .. } | StepState::Skipped(_))
-                    || *attempt != step.next_attempt()
-                {
-                    return None;
-                }
-                let state = StepState::Open { attempt: *attempt, since: at, unconfirmed: None };
-                step.said = None;
-                step.targets.clear();
-                if let StepState::Ended(result) = std::mem::replace(&mut step.state, state) {
-                    step.earlier.push(result);
-                }
+                self.lanes[lane].steps[n].start(at, *attempt)?;
             }
             Event::KillUnconfirmed { group, host, step, why } => {
                 let (lane, n) = self.find(*group, host, step)?;

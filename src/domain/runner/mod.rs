@@ -138,9 +138,10 @@ pub fn run_program(
     text.push_str(" \"$sg_at.script\"");
     for arg in &step.args {
         text.push(' ');
-        match step.flow_id {
-            true => push_quoted(&mut text, &arg.replace(FLOW_ID, &task.to_string())),
-            false => push_quoted(&mut text, arg),
+        if step.flow_id {
+            push_quoted(&mut text, &arg.replace(FLOW_ID, &task.to_string()));
+        } else {
+            push_quoted(&mut text, arg);
         }
     }
     text.push_str("\n}\n");

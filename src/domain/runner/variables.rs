@@ -44,18 +44,24 @@ pub(super) fn of(
     if let Some(Taken { step, args, code, .. }) = &told.earlier.previous {
         set("PREVIOUS_STEP", step.to_string());
         set("PREVIOUS_ARGV", serde_json::to_string(args).expect("texts serialise"));
-        code.into_iter().for_each(|code| set("PREVIOUS_CODE", code.to_string()));
+        if let Some(code) = code {
+            set("PREVIOUS_CODE", code.to_string());
+        }
     }
     if let Some(Taken { step, code, result, .. }) = &told.earlier.failed {
         set("FAILED_STEP", step.to_string());
-        code.into_iter().for_each(|code| set("FAILED_CODE", code.to_string()));
+        if let Some(code) = code {
+            set("FAILED_CODE", code.to_string());
+        }
         set("FAILED_RESULT", result.clone());
     }
     if let Some(callback) = told.callback {
         set("CALLBACK", callback.url.clone());
         set("TOKEN", callback.token.clone());
     }
-    version(plan).into_iter().for_each(|version| set("VERSION", version.to_owned()));
+    if let Some(version) = version(plan) {
+        set("VERSION", version.to_owned());
+    }
     if let Some(prefix) = &plan.env_prefix {
         // What a task says comes first: it stands for nothing that we or the inventory know.
         variables.extend(plan.env.iter().map(|(name, value)| (format!("{prefix}_{name}"), value.clone())));
@@ -93,7 +99,9 @@ fn ported(prefix: &str, task: TaskId, step: &PlannedStep, told: &Told<'_>) -> Ve
         set("PrevJobName", step.to_string());
         set("PrevJobAlias", step.to_string());
         set("PrevJobArgv", args.join(" "));
-        code.into_iter().for_each(|code| set("PrevJobCode", code.to_string()));
+        if let Some(code) = code {
+            set("PrevJobCode", code.to_string());
+        }
     }
     variables
 }

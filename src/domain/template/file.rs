@@ -224,7 +224,7 @@ fn read_param(mut table: Fields<'_>) -> Option<Param> {
     }
     if secret {
         let default = default.as_ref();
-        return read_secret_param(sheet, parsed, label, (&kind, &span), &listed_values, default, required);
+        return Some(read_secret_param(sheet, parsed, label, (&kind, &span), &listed_values, default, required));
     }
     match (&kind, listed) {
         (ParamKind::Enum(values), _) if values.is_empty() => {
@@ -268,7 +268,7 @@ fn read_secret_param(
     values: &[Text],
     default: Option<&Text>,
     required: Option<bool>,
-) -> Option<Param> {
+) -> Param {
     if *kind != ParamKind::String {
         sheet.problem(span, format!("the secret {name} with a type"), "no type beside secret = true");
     }
@@ -287,15 +287,7 @@ fn read_secret_param(
     let label = label.map_or_else(|| name.to_string(), |text| text.value);
     let default = default.map(|text| text.value.clone());
     let secret: Option<Vec<SecretName>> = Some(allowed);
-    Some(Param {
-        name,
-        label,
-        kind: ParamKind::String,
-        pattern: None,
-        default,
-        required: required.unwrap_or(false),
-        secret,
-    })
+    Param { name, label, kind: ParamKind::String, pattern: None, default, required: required.unwrap_or(false), secret }
 }
 
 /// Checks text that people see on one line.

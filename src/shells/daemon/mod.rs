@@ -35,7 +35,6 @@ use crate::base::digest::Digest;
 use crate::base::limits;
 use crate::base::time::Timestamp;
 use crate::domain::callback::{Attempt, CallbackKey};
-use crate::domain::mask::Masker;
 use crate::domain::policy::{Person, Policy};
 use crate::domain::run::DropKey;
 use crate::engine::{DropBox, Dropped, Effect, Engine, Input};
@@ -179,12 +178,12 @@ struct Ears {
 /// Tells the engine what a script says, and the script whether that was taken.
 fn take_word(
     engine: &mut Engine,
-    masker: &Masker,
+    performer: &Performer,
     attempt: Attempt,
     text: &str,
     reply: oneshot::Sender<bool>,
 ) -> Vec<Effect> {
-    let effects = engine.handle(now(), Input::Said(attempt, masker.text(text)));
+    let effects = engine.handle(now(), Input::Said(attempt, performer.masker().text(text)));
     // The script may have gone.
     let _ = reply.send(!effects.is_empty());
     effects
@@ -254,9 +253,7 @@ async fn turn(
         for post in come.drain(..) {
             match post {
                 Post::Dropped(post) => files.push(dropped(post, performer)),
-                Post::Said(attempt, text, reply) => {
-                    said.extend(take_word(engine, &performer.masker(), attempt, &text, reply));
-                }
+                Post::Said(attempt, text, reply) => said.extend(take_word(engine, performer, attempt, &text, reply)),
             }
         }
         if let Some(Input::Dropped(found)) = inbox.look(performer.store_mut(), now())? {

@@ -236,7 +236,7 @@ impl<'a> Talk<'a> {
         match output_log::piece(Stream::Out, &self.log_path, Some(0), u64::MAX) {
             Ok(output) => self.report(last_words(engine, &output.bytes, targets)),
             Err(error) => {
-                tracing::error!(task = %self.start.task, host = %self.start.host, "cannot read its log: {error}")
+                tracing::error!(task = %self.start.task, host = %self.start.host, "cannot read its log: {error}");
             }
         }
     }

@@ -13,7 +13,7 @@ use crate::base::ids::{HostName, TaskId};
 use crate::base::limits;
 use crate::domain::output::Stream;
 use crate::domain::record::step_records;
-use crate::domain::run::lane::Lane;
+use crate::domain::run::lane::{Lane, LaneStep};
 use crate::domain::run::{Ending, Run, Stage, StepState, TaskState};
 use crate::domain::token::{Token, Verb};
 use crate::shells::daemon::web::{Web, error, json_answer};
@@ -176,7 +176,7 @@ impl Page {
         let of_host = run.lanes.iter().filter(|lane| self.host.as_ref().is_none_or(|host| lane.host.as_str() == host));
         of_host.skip(self.from).take(self.count).map(|lane| {
             let steps = run.plan.group(lane.group).map_or(&[][..], |group| &group.steps);
-            let shown = |n: &usize| lane.steps.get(*n).is_some_and(|step| step.is_shown());
+            let shown = |n: &usize| lane.steps.get(*n).is_some_and(LaneStep::is_shown);
             let wanted = |n: &usize| self.step.as_ref().is_none_or(|step| steps[*n].name.as_str() == step);
             (lane, (0..steps.len()).filter(shown).filter(wanted).collect())
         })
