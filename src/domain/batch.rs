@@ -52,6 +52,8 @@ pub struct Batching {
     pub gate: bool,
     /// How many hosts of a group may fail; any number when `None`.
     pub max_fail: Option<Share>,
+    /// How many hosts of one batch may fail; any number when `None`.
+    pub batch_max_fail: Option<Share>,
 }
 
 /// Cuts `hosts` hosts into batches and returns their sizes. A percentage ends its batch at `ceil(hosts × cumulative % / 100)`; what

@@ -36,6 +36,8 @@ pub(super) struct Progress {
     active: BTreeSet<usize>,
     /// On how many hosts of the group a step failed, and on how many it may.
     failures: (u32, Option<u32>),
+    /// The same of the batch that is open.
+    batch_failures: (u32, Option<u32>),
     /// The batch that follows, if one does.
     following: Option<(GroupNo, u32)>,
 }
@@ -414,6 +416,7 @@ impl Engine {
         // It counts at once: no other host begins while this one is handled or rolled back.
         if let Some(progress) = self.running.get_mut(&id).filter(|_| !had_failed && has_failed(run)) {
             progress.failures.0 += 1;
+            progress.batch_failures.0 += 1;
         }
         if !self.start_step(id, lane, out) {
             self.release(id, lane, out);
@@ -495,9 +498,11 @@ impl Progress {
         let behind: BTreeSet<GroupNo> =
             run.lanes.iter().filter(|lane| !lane.is_passed()).map(|lane| lane.group).collect();
         let Some(group) = run.plan.groups.iter().find(|group| behind.contains(&group.number)) else { return progress };
-        progress.failures = (run.failures(group), group.max_fail);
-        let too_many = progress.has_too_many_failures();
         let open = run.open_batch(group.number);
+        let in_batch = usize::try_from(open).ok().and_then(|open| group.batch_max_fail.get(open - 1)).copied();
+        progress.failures = (run.failures(group, None), group.max_fail);
+        progress.batch_failures = (in_batch.map_or(0, |_| run.failures(group, Some(open))), in_batch);
+        let too_many = progress.has_too_many_failures();
         let waits =
             |lane: &Lane| lane.group == group.number && lane.batch <= open && !(too_many && lane.is_untouched());
         for lane in (0..run.lanes.len()).filter(|lane| waits(&run.lanes[*lane])) {
@@ -509,7 +514,8 @@ impl Progress {
     }
 
     fn has_too_many_failures(&self) -> bool {
-        self.failures.1.is_some_and(|most| self.failures.0 > most)
+        let over = |(failed, most): (u32, Option<u32>)| most.is_some_and(|most| failed > most);
+        over(self.failures) || over(self.batch_failures)
     }
 
     /// Whether nothing is left to do, now or later.

@@ -100,6 +100,13 @@ fn too_many_failures_let_no_other_host_begin() {
     // One failure is allowed: then all batches run.
     let (world, id) = run(6, &json!({"batches": [1, 2, 3], "max_fail": 1, "env": {"BAD": "h2"}}));
     assert_eq!((world.record(id)["outcome"].clone(), begun(&world, id)), (json!("failed"), vec![1, 2, 3]));
+    // Of each batch half may fail: what failed in another one does not count.
+    let script = "case \" $BAD \" in *\" $SPOOLGATE_HOST \"*) exit 1;; esac";
+    for (bad, want) in [("h1 h3 h5", vec![2, 2, 2]), ("h3 h4", vec![2, 2])] {
+        let more = json!({"batches": [2, 2, 2], "batch_max_fail": "50%", "script": script, "env": {"BAD": bad}});
+        let (world, id) = run(6, &more);
+        assert_eq!((world.record(id)["outcome"].clone(), begun(&world, id)), (json!("failed"), want), "{bad}");
+    }
 }
 
 #[test]

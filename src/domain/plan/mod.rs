@@ -135,6 +135,9 @@ pub struct UsedTemplate {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PlannedGroup {
+    /// How many hosts of each batch may fail before no other begins; any number when empty.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub batch_max_fail: Vec<u32>,
     /// How many of the hosts are in each batch, one batch after the other.
     pub batches: Vec<u32>,
     /// The hosts, in the order the task names them.
@@ -342,6 +345,7 @@ impl PlannedGroup {
     pub(crate) fn one_step_for_tests(script: &str) -> PlannedGroup {
         let step = PlannedStep::plain("a".parse().expect("a name"), Digest::of(script.as_bytes()));
         PlannedGroup {
+            batch_max_fail: Vec::new(),
             batches: Vec::new(),
             hosts: Vec::new(),
             max_fail: None,

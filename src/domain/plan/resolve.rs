@@ -60,7 +60,7 @@ pub fn resolve(submission: &Submission, library: &Library) -> Result<Plan, Vec<P
     };
     if let Some(proxy) = &proxy {
         work.env.extend(server_lists(&groups, &hosts.planned, &mut problems));
-        if !submission.batching.shares.is_empty() || submission.batching.max_fail.is_some() {
+        if submission.batching != Batching::default() {
             problems.push(Problem::new("/batches", "batches beside a proxy", "no batches: one host runs it"));
         }
         hosts.find(proxy, "/proxy", &mut problems);
@@ -427,8 +427,13 @@ fn assemble_groups(
                     Some(proxy) => (vec![proxy.clone()], hosts.clone()),
                     None => (hosts.clone(), Vec::new()),
                 };
+                let batches = cut(&batching.shares, hosts.len());
+                let of_batch = |size: &u32| {
+                    batching.batch_max_fail.map(|share| share.of_failures(usize::try_from(*size).unwrap_or(usize::MAX)))
+                };
                 groups.push(PlannedGroup {
-                    batches: cut(&batching.shares, hosts.len()),
+                    batch_max_fail: batches.iter().filter_map(of_batch).collect(),
+                    batches,
                     max_fail: batching.max_fail.map(|share| share.of_failures(hosts.len())),
                     number: *number,
                     hosts,

@@ -563,10 +563,11 @@ impl Run {
         self.batches.get(&group).copied().unwrap_or(1)
     }
 
-    /// Returns on how many hosts of a group a step failed that is not tried again.
+    /// Returns on how many hosts of a group, or of one of its batches, a step failed that is not tried again.
     #[must_use]
-    pub fn failures(&self, group: &PlannedGroup) -> u32 {
-        let failed = |lane: &&Lane| lane.group == group.number && lane.has_failed(&group.steps, self.timed_at());
+    pub fn failures(&self, group: &PlannedGroup, batch: Option<u32>) -> u32 {
+        let meant = |lane: &Lane| lane.group == group.number && batch.is_none_or(|batch| lane.batch == batch);
+        let failed = |lane: &&Lane| meant(lane) && lane.has_failed(&group.steps, self.timed_at());
         u32::try_from(self.lanes.iter().filter(failed).count()).unwrap_or(u32::MAX)
     }
 

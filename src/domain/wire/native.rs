@@ -16,7 +16,7 @@ use crate::domain::wire::open_devops;
 const NOT_YET: [&str; 1] = ["notify"];
 
 /// Every field of the form.
-pub(super) const FIELDS: [&str; 23] = [
+pub(super) const FIELDS: [&str; 24] = [
     "task_name",
     "temp_id",
     "script",
@@ -33,6 +33,7 @@ pub(super) const FIELDS: [&str; 23] = [
     "batch_interval",
     "batch_gate",
     "max_fail",
+    "batch_max_fail",
     "env",
     "details",
     "task_type",
@@ -121,6 +122,9 @@ fn read_batching(fields: &mut Fields<'_>) -> Batching {
     batching.gate = fields.flag("batch_gate");
     if let Some(node) = fields.take("max_fail") {
         batching.max_fail = read_share(fields, "max_fail", &node);
+    }
+    if let Some(node) = fields.take("batch_max_fail") {
+        batching.batch_max_fail = read_share(fields, "batch_max_fail", &node);
     }
     batching
 }

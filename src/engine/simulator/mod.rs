@@ -266,6 +266,7 @@ impl World {
             text += r#", "batches": ["1", "2"]"#;
             text += ["", r#", "batch_interval": 3"#, r#", "batch_gate": true"#][self.dice.roll(3) as usize];
             text += ["", r#", "max_fail": 0"#][self.dice.roll(2) as usize];
+            text += ["", r#", "batch_max_fail": 0"#][self.dice.roll(2) as usize];
         }
         let drop_box = if self.dice.one_in(2) { DropBox::New } else { DropBox::Ready };
         let user = ["bob", "boss"][self.dice.roll(2) as usize];

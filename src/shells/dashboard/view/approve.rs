@@ -311,6 +311,10 @@ fn commands(model: &Model, run: &Run, plan: &Plan, width: usize) -> Vec<Row> {
                 prose(words.gate_waits, Tone::Warn, &mut rows);
             }
         }
+        if let Some(most) = group.batch_max_fail.first() {
+            let most = group.batch_max_fail.iter().max().unwrap_or(most);
+            prose(&fill(words.batch_max_fail_is, &[&most.to_string()]), Tone::Warn, &mut rows);
+        }
         if let Some(most) = group.max_fail {
             prose(&fill(words.max_fail_is, &[&most.to_string()]), Tone::Warn, &mut rows);
         }

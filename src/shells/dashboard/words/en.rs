@@ -193,6 +193,7 @@ pub(super) const WORDS: Words = Words {
     lines_changed: "script of step {}:",
     step_facts: "on failure {}, retries {} after {}",
     gate_waits: "somebody lets each batch begin",
+    batch_max_fail_is: "no more begin after {} failed host(s) of a batch",
     max_fail_is: "no more begin after {} failed host(s)",
     missed_is: "its time missed: {}",
     hint_log_step: "other step",

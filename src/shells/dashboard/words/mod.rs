@@ -260,6 +260,7 @@ words! {
     lines_changed
     step_facts
     gate_waits
+    batch_max_fail_is
     max_fail_is
     missed_is
     hint_log_step

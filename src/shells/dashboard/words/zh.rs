@@ -193,6 +193,7 @@ pub(super) const WORDS: Words = Words {
     lines_changed: "步骤 {} 的脚本：",
     step_facts: "失败时 {}，重试 {} 次，间隔 {}",
     gate_waits: "每批需放行",
+    batch_max_fail_is: "一批中 {} 台失败后不再开始",
     max_fail_is: "{} 台失败后不再开始",
     missed_is: "错过时间：{}",
     hint_log_step: "其他步骤",
