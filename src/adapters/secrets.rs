@@ -13,6 +13,7 @@ use nix::fcntl::OFlag;
 
 use crate::base::ids::SecretName;
 use crate::base::text::Secret;
+use crate::domain::callback::CallbackKey;
 use crate::domain::mask::{Masker, SECRET_BYTES_MIN};
 
 /// How large a secret may be, in bytes; the TOML file may be sixteen times that.
@@ -61,6 +62,8 @@ pub struct Secrets {
     directories: Vec<PathBuf>,
     file: Option<PathBuf>,
     known: Arc<RwLock<Known>>,
+    /// What tells a secret from another without showing either.
+    key: Option<Arc<CallbackKey>>,
 }
 
 /// What was read, to be hidden wherever it turns up.
@@ -74,13 +77,44 @@ impl Secrets {
     /// Looks in `directories`, the first one that has a name counts, and then in the TOML file.
     #[must_use]
     pub fn new(directories: Vec<PathBuf>, file: Option<PathBuf>) -> Secrets {
-        Secrets { directories, file, known: Arc::default() }
+        Secrets { directories, file, known: Arc::default(), key: None }
     }
 
     /// Returns the same places as `other`, with what was read here.
     #[must_use]
     pub fn moved_to(&self, other: &Secrets) -> Secrets {
-        Secrets { known: Arc::clone(&self.known), ..other.clone() }
+        Secrets { known: Arc::clone(&self.known), key: self.key.clone(), ..other.clone() }
+    }
+
+    /// Seals with this key.
+    #[must_use]
+    pub fn sealed_with(self, key: CallbackKey) -> Secrets {
+        Secrets { key: Some(Arc::new(key)), ..self }
+    }
+
+    /// Notes in a file which secrets a step is sent with: a seal, and nothing of them. It is durable when this returns.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn note(&self, path: &Path, secrets: &BTreeMap<SecretName, Secret>) -> std::io::Result<()> {
+        use std::io::Write as _;
+        path.parent().map_or(Ok(()), std::fs::create_dir_all)?;
+        let mut file = std::fs::File::create(path)?;
+        file.write_all(self.seal(secrets).unwrap_or_default().as_bytes())?;
+        file.sync_all()?;
+        // A file whose name a power cut takes away was never there.
+        path.parent().map_or(Ok(()), |dir| std::fs::File::open(dir)?.sync_all())
+    }
+
+    /// Whether a step was sent with exactly these secrets; not when nobody noted it.
+    #[must_use]
+    pub fn are_noted(&self, path: &Path, secrets: &BTreeMap<SecretName, Secret>) -> bool {
+        let noted = std::fs::read_to_string(path).ok();
+        self.seal(secrets).is_some_and(|seal| noted.as_deref() == Some(&seal))
+    }
+
+    fn seal(&self, secrets: &BTreeMap<SecretName, Secret>) -> Option<String> {
+        self.key.as_ref().map(|key| key.seal(secrets.iter()))
     }
 
     /// Reads a secret.

@@ -10,7 +10,8 @@ use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::Sha256;
 
-use crate::base::ids::{GroupNo, HostName, StepName, TaskId};
+use crate::base::ids::{GroupNo, HostName, SecretName, StepName, TaskId};
+use crate::base::text::Secret;
 
 /// How tokens begin.
 pub const CALLBACK_PREFIX: &str = "sgc_";
@@ -75,6 +76,18 @@ impl CallbackKey {
         self.mac(&place).verify_slice(&sign).ok()?;
         let (task, group, host, step, attempt) = serde_json::from_slice(&place).ok()?;
         Some(Attempt { task, group, host, step, attempt })
+    }
+
+    /// Returns what tells these secrets from others, and from whom the key is kept nothing of them.
+    #[must_use]
+    pub fn seal<'a>(&self, secrets: impl Iterator<Item = (&'a SecretName, &'a Secret)>) -> String {
+        // Tokens are JSON and begin otherwise: neither can be taken for the other.
+        let mut mac = self.mac(b"secrets\0");
+        for (name, secret) in secrets {
+            mac.update(format!("{name} {} ", secret.reveal().len()).as_bytes());
+            mac.update(secret.reveal().as_bytes());
+        }
+        BASE64_URL_SAFE_NO_PAD.encode(mac.finalize().into_bytes())
     }
 
     fn mac(&self, place: &[u8]) -> Hmac<Sha256> {

@@ -5,14 +5,15 @@
 //! with which keys, is the proxy's affair; their host keys are checked there (`StrictHostKeyChecking=yes`).
 //!
 //! **Invariant:** pure. What a host prints is inside a JSON text and never a line of its own, so no host can report for another.
+//! Values are marked unsafe, so Ansible reads no template in them; they take no name of Ansible's own, and begin no argument.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::base::digest::Digest;
-use crate::base::ids::HostName;
+use crate::base::ids::{HostName, ParamName};
 use crate::domain::inventory::Connection;
 use crate::domain::plan::{PlannedHop, PlannedHost};
 
@@ -139,12 +140,30 @@ pub fn last_words(engine: Delegate, output: &[u8], targets: &[HostName]) -> Vec<
     let mut said = reports.take(output);
     said.extend(reports.take(b"\n"));
     let mut last: BTreeMap<HostName, Report> = said.into_iter().map(|report| (report.target.clone(), report)).collect();
+    for report in last.values_mut().filter(|report| report.state == TargetState::Running) {
+        report.state = TargetState::Failed;
+        report.detail = format!("the engine was ended while at it: {}", report.detail);
+    }
     let never = |target: &HostName| Report {
         target: target.clone(),
         state: TargetState::Skipped,
         detail: "the engine said nothing of it".to_owned(),
     };
     targets.iter().map(|target| last.remove(target).unwrap_or_else(|| never(target))).collect()
+}
+
+/// Says why a step is not done although its engine ended well: not every target is, or it was at work elsewhere.
+#[must_use]
+pub fn not_done(engine: Delegate, output: &[u8], targets: &[HostName]) -> Option<String> {
+    let mut reports = Reports::new(engine, true);
+    let stranger = reports.take(output).into_iter().find(|report| !targets.contains(&report.target));
+    if let Some(stranger) = stranger {
+        return Some(format!("the engine was at work on {}, which the task does not name", stranger.target));
+    }
+    let last = last_words(engine, output, targets);
+    let mut bad = last.iter().filter(|report| !report.state.is_ok()).peekable();
+    let first = bad.peek().map(|report| report.target.clone())?;
+    Some(format!("{} of {} hosts were not done, {first} first", bad.count(), targets.len()))
 }
 
 /// Says in a few words how far an engine is.
@@ -179,7 +198,7 @@ fn read_minions(line: &str) -> Vec<Report> {
 /// Says what a minion's return means: states have `result` each, commands a `retcode`, and what failed before either is text.
 fn salt_state(returned: &Value) -> (TargetState, String) {
     match returned {
-        Value::Bool(false) => (TargetState::Unreachable, "the minion did not return".to_owned()),
+        Value::Bool(false) => (TargetState::Failed, "its function returned false".to_owned()),
         Value::String(text) if text.starts_with("Minion did not return") => {
             (TargetState::Unreachable, first_line(text))
         }
@@ -219,15 +238,26 @@ fn first_line(text: &str) -> String {
 
 /// Returns the script that hands a playbook to Ansible. `params` become extra variables.
 #[must_use]
-pub fn ansible_script(playbook: &str, targets: &[(&HostName, &PlannedHost)], params: &Value) -> String {
-    let hosts: serde_json::Map<String, Value> =
-        targets.iter().map(|(name, host)| (name.to_string(), ansible_host(host))).collect();
-    let inventory = json!({"all": {"hosts": hosts}});
-    let pretty = |value: &Value| serde_json::to_string_pretty(value).expect("texts serialise");
+pub fn ansible_script(
+    playbook: &str,
+    targets: &[(&HostName, &PlannedHost)],
+    params: &BTreeMap<ParamName, String>,
+) -> String {
+    let mut inventory = "all:\n  hosts:\n".to_owned();
+    for (name, host) in targets {
+        inventory.push_str(&format!("    {}:\n", quoted(name.as_str())));
+        for (name, value) in ansible_host(host) {
+            inventory.push_str(&format!("      {name}: {value}\n"));
+        }
+    }
+    let mut vars = "---\n".to_owned();
+    for (name, value) in params {
+        vars.push_str(&format!("{name}: !unsafe {}\n", quoted(value)));
+    }
     let files = [
         ("playbook.yml", playbook.to_owned()),
-        ("inventory.json", pretty(&inventory)),
-        ("params.json", pretty(params)),
+        ("inventory.yml", inventory),
+        ("params.yml", vars),
         ("callbacks/spoolgate.py", CALLBACK.to_owned()),
     ];
     let mut script = String::from(
@@ -240,7 +270,7 @@ pub fn ansible_script(playbook: &str, targets: &[(&HostName, &PlannedHost)], par
     script.push_str(
         "export ANSIBLE_CALLBACK_PLUGINS=\"$work/callbacks\" ANSIBLE_STDOUT_CALLBACK=spoolgate ANSIBLE_NOCOLOR=1\n\
          export ANSIBLE_RETRY_FILES_ENABLED=0 ANSIBLE_HOST_KEY_CHECKING=1 ANSIBLE_LOCALHOST_WARNING=0 PYTHONUNBUFFERED=1\n\
-         ansible-playbook -i \"$work/inventory.json\" -e \"@$work/params.json\" \"$@\" \"$work/playbook.yml\"\n",
+         ansible-playbook -i \"$work/inventory.yml\" -e \"@$work/params.yml\" \"$@\" \"$work/playbook.yml\"\n",
     );
     script
 }
@@ -257,19 +287,56 @@ pub fn salt_script(function: &str, targets: &[(&HostName, &PlannedHost)]) -> Str
     script
 }
 
-fn ansible_host(host: &PlannedHost) -> Value {
-    let mut vars = json!({"ansible_host": host.address, "ansible_port": host.port, "ansible_user": host.user});
+/// Returns the variables of a host as they stand in the inventory.
+fn ansible_host(host: &PlannedHost) -> Vec<(String, String)> {
+    let own = |name: &str, value: &str| (name.to_owned(), format!("!unsafe {}", quoted(value)));
+    let mut vars = vec![own("ansible_host", &host.address), own("ansible_user", &host.user)];
+    vars.push(("ansible_port".to_owned(), host.port.to_string()));
     if host.connection == Connection::Local {
-        vars["ansible_connection"] = json!("local");
+        vars.push(own("ansible_connection", "local"));
     }
     let hop = |hop: &PlannedHop| format!("{}@{}:{}", hop.user, hop.address, hop.port);
     let jump: Vec<String> = host.jump.iter().map(hop).collect();
     let jump = if jump.is_empty() { String::new() } else { format!(" -o ProxyJump={}", jump.join(",")) };
-    vars["ansible_ssh_common_args"] = json!(format!("-o StrictHostKeyChecking=yes{jump}"));
-    for (name, value) in &host.env {
-        vars[name.as_str()] = json!(value);
-    }
+    vars.push(own("ansible_ssh_common_args", &format!("-o StrictHostKeyChecking=yes{jump}")));
+    vars.extend(host.env.iter().map(|(name, value)| own(name.as_str(), value)));
     vars
+}
+
+/// Writes a text as a scalar of YAML: JSON's strings are, with what a YAML reader would refuse written out.
+fn quoted(text: &str) -> String {
+    let json = serde_json::to_string(text).expect("a text is JSON");
+    let escape = |c: char| match c {
+        '\u{7f}'..='\u{9f}' | '\u{2028}' | '\u{2029}' | '\u{feff}' | '\u{fffe}' | '\u{ffff}' => {
+            format!("\\u{:04x}", u32::from(c))
+        }
+        c => c.to_string(),
+    };
+    json.chars().map(escape).collect()
+}
+
+/// Names that mean something to Ansible itself: a value of one would choose other hosts, users or programs.
+const ENGINES_OWN: &[&str] = &[
+    "environment",
+    "group_names",
+    "groups",
+    "hostvars",
+    "inventory_dir",
+    "inventory_file",
+    "inventory_hostname",
+    "inventory_hostname_short",
+    "omit",
+    "play_hosts",
+    "playbook_dir",
+    "role_name",
+    "role_path",
+    "vars",
+];
+
+/// Whether a variable of this name means something to an engine itself.
+#[must_use]
+pub fn is_engines_own(name: &str) -> bool {
+    name.to_ascii_lowercase().starts_with("ansible") || ENGINES_OWN.contains(&name)
 }
 
 /// Writes a file of a script's own; the word at its end is in no line of the text.
@@ -314,6 +381,13 @@ mod tests {
         assert_eq!(shown(&last), ["a changed", "b skipped the engine said nothing of it"]);
         let by_name = last.into_iter().map(|report| (report.target.clone(), report)).collect();
         assert_eq!(progress(&by_name, 2), "2 of 2 hosts");
+        let at_work = b"spoolgate-host {\"target\":\"a\",\"state\":\"running\",\"detail\":\"copy\"}\n";
+        let last = last_words(Delegate::Ansible, at_work, &names);
+        assert_eq!(shown(&last)[0], "a failed the engine was ended while at it: copy");
+        assert_eq!(not_done(Delegate::Ansible, text, &names).unwrap(), "1 of 2 hosts were not done, b first");
+        assert_eq!(not_done(Delegate::Ansible, text, &names[..1]), None);
+        let why = not_done(Delegate::Ansible, text, &names[1..]).unwrap();
+        assert_eq!(why, "the engine was at work on a, which the task does not name");
     }
 
     #[test]
@@ -323,7 +397,7 @@ mod tests {
             assert_eq!(said.join("; "), want, "{line}");
         };
         check(r#"{"m1": true}"#, "m1 ok");
-        check(r#"{"m1": false}"#, "m1 unreachable the minion did not return");
+        check(r#"{"m1": false}"#, "m1 failed its function returned false");
         check(
             r#"{"m1": "Minion did not return. [Not connected]"}"#,
             "m1 unreachable Minion did not return. [Not connected]",

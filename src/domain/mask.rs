@@ -17,7 +17,7 @@ const STAR: u8 = b'*';
 /// The shortest secret: shorter ones are found everywhere.
 pub const SECRET_BYTES_MIN: usize = 4;
 /// The shortest line of a secret of several lines that is hidden alone.
-const LINE_BYTES_MIN: usize = 16;
+const LINE_BYTES_MIN: usize = 6;
 /// How much of the beginning of a secret may stand at the end of everything.
 const BEGINNING_BYTES_MAX: usize = 3;
 
@@ -26,6 +26,8 @@ const BEGINNING_BYTES_MAX: usize = 3;
 pub struct Masker {
     /// Without line feeds; the longest first.
     needles: Vec<Vec<u8>>,
+    /// Whether everything is hidden, because nobody knows what to look for.
+    all: bool,
 }
 
 impl Masker {
@@ -34,13 +36,19 @@ impl Masker {
         let mut needles: Vec<Vec<u8>> = secrets.into_iter().flat_map(|secret| forms(secret.reveal())).collect();
         needles.sort_by(|a, b| b.len().cmp(&a.len()).then_with(|| a.cmp(b)));
         needles.dedup();
-        Masker { needles }
+        Masker { needles, all: false }
+    }
+
+    /// Returns what hides everything but line feeds: for whom the secrets are not known.
+    #[must_use]
+    pub fn of_everything() -> Masker {
+        Masker { needles: Vec::new(), all: true }
     }
 
     /// Whether there is nothing to hide.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.needles.is_empty()
+        self.needles.is_empty() && !self.all
     }
 
     /// Hides the secrets of a whole text.
@@ -73,6 +81,10 @@ impl Masked {
         if masker.is_empty() {
             return pass(bytes);
         }
+        if masker.all {
+            let star = |byte: &u8| if matches!(byte, b'\n' | b'\r') { *byte } else { STAR };
+            return pass(&bytes.iter().map(star).collect::<Vec<u8>>());
+        }
         self.held.extend_from_slice(bytes);
         self.hidden.resize(self.held.len(), false);
         // Line feeds count for nothing: base64 is wrapped, and a secret may have several lines.
@@ -99,6 +111,16 @@ impl Masked {
         if !ready.is_empty() {
             pass(&ready);
         }
+    }
+
+    /// Hands on what is surely hidden, where the bytes break off and what was held back will come again: without what stood
+    /// before it, nobody would know it for the end of a secret.
+    pub fn break_off(&mut self, mut pass: impl FnMut(&[u8])) {
+        let count = self.hidden.iter().take_while(|hidden| **hidden).count();
+        if count > 0 {
+            pass(&vec![STAR; count]);
+        }
+        (self.held, self.hidden) = (Vec::new(), Vec::new());
     }
 
     /// Hands on what was held back. The beginning of a secret, where the bytes were cut off in its middle, is hidden too.
@@ -133,11 +155,7 @@ fn forms(secret: &str) -> Vec<Vec<u8>> {
                 }
             }
         }
-        forms.extend([true, false].map(|upper| percent(text.as_bytes(), upper, false)));
-        forms.extend([true, false].map(|upper| percent(text.as_bytes(), upper, true)));
-        let json = serde_json::to_string(&text).expect("a text is JSON");
-        forms.push(json.as_bytes()[1..json.len() - 1].to_vec());
-        forms.push(text.replace('\'', "'\\''").into_bytes());
+        forms.extend(escaped(&text));
         forms.push(text.into_bytes());
     }
     forms.into_iter().map(|form| flat(&form)).filter(|form| form.len() >= SECRET_BYTES_MIN).collect()
@@ -153,13 +171,66 @@ fn base64_core(bytes: &[u8], before: usize, encode: fn(&[u8]) -> String) -> Opti
     text.get(first..last).filter(|core| core.len() >= SECRET_BYTES_MIN).map(|core| core.as_bytes().to_vec())
 }
 
-/// Returns a text as it stands in a URL, or in a form, which writes a blank as `+`.
-fn percent(bytes: &[u8], upper: bool, form: bool) -> Vec<u8> {
+/// What stays as it is in a URL, beside letters and digits: of RFC 3986 alone, with Python's slash, of a component in
+/// JavaScript, of a whole address in JavaScript.
+const URL_SAFE: [&str; 4] = ["-_.~", "-_.~/", "-_.!~*'()", "-_.!~*'();/?:@&=+$,#"];
+
+/// Returns a text as programs write it in URLs, in JSON, in Python and in shells.
+fn escaped(text: &str) -> Vec<Vec<u8>> {
+    let mut forms = Vec::new();
+    for safe in URL_SAFE {
+        for upper in [true, false] {
+            for blank in ["%20", "+"] {
+                forms.push(percent(text.as_bytes(), safe, upper, blank));
+            }
+        }
+    }
+    let json = serde_json::to_string(text).expect("a text is JSON");
+    let json = &json[1..json.len() - 1];
+    let units = |c: char, upper: bool| -> String {
+        let mut units = [0; 2];
+        let write = |unit: &u16| if upper { format!("\\u{unit:04X}") } else { format!("\\u{unit:04x}") };
+        c.encode_utf16(&mut units).iter().map(write).collect()
+    };
+    for upper in [true, false] {
+        let ascii = |c: char| if c.is_ascii() { c.to_string() } else { units(c, upper) };
+        forms.push(json.chars().map(ascii).collect::<String>().into_bytes());
+    }
+    forms.push(json.as_bytes().to_vec());
+    forms.push(json.replace('/', "\\/").into_bytes());
+    let with = |wanted: &dyn Fn(char) -> bool| -> Vec<u8> {
+        let write = |c: char| if wanted(c) { format!("\\{c}") } else { c.to_string() };
+        text.chars().map(write).collect::<String>().into_bytes()
+    };
+    // Within quotes of a shell, and of Python's repr.
+    forms.push(text.replace('\'', "'\\''").into_bytes());
+    forms.push(text.replace('\'', "'\"'\"'").into_bytes());
+    forms.push(with(&|c| matches!(c, '"' | '\\' | '$' | '`')));
+    forms.push(with(&|c| matches!(c, '"' | '\\' | '$' | '`' | '!')));
+    forms.push(with(&|c| matches!(c, '\'' | '\\')));
+    forms.push(with(&|c| matches!(c, '\\')));
+    // bash's $'…', which it writes where the locale cannot show a character.
+    let ansi_c = |byte: u8| match byte {
+        b'\'' | b'\\' => format!("\\{}", char::from(byte)),
+        0x80.. => format!("\\{byte:03o}"),
+        byte => char::from(byte).to_string(),
+    };
+    forms.push(text.bytes().map(ansi_c).collect::<String>().into_bytes());
+    // bash's printf %q, and what escapes everything that is no letter.
+    forms.push(with(&|c| c.is_ascii() && !c.is_ascii_alphanumeric() && !"%+,-./:=@_".contains(c)));
+    forms.push(with(&|c| c.is_ascii() && !c.is_ascii_alphanumeric() && !"%+-./:=@_".contains(c)));
+    forms.push(with(&|c| c.is_ascii() && !c.is_ascii_alphanumeric() && !"%+-./:=@_~^".contains(c)));
+    forms.push(with(&|c| c.is_ascii() && !c.is_ascii_alphanumeric() && c != '_'));
+    forms
+}
+
+/// Returns a text with everything but letters, digits and what is `safe` in hexadecimal digits.
+fn percent(bytes: &[u8], safe: &str, upper: bool, blank: &str) -> Vec<u8> {
     let mut text = Vec::with_capacity(bytes.len() * 3);
     for byte in bytes {
         match byte {
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => text.push(*byte),
-            b' ' if form => text.push(b'+'),
+            b' ' => text.extend(blank.bytes()),
+            _ if byte.is_ascii_alphanumeric() || safe.as_bytes().contains(byte) => text.push(*byte),
             _ if upper => text.extend(format!("%{byte:02X}").bytes()),
             _ => text.extend(format!("%{byte:02x}").bytes()),
         }
@@ -211,6 +282,41 @@ mod tests {
                 })
                 .as_str(),
         );
+    }
+
+    /// What programs printed of this secret: Python's `quote`, `quote_plus`, `json.dumps` and `repr`, JavaScript's `encodeURI`
+    /// and `encodeURIComponent`, shlex.quote, bash's printf %q and declare -p, dash's export -p.
+    #[test]
+    fn it_is_hidden_as_other_programs_write_it() {
+        let secret = "p@ss/w ord'x\"$q\\é;(1)~,!";
+        let masker = Masker::new([&Secret::new(secret.to_owned())]);
+        for written in [
+            "p%40ss/w%20ord%27x%22%24q%5C%C3%A9%3B%281%29~%2C%21",
+            "p%40ss%2Fw+ord%27x%22%24q%5C%C3%A9%3B%281%29~%2C%21",
+            "p@ss/w%20ord'x%22$q%5C%C3%A9;(1)~,!",
+            "p%40ss%2Fw%20ord'x%22%24q%5C%C3%A9%3B(1)~%2C!",
+            "p@ss/w ord'x\\\"$q\\\\\\u00e9;(1)~,!",
+            "p@ss/w ord\\'x\"$q\\\\é;(1)~,!",
+            "p@ss/w ord'\"'\"'x\"$q\\é;(1)~,!",
+            "p@ss/w ord'x\\\"\\$q\\\\é;(1)~,!",
+            "p@ss/w ord\\'x\"$q\\\\\\303\\251;(1)~,!",
+            "p@ss/w\\ ord\\'x\\\"\\$q\\\\é\\;\\(1\\)~\\,\\!",
+        ] {
+            let shown = masker.text(&format!("<{written}>"));
+            assert_eq!(shown, format!("<{}>", "*".repeat(written.len())), "{written}");
+        }
+        let masker = Masker::new([&Secret::new("shortpw9\nsecond1\n".to_owned())]);
+        assert_eq!(masker.text("> shortpw9\n> second1"), "> ********\n> *******");
+        assert_eq!(Masker::of_everything().text("a b\nc"), "***\n*");
+    }
+
+    #[test]
+    fn what_breaks_off_in_the_end_of_a_secret_is_told_as_hidden() {
+        let masker = Masker::new([&Secret::new("abcXabc".to_owned())]);
+        let (mut masked, mut out) = (Masked::default(), Vec::new());
+        masked.push(&masker, b"1abcXabc", |bytes| out.extend_from_slice(bytes));
+        masked.break_off(|bytes| out.extend_from_slice(bytes));
+        assert_eq!(String::from_utf8(out).unwrap(), "1*******");
     }
 
     #[test]

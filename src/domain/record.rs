@@ -248,6 +248,7 @@ fn step_record(group: GroupNo, name: &StepName, step: &LaneStep) -> StepRecord {
                 Ending::Signal(name) => record.signal = Some(name.clone()),
                 Ending::NotSent(why)
                 | Ending::Unreachable(why)
+                | Ending::NotAllDone(why)
                 | Ending::Died(why)
                 | Ending::Lost(why)
                 | Ending::KillUnconfirmed(why) => {

@@ -62,5 +62,5 @@ fn answer(run: &Run, lane: usize, n: usize) -> Option<Result<bool, String>> {
             }
         }
     }
-    Some(condition.holds(&host.facts(&lane.host, &run.plan.env, &host.vars, results)))
+    Some(condition.holds(&host.facts(&lane.host, (&run.plan.env, &run.plan.typed), &host.vars, results)))
 }

@@ -262,9 +262,14 @@ fn meaning(
             Ok(Event::StepsReleased { ordered, steps })
         }
         Wish::Skip { step, hosts } => {
-            let stands = |lane: &Lane| lane_stands_at(run, lane, step);
+            // Where steps were undone, what stands on them must not go on without them.
+            let stands = |lane: &Lane| lane_stands_at(run, lane, step) && may_be_skipped(run, lane, step);
             let steps = places(run, hosts, step, stands)?;
-            none_is_refused(&steps, || format!("no host stands still at {step}; what runs can be cancelled first"))?;
+            none_is_refused(&steps, || {
+                format!(
+                    "no host stands still at {step}; what runs can be cancelled first, what was rolled back retried"
+                )
+            })?;
             Ok(Event::StepsSkipped { ordered, steps })
         }
         Wish::Retry { which, step, again } => {
@@ -339,6 +344,12 @@ fn lane_stands_at(run: &Run, lane: &Lane, step: &StepName) -> bool {
     run.state() == TaskState::Running && lane.open_step().is_none() && lane.at(&group.steps) == Some(n)
 }
 
+/// Whether a host may go on without a step: not when what it stands on was undone. What undoes may be skipped.
+fn may_be_skipped(run: &Run, lane: &Lane, step: &StepName) -> bool {
+    let is_part = run.step_index(lane.group, step).is_some_and(|n| !lane.steps[n].is_step());
+    is_part || !lane.is_rolling_back()
+}
+
 fn retry(run: &Run, which: &Which, step: Option<&StepName>, again: bool, ordered: Ordered) -> Result<Event, Refusal> {
     match &run.stage {
         Stage::Running { .. } if run.cancelled.is_some() => {
@@ -367,7 +378,7 @@ fn retry(run: &Run, which: &Which, step: Option<&StepName>, again: bool, ordered
         };
         // Without a step, a host begins with what it did not get past; what only waits for its turn is no retry.
         let from = match step {
-            Some(step) => run.step_index(lane.group, step).filter(|n| lane.steps[*n].is_shown()),
+            Some(step) => run.step_index(lane.group, step).filter(|n| lane.steps[*n].may_be_named()),
             None => lane.at(&group.steps).filter(|n| {
                 lane.stopped || run.state() == TaskState::Done || !matches!(lane.steps[*n].state, StepState::Waiting)
             }),

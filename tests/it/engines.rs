@@ -69,7 +69,7 @@ fn ansible_runs_on_the_proxy_and_each_of_its_hosts_is_told_of() {
     let gate = world.state().join("gate");
     std::fs::write(&gate, "").unwrap();
     let task = json!({"task_name": "deploy", "temp_id": "deploy", "proxy": "proxy",
-        "hosts": {"1": ["web1", "web2", "db1", "gone"]}, "args": {"VERSION": "v7 'x'", "GATE": gate}});
+        "hosts": {"1": ["web1", "web2", "db1", "gone"]}, "args": {"VERSION": "v7 'x' {{ lookup('pipe', 'touch /tmp/spoolgate-was-here') }}", "GATE": gate}});
     world.drop_file("ready", "deploy.json", task.to_string().as_bytes(), 0);
     let id = world.task_of("deploy");
     // While it runs, what is known is shown.
@@ -97,7 +97,8 @@ fn ansible_runs_on_the_proxy_and_each_of_its_hosts_is_told_of() {
     let shown = world.run(0, &["show", &id.to_string()]).ok();
     assert!(shown.contains("web2               changed"), "{shown}");
     let log = std::fs::read_to_string(world.state().join(format!("runs/{id}/output/proxy/play.log"))).unwrap();
-    assert!(log.contains("v7 'x' on web1"), "{log}");
+    assert!(log.contains("v7 'x' {{ lookup('pipe', 'touch /tmp/spoolgate-was-here') }} on web1"), "{log}");
+    assert!(!Path::new("/tmp/spoolgate-was-here").exists(), "a value was read as a template");
     let left = Command::new("sh").args(["-c", "ls -d /tmp/tmp.*/playbook.yml 2>/dev/null"]).output().unwrap();
     assert_eq!(String::from_utf8_lossy(&left.stdout), "", "files of the engine stayed");
 }
@@ -124,12 +125,51 @@ fn a_step_for_an_engine_needs_a_proxy_and_its_plan_holds_what_runs() {
     let plan = world.run(0, &["plan", &id.to_string()]).ok();
     for want in [
         "| - name: deploy",
-        "\"ansible_host\": \"127.0.0.1\"",
+        "ansible_host: !unsafe \"127.0.0.1\"",
         "StrictHostKeyChecking=yes",
         "  about    1 host(s): web1",
     ] {
         assert!(plan.contains(want), "{want} in\n{plan}");
     }
+}
+
+#[test]
+fn no_task_leads_an_engine_elsewhere_and_a_play_for_nobody_is_not_done() {
+    let mut world = World::new(&[], None);
+    world.write_etc(
+        "inventory/hosts.toml",
+        "[host.proxy]\nconnection = \"local\"\n[host.here]\nconnection = \"local\"\n",
+    );
+    world.write_etc("templates/play.yml", "- hosts: nobody\n  tasks: []\n");
+    let template = "id = 82\nname = \"play\"\ntitle = \"t\"\nother_params = true\n[[step]]\nname = \"play\"\nengine = \"ansible\"\nplaybook = \"play.yml\"\n";
+    world.write_etc("templates/play.toml", template);
+    with_path(&mut world, ANSIBLE);
+    world.start();
+    let task = |more: Value| {
+        let mut task = json!({"task_name": "t", "temp_id": "play", "proxy": "proxy", "hosts": {"1": ["here"]}});
+        task.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        task.to_string()
+    };
+    let refused = [
+        (json!({"env": {"ANSIBLE_FILTER_PLUGINS": "/tmp"}}), "steers no program"),
+        (json!({"env": {"SERVER_HOST": "victim"}}), "says which hosts a proxy is about"),
+        (json!({"args": {"ansible_host": "10.0.0.9"}}), "not the engine's own"),
+        (json!({"args": {"inventory_hostname": "x"}}), "not the engine's own"),
+    ];
+    for (n, (more, want)) in refused.into_iter().enumerate() {
+        world.drop_file("ready", &format!("refused-{n}.json"), task(more).as_bytes(), 0);
+        let why = wait_for("the refusal", || world.why(&format!("refused-{n}"))).to_string();
+        assert!(why.contains(want), "{why}");
+    }
+    // What a task adds to the environment is no variable of Ansible's.
+    world.drop_file("ready", "nobody.json", task(json!({"env": {"ansible_host": "10.0.0.9"}})).as_bytes(), 0);
+    let record = world.record(world.task_of("nobody"));
+    assert_eq!(record["outcome"], "failed");
+    assert_eq!(record["results"]["proxy"][0]["reason"], "1 of 1 hosts were not done, here first");
+    assert_eq!(targets(&record, 0), ["here skipped the engine said nothing of it"]);
+    world.write_etc("templates/play.toml", &format!("{template}args = [\"{{X}}\"]\n"));
+    let wrong = world.run(0, &["template", "check", world.etc().join("templates/play.toml").to_str().unwrap()]);
+    assert!(wrong.code == 5 && wrong.err.contains("arguments that begin with text of the template's"), "{wrong:?}");
 }
 
 /// Processes of the test's own, ended with it.

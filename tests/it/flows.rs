@@ -96,6 +96,8 @@ fn what_failed_on_one_host_is_undone_there_and_its_siblings_go_on() {
     );
     let watch = world.run(0, &["wait", &id.to_string()]);
     assert_eq!(watch.code, 8, "{watch:?}");
+    // What stands on undone steps does not go on without them, and nothing is undone twice.
+    assert_eq!(world.run(0, &["retry", &id.to_string(), "--from", "two.rollback"]).code, 6);
     // A retry of what was rolled back does the undone steps again.
     world.run(0, &["retry", &id.to_string()]).ok();
     wait_for("the second end", || {
@@ -118,6 +120,11 @@ fn a_rollback_that_fails_has_a_word_of_its_own_and_the_next_group_does_not_begin
             "[[step]]\nname = \"later\"\ngroup = 2\nscript = \"true\"\n[[group]]\nnumber = 2\nhosts_of = 1\n",
         ),
     );
+    let taken_name =
+        json!({"task_name": "t", "temp_id": "flow", "hosts": {"1": ["h1"]}, "env": {"BAD": "h1"}}).to_string();
+    world.drop_file("ready", "taken.json", taken_name.as_bytes(), 0);
+    let why = wait_for("the refusal", || world.why("taken"));
+    assert!(why.to_string().contains("another name: it is a parameter"), "{why}");
     let args = json!({"BAD": "h1 h2", "WORSE": "h2"});
     let task = json!({"task_name": "t", "temp_id": "flow", "hosts": {"1": ["h1", "h2"]}, "args": args});
     let (_, record) = run(&world, "worse", &task);
@@ -277,6 +284,10 @@ fn a_forced_host_runs_once_between_two_rounds_of_the_tasks_hosts() {
     lines[..2].sort_unstable();
     lines[3..].sort_unstable();
     assert_eq!(lines, ["out h1", "out h2", "switch lb", "in h1", "in h2"]);
+    let proxied = json!({"task_name": "t", "temp_id": "flow", "proxy": "h1", "hosts": {"1": ["h2"]}}).to_string();
+    world.drop_file("ready", "proxied.json", proxied.as_bytes(), 0);
+    let why = wait_for("the refusal", || world.why("proxied"));
+    assert!(why.to_string().contains("the template says where its groups run"), "{why}");
 }
 
 #[test]

@@ -18,7 +18,8 @@ printf '%s' "$DB_PASS" | sha256sum | cut -c1-64
 echo "plain $DB_PASS" ; echo "err $DB_PASS" >&2
 printf '%s' "user:$DB_PASS" | base64 -w 20
 printf '%s' "$DB_PASS" | base64
-printf '%s' "$DB_PASS" | sed 's/%/%25/g; s/ /%20/g; s/@/%40/g; s/\$/%24/g'; echo
+bash -c 'printf "%q\n" "$DB_PASS"; declare -p DB_PASS'; export -p | grep DB_PASS
+/usr/bin/python3 -c 'import os, json, shlex, urllib.parse as u; s = os.environ["DB_PASS"]; print(u.quote(s), u.quote_plus(s), json.dumps(s), json.dumps(s, ensure_ascii=False), shlex.quote(s), repr(s))'
 printf '%s' "$DB_PASS" | head -c 11; sleep 0.05; printf '%s' "$DB_PASS" | tail -c +12; echo
 set -x; : "$DB_PASS"; set +x
 if [ "$SPOOLGATE_CALLBACK" ]; then
@@ -90,7 +91,7 @@ fn watch_processes(texts: &[Vec<u8>], over: &AtomicBool, seen: &Mutex<Vec<String
 #[test]
 fn a_canary_that_every_script_prints_is_found_nowhere() {
     let runs: u64 = std::env::var("SECRET_RUNS").map_or(25, |count| count.parse().unwrap());
-    let canary = format!("cAn4ry {}@$x%{:x}", std::process::id(), spoolgate::shells::clock::now().0);
+    let canary = format!("cAn4/ry {}'@$x%é-long-{:x}", std::process::id(), spoolgate::shells::clock::now().0);
     let mut texts = vec![canary.clone().into_bytes(), canary[..12].into(), canary[canary.len() - 12..].into()];
     for before in ["", "x", "xy"] {
         let text = base64::engine::general_purpose::STANDARD.encode(format!("{before}{canary}"));
@@ -134,6 +135,8 @@ fn a_canary_that_every_script_prints_is_found_nowhere() {
     let home = world.etc().parent().unwrap().join("home");
     let places = [world.state(), world.etc(), home, PathBuf::from("/root/.spoolgate")];
     let but = [world.etc().join("secrets")];
+    let log = std::fs::read_to_string(world.state().join(format!("runs/{id}/output/near/a.log"))).unwrap();
+    assert!(!holds(log.as_bytes(), &texts), "{log}");
     wait_for("the hosts to have forgotten it", || {
         places.iter().all(|place| holders(place, &texts, &but).is_empty()).then_some(())
     });
@@ -188,5 +191,48 @@ fn no_task_gets_a_secret_that_its_template_does_not_name_and_a_broken_one_sends_
         let record = world.record(id);
         let reason = record["results"]["near"][0]["reason"].as_str().unwrap();
         assert!(reason.contains(want), "{reason}");
+    }
+}
+
+#[test]
+fn a_secret_that_is_another_after_a_restart_hides_everything_that_the_old_one_could_be_in() {
+    let mut world = World::new(&[], None);
+    world.write_etc("inventory/hosts.toml", "[host.near]\nconnection = \"local\"\n");
+    std::fs::create_dir(world.etc().join("secrets")).unwrap();
+    let write = |world: &World, text: &str| {
+        world.write_etc("secrets/rot", text);
+        std::fs::set_permissions(world.etc().join("secrets/rot"), PermissionsExt::from_mode(0o600)).unwrap();
+    };
+    write(&world, "OldSecretValue1\n");
+    world.write_etc(
+        "templates/rot.toml",
+        "id = 73\nname = \"rot\"\ntitle = \"t\"\n[[step]]\nname = \"a\"\nenv = { P = \"secret:rot\" }\n\
+         script = 'n=0; while [ -e \"$GATE\" ]; do n=$((n+1)); echo \"tick $n $P\"; sleep 0.1; done'\n[[param]]\nname = \"GATE\"\n",
+    );
+    world.start();
+    let gate = world.etc().join("gate");
+    for (name, after) in [("same", Some("OldSecretValue1\n")), ("another", Some("NewSecretValue2\n")), ("gone", None)] {
+        write(&world, "OldSecretValue1\n");
+        std::fs::write(&gate, "").unwrap();
+        let task =
+            json!({"task_name": "t", "temp_id": "rot", "hosts": {"1": ["near"]}, "args": {"GATE": gate}}).to_string();
+        world.drop_file("ready", &format!("{name}.json"), task.as_bytes(), 0);
+        let id = world.task_of(name);
+        let path = world.state().join(format!("runs/{id}/output/near/a.log"));
+        let log = || std::fs::read_to_string(&path).unwrap_or_default();
+        wait_for("some lines", || log().contains("tick 3").then_some(()));
+        world.kill_daemon();
+        match after {
+            Some(text) => write(&world, text),
+            None => std::fs::remove_file(world.etc().join("secrets/rot")).unwrap(),
+        }
+        let before = log().len();
+        world.start();
+        wait_for("more lines", || (log().len() > before + 40).then_some(()));
+        std::fs::remove_file(&gate).unwrap();
+        assert_eq!(world.record(id)["outcome"], "ok");
+        assert!(!log().contains("SecretValue"), "{}", log());
+        let shown = log()[before..].contains("tick");
+        assert_eq!(shown, name == "same", "{}", log());
     }
 }

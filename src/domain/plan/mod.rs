@@ -19,6 +19,7 @@ use serde::{Deserialize, Serialize};
 use crate::base::digest::Digest;
 use crate::base::ids::{GroupNo, HostName, ParamName, SecretName, StepName, TemplateName, UserName};
 use crate::base::time::Timestamp;
+use crate::domain::condition::Typed;
 use crate::domain::delegate::Delegate;
 use crate::domain::hook::Hooks;
 use crate::domain::inventory::{Connection, Inventory};
@@ -105,6 +106,9 @@ pub struct Plan {
     pub task_name: String,
     /// The template it came from; `None` for a script of its own.
     pub template: Option<UsedTemplate>,
+    /// Which parameters are no texts, for conditions.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub typed: BTreeMap<ParamName, Typed>,
 }
 
 /// A git commit, and the tag that pointed at it when the plan was made.
@@ -335,6 +339,7 @@ impl Plan {
             secrets: BTreeMap::new(),
             task_name: "empty".to_owned(),
             template: None,
+            typed: BTreeMap::new(),
         }
     }
 }

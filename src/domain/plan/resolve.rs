@@ -11,8 +11,8 @@ use crate::base::digest::Digest;
 use crate::base::ids::{GroupNo, HostName, ParamName, SecretName, UserName};
 use crate::base::limits;
 use crate::domain::batch::{Batching, Share, cut};
-use crate::domain::condition::{Condition, Facts};
-use crate::domain::delegate::{Delegate, ansible_script, salt_script};
+use crate::domain::condition::{Condition, Facts, Typed};
+use crate::domain::delegate::{Delegate, ansible_script, is_engines_own, salt_script};
 use crate::domain::problem::{Problem, Problems};
 use crate::domain::risk::Level;
 use crate::domain::run::Outcome;
@@ -37,15 +37,7 @@ pub fn resolve(submission: &Submission, library: &Library) -> Result<Plan, Vec<P
         (Work::Template { .. }, None) => None,
         (Work::Script { script, args, account }, _) => Some(from_script(script, args, account.as_ref(), submission)),
     };
-    for (name, value) in &submission.env {
-        if steers_programs(name) {
-            let wanted = "a variable that steers no program: not PATH, LD_*, SPOOLGATE_* and their like";
-            problems.push(Problem::new(format!("/env/{name}"), name.as_str(), wanted));
-        } else if secret_name(value).is_some() {
-            let wanted = "no secret: a template says which steps get which secrets";
-            problems.push(Problem::new(format!("/env/{name}"), "the name of a secret", wanted));
-        }
-    }
+    check_env(submission, work.as_ref(), &mut problems);
     let listed = submission.hosts.values().any(|hosts| matches!(hosts, Hosts::Named(_)));
     if listed && submission.batching.shares.iter().any(|share| matches!(share, Share::Percent(_))) {
         let wanted = "numbers of hosts, or a selector in the place of the list";
@@ -55,6 +47,12 @@ pub fn resolve(submission: &Submission, library: &Library) -> Result<Plan, Vec<P
     let mut hosts = HostFinder { library, prefix, planned: BTreeMap::new() };
     let groups = hosts.groups(submission, template.map(|template| &template.groups), &mut problems);
     let proxy = submission.proxy.as_ref().and_then(|word| hosts.find(word, "/proxy", &mut problems));
+    if let Some((group, _)) =
+        template.and_then(|template| template.groups.first_key_value()).filter(|_| proxy.is_some())
+    {
+        let wanted = "no proxy: the template says where its groups run";
+        problems.push(Problem::new("/proxy", format!("a proxy for group {group}"), wanted));
+    }
     let (Some(mut work), true) = (work, problems.is_empty()) else {
         return Err(Problems::from_iter(problems).into_vec());
     };
@@ -66,10 +64,12 @@ pub fn resolve(submission: &Submission, library: &Library) -> Result<Plan, Vec<P
         hosts.find(proxy, "/proxy", &mut problems);
     }
     let mut groups = assemble_groups(work.steps, &groups, proxy.as_ref(), &submission.batching, &mut problems);
+    // What an engine reads as its variables is what the template declares, and nothing that a task adds.
+    hand_over(&mut groups, &hosts.planned, &work.env, &mut work.scripts, &mut problems);
     let mut env = work.env;
     env.extend(submission.env.clone());
-    hand_over(&mut groups, &hosts.planned, &env, &mut work.scripts, &mut problems);
-    settle_conditions(&mut groups, &mut hosts, &env, &work.conditions, &mut problems);
+    let typed = template.filter(|_| !work.conditions.is_empty()).map(typed_params).unwrap_or_default();
+    settle_conditions(&mut groups, &mut hosts, (&env, &typed), &work.conditions, &mut problems);
     if !problems.is_empty() {
         return Err(Problems::from_iter(problems).into_vec());
     }
@@ -91,8 +91,33 @@ pub fn resolve(submission: &Submission, library: &Library) -> Result<Plan, Vec<P
         secrets: work.secrets,
         task_name: submission.task_name.clone(),
         template: work.template,
+        typed,
     })
 }
+
+/// Checks the variables that a task adds: they take the place of nothing that was checked or that we say ourselves.
+fn check_env(submission: &Submission, work: Option<&ResolvedWork>, problems: &mut Vec<Problem>) {
+    let taken = |name: &ParamName| {
+        let work = work.is_some_and(|work| work.env.contains_key(name) || work.secrets.contains_key(name));
+        work || matches!(name.as_str(), SERVER_IP | SERVER_HOST)
+    };
+    for (name, value) in &submission.env {
+        if steers_programs(name) {
+            let wanted = "a variable that steers no program: not PATH, LD_*, SPOOLGATE_* and their like";
+            problems.push(Problem::new(format!("/env/{name}"), name.as_str(), wanted));
+        } else if secret_name(value).is_some() {
+            let wanted = "no secret: a template says which steps get which secrets";
+            problems.push(Problem::new(format!("/env/{name}"), "the name of a secret", wanted));
+        } else if taken(name) {
+            let wanted = "another name: it is a parameter, or says which hosts a proxy is about";
+            problems.push(Problem::new(format!("/env/{name}"), name.as_str(), wanted));
+        }
+    }
+}
+
+/// The variables of a proxy's script: the addresses and the names of the hosts that it is about.
+const SERVER_IP: &str = "SERVER_IP";
+const SERVER_HOST: &str = "SERVER_HOST";
 
 fn find_template<'a>(wanted: &TemplateRef, library: &'a Library, problems: &mut Vec<Problem>) -> Option<&'a Template> {
     let template = library.catalogue.find(wanted);
@@ -316,7 +341,7 @@ fn server_lists(
     let joined = |part: &dyn Fn(&HostName) -> String| hosts.iter().map(part).collect::<Vec<_>>().join(",");
     let addresses = joined(&|host| planned.get(host).map(|host| host.address.clone()).unwrap_or_default());
     let name = |name: &str| name.parse().expect("a name of a variable");
-    vec![(name("SERVER_IP"), addresses), (name("SERVER_HOST"), joined(&ToString::to_string))]
+    vec![(name(SERVER_IP), addresses), (name(SERVER_HOST), joined(&ToString::to_string))]
 }
 
 /// Writes the scripts of steps that another engine carries out, now that their targets are known.
@@ -336,10 +361,14 @@ fn hand_over(
                 problems.push(Problem::new("/proxy", format!("no proxy for the step {}", step.name), wanted));
                 return;
             }
+            for name in env.keys().filter(|name| is_engines_own(name.as_str())) {
+                let wanted = "a name that is not the engine's own: not ansible_*, inventory_hostname and their like";
+                problems.push(Problem::new(format!("/args/{name}"), name.as_str(), wanted));
+            }
             let text = scripts.get(&step.script).cloned().unwrap_or_default();
             let script = match step.engine {
                 Some(Delegate::Salt) => salt_script(&text, &targets),
-                _ => ansible_script(&text, &targets, &serde_json::json!(env)),
+                _ => ansible_script(&text, &targets, env),
             };
             step.script = Digest::of(script.as_bytes());
             scripts.insert(step.script, script);
@@ -350,12 +379,22 @@ fn hand_over(
     scripts.retain(|digest, _| used.contains(digest));
 }
 
+/// Returns which parameters of a template are numbers, or yes or no.
+fn typed_params(template: &Template) -> BTreeMap<ParamName, Typed> {
+    let typed = template.params.iter().filter_map(|param| match param.kind {
+        ParamKind::Int => Some((param.name.clone(), Typed::Int)),
+        ParamKind::Bool => Some((param.name.clone(), Typed::Bool)),
+        _ => None,
+    });
+    typed.collect()
+}
+
 /// Asks conditions that can be answered before anything runs, of every host: who approves sees where a step is not taken.
 /// Of hosts that must be asked later the variables are kept that the conditions may name.
 fn settle_conditions(
     groups: &mut [PlannedGroup],
     hosts: &mut HostFinder<'_>,
-    params: &BTreeMap<ParamName, String>,
+    (params, typed): (&BTreeMap<ParamName, String>, &BTreeMap<ParamName, Typed>),
     conditions: &BTreeMap<(GroupNo, usize), Condition>,
     problems: &mut Vec<Problem>,
 ) {
@@ -373,7 +412,7 @@ fn settle_conditions(
                     planned.vars.extend(kept);
                     continue;
                 }
-                match condition.holds(&planned.facts(name, params, &host.vars, Vec::new())) {
+                match condition.holds(&planned.facts(name, (params, typed), &host.vars, Vec::new())) {
                     Ok(true) => {}
                     Ok(false) => {
                         step.not_on.insert(name.clone());
@@ -394,12 +433,13 @@ impl PlannedHost {
     pub fn facts<'a>(
         &'a self,
         name: &'a HostName,
-        params: &'a BTreeMap<ParamName, String>,
+        (params, typed): (&'a BTreeMap<ParamName, String>, &'a BTreeMap<ParamName, Typed>),
         vars: &'a BTreeMap<String, String>,
         steps: Vec<(&'a str, Outcome, Option<i32>)>,
     ) -> Facts<'a> {
         Facts {
             params,
+            typed,
             name: name.as_str(),
             address: &self.address,
             environment: &self.environment,

@@ -42,6 +42,12 @@ impl Plan {
         for step in steps() {
             warnings.extend(self.script_warnings(step));
         }
+        if steps().any(|step| step.engine.is_some()) {
+            // A playbook's shell modules are no better than scripts; its templates read no values (they are unsafe).
+            warnings.iter_mut().filter(|warning| warning.ends_with("\")")).for_each(|warning| {
+                warning.push_str("; a playbook: {{ NAME | quote }}");
+            });
+        }
         for group in self.groups.iter().filter(|group| !group.targets.is_empty()) {
             warnings.push(format!(
                 "group {} runs on {} for {} host(s) that its script reaches by itself",

@@ -116,6 +116,12 @@ impl LaneStep {
         self.is_step() || self.state != StepState::Waiting || !self.earlier.is_empty()
     }
 
+    /// Whether somebody may want it taken again: a step, or a part for failures that did not end well.
+    #[must_use]
+    pub fn may_be_named(&self) -> bool {
+        self.is_step() || (self.is_shown() && !self.is_ok())
+    }
+
     /// Whether it ended well.
     fn is_ok(&self) -> bool {
         matches!(&self.state, StepState::Ended(result) if result.ending.outcome() == Outcome::Ok)
@@ -373,15 +379,26 @@ impl Lane {
     /// Takes a step and everything after it again; what was undone is done again too.
     pub(super) fn retry_from(&mut self, step: usize) {
         self.stopped = false;
-        let undone = self.steps.iter().filter(|part| part.is_ok()).filter_map(|part| match part.role {
-            Role::Rollback { of, .. } => Some(of),
-            _ => None,
-        });
-        let first = if self.steps[step].is_step() { undone.min().map_or(step, |of| of.min(step)) } else { step };
-        for step in &mut self.steps[first..] {
+        // What a rollback began to undo may be half undone.
+        let undone =
+            self.steps.iter().filter(|part| part.state != StepState::Waiting).filter_map(|part| match part.role {
+                Role::Rollback { of, .. } => Some(of),
+                _ => None,
+            });
+        let of_steps = self.steps[step].is_step();
+        let first = if of_steps { undone.min().map_or(step, |of| of.min(step)) } else { step };
+        // Of handlers and rollbacks what ended well is done, and is not done twice.
+        for step in self.steps[first..].iter_mut().filter(|step| of_steps || !step.is_ok()) {
             let again = if step.excluded { StepState::Skipped(Skip::Condition) } else { StepState::Waiting };
             step.set_aside(again);
         }
+    }
+
+    /// Whether something was undone, or is about to be.
+    #[must_use]
+    pub fn is_rolling_back(&self) -> bool {
+        let rollback = |step: &LaneStep| matches!(step.role, Role::Rollback { .. });
+        self.steps.iter().any(|step| rollback(step) && step.state != StepState::Waiting)
     }
 
     /// Goes on without a step.
@@ -512,8 +529,20 @@ mod tests {
         }
         lane.steps[2].state = result(Ending::Exit(1));
         assert_eq!((lane.at(&planned), lane.outcome()), (Some(2), Outcome::RolledBack));
+        // A part that ended well is not taken twice.
+        let mut parts = lane.clone();
+        parts.retry_from(5);
+        assert_eq!(parts, lane);
         lane.retry_from(2);
         assert_eq!(lane.next_step(&planned, None), Next::Start { step: 0, attempt: 2, not_before: None });
+        // One that failed half-way leaves a step that must be done again too.
+        lane.steps[0].state = result(Ending::Exit(0));
+        lane.steps[1].state = result(Ending::Exit(0));
+        lane.steps[2].state = result(Ending::Exit(1));
+        lane.steps[5].state = result(Ending::Exit(1));
+        assert!(lane.is_rolling_back());
+        lane.retry_from(2);
+        assert!(matches!(lane.next_step(&planned, None), Next::Start { step: 1, .. }));
     }
 
     #[test]

@@ -66,6 +66,8 @@ pub enum Ending {
     Exit(i32),
     /// A signal ended the process.
     Signal(String),
+    /// The engine that the step was handed to ended well, and not every host of the task is done.
+    NotAllDone(String),
     /// It ran longer than it may and was proved dead.
     TimedOut,
     /// It printed nothing for longer than it may and was proved dead.
@@ -88,7 +90,10 @@ impl Ending {
     /// Whether the script itself ended so, and not what carried it.
     #[must_use]
     pub fn is_the_scripts_own(&self) -> bool {
-        matches!(self, Ending::Exit(_) | Ending::Signal(_) | Ending::TimedOut | Ending::IdleTimedOut)
+        matches!(
+            self,
+            Ending::Exit(_) | Ending::Signal(_) | Ending::NotAllDone(_) | Ending::TimedOut | Ending::IdleTimedOut
+        )
     }
 
     /// Whether a handler or a rollback may follow: it failed, and surely nothing of it runs any more. What somebody ended is
@@ -103,9 +108,12 @@ impl Ending {
     pub fn outcome(&self) -> Outcome {
         match self {
             Ending::Exit(0) => Outcome::Ok,
-            Ending::Exit(_) | Ending::Signal(_) | Ending::Died(_) | Ending::Unreachable(_) | Ending::NotSent(_) => {
-                Outcome::Failed
-            }
+            Ending::Exit(_)
+            | Ending::Signal(_)
+            | Ending::NotAllDone(_)
+            | Ending::Died(_)
+            | Ending::Unreachable(_)
+            | Ending::NotSent(_) => Outcome::Failed,
             Ending::TimedOut | Ending::IdleTimedOut => Outcome::TimedOut,
             Ending::Lost(_) => Outcome::Lost,
             Ending::Cancelled => Outcome::Cancelled,

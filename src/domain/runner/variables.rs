@@ -68,7 +68,7 @@ pub(super) fn of(
         variables.extend(ported(prefix.as_str(), task, step, told));
     }
     let of_host = plan.hosts.get(host).into_iter().flat_map(|host| &host.env);
-    let named = of_host.chain(&plan.env).chain(&step.env);
+    let named = plan.env.iter().chain(of_host).chain(&step.env);
     variables.extend(named.map(|(name, value)| (name.to_string(), value.clone())));
     variables.extend(told.secrets.iter().map(|(name, secret)| (name.to_string(), secret.reveal().to_owned())));
     variables

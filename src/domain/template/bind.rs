@@ -46,8 +46,20 @@ const STEERING: &[&str] = &[
     "VISUAL",
 ];
 /// The same, by how they begin.
-const STEERING_PREFIXES: &[&str] =
-    &["BASH_", "DYLD_", "GIT_CONFIG", "LD_", "NODE_", "PERL5", "PYTHON", "SPOOLGATE_", "ZDOPS_"];
+const STEERING_PREFIXES: &[&str] = &[
+    "ANSIBLE_",
+    "BASH_",
+    "DYLD_",
+    "GIT_CONFIG",
+    "LD_",
+    "NODE_",
+    "PERL5",
+    "PYTHON",
+    "SALT_",
+    "SPOOLGATE_",
+    "SSH_",
+    "ZDOPS_",
+];
 
 /// Returns the secret that a value names: `secret:NAME`.
 #[must_use]

@@ -117,6 +117,9 @@ fn read_work(table: &mut Fields<'_>, around: &Surroundings<'_>, of: Option<&Step
     let retry_delay_s = seconds(table.scalar("retry_delay"), "retry_delay").unwrap_or(0);
     let idempotent = table.boolean("idempotent").unwrap_or(false);
     let nice = table.integer("nice", 0..=19).and_then(|nice| u8::try_from(nice).ok());
+    if engine.is_some() {
+        check_engine_args(sheet, &args);
+    }
     let args = read_args(sheet, args, around);
     let (env, secrets) = read_env(sheet, env, around);
     Some(StepWork {
@@ -133,6 +136,20 @@ fn read_work(table: &mut Fields<'_>, around: &Surroundings<'_>, of: Option<&Step
         idempotent,
         nice: nice.unwrap_or_else(|| of.map_or(0, |of| of.nice)),
     })
+}
+
+/// Checks that no argument of an engine begins with a value: it could be an option, another playbook or inventory.
+fn check_engine_args(sheet: &Sheet<'_>, args: &Texts) {
+    let wanted =
+        "arguments that begin with text of the template's: \"--tags={TAGS}\"; playbooks have parameters as variables";
+    match args {
+        Texts::List(list) => {
+            for text in list.iter().filter(|text| text.value.starts_with('{') && !text.value.starts_with("{{")) {
+                sheet.problem(&text.span, &text.value, wanted);
+            }
+        }
+        Texts::One(text) => sheet.problem(&text.span, &text.value, format!("a list of {wanted}")),
+    }
 }
 
 fn read_args(sheet: &Sheet<'_>, args: Texts, around: &Surroundings<'_>) -> Args {

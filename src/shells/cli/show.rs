@@ -128,10 +128,11 @@ fn step_line(step: &StepRecord) -> String {
     };
     let times = match (step.started, step.ended) {
         (Some(started), Some(ended)) => format!("{started} .. {ended}  {:.3} s", Seconds(ended.0 - started.0)),
-        (Some(started), None) => format!("{started} .. running"),
+        (Some(started), None) => format!("since {started}"),
         _ => String::new(),
     };
-    format!("  {:<20} {:<16} {end}  {times}", step.step, step.outcome.word()).trim_end().to_owned()
+    let outcome = if step.started.is_some() && step.ended.is_none() { "running" } else { step.outcome.word() };
+    format!("  {:<20} {outcome:<16} {end}  {times}", step.step).trim_end().to_owned()
 }
 
 /// Milliseconds, written as seconds.
@@ -215,6 +216,7 @@ pub(super) fn said(event: &Event) -> String {
                 Ending::Signal(name) => format!("signal {name}"),
                 Ending::TimedOut => "ran too long and was ended".to_owned(),
                 Ending::IdleTimedOut => "printed nothing for too long and was ended".to_owned(),
+                Ending::NotAllDone(why) => visible(why),
                 Ending::Died(why) => format!("was cut down: {}", visible(why)),
                 Ending::Unreachable(why) => format!("was not reached: {}", visible(why)),
                 Ending::Cancelled => "was ended".to_owned(),

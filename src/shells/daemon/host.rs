@@ -120,11 +120,7 @@ impl HostOwner {
         let mut talk =
             Talk::new(start, host, step, self.settings.clone(), self.clean, &self.output, self.inputs.clone());
         if let Err(error) = talk.read_secrets() {
-            // What was sent before runs whether the secrets are there or not, and is asked for without them.
-            if !start.resume {
-                return Some((Ending::NotSent(error.to_string()), OutputFacts::default()));
-            }
-            tracing::error!(task = %start.task, host = %start.host, "what its step prints cannot be searched for secrets: {error}");
+            return Some((Ending::NotSent(error.to_string()), OutputFacts::default()));
         }
         let late = match step.timeout_s {
             0 => None,

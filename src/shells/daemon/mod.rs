@@ -114,7 +114,10 @@ async fn serve(dirs: &Dirs) -> Result<(), DaemonError> {
         tracing::error!("the journal of a task cannot be believed, it is left alone: {illegal}");
     }
     let (ended_sender, ended) = mpsc::unbounded_channel();
-    let mut performer = Performer::new(layout.clone(), store, link_settings(&config), ended_sender);
+    let key = callback_key::read_or_make(&layout.callback_key())?;
+    let mut settings = link_settings(&config);
+    settings.secrets = settings.secrets.sealed_with(key.clone());
+    let mut performer = Performer::new(layout.clone(), store, settings, ended_sender);
     performer.set_syslog(config.settings.audit_syslog.clone());
     performer.audit("daemon_started", Some(format!("version {}", env!("CARGO_PKG_VERSION"))));
     performer.audit("configuration_read", Some(digests.clone()));
@@ -122,10 +125,7 @@ async fn serve(dirs: &Dirs) -> Result<(), DaemonError> {
     if personal {
         tracing::warn!("personal mode: there is no policy.toml, so the owner of the state may do everything");
     }
-    let key = match config.settings.http {
-        Some(_) => Some(callback_key::read_or_make(&layout.callback_key())?),
-        None => None,
-    };
+    let key = config.settings.http.as_ref().map(|_| key);
     let (web, posts) = Web::new(layout.clone(), TokensOnDisk::new(dirs.config.clone()), key.clone(), serving(&config));
     performer.set_callback(callback(&config, key.as_ref()));
     let server = listen(&config, group, &web).await?;

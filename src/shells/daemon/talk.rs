@@ -18,7 +18,7 @@ use crate::base::digest::Digest;
 use crate::base::ids::{ParamName, SecretName};
 use crate::base::limits;
 use crate::base::text::Secret;
-use crate::domain::delegate::{Report, Reports, last_words};
+use crate::domain::delegate::{Report, Reports, last_words, not_done};
 use crate::domain::mask::{Masked, Masker};
 use crate::domain::output::{ExecEnd, Stream};
 use crate::domain::plan::{PlannedHost, PlannedStep};
@@ -112,21 +112,53 @@ impl<'a> Talk<'a> {
         }
     }
 
-    /// Reads the secrets of the task: those that the step gets, and all of them to be hidden.
+    /// Reads the secrets of the task: those that the step gets, and all that are known to be hidden. A step that was sent
+    /// before was sent with those of that time: where they are others now, nothing that it prints is shown.
     ///
     /// # Errors
-    /// The first one that cannot be read.
+    /// The first one that cannot be read, of a step that was not sent yet.
     pub(super) fn read_secrets(&mut self) -> Result<(), SecretError> {
+        if self.start.approved.plan().secret_names().next().is_none() {
+            return Ok(());
+        }
+        let noted = self.log_path.with_extension("secrets");
+        // What is noted is durable before anything is sent: without a note nothing was.
+        let sent = self.start.resume && noted.exists();
+        let values = match self.secret_values() {
+            Err(error) if !sent => return Err(error),
+            Err(error) => {
+                // It is shown as stars or lost, and never started without them.
+                self.begun = true;
+                self.hide_everything(&error.to_string());
+                return Ok(());
+            }
+            Ok(values) => values,
+        };
+        let own = self.start.approved.plan().secrets.iter().chain(&self.step.secrets);
+        self.secrets = own.map(|(name, secret)| (name.clone(), values[secret].clone())).collect();
+        if sent && !self.settings.secrets.are_noted(&noted, &values) {
+            self.hide_everything("its secrets are others now");
+            return Ok(());
+        }
+        if !sent {
+            self.settings
+                .secrets
+                .note(&noted, &values)
+                .map_err(|source| SecretError::Unreadable { path: noted.clone(), source })?;
+        }
+        self.masker = (*self.settings.secrets.masker()).clone();
+        Ok(())
+    }
+
+    fn hide_everything(&mut self, why: &str) {
+        tracing::error!(task = %self.start.task, host = %self.start.host, "what its step prints is not shown: {why}");
+        self.masker = Masker::of_everything();
+    }
+
+    fn secret_values(&self) -> Result<BTreeMap<SecretName, Secret>, SecretError> {
         let plan = self.start.approved.plan();
         let all: BTreeSet<&SecretName> = plan.secret_names().collect();
-        let values: BTreeMap<&SecretName, Secret> = all
-            .into_iter()
-            .map(|name| Ok((name, self.settings.secrets.read(name)?)))
-            .collect::<Result<_, SecretError>>()?;
-        self.masker = Masker::new(values.values());
-        let own = plan.secrets.iter().chain(&self.step.secrets);
-        self.secrets = own.map(|(name, secret)| (name.clone(), values[secret].clone())).collect();
-        Ok(())
+        all.into_iter().map(|name| Ok((name.clone(), self.settings.secrets.read(name)?))).collect()
     }
 
     /// Removes from the host what the step printed, once its end is on record: it may hold secrets.
@@ -168,8 +200,8 @@ impl<'a> Talk<'a> {
             let why = match heard {
                 Heard::Ended(verdict) => {
                     *link = open;
-                    self.report_last_words();
-                    return (ending(verdict), self.facts());
+                    let ending = self.last_words(ending(verdict));
+                    return (ending, self.facts());
                 }
                 Heard::Refused(why) if !self.sent => {
                     *link = open;
@@ -225,18 +257,29 @@ impl<'a> Talk<'a> {
             },
         };
         link.close().await;
-        Ok((ending(verdict), self.facts()))
+        let ending = self.last_words(ending(verdict));
+        Ok((ending, self.facts()))
     }
 
     /// Reports how each target fared in the end, if the step was handed to another engine: from the whole log, since earlier
-    /// conversations may have heard a part of it.
-    fn report_last_words(&self) {
-        let Some(engine) = self.step.engine else { return };
+    /// conversations may have heard a part of it. An engine that ended well has done so only if every target is done.
+    fn last_words(&self, ending: Ending) -> Ending {
+        let Some(engine) = self.step.engine else { return ending };
         let targets = self.start.approved.plan().group(self.start.group).map_or(&[][..], |group| &group.targets);
         match output_log::piece(Stream::Out, &self.log_path, Some(0), u64::MAX) {
-            Ok(output) => self.report(last_words(engine, &output.bytes, targets)),
+            Ok(output) => {
+                self.report(last_words(engine, &output.bytes, targets));
+                match (&ending, not_done(engine, &output.bytes, targets)) {
+                    (Ending::Exit(0), Some(why)) => Ending::NotAllDone(why),
+                    _ => ending,
+                }
+            }
             Err(error) => {
                 tracing::error!(task = %self.start.task, host = %self.start.host, "cannot read its log: {error}");
+                match ending {
+                    Ending::Exit(0) => Ending::NotAllDone(format!("its log cannot be read: {error}")),
+                    other => other,
+                }
             }
         }
     }
@@ -331,6 +374,9 @@ impl<'a> Talk<'a> {
         if answer.ended.is_some() {
             out.finish(|bytes| keep(Stream::Out, bytes));
             err.finish(|bytes| keep(Stream::Err, bytes));
+        } else {
+            out.break_off(|bytes| keep(Stream::Out, bytes));
+            err.break_off(|bytes| keep(Stream::Err, bytes));
         }
         if let Some(error) = broken {
             tracing::error!(task = %self.start.task, host = %self.start.host, "{error}");

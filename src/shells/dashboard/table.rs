@@ -170,6 +170,7 @@ pub(super) fn ending(ending: &Ending) -> String {
         Ending::Signal(name) => format!("signal {name}"),
         Ending::TimedOut => "timed out".to_owned(),
         Ending::IdleTimedOut => "silent too long".to_owned(),
+        Ending::NotAllDone(_) => "not all done".to_owned(),
         Ending::Died(_) => "cut down".to_owned(),
         Ending::Unreachable(_) => "unreachable".to_owned(),
         Ending::NotSent(_) => "not sent".to_owned(),
@@ -182,7 +183,8 @@ pub(super) fn ending(ending: &Ending) -> String {
 /// Returns what is known of an ending beside its word.
 pub(super) fn ending_detail(ending: &Ending) -> Option<&str> {
     match ending {
-        Ending::Died(why)
+        Ending::NotAllDone(why)
+        | Ending::Died(why)
         | Ending::Unreachable(why)
         | Ending::NotSent(why)
         | Ending::Lost(why)
