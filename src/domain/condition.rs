@@ -84,6 +84,9 @@ impl Condition {
         if multiplies(text) {
             return Err("an expression without *: a text times a number is a long text".to_owned());
         }
+        if let Some(filter) = filters_of(text).into_iter().find(|filter| !FILTERS.contains(&filter.as_str())) {
+            return Err(format!("one of the filters {} in the place of {filter}", FILTERS.join(", ")));
+        }
         let read = LANGUAGE.compile_expression(text).map_err(|error| {
             let detail = error.detail().map(|detail| format!(" ({detail})")).unwrap_or_default();
             format!("an expression such as host.environment == 'prod'{detail}")
@@ -136,20 +139,36 @@ impl Condition {
     }
 }
 
-/// Whether an expression has a `*` outside of its texts.
-fn multiplies(text: &str) -> bool {
+/// The filters that there are.
+const FILTERS: [&str; 7] = ["int", "float", "lower", "upper", "trim", "length", "default"];
+
+/// Returns an expression without what stands in its texts.
+fn outside_of_texts(text: &str) -> String {
     let (mut quote, mut escaped) = (None, false);
+    let mut outside = String::new();
     for c in text.chars() {
         match quote {
             Some(_) if escaped => escaped = false,
             Some(_) if c == '\\' => escaped = true,
             Some(open) if c == open => quote = None,
+            Some(_) => {}
             None if matches!(c, '\'' | '"') => quote = Some(c),
-            None if c == '*' => return true,
-            Some(_) | None => {}
+            None => outside.push(c),
         }
     }
-    false
+    outside
+}
+
+/// Whether an expression has a `*` outside of its texts.
+fn multiplies(text: &str) -> bool {
+    outside_of_texts(text).contains('*')
+}
+
+/// Returns the names behind the bars of an expression.
+fn filters_of(text: &str) -> Vec<String> {
+    let outside = outside_of_texts(text);
+    let name = |behind: &str| behind.trim_start().chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
+    outside.split('|').skip(1).map(name).collect()
 }
 
 /// Returns a parameter as a condition sees it: a number or a yes or no where it is declared as one.
@@ -254,25 +273,17 @@ mod tests {
         check("TAG != '*' and TAG != \"it's*\"", "true");
         for (gone, filter) in [
             ("TAG|replace('v', TAG) == ''", "replace"),
-            ("'%2000000000d'|format(1) == ''", "format"),
+            ("'%2000000000d' | format(1) == ''", "format"),
             ("TAG|indent(2000000000) == ''", "indent"),
-            ("range(9)|list == ''", "range"),
         ] {
-            let condition = Condition::parse(gone).unwrap();
-            let (params, typed, tags, vars) = Default::default();
-            let facts = Facts {
-                params: &params,
-                typed: &typed,
-                name: "h",
-                address: "h",
-                environment: "",
-                tags: &tags,
-                vars: &vars,
-                steps: Vec::new(),
-            };
-            let why = condition.holds(&facts).unwrap_err();
-            assert!(why.contains("unknown f") && why.contains(filter), "{why}");
+            let wanted = "one of the filters int, float, lower, upper, trim, length, default in the place of";
+            check(gone, &format!("{wanted} {filter}"));
         }
+        check("'|replace' != TAG", "true");
+        check(
+            "range(9)|length == 9",
+            "the condition range(9)|length == 9 has no answer on web1: unknown function: range is unknown",
+        );
         let wanted = "an expression such as host.environment == 'prod'";
         check("TAG ==", &format!("{wanted} (unexpected end of input, expected expression)"));
         check("{% for x in y %}", &format!("{wanted} (unexpected `%`)"));

@@ -261,7 +261,8 @@ fn state(run: &Run, page: &Page) -> Value {
 
 fn result(run: &Run, page: &Page) -> Value {
     let hosts = page.lanes(run).map(|(lane, steps)| {
-        let records = step_records(run, lane).enumerate().filter(|(n, _)| steps.contains(n)).map(|(_, record)| record);
+        let names: Vec<_> = steps.iter().filter_map(|n| run.plan.group(lane.group)?.steps.get(*n)).collect();
+        let records = step_records(run, lane).filter(|record| names.iter().any(|step| step.name == record.step));
         json!({
             "host": lane.host,
             "group": lane.group,
