@@ -4,8 +4,8 @@
 
 use ratatui::layout::{Position, Rect};
 
-use crate::domain::run::lane::Lane;
-use crate::domain::run::{Run, Stage, StepState, TaskState};
+use crate::domain::run::lane::{Lane, LaneStep};
+use crate::domain::run::{Ending, Outcome, Run, Stage, StepState, TaskState};
 use crate::shells::dashboard::look::{Mark, Pen, Row, Tone, bar, outcome_tone};
 use crate::shells::dashboard::message::Tail;
 use crate::shells::dashboard::model::{Model, log_key, name_of};
@@ -384,8 +384,11 @@ fn lane_row(model: &Model, run: &Run, table: &Table, n: usize, (width, last): (u
     let (Some(lane), Some(line)) = (run.lanes.get(n), table.lanes.get(n)) else { return Row::new() };
     let words = model.look.words;
     let host = if run.plan.groups.len() > 1 { format!("{} {}", lane.group, lane.host) } else { lane.host.to_string() };
-    let step = line.step.and_then(|step| run.step_name(n, step)).map_or_else(String::new, |name| name.to_string());
-    let end = match (line.mark, exit(lane, line)) {
+    let at = told_of(lane, line);
+    let step = at.and_then(|step| run.step_name(n, step)).map_or_else(String::new, |name| name.to_string());
+    let end = match (line.mark, at.and_then(|at| exit(lane, at))) {
+        (Mark::Failed, _) if lane.outcome() == Outcome::RolledBack => words.rolled_back.to_owned(),
+        (Mark::Failed, _) if lane.outcome() == Outcome::RollbackFailed => words.rollback_failed.to_owned(),
         (Mark::Failed | Mark::Lost, Some(exit)) => format!("{exit} {step}"),
         (Mark::Lost, None) => words.kill_unconfirmed.to_owned(),
         (Mark::Runs, _) => step,
@@ -412,9 +415,19 @@ fn lane_row(model: &Model, run: &Run, table: &Table, n: usize, (width, last): (u
         .right(&line.took_ms.map_or_else(|| "-".to_owned(), span), 9, Tone::Dim)
 }
 
-/// How the last step of a lane ended.
-fn exit(lane: &Lane, line: &LaneLine) -> Option<String> {
-    match &lane.steps.get(line.step?)?.state {
+/// Returns the step that a lane's line tells of: of a failure the step that failed, and not what handled it.
+fn told_of(lane: &Lane, line: &LaneLine) -> Option<usize> {
+    let bad = |step: &LaneStep| match &step.state {
+        StepState::Ended(result) => result.ending != Ending::Exit(0),
+        _ => false,
+    };
+    let failed = lane.steps.iter().rposition(bad).filter(|_| matches!(line.mark, Mark::Failed | Mark::Lost));
+    failed.or(line.step)
+}
+
+/// How a step of a lane ended.
+fn exit(lane: &Lane, step: usize) -> Option<String> {
+    match &lane.steps.get(step)?.state {
         StepState::Ended(result) => Some(ending(&result.ending)),
         _ => None,
     }
