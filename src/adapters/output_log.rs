@@ -150,8 +150,8 @@ impl OutputLog {
     pub fn finish(self, out: Shown, err: Shown) -> OutputFacts {
         let any = self.kept.out + self.kept.err > 0;
         OutputFacts {
-            out_bytes: out.total.max(self.kept.out),
-            err_bytes: err.total.max(self.kept.err),
+            out_bytes: out.total.unwrap_or(0).max(self.kept.out),
+            err_bytes: err.total.unwrap_or(0).max(self.kept.err),
             dropped_bytes: out.cut + err.cut + self.refused,
             sha256: any.then(|| self.digester.finish()),
         }
@@ -343,7 +343,7 @@ mod tests {
             shown,
             [(0, Stream::Out, false), (15 << 20, Stream::Out, true), (STREAM_BYTES_MAX, Stream::Err, false)]
         );
-        let facts = log.finish(Shown { total: 100 << 20, cut: 84 << 20 }, Shown::default());
+        let facts = log.finish(Shown { total: Some(100 << 20), cut: 84 << 20 }, Shown::default());
         assert_eq!((facts.out_bytes, facts.err_bytes, facts.dropped_bytes), (100 << 20, 3, 85 << 20));
     }
 

@@ -17,6 +17,8 @@ use spoolgate::domain::runner::answer::{Answer, Shown, Verdict};
 use spoolgate::domain::runner::{Call, Offsets, RunnerId, Told, kill_program, run_program};
 
 pub(crate) const SHELLS: [&[&str]; 3] = [&["dash"], &["bash", "--posix"], &["busybox", "ash"]];
+/// A bash whose here-documents are files, as those of older versions are.
+const OLD_BASH: &[&str] = &["env", "BASH_COMPAT=50", "bash", "--posix"];
 const LIMIT: Duration = Duration::from_mins(1);
 
 /// A host's account: a home, and the shell that reads programs there.
@@ -191,7 +193,8 @@ impl Account {
 /// Runs a test under every shell, side by side.
 fn each_shell(test: impl Fn(&Account) + Sync) {
     std::thread::scope(|scope| {
-        let all: Vec<_> = SHELLS.map(|shell| (shell, scope.spawn(|| test(&Account::new(shell))))).into();
+        let shells = SHELLS.into_iter().chain([OLD_BASH]);
+        let all: Vec<_> = shells.map(|shell| (shell, scope.spawn(|| test(&Account::new(shell))))).collect();
         let bad: Vec<_> = all.into_iter().filter_map(|(shell, one)| one.join().is_err().then_some(shell)).collect();
         assert!(bad.is_empty(), "the test failed under {bad:?}");
     });
@@ -231,8 +234,14 @@ fn check(heard: &Heard, verdict: Verdict, out: &str, err: &str) {
         heard.refused,
         heard.noise
     );
-    let shown = |bytes: &str| Shown { total: bytes.len() as u64, cut: 0 };
-    assert_eq!(heard.ended, Some((verdict, shown(out), shown(err))), "{}", heard.noise);
+    let Some((ended, of_out, of_err)) = heard.ended else { panic!("no end: {:?} {}", heard.refused, heard.noise) };
+    assert_eq!(ended, verdict, "{}", heard.noise);
+    for (shown, bytes) in [(of_out, out), (of_err, err)] {
+        assert!(
+            shown.total.is_none_or(|total| total == bytes.len() as u64) && shown.cut == 0,
+            "{shown:?} of {bytes:?}"
+        );
+    }
 }
 
 #[test]
@@ -260,6 +269,22 @@ fn a_script_gets_its_arguments_and_variables_and_its_end_is_told() {
             "{}",
             String::from_utf8_lossy(&heard.err)
         );
+    });
+}
+
+/// The streams of what ends at once are read by somebody else than those of what goes on for a while.
+#[test]
+fn whenever_a_script_ends_it_is_shown_whole() {
+    each_shell(|account| {
+        for wait in ["0", "0.06", "0.08", "0.09", "0.1", "0.11", "0.13", "0.2"] {
+            for (out, err) in [(0, 0), (1, 0), (0, 70_000), (65_536, 1), (65_537, 65_537), (300_000, 3)] {
+                let print = |bytes: u32| format!("head -c {bytes} /dev/zero | tr '\\0' x");
+                let script = format!("{}; sleep {wait}; {} >&2", print(out), print(err));
+                let heard = account.run(&plan(&script, 30));
+                let lengths = (heard.out.len(), heard.err.len());
+                assert_eq!(lengths, (out as usize, err as usize), "{wait} {:?} {}", heard.ended, heard.noise);
+            }
+        }
     });
 }
 
@@ -433,7 +458,10 @@ fn a_flood_leaves_its_head_and_tail_to_the_byte() {
         let heard = account.run(&plan(&script, 60));
         let (head, tail) = (limits::OUTPUT_HEAD_BYTES, limits::OUTPUT_TAIL_BYTES);
         let cut = total + 3 - head - tail;
-        assert_eq!(heard.ended, Some((Verdict::Exit(0), Shown { total: total + 3, cut }, Shown::default())));
+        assert_eq!(
+            heard.ended,
+            Some((Verdict::Exit(0), Shown { total: Some(total + 3), cut }, Shown { total: Some(0), cut: 0 }))
+        );
         let at = |n: u64| usize::try_from(n).unwrap();
         assert_eq!(heard.out.len(), at(head + tail));
         let lines = |from: u64| (from / 8..total / 8).flat_map(|n| format!("{n:07}\n").into_bytes());

@@ -48,8 +48,8 @@ pub enum Verdict {
 /// How much the script printed on one stream.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Shown {
-    /// All bytes.
-    pub total: u64,
+    /// All bytes; where nobody counted, all that was shown.
+    pub total: Option<u64>,
     /// How many of them, after the head, are kept nowhere.
     pub cut: u64,
 }
@@ -206,7 +206,10 @@ fn read_end(line: &str) -> Option<(Verdict, Shown, Shown)> {
         "never" => Verdict::Never,
         _ => return None,
     };
-    let shown = |total: &str, cut: &str| Some(Shown { total: total.parse().ok()?, cut: cut.parse().ok()? });
+    let shown = |total: &str, cut: &str| {
+        let total = if total == "-" { None } else { Some(total.parse().ok()?) };
+        Some(Shown { total, cut: cut.parse().ok()? })
+    };
     Some((verdict, shown(out_total, out_cut)?, shown(err_total, err_cut)?))
 }
 
@@ -263,8 +266,9 @@ mod tests {
         let (verdict, out, err) = read_end("timed_out - 20 3 7 0").unwrap();
         assert_eq!(
             (verdict, out, err),
-            (Verdict::TimedOut { left: false }, Shown { total: 20, cut: 3 }, Shown { total: 7, cut: 0 })
+            (Verdict::TimedOut { left: false }, Shown { total: Some(20), cut: 3 }, Shown { total: Some(7), cut: 0 })
         );
+        assert_eq!(read_end("exit 0 - 0 0 0").unwrap().1, Shown { total: None, cut: 0 });
         assert!(read_end("exit x 0 0 0 0").is_none() && read_end("exit 0 0 0").is_none());
     }
 }

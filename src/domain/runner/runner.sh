@@ -13,7 +13,8 @@
 #              a second line keeps where the sender's audit ended then
 #   ID.script  what runs                    ID.session   the id of the session it runs in
 #   ID.out, ID.err   the first sg_head bytes         out.tail  the last sg_tail bytes when there were more
-#   out.n      "TOTAL CUT end" at the stream's end
+#   out.n      "TOTAL CUT end" at the stream's end; TOTAL is "-" for all that is there
+#   out.r      made with O_EXCL by whoever reads the stream
 #   code       "N end": the script's status    said      what the shell said of a signal that ended it
 #   exit       "VERDICT ARGUMENT OUT_TOTAL OUT_CUT ERR_TOTAL ERR_CUT end"
 
@@ -36,11 +37,11 @@ sg_read() {
 	case $sg_words in *' end') sg_words=${sg_words% end} ;; *) return 1 ;; esac
 }
 
-# Sets sg_state, sg_group, sg_session and sg_born of a process; fails when there is none.
+# Sets sg_number, sg_state, sg_session and sg_born of a process; fails when there is none.
 sg_stat() {
 	sg_line=
 	{ read -r sg_line <"/proc/$1/stat"; } 2>/dev/null || return 1
-	sg_line=${sg_line##*) }
+	sg_number=${sg_line%% *} sg_line=${sg_line##*) }
 	# shellcheck disable=SC2086 # the words are wanted
 	set -- $sg_line
 	sg_state=$1 sg_session=$4 sg_born=${20}
@@ -79,11 +80,56 @@ sg_gate() {
 	return "$sg_passed"
 }
 
+# Makes the pipes of the script's streams without a process: 3 is the end that is written of standard output and 7 the
+# one that is read, 4 and 8 are those of standard error. A short here-document is a pipe.
+sg_pipes() {
+	exec 7<<- 'END' 8<<- 'END'
+		-
+	END
+		-
+	END
+	# To some shells it is a file.
+	if [ -p /proc/self/fd/7 ] && [ -p /proc/self/fd/8 ] && [ -w /proc/self/fd/7 ]; then
+		exec 3>/proc/self/fd/7 4>/proc/self/fd/8
+		read -r sg_line <&7
+		read -r sg_line <&8
+	else
+		mkfifo -m 600 "$sg_at.out.p" "$sg_at.err.p" || return 1
+		# Opened both ways a pipe waits for nobody.
+		exec 5<>"$sg_at.out.p" 6<>"$sg_at.err.p"
+		exec 3>&5 4>&6
+		exec 7<"$sg_at.out.p" 8<"$sg_at.err.p"
+		exec 3>"$sg_at.out.p" 4>"$sg_at.err.p" 5>&- 6>&-
+		rm -f "$sg_at.out.p" "$sg_at.err.p"
+	fi
+}
+
+# Passes the gate to reading stream $1; fails when somebody reads it.
+sg_claim() {
+	set -C
+	# Where a special builtin such as ":" fails, the shell ends.
+	{ printf '' >"$sg_at.$1.r"; } 2>/dev/null
+	sg_passed=$?
+	set +C
+	return "$sg_passed"
+}
+
+# Reads the streams beside whatever else happens, unless somebody does already.
+sg_readers() {
+	[ ! "$sg_read_on" ] || return 0
+	sg_read_on=yes
+	# shellcheck disable=SC2217 # it reads what it keeps
+	if sg_claim out; then { sg_keep out && sg_wake; } <&7 7<&- 8<&- >/dev/null 2>&1 & fi
+	# shellcheck disable=SC2217 # it reads what it keeps
+	if sg_claim err; then { sg_keep err && sg_wake; } <&8 7<&- 8<&- >/dev/null 2>&1 & fi
+	exec 7<&- 8<&-
+}
+
 # Copies standard input to the files of stream $1: the first sg_head bytes, and of the rest the last sg_tail. Every file
 # gets exactly its size, however the bytes come.
 sg_keep() {
-	sg_total=0 sg_more=yes
-	sg_fill "$sg_at.$1" "$sg_head"
+	sg_more=yes
+	sg_fill "$sg_at.$1" "$sg_head" uncounted
 	sg_total=$sg_size sg_cut=0
 	if [ "$sg_more" ]; then
 		: >"$sg_at.$1.old"
@@ -100,11 +146,15 @@ sg_keep() {
 		rm -f "$sg_at.$1.old" "$sg_at.$1.new"
 	fi
 	printf '%s %s end\n' "$sg_total" "$sg_cut" >"$sg_at.$1.n"
-	# After the end the runner's number may be somebody else's.
+}
+
+# Ends the runner's nap. After the end of the step the runner's number may be somebody else's.
+sg_wake() {
 	[ -e "$sg_at.exit" ] || kill -USR1 "$$" 2>/dev/null
 }
 
 # Appends standard input to file $1 until it holds $2 bytes. Sets sg_size, and sg_more to nothing at the end of input.
+# With $3 what is less than the whole is not counted, which would cost a process: its size is "-" then.
 sg_fill() {
 	sg_size=0
 	while [ "$sg_size" -lt "$2" ]; do
@@ -116,12 +166,16 @@ sg_fill() {
 			case $sg_records in *' records in'*) break ;; esac
 		done <"$1.dd"
 		sg_records=${sg_records%% *}
-		[ -s "$1" ] && sg_size=$(($(wc -c <"$1")))
 		# Fewer blocks than wanted: the input is at its end.
 		if [ "$((${sg_records%+*} + ${sg_records#*+}))" -lt "$sg_count" ]; then
 			sg_more=
-			return
+			if [ "${3:-}" ]; then
+				if [ -s "$1" ]; then sg_size=-; fi
+				return
+			fi
 		fi
+		[ -s "$1" ] && sg_size=$(($(wc -c <"$1")))
+		[ "$sg_more" ] || return 0
 	done
 }
 
@@ -144,6 +198,7 @@ sg_lives() {
 
 # Opens the streams where the reader wants to go on.
 sg_open() {
+	sg_shown=yes
 	exec 5<"$sg_at.out" 6<"$sg_at.err"
 	sg_out_cat='' sg_err_cat=''
 	sg_skip "$sg_out_at" <&5
@@ -264,33 +319,32 @@ sg_all_said() {
 sg_linger() {
 	sg_naps=0
 	while ! sg_all_said && [ "$sg_naps" -lt 10 ]; do
-		sg_show
+		sg_readers
+		[ ! "$sg_shown" ] || sg_show
 		sg_nap
 		sg_naps=$((sg_naps + 1))
 	done
 }
 
-# Starts the script in its own session, with both streams kept.
+# Starts the script in its own session. Whoever waits for it reads its streams too, if it ended before anybody began to.
 sg_start() {
 	: >"$sg_at.out"
 	: >"$sg_at.err"
 	{
-		{
-			{
-				(
-					read -r sg_process sg_words </proc/self/stat
-					sg_stat "$sg_process"
-					set -C
-					{ printf '%s %s end\n' "$sg_process" "$sg_born" >"$sg_at.session"; } 2>/dev/null || exit 125
-					set +C
-					exec 3>&-
-					sg_job
-				) 2>&4 4>&-
-				printf '%s end\n' "$?" >"$sg_at.code"
-				kill -USR1 "$$"
-			} 4>&1 >&3 3>&- | sg_keep err >/dev/null 3>&-
-		} 3>&1 | sg_keep out
+		(
+			sg_stat self
+			set -C
+			{ printf '%s %s end\n' "$sg_number" "$sg_born" >"$sg_at.session"; } 2>/dev/null || exit 125
+			set +C
+			sg_job
+		) >&3 2>&4 3>&- 4>&- 7<&- 8<&-
+		printf '%s end\n' "$?" >"$sg_at.code"
+		exec 3>&- 4>&-
+		if sg_claim out; then sg_keep out <&7; fi
+		if sg_claim err; then sg_keep err <&8; fi
+		sg_wake
 	} </dev/null >/dev/null 2>"$sg_at.said" &
+	exec 3>&- 4>&-
 }
 
 # Says what the script's status means. A shell folds a signal into the status and says so on standard error, which is a
@@ -309,11 +363,15 @@ sg_verdict() {
 sg_watch() {
 	sg_clock
 	sg_began=$sg_now sg_quiet=$sg_now
-	: >"$sg_at.quiet"
+	[ "$sg_idle" -eq 0 ] || : >"$sg_at.quiet"
+	# What ends at once costs hardly any processes; what does not is shown soon.
+	sg_tick=0.1
 	while [ ! "$sg_stop" ]; do
-		sg_show
-		sg_read "$sg_at.code" && break
 		sg_nap
+		sg_read "$sg_at.code" && break
+		[ "$sg_tick" = 1 ] || [ ! "$sg_read_on" ] || sg_tick=0.2
+		sg_readers
+		sg_show
 		sg_clock
 		if [ "$sg_idle" -gt 0 ] && { [ "$sg_at.out" -nt "$sg_at.quiet" ] || [ "$sg_at.err" -nt "$sg_at.quiet" ] ||
 			[ "$sg_at.out.new" -nt "$sg_at.quiet" ] || [ "$sg_at.err.new" -nt "$sg_at.quiet" ]; }; then
@@ -371,7 +429,9 @@ sg_follow() {
 			# Nobody watches it any more: what is left of it must not run on unseen. Its end may have come just now.
 			sg_read "$sg_at.exit" && continue
 			if sg_read "$sg_at.code"; then
-				sg_verdict "$sg_words"
+				sg_status=$sg_words
+				sg_linger
+				sg_verdict "$sg_status"
 			else
 				sg_end_session
 				sg_ended=died
@@ -393,7 +453,7 @@ sg_follow() {
 	done
 }
 
-sg_tick=0.2 sg_sleep='' sg_stop='' sg_left='' sg_last=''
+sg_tick=0.2 sg_sleep='' sg_stop='' sg_left='' sg_last='' sg_read_on=yes sg_shown=''
 # Caught, not ignored: what is ignored here would be ignored by the script.
 trap : HUP PIPE USR1
 trap 'sg_stop=cancelled' TERM
@@ -414,10 +474,11 @@ elif [ "$sg_act" = kill ]; then
 	# Whoever passes the gate first decides whether it runs at all.
 	if [ ! "$sg_begun" ] && sg_gate void; then sg_say end 'never - 0 0 0 0'; else sg_follow && sg_say end "$sg_words"; fi
 elif [ ! "$sg_begun" ] && sg_stat "$$" && sg_gate "$$ $sg_boot $sg_born"; then
-	if ! printf %s "$sg_script" >"$sg_at.script"; then
+	if ! printf %s "$sg_script" >"$sg_at.script" || ! sg_pipes; then
 		sg_say end 'never - 0 0 0 0'
 		exit 0
 	fi
+	sg_read_on=
 	sg_say running "$$"
 	sg_start
 	sg_open

@@ -325,9 +325,14 @@ impl<'a> Talk<'a> {
         let ended = self.exec(link, &program, &mut answer).await;
         self.begun |= answer.running;
         self.sent = sent_before || answer.running || ended.as_ref().is_err_and(|error| !error.never_sent);
-        if let Some((verdict, out, err)) = answer.ended.take() {
-            self.shown = (out, err);
-            return Heard::Ended(verdict);
+        match (answer.ended.take(), &ended) {
+            // A connection that broke after the last word may have swallowed the end of standard error.
+            (Some((_, out, err)), Err(_)) if out.total.is_none() || err.total.is_none() => {}
+            (Some((verdict, out, err)), _) => {
+                self.shown = (out, err);
+                return Heard::Ended(verdict);
+            }
+            (None, _) => {}
         }
         if let Some(why) = answer.refused.take() {
             return Heard::Refused(self.masker.text(&why));
