@@ -19,6 +19,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 use spoolgate::base::time::Zone;
+use spoolgate::domain::file_step::NoFiles;
 use spoolgate::domain::hook::Hooks;
 use spoolgate::domain::inventory::Inventory;
 use spoolgate::domain::known_hosts::KnownHosts;
@@ -74,6 +75,7 @@ fn library(hosts: usize) -> Library {
             late_after_ms: 0,
         },
         tags: BTreeMap::new(),
+        files: std::sync::Arc::new(NoFiles),
         zone: Zone::utc(),
         hooks: Hooks::default(),
     }

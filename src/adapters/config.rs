@@ -10,12 +10,14 @@ mod script;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde::Deserialize;
 
 use crate::base::limits;
 use crate::base::time::Zone;
+use crate::domain::file_step::NoFiles;
 use crate::domain::hook::Hooks;
 use crate::domain::known_hosts::KnownHosts;
 use crate::domain::plan::{Defaults, Library};
@@ -189,7 +191,7 @@ pub struct Surroundings {
 }
 
 /// Reads the configuration directory `dir`. What is not there has its default: no policy file is personal mode,
-/// no `known_hosts` is `~/.ssh/known_hosts`. The tags of git repositories are not looked up here.
+/// no `known_hosts` is `~/.ssh/known_hosts`. The tags of git repositories and the files to copy are not looked up here.
 ///
 /// # Errors
 /// When something that is there cannot be read, or with every problem of every file.
@@ -231,10 +233,12 @@ pub fn load(dir: &Path, surroundings: &Surroundings) -> Result<Config, ConfigErr
             late_after_ms: i64::from(bounds.late_after_s.unwrap_or(limits::LATE_AFTER_S)) * 1000,
         },
         tags: BTreeMap::new(),
+        files: Arc::new(NoFiles),
         zone,
         hooks,
     };
     let mut files = vec![dir.to_owned(), dir.join("inventory"), dir.join("templates")];
+    files.extend(folders_in(&dir.join("templates")));
     files.extend(ssh.known_hosts);
     files.push(surroundings.home.join(".ssh/known_hosts"));
     files.extend(found.dirs);
@@ -339,7 +343,7 @@ fn read_http(table: HttpTable, problems: &mut Vec<Problem>) -> Http {
 fn read_catalogue(dir: &Path, problems: &mut Vec<Problem>) -> Result<Catalogue, ConfigError> {
     let folder = dir.join("templates");
     let files = read_dir(&folder, &["toml"])?;
-    let scripts = read_dir(&folder, &["sh", "py", "pl", "rb", "bash", "yml", "yaml"])?;
+    let scripts = texts_beside(&folder)?;
     let mut templates = Vec::new();
     for (name, text) in &files {
         match Template::parse(name, text, &scripts) {
@@ -351,6 +355,44 @@ fn read_catalogue(dir: &Path, problems: &mut Vec<Problem>) -> Result<Catalogue, 
         problems.extend(found);
         Catalogue::default()
     }))
+}
+
+/// Reads what the templates of a folder may name: the scripts and templates of files in it, and every text in its folders.
+///
+/// # Errors
+/// When a folder, or a file beside the templates, cannot be read.
+pub fn texts_beside(folder: &Path) -> Result<BTreeMap<String, String>, ConfigError> {
+    let mut texts = read_dir(folder, &["sh", "py", "pl", "rb", "bash", "yml", "yaml", "j2"])?;
+    for inner in folders_in(folder) {
+        for entry in inner.read_dir().into_iter().flatten().filter_map(Result::ok) {
+            let (path, hidden) = (entry.path(), entry.file_name().as_encoded_bytes().starts_with(b"."));
+            let name = path.strip_prefix(folder).ok().and_then(Path::to_str).map(str::to_owned);
+            let small =
+                path.metadata().is_ok_and(|meta| meta.is_file() && meta.len() <= limits::STRING_BYTES_MAX as u64);
+            // What is no text is named by nobody.
+            if let (Some(name), true, Ok(text)) = (name, small && !hidden, std::fs::read_to_string(&path)) {
+                texts.insert(name, text);
+            }
+        }
+    }
+    Ok(texts)
+}
+
+/// Returns the folders beneath a folder; links are not followed.
+fn folders_in(folder: &Path) -> Vec<PathBuf> {
+    let inner = |folder: &Path| {
+        let entries = folder.read_dir().into_iter().flatten().filter_map(Result::ok);
+        let folders = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
+        folders.map(|entry| entry.path()).collect::<Vec<_>>()
+    };
+    let mut all = inner(folder);
+    let mut next = 0;
+    while let Some(found) = all.get(next) {
+        let deeper = inner(found);
+        all.extend(deeper);
+        next += 1;
+    }
+    all
 }
 
 fn read_known_hosts(dir: &Path, named: Option<&Path>, home: &Path) -> Result<KnownHosts, ConfigError> {

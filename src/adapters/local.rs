@@ -12,7 +12,7 @@ use nix::sys::signal::Signal;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::process::{Child, Command};
 
-use crate::domain::output::{ExecEnd, Stream};
+use crate::domain::output::{ExecEnd, Feed, Stream};
 
 /// How long a process that was left in the background may hold the streams open after the command's end.
 const LINGER: Duration = Duration::from_secs(2);
@@ -66,14 +66,14 @@ impl LocalShell {
     /// When it cannot be started, or waiting for it fails.
     pub async fn exec(
         &mut self,
-        command: &str,
-        stdin: &[u8],
+        command: &[String],
+        stdin: impl Feed,
         sink: &mut (impl FnMut(Stream, &[u8]) + Send),
     ) -> Result<ExecEnd, LocalError> {
         let mut child =
-            start(command).map_err(|source| LocalError::NotStarted { command: command.to_owned(), source })?;
+            start(command).map_err(|source| LocalError::NotStarted { command: command.join(" "), source })?;
         let status = pump(&mut child, stdin, sink).await;
-        let status = status.map_err(|source| LocalError::Lost { command: command.to_owned(), source })?;
+        let status = status.map_err(|source| LocalError::Lost { command: command.join(" "), source })?;
         Ok(end_of(status))
     }
 }
@@ -82,10 +82,10 @@ impl LocalShell {
 /// with (credentials, an agent's socket) is not for scripts.
 const KEPT: &[&str] = &["HOME", "LANG", "LC_ALL", "LOGNAME", "PATH", "SHELL", "TZ", "USER"];
 
-/// Starts a command of our own making: words without anything a shell would read.
-fn start(command: &str) -> io::Result<Child> {
-    let mut words = command.split(' ');
-    Command::new(words.next().unwrap_or("/bin/sh"))
+/// Starts a command of our own making.
+fn start(command: &[String]) -> io::Result<Child> {
+    let mut words = command.iter();
+    Command::new(words.next().map_or("/bin/sh", String::as_str))
         .args(words)
         .env_clear()
         .envs(KEPT.iter().filter_map(|name| Some((name, std::env::var_os(name)?))))
@@ -98,14 +98,28 @@ fn start(command: &str) -> io::Result<Child> {
 
 async fn pump(
     child: &mut Child,
-    stdin: &[u8],
+    mut stdin: impl Feed,
     sink: &mut (impl FnMut(Stream, &[u8]) + Send),
 ) -> io::Result<ExitStatus> {
     let (mut input, mut out, mut err) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
     let feed = async {
         if let Some(input) = &mut input {
-            // A command may end without reading everything.
-            let _ = input.write_all(stdin).await;
+            loop {
+                match stdin.next_piece() {
+                    Ok([]) => break,
+                    // A command may end without reading everything.
+                    Ok(piece) => {
+                        if input.write_all(piece).await.is_err() {
+                            break;
+                        }
+                    }
+                    // What was not sent whole is not taken for whole: its reader counts and compares.
+                    Err(error) => {
+                        tracing::error!("what is to be sent cannot be read: {error}");
+                        break;
+                    }
+                }
+            }
         }
         drop(input);
     };
@@ -161,13 +175,14 @@ mod tests {
     fn check(script: &str, want: &ExecEnd, out: &str, err: &str) {
         let (mut seen_out, mut seen_err) = (Vec::new(), Vec::new());
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        let end =
-            runtime.block_on(LocalShell::new().exec("/bin/sh", script.as_bytes(), &mut |stream, bytes: &[u8]| {
-                match stream {
-                    Stream::Out => seen_out.extend_from_slice(bytes),
-                    Stream::Err => seen_err.extend_from_slice(bytes),
-                }
-            }));
+        let end = runtime.block_on(LocalShell::new().exec(
+            &["/bin/sh".to_owned()],
+            script.as_bytes(),
+            &mut |stream, bytes: &[u8]| match stream {
+                Stream::Out => seen_out.extend_from_slice(bytes),
+                Stream::Err => seen_err.extend_from_slice(bytes),
+            },
+        ));
         assert_eq!(end.unwrap(), *want, "{script}");
         assert_eq!((seen_out.as_slice(), seen_err.as_slice()), (out.as_bytes(), err.as_bytes()), "{script}");
     }

@@ -2,8 +2,11 @@
 //!
 //! **Invariant:** adapters do not import each other, and decide nothing.
 
+pub mod archive;
 pub mod callback_key;
 pub mod config;
+pub mod fetched_file;
+pub mod file_folder;
 pub mod http;
 pub mod local;
 pub mod log_file;

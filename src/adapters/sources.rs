@@ -21,6 +21,8 @@ const AGAIN: Duration = Duration::from_secs(limits::RESCAN_S);
 #[derive(Clone, Debug)]
 pub struct Sources {
     paths: Vec<PathBuf>,
+    /// More of them, which are no part of the digest.
+    watched: Vec<PathBuf>,
     print: u64,
     /// Whether one of them had only just been changed.
     fresh: bool,
@@ -29,11 +31,12 @@ pub struct Sources {
 }
 
 impl Sources {
-    /// Looks at them; `since` is when the reading of them began.
+    /// Looks at them; `since` is when the reading of them began. A change of what is only watched is a change too, but
+    /// what it holds is no part of the digest: it may be large.
     #[must_use]
-    pub fn look(paths: Vec<PathBuf>, since: Timestamp) -> Sources {
-        let (print, newest) = look(&paths);
-        Sources { paths, print, fresh: newest.plus_ms(TICK_MS) >= since, expires: None }
+    pub fn look(paths: Vec<PathBuf>, watched: Vec<PathBuf>, since: Timestamp) -> Sources {
+        let (print, newest) = look(paths.iter().chain(&watched));
+        Sources { paths, watched, print, fresh: newest.plus_ms(TICK_MS) >= since, expires: None }
     }
 
     /// Lets them count as changed from a moment on: what a program said does not stand in a file.
@@ -46,7 +49,7 @@ impl Sources {
     /// script that asks a server), so that they soon count as changed.
     #[must_use]
     pub fn again(&self, now: Timestamp) -> Sources {
-        Sources::look(self.paths.clone(), now).until(Some(Instant::now() + AGAIN))
+        Sources::look(self.paths.clone(), self.watched.clone(), now).until(Some(Instant::now() + AGAIN))
     }
 
     /// Returns the digest of their names and contents, as they stand now.
@@ -68,7 +71,9 @@ impl Sources {
     /// Whether one of them may have changed since.
     #[must_use]
     pub fn changed(&self) -> bool {
-        self.fresh || self.expires.is_some_and(|at| at <= Instant::now()) || look(&self.paths).0 != self.print
+        self.fresh
+            || self.expires.is_some_and(|at| at <= Instant::now())
+            || look(self.paths.iter().chain(&self.watched)).0 != self.print
     }
 }
 
@@ -81,7 +86,7 @@ fn files_of(dir: &Path) -> Vec<PathBuf> {
 }
 
 /// Returns a number that another state of the files hardly has, and when one of them changed last.
-fn look(paths: &[PathBuf]) -> (u64, Timestamp) {
+fn look<'a>(paths: impl Iterator<Item = &'a PathBuf>) -> (u64, Timestamp) {
     let mut hasher = DefaultHasher::new();
     let mut newest = Timestamp(i64::MIN);
     let mut add = |path: &PathBuf| {
@@ -112,10 +117,10 @@ mod tests {
         let file = dir.path().join("a");
         std::fs::write(&file, "one").expect("written");
         let paths = vec![dir.path().to_owned(), dir.path().join("missing")];
-        let fresh = Sources::look(paths.clone(), Timestamp(0));
+        let fresh = Sources::look(paths.clone(), Vec::new(), Timestamp(0));
         assert!(fresh.changed(), "what was written a moment before may have been written again since");
         // As if the reading had begun long after the last change.
-        let look = || Sources::look(paths.clone(), Timestamp(i64::MAX));
+        let look = || Sources::look(paths.clone(), Vec::new(), Timestamp(i64::MAX));
         let sources = look();
         assert!(!sources.changed());
         std::fs::write(&file, "two").expect("written");

@@ -26,6 +26,14 @@ pub const HOSTS_IN_FLIGHT: usize = 100;
 pub const DROP_NAME_BYTES_MAX: usize = 105;
 /// The longest a step may run unless its template says otherwise, in seconds (CODO's fixed limit).
 pub const STEP_TIMEOUT_S: u64 = 1800;
+/// The longest text that a template of a file may become, in bytes; it stands in the plan.
+pub const RENDERED_BYTES_MAX: usize = 1 << 20;
+/// How many bytes all texts of one plan may have that templates of files became.
+pub const RENDERED_BYTES_PER_PLAN: usize = 16 << 20;
+/// How many files one step may put on a host.
+pub const FILES_PER_STEP: usize = 1000;
+/// How many bytes a step may fetch from a host unless its template says otherwise.
+pub const FETCH_BYTES: u64 = 1 << 30;
 /// How long a connection may take from the first SYN to the end of authentication, in seconds.
 pub const CONNECT_TIMEOUT_S: u64 = 10;
 /// How long a step may take to die after TERM before KILL is sent, in seconds.

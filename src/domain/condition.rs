@@ -191,7 +191,8 @@ pub enum Typed {
 }
 
 impl Facts<'_> {
-    fn value(&self) -> Value {
+    /// Returns them as the language sees them.
+    pub(in crate::domain) fn value(&self) -> Value {
         let text = |text: &str| Value::from(text);
         let vars: BTreeMap<String, Value> = self.vars.iter().map(|(name, value)| (name.clone(), text(value))).collect();
         let host = BTreeMap::from([

@@ -17,6 +17,8 @@ use crate::domain::problem::Problem;
 pub(crate) struct Sheet<'a> {
     file: &'a str,
     text: &'a str,
+    /// Where each line begins.
+    lines: Vec<usize>,
     problems: RefCell<Vec<(usize, Problem)>>,
 }
 
@@ -50,7 +52,8 @@ pub(crate) struct Fields<'a> {
 impl<'a> Sheet<'a> {
     /// Makes a sheet; `file` is the name that problems carry.
     pub(crate) fn new(file: &'a str, text: &'a str) -> Sheet<'a> {
-        Sheet { file, text, problems: RefCell::default() }
+        let lines = std::iter::once(0).chain(text.match_indices('\n').map(|(at, _)| at + 1)).collect();
+        Sheet { file, text, lines, problems: RefCell::default() }
     }
 
     /// Returns the top-level table; what is not TOML becomes problems and the rest is read all the same.
@@ -74,8 +77,7 @@ impl<'a> Sheet<'a> {
     }
 
     fn line(&self, offset: usize) -> usize {
-        let before = &self.text.as_bytes()[..offset.min(self.text.len())];
-        before.split(|&byte| byte == b'\n').count()
+        self.lines.partition_point(|begin| *begin <= offset)
     }
 
     /// Notes a problem at `span`.

@@ -8,8 +8,10 @@ pub mod daemon;
 mod dashboard;
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use crate::adapters::config::{self, Config, ConfigError, Surroundings};
+use crate::adapters::file_folder::FileFolder;
 use crate::adapters::sources::Sources;
 use crate::adapters::{repo, tokens, users};
 use crate::base::digest::Digest;
@@ -56,9 +58,12 @@ fn read_configuration(dirs: &Dirs) -> Result<Configuration, ConfigError> {
             Err(error) => notes.push(error.to_string()),
         }
     }
+    let folder = FileFolder::new(dirs.config.join("files"));
+    let watched = folder.folders();
+    config.library.files = Arc::new(folder);
     let policy = std::fs::read(dirs.config.join("policy.toml")).map(|bytes| Digest::of(&bytes).to_string());
     let policy = policy.unwrap_or_else(|_| "none".to_owned());
-    let sources = Sources::look(files, begun).until(config.expires);
+    let sources = Sources::look(files, watched, begun).until(config.expires);
     // Whoever reads the audit sees when a token was made or revoked.
     let tokens = match tokens::read(&dirs.config, &config.library.zone) {
         Ok(tokens) if tokens.0.is_empty() => String::new(),

@@ -13,6 +13,7 @@ mod dashboard;
 mod engines;
 #[expect(dead_code, reason = "the demo uses the rest of the server")]
 mod fake_ssh;
+mod files;
 mod flows;
 mod git;
 mod hostile;

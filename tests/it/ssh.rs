@@ -80,7 +80,7 @@ fn a_caller_who_stops_waiting_can_use_the_session_again() {
     block_on(async {
         let mut session = Session::connect(&target(&sshd)).await.unwrap();
         let mut nowhere = |_, _: &[u8]| {};
-        let silent = session.exec("/bin/sh", b"exec sleep 1000\n", &mut nowhere);
+        let silent = session.exec("/bin/sh", &b"exec sleep 1000\n"[..], &mut nowhere);
         assert!(tokio::time::timeout(Duration::from_millis(300), silent).await.is_err(), "a silent command ended");
         let (end, out, _) = exec(&mut session, "/bin/sh", b"echo again\n").await;
         assert_eq!((end, out.as_slice()), (ExecEnd::Exit(0), &b"again\n"[..]));
@@ -132,7 +132,7 @@ fn a_session_that_falls_silent_is_lost_within_three_periods() {
         nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGSTOP).unwrap();
         let begin = Instant::now();
         let mut nowhere = |_, _: &[u8]| {};
-        let waited = session.exec("/bin/sh", b"sleep 100\n", &mut nowhere);
+        let waited = session.exec("/bin/sh", &b"sleep 100\n"[..], &mut nowhere);
         let error = tokio::time::timeout(Duration::from_secs(30), waited).await.expect("it is noticed").unwrap_err();
         nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGCONT).unwrap();
         assert!(!error.never_sent(), "{error}");
@@ -190,7 +190,7 @@ fn misbehaving_hosts_are_told_apart() {
         assert_eq!(exec(&mut killed, "x", b"").await.0, ExecEnd::Signal("KILL".to_owned()));
         killed.close().await;
         let mut cut = Session::connect(&target(address(2))).await.unwrap();
-        let error = cut.exec("x", b"", &mut |_, _: &[u8]| {}).await.unwrap_err();
+        let error = cut.exec("x", &b""[..], &mut |_, _: &[u8]| {}).await.unwrap_err();
         assert!(matches!(error, SshError::Lost { .. }), "{error}");
         cut.close().await;
         assert_eq!(server.logins(), 2);

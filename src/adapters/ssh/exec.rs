@@ -11,12 +11,14 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::adapters::ssh::socket::AGAIN;
 use crate::adapters::ssh::{Session, SshError};
-use crate::domain::output::{ExecEnd, Stream};
+use crate::domain::output::{ExecEnd, Feed, Stream};
 
 /// One write to a channel moves at most this much (libssh2's packet).
 const WRITE_BYTES_MAX: usize = 32_700;
 /// How much is read at once.
 const BUFFER_BYTES: usize = 32 << 10;
+/// How many blocks are moved one way before others have their turn.
+const TURN_BLOCKS: u32 = 16;
 /// How long a process that was left in the background may hold the streams open after the command's end.
 const LINGER: Duration = Duration::from_secs(2);
 /// How many keepalives may go out, a period apart, without a byte from the host.
@@ -34,7 +36,7 @@ impl Session {
     pub async fn exec(
         &mut self,
         command: &str,
-        stdin: &[u8],
+        stdin: impl Feed,
         sink: &mut (impl FnMut(Stream, &[u8]) + Send),
     ) -> Result<ExecEnd, SshError> {
         let limit = self.keepalive * UNANSWERED_MAX;
@@ -68,9 +70,17 @@ impl Session {
     }
 
     /// Feeds stdin and drains both streams until the host has closed them.
-    async fn pump(&mut self, stdin: &[u8], sink: &mut (impl FnMut(Stream, &[u8]) + Send)) -> Result<(), SshError> {
-        let mut pump =
-            Pump { rest: stdin, eof_sent: false, buffer: vec![0; BUFFER_BYTES], linger_until: None, moved: false };
+    async fn pump(&mut self, stdin: impl Feed, sink: &mut (impl FnMut(Stream, &[u8]) + Send)) -> Result<(), SshError> {
+        let mut pump = Pump {
+            stdin,
+            piece: Vec::new(),
+            sent: 0,
+            unreadable: None,
+            eof_sent: false,
+            buffer: vec![0; BUFFER_BYTES],
+            linger_until: None,
+            moved: false,
+        };
         let mut quiet_since = Instant::now();
         let mut unanswered = 0;
         loop {
@@ -82,8 +92,15 @@ impl Session {
             let turn = self.readiness.retry(|| ssh.block_directions(), || pump.turn(channel, sink));
             match timeout_at(until, turn).await {
                 Ok(Ok(Turn::Ended)) => return Ok(()),
-                Ok(Ok(Turn::Moved)) => quiet_since = Instant::now(),
-                Ok(Err(error)) => return Err(self.lost(error.message())),
+                Ok(Ok(Turn::Moved)) => {
+                    quiet_since = Instant::now();
+                    // A host that never stops talking leaves other hosts their turn.
+                    tokio::task::yield_now().await;
+                }
+                Ok(Err(error)) => {
+                    let unreadable = pump.unreadable.map(|why| format!("what is to be sent cannot be read: {why}"));
+                    return Err(self.lost(unreadable.as_deref().unwrap_or(error.message())));
+                }
                 Err(_) if pump.linger_until.is_some_and(|linger| linger <= Instant::now()) => return Ok(()),
                 Err(_) => {
                     quiet_since = Instant::now();
@@ -141,15 +158,20 @@ enum Turn {
 }
 
 /// The state of one command's streams.
-struct Pump<'a> {
-    rest: &'a [u8],
+struct Pump<F> {
+    stdin: F,
+    /// The piece of standard input that is on its way, and how much of it is sent.
+    piece: Vec<u8>,
+    sent: usize,
+    /// Why standard input cannot be read on.
+    unreadable: Option<io::Error>,
     eof_sent: bool,
     buffer: Vec<u8>,
     linger_until: Option<Instant>,
     moved: bool,
 }
 
-impl Pump<'_> {
+impl<F: Feed> Pump<F> {
     /// Moves what can be moved; "not now" only when nothing could.
     fn turn(
         &mut self,
@@ -170,17 +192,36 @@ impl Pump<'_> {
     }
 
     fn feed(&mut self, channel: &mut Channel) -> Result<(), ssh2::Error> {
-        while !self.rest.is_empty() {
-            let piece = &self.rest[..self.rest.len().min(WRITE_BYTES_MAX)];
-            match channel.write(piece) {
-                Ok(0) => break,
+        let mut writes = 0;
+        while !self.eof_sent {
+            if self.sent == self.piece.len() {
+                let next = match self.stdin.next_piece() {
+                    Ok(next) => next,
+                    Err(error) => {
+                        self.unreadable = Some(error);
+                        return Err(broken());
+                    }
+                };
+                if next.is_empty() {
+                    break;
+                }
+                self.sent = 0;
+                self.piece.clear();
+                self.piece.extend_from_slice(next);
+            }
+            if writes == TURN_BLOCKS {
+                return Ok(());
+            }
+            writes += 1;
+            let end = self.piece.len().min(self.sent + WRITE_BYTES_MAX);
+            match channel.write(&self.piece[self.sent..end]) {
                 Ok(count) => {
-                    self.rest = &self.rest[count..];
+                    self.sent += count;
                     self.moved = true;
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
                 // The command does not read any more; how it ended will tell.
-                Err(_) if channel.eof() => self.rest = &[],
+                Err(_) if channel.eof() => break,
                 Err(_) => return Err(broken()),
             }
         }
@@ -205,7 +246,7 @@ impl Pump<'_> {
             Stream::Out => 0,
             Stream::Err => ssh2::EXTENDED_DATA_STDERR,
         };
-        loop {
+        for _ in 0..TURN_BLOCKS {
             match channel.stream(number).read(&mut self.buffer) {
                 Ok(0) => return Ok(()),
                 Ok(count) => {
@@ -216,6 +257,7 @@ impl Pump<'_> {
                 Err(_) => return Err(broken()),
             }
         }
+        Ok(())
     }
 }
 

@@ -7,6 +7,7 @@
 //! their fields in alphabetical order and hold sorted maps, so serialising them *is* the canonical form; a test
 //! keeps that true.
 
+mod files;
 mod find_hosts;
 mod host_env;
 mod resolve;
@@ -21,6 +22,7 @@ use crate::base::ids::{GroupNo, HostName, ParamName, SecretName, StepName, Templ
 use crate::base::time::Timestamp;
 use crate::domain::condition::Typed;
 use crate::domain::delegate::Delegate;
+use crate::domain::file_step::{PlannedFetch, PlannedFile, SharedFiles, Texts};
 use crate::domain::hook::Hooks;
 use crate::domain::inventory::{Connection, Inventory};
 use crate::domain::known_hosts::{HostKey, KnownHosts};
@@ -45,6 +47,8 @@ pub struct Library {
     pub defaults: Defaults,
     /// The tags of the git repositories that templates name, with the commits they point at.
     pub tags: BTreeMap<String, BTreeMap<String, String>>,
+    /// The files that can be copied to hosts.
+    pub files: SharedFiles,
     /// The zone of times without an offset.
     pub zone: crate::base::time::Zone,
     /// Which tasks pushes and alerts make.
@@ -106,6 +110,9 @@ pub struct Plan {
     pub task_name: String,
     /// The template it came from; `None` for a script of its own.
     pub template: Option<UsedTemplate>,
+    /// What templates of files became, by digest, each once.
+    #[serde(default, skip_serializing_if = "Texts::is_empty")]
+    pub texts: Texts,
     /// Which parameters are no texts, for conditions.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub typed: BTreeMap<ParamName, Typed>,
@@ -165,11 +172,20 @@ pub struct PlannedStep {
     pub account: Option<UserName>,
     /// The script's arguments, each one whole argv element.
     pub args: Vec<String>,
+    /// How much of a processor it may use, in percent of one; 0 = no limit.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub cpu_percent: u32,
     /// The engine that its script hands the group's targets to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub engine: Option<Delegate>,
     /// Variables beside the plan's.
     pub env: BTreeMap<ParamName, String>,
+    /// What it fetches from the host.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fetch: Option<PlannedFetch>,
+    /// The files that it puts on the host.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub files: Vec<PlannedFile>,
     /// Whether `FLOW_ID` in the arguments stands for the task's number.
     #[serde(default, skip_serializing_if = "is_false")]
     pub flow_id: bool,
@@ -177,6 +193,9 @@ pub struct PlannedStep {
     pub idempotent: bool,
     /// How long it may print nothing, in seconds; 0 = as long as it likes.
     pub idle_timeout_s: u64,
+    /// How much memory it may use, in MiB; 0 = no limit.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub memory_mib: u32,
     /// Its name, unique in the plan.
     pub name: StepName,
     /// Added to its niceness.
@@ -225,12 +244,26 @@ pub enum Part {
     },
 }
 
+impl PlannedStep {
+    /// Returns what systemd on the host holds it to, for people.
+    pub fn limits(&self) -> impl Iterator<Item = String> {
+        let cpu = (self.cpu_percent > 0).then(|| format!("{} % of a processor", self.cpu_percent));
+        let memory = (self.memory_mib > 0).then(|| format!("{} MiB of memory", self.memory_mib));
+        cpu.into_iter().chain(memory)
+    }
+}
+
 impl Part {
     /// Whether it is one of the host's steps.
     #[must_use]
     pub fn is_step(&self) -> bool {
         *self == Part::Step
     }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands fields over by reference")]
+fn is_zero(value: &u32) -> bool {
+    *value == 0
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands fields over by reference")]
@@ -339,6 +372,7 @@ impl Plan {
             secrets: BTreeMap::new(),
             task_name: "empty".to_owned(),
             template: None,
+            texts: Texts::new(),
             typed: BTreeMap::new(),
         }
     }
@@ -368,11 +402,15 @@ impl PlannedStep {
         PlannedStep {
             account: None,
             args: Vec::new(),
+            cpu_percent: 0,
             engine: None,
             env: BTreeMap::new(),
+            fetch: None,
+            files: Vec::new(),
             flow_id: false,
             idempotent: false,
             idle_timeout_s: 0,
+            memory_mib: 0,
             name,
             nice: 0,
             not_on: BTreeSet::new(),

@@ -5,10 +5,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::files::{FilePlanner, Sources, fill_in};
 use super::find_hosts::HostFinder;
 use super::{Commit, Library, PLAN_FORMAT, Part, Plan, PlannedGroup, PlannedHost, PlannedStep, UsedTemplate};
 use crate::base::digest::Digest;
-use crate::base::ids::{GroupNo, HostName, ParamName, SecretName, UserName};
+use crate::base::ids::{GroupNo, HostName, ParamName, SecretName, StepName, UserName};
 use crate::base::limits;
 use crate::domain::batch::{Batching, Share, cut};
 use crate::domain::condition::{Condition, Facts, Typed};
@@ -68,8 +69,10 @@ pub fn resolve(submission: &Submission, library: &Library) -> Result<Plan, Vec<P
     hand_over(&mut groups, &hosts.planned, &work.env, &mut work.scripts, &mut problems);
     let mut env = work.env;
     env.extend(submission.env.clone());
-    let typed = template.filter(|_| !work.conditions.is_empty()).map(typed_params).unwrap_or_default();
-    settle_conditions(&mut groups, &mut hosts, (&env, &typed), &work.conditions, &mut problems);
+    let all_typed = template.map(typed_params).unwrap_or_default();
+    settle_conditions(&mut groups, &mut hosts, (&env, &all_typed), &work.conditions, &mut problems);
+    let texts = fill_in(&mut groups, &hosts, (&env, &all_typed), &work.sources, &mut problems);
+    let typed = if work.conditions.is_empty() { BTreeMap::new() } else { all_typed };
     if !problems.is_empty() {
         return Err(Problems::from_iter(problems).into_vec());
     }
@@ -91,6 +94,7 @@ pub fn resolve(submission: &Submission, library: &Library) -> Result<Plan, Vec<P
         secrets: work.secrets,
         task_name: submission.task_name.clone(),
         template: work.template,
+        texts,
         typed,
     })
 }
@@ -141,6 +145,7 @@ struct ResolvedWork {
     risk: Level,
     scripts: BTreeMap<Digest, String>,
     secrets: BTreeMap<ParamName, SecretName>,
+    sources: BTreeMap<StepName, Sources>,
     steps: BTreeMap<GroupNo, Vec<PlannedStep>>,
     template: Option<UsedTemplate>,
 }
@@ -174,13 +179,21 @@ fn from_template(
         }
     }
     let (mut steps, mut conditions) = (BTreeMap::new(), BTreeMap::new());
+    let mut planner = FilePlanner {
+        params: &template.params,
+        values: &values,
+        files: &*library.files,
+        sources: BTreeMap::new(),
+        problems,
+    };
     for (group, mut of_group) in grouped {
         of_group.sort_by_key(|step| step.level);
         for (n, step) in of_group.iter().enumerate() {
             conditions.extend(step.when.clone().map(|when| ((group, n), when)));
         }
-        steps.insert(group, planned_steps(&of_group, &values, submission.timeout_s));
+        steps.insert(group, planned_steps(&of_group, &values, submission.timeout_s, &mut planner));
     }
+    let sources = planner.sources;
     let labels = labels(template);
     let used = UsedTemplate { file: template.file, id: template.id, name: template.name.clone() };
     let (missed, risk) = (template.missed, template.risk);
@@ -193,6 +206,7 @@ fn from_template(
         risk,
         scripts,
         secrets: bound.secrets,
+        sources,
         steps,
         template: Some(used),
     })
@@ -204,25 +218,34 @@ fn planned_steps(
     steps: &[&Step],
     values: &BTreeMap<ParamName, String>,
     task_timeout_s: Option<u64>,
+    files: &mut FilePlanner<'_>,
 ) -> Vec<PlannedStep> {
-    let own = steps.iter().map(|step| PlannedStep {
-        on_failure: step.on_failure,
-        trigger: step.trigger,
-        when: step.when.as_ref().map(|when| when.text().to_owned()),
-        ..planned_work(&step.work, PlannedStep::plain(step.name.clone(), Digest::of(b"")), values, task_timeout_s)
-    });
-    let handlers = steps.iter().filter_map(|step| {
+    let mut planned = |work: &StepWork, plain| {
+        let step = planned_work(work, plain, values, task_timeout_s);
+        match &work.files {
+            Some(carried) => files.plan(carried, step),
+            None => step,
+        }
+    };
+    let mut all = Vec::new();
+    for step in steps {
+        all.push(PlannedStep {
+            on_failure: step.on_failure,
+            trigger: step.trigger,
+            when: step.when.as_ref().map(|when| when.text().to_owned()),
+            ..planned(&step.work, PlannedStep::plain(step.name.clone(), Digest::of(b"")))
+        });
+    }
+    for (step, work) in steps.iter().filter_map(|step| Some((step, step.handler.as_ref()?))) {
         let part = Part::Handler(step.name.clone());
-        let plain = PlannedStep { part, ..PlannedStep::plain(step.handler_name(), Digest::of(b"")) };
-        Some(planned_work(step.handler.as_ref()?, plain, values, task_timeout_s))
-    });
-    let rollbacks = steps.iter().rev().filter_map(|step| {
-        let rollback = step.rollback.as_ref()?;
+        all.push(planned(work, PlannedStep { part, ..PlannedStep::plain(step.handler_name(), Digest::of(b"")) }));
+    }
+    for (step, rollback) in steps.iter().rev().filter_map(|step| Some((step, step.rollback.as_ref()?))) {
         let part = Part::Rollback { of: step.name.clone(), partial: rollback.partial };
         let plain = PlannedStep { part, ..PlannedStep::plain(step.rollback_name(), Digest::of(b"")) };
-        Some(planned_work(&rollback.work, plain, values, task_timeout_s))
-    });
-    own.chain(handlers).chain(rollbacks).collect()
+        all.push(planned(&rollback.work, plain));
+    }
+    all
 }
 
 fn planned_work(
@@ -242,11 +265,13 @@ fn planned_work(
     PlannedStep {
         account: work.account.clone(),
         args,
+        cpu_percent: work.cpu_percent,
         engine: work.engine,
         env: work.env.iter().map(|(name, value)| (name.clone(), fill(value, values))).collect(),
         flow_id,
         idempotent: work.idempotent,
         idle_timeout_s: work.idle_timeout_s,
+        memory_mib: work.memory_mib,
         nice: work.nice,
         retries: work.retries,
         retry_delay_s: work.retry_delay_s,
@@ -312,6 +337,7 @@ fn from_script(script: &str, args: &[String], account: Option<&UserName>, submis
         risk: Level::Low,
         scripts: BTreeMap::from([(digest, script.to_owned())]),
         secrets: BTreeMap::new(),
+        sources: BTreeMap::new(),
         // A script of its own runs on every group the task names.
         steps: submission.hosts.keys().map(|group| (*group, vec![named_for_group(&step, *group)])).collect(),
         template: None,

@@ -26,8 +26,8 @@ use crate::domain::template::tokens::FLOW_ID;
 /// What is sent to a host.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Program {
-    /// The command that the host's sshd starts.
-    pub command: String,
+    /// The words of the command that the host's sshd starts; [`command_line`] makes them one line.
+    pub command: Vec<String>,
     /// What it reads.
     pub stdin: Vec<u8>,
 }
@@ -123,13 +123,24 @@ pub fn run_program(
     push_head(&mut text, "run", call);
     push_variable(&mut text, "sg_limit", &step.timeout_s.to_string());
     push_variable(&mut text, "sg_idle", &step.idle_timeout_s.to_string());
+    if step.cpu_percent > 0 || step.memory_mib > 0 {
+        push_variable(&mut text, "sg_needs", "systemd-run");
+    }
     push_variable(&mut text, "sg_script", script);
     text.push_str("sg_job() {\n");
     for (name, value) in variables::of(plan, task, host, group, step, told) {
         text.push_str("export ");
         push_variable(&mut text, &name, &value);
     }
+    if !step.files.is_empty() || step.fetch.is_some() {
+        text.push_str("export SPOOLGATE_FILES=\"$sg_at.files\"\n");
+    }
+    if step.cpu_percent > 0 || step.memory_mib > 0 {
+        // Whoever is not root asks their own systemd.
+        text.push_str("if [ \"$(id -u)\" -eq 0 ]; then sg_user=--system; else sg_user=--user; fi\n");
+    }
     text.push_str("exec ");
+    push_limits(&mut text, step);
     if step.nice > 0 {
         text.push_str(&format!("nice -n {} ", step.nice));
     }
@@ -144,8 +155,92 @@ pub fn run_program(
             push_quoted(&mut text, arg);
         }
     }
+    push_files(&mut text, step, host);
     text.push_str("\n}\n");
     finish(text, step)
+}
+
+/// Writes what holds a step to its limits; the host's systemd does.
+fn push_limits(text: &mut String, step: &PlannedStep) {
+    if step.cpu_percent == 0 && step.memory_mib == 0 {
+        return;
+    }
+    text.push_str("systemd-run --quiet --scope --collect $sg_user");
+    if step.cpu_percent > 0 {
+        text.push_str(&format!(" -p CPUQuota={}%", step.cpu_percent));
+    }
+    if step.memory_mib > 0 {
+        text.push_str(&format!(" -p MemoryMax={0}M -p MemorySwapMax=0", step.memory_mib));
+    }
+    text.push_str(" -- ");
+}
+
+/// Writes the files that a step puts on a host, by fours: SHA-256, mode, owner, place.
+fn push_files(text: &mut String, step: &PlannedStep, host: &HostName) {
+    for file in &step.files {
+        let Some(digest) = file.digest_on(host) else { continue };
+        text.push(' ');
+        text.push_str(&digest.hex());
+        for word in [file.mode.as_str(), file.owner.as_deref().unwrap_or("-"), file.to.as_str()] {
+            text.push(' ');
+            push_quoted(text, word);
+        }
+    }
+}
+
+/// Returns the program that asks a host which files it does not have yet. It answers with the directory to bring them to and
+/// their SHA-256, a line each.
+#[must_use]
+pub fn want_program(step: &PlannedStep, host: &HostName, call: &Call<'_>) -> Program {
+    let mut text = String::with_capacity(RUNNER.len() + 1024);
+    push_head(&mut text, "want", call);
+    push_variable(&mut text, "sg_needs", "tar sha256sum");
+    text.push_str("sg_files() {\n\"$1\"");
+    push_files(&mut text, step, host);
+    text.push_str("\n}\n");
+    finish(text, step)
+}
+
+/// Returns the command that takes a tar archive on standard input to a directory of a host, as the step's account.
+#[must_use]
+pub fn bring_command(step: &PlannedStep, directory: &str) -> Vec<String> {
+    let mut command = shell_of(step);
+    // No archive of ours holds owners; `o` keeps root from giving the files away.
+    command.extend(["-c", "umask 077; exec tar -xof - -C \"$0\"", directory].map(str::to_owned));
+    command
+}
+
+/// Returns the program that shows what a step fetched.
+#[must_use]
+pub fn take_program(step: &PlannedStep, call: &Call<'_>) -> Program {
+    let mut text = String::with_capacity(RUNNER.len() + 256);
+    push_head(&mut text, "take", call);
+    finish(text, step)
+}
+
+/// Returns the program that removes what a step fetched from its host, once it is here.
+#[must_use]
+pub fn drop_program(step: &PlannedStep, call: &Call<'_>) -> Program {
+    let mut text = String::with_capacity(RUNNER.len() + 256);
+    push_head(&mut text, "drop", call);
+    finish(text, step)
+}
+
+/// Returns a command's words as one line that every login shell reads back as these words.
+#[must_use]
+pub fn command_line(words: &[String]) -> String {
+    let plain = |word: &str| {
+        !word.is_empty()
+            && word.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'/' | b'.' | b'_' | b'-' | b'=' | b','))
+    };
+    let mut line = String::new();
+    for word in words {
+        if !line.is_empty() {
+            line.push(' ');
+        }
+        if plain(word) { line.push_str(word) } else { push_quoted(&mut line, word) }
+    }
+    line
 }
 
 /// Returns the program that ends a step and proves it, or makes sure that it never starts.
@@ -201,12 +296,14 @@ fn push_head(text: &mut String, act: &str, call: &Call<'_>) {
 fn finish(mut text: String, step: &PlannedStep) -> Program {
     text.push_str(&RUNNER);
     text.push_str("}\n");
-    // Account names hold no character that a shell reads.
-    let command = match &step.account {
-        Some(account) => format!("sudo -n -u {account} -- /bin/sh"),
-        None => "/bin/sh".to_owned(),
-    };
-    Program { command, stdin: text.into_bytes() }
+    Program { command: shell_of(step), stdin: text.into_bytes() }
+}
+
+/// Returns the command of a shell of the step's account.
+fn shell_of(step: &PlannedStep) -> Vec<String> {
+    let words: &[&str] = if step.account.is_some() { &["sudo", "-n", "-u"] } else { &[] };
+    let account = step.account.iter().flat_map(|account| [account.to_string(), "--".to_owned()]);
+    words.iter().map(|word| (*word).to_owned()).chain(account).chain(["/bin/sh".to_owned()]).collect()
 }
 
 /// Writes what runs the script: its `#!` line as the kernel would read it, `/bin/sh` without one.
@@ -268,13 +365,16 @@ mod tests {
         let (earlier, secrets) = (Earlier::default(), BTreeMap::new());
         let told = Told::preview(&earlier, &secrets);
         let program = run_program(&plan, TaskId(7), &host, GroupNo(1), &step, &call, &told);
-        (program.command, String::from_utf8(program.stdin).unwrap())
+        (command_line(&program.command), String::from_utf8(program.stdin).unwrap())
     }
 
     #[test]
     fn nothing_of_a_task_is_on_the_command_line() {
         assert_eq!(written("echo 'hi'", &["a b", "$(id)"], None, 0).0, "/bin/sh");
         assert_eq!(written("x", &[], Some("deploy"), 5).0, "sudo -n -u deploy -- /bin/sh");
+        let step = PlannedStep::plain("x".parse().unwrap(), Digest::of(b""));
+        let line = command_line(&bring_command(&step, "/home/a b/.spoolgate/7.files"));
+        assert_eq!(line, "/bin/sh -c 'umask 077; exec tar -xof - -C \"$0\"' '/home/a b/.spoolgate/7.files'");
     }
 
     #[test]

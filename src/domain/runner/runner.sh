@@ -3,9 +3,10 @@
 #
 # shellcheck shell=sh disable=SC2154,SC2031,SC2030,SC3013 # set by what is sent in front; -nt is in every sh we run in
 #
-# What is sent in front of this text sets sg_id, sg_nonce, sg_act (run, kill, forget), sg_script, sg_interpreter, sg_head, sg_tail,
+# What is sent in front of this text sets sg_id, sg_nonce, sg_act (run, kill, forget, want, take, drop), sg_script, sg_interpreter, sg_head, sg_tail,
 # sg_limit, sg_idle, sg_grace, sg_out_at, sg_err_at, sg_clean, sg_audit, sg_begun (the host said
-# before that it runs) and the function sg_job. Everything happens inside one
+# before that it runs), sg_needs (a program that must be there) and the functions sg_job and sg_files, which hands the
+# files that the step puts here to what it is given, by fours: SHA-256, mode, owner, place. Everything happens inside one
 # compound command, so a text that was cut off in transit does nothing.
 #
 # Files of the step, side by side: a directory of its own would cost a process.
@@ -16,6 +17,7 @@
 #   out.n      "TOTAL CUT end" at the stream's end; TOTAL is "-" for all that is there
 #   out.r      made with O_EXCL by whoever reads the stream
 #   code       "N end": the script's status    said      what the shell said of a signal that ended it
+#   files      a directory: what is to be put in places, by SHA-256, or what was fetched
 #   exit       "VERDICT ARGUMENT OUT_TOTAL OUT_CUT ERR_TOTAL ERR_CUT end"
 
 # Says one line about the step. Everything else on standard output is the script's.
@@ -453,10 +455,28 @@ sg_follow() {
 	done
 }
 
+# Says where files are to be brought, and which of them: those that are neither in their place nor there already.
+sg_want() {
+	mkdir -p "$sg_at.files" && chmod 700 "$sg_at.files" || return 1
+	printf '%s\n' "$sg_at.files"
+	while [ "$#" -ge 4 ]; do
+		sg_has "$4" "$1" || sg_has "$sg_at.files/$1" "$1" || printf '%s\n' "$1"
+		shift 4
+	done
+}
+
+# Whether file $1 is there and has the SHA-256 $2.
+sg_has() {
+	[ -f "$1" ] && sg_line=$(sha256sum <"$1" 2>/dev/null) && [ "${sg_line%% *}" = "$2" ]
+}
+
 sg_tick=0.2 sg_sleep='' sg_stop='' sg_left='' sg_last='' sg_read_on=yes sg_shown=''
 # Caught, not ignored: what is ignored here would be ignored by the script.
 trap : HUP PIPE USR1
 trap 'sg_stop=cancelled' TERM
+for sg_line in ${sg_needs:-}; do
+	command -v "$sg_line" >/dev/null || sg_refuse "this host has no $sg_line, and the step needs it"
+done
 command -v setsid >/dev/null || sg_refuse 'this host has no setsid; install util-linux or busybox'
 [ -r /proc/self/stat ] || sg_refuse 'this host has no /proc'
 read -r sg_boot </proc/sys/kernel/random/boot_id
@@ -470,6 +490,16 @@ if [ "$sg_act" = forget ]; then
 		done
 		sg_say end 'forgotten - 0 0 0 0'
 	fi
+elif [ "$sg_act" = want ]; then
+	sg_say running "$$"
+	# What has begun has had its files.
+	if [ -e "$sg_at.start" ] || sg_files sg_want; then sg_say end 'exit 0 - 0 - 0'; else sg_say end 'exit 1 - 0 - 0'; fi
+elif [ "$sg_act" = take ]; then
+	sg_say running "$$"
+	if cat "$sg_at.files/fetched.kind" "$sg_at.files/fetched"; then sg_say end 'exit 0 - 0 - 0'; else sg_say end 'exit 1 - 0 - 0'; fi
+elif [ "$sg_act" = drop ]; then
+	rm -rf "$sg_at.files"
+	sg_say end 'forgotten - 0 0 0 0'
 elif [ "$sg_act" = kill ]; then
 	# Whoever passes the gate first decides whether it runs at all.
 	if [ ! "$sg_begun" ] && sg_gate void; then sg_say end 'never - 0 0 0 0'; else sg_follow && sg_say end "$sg_words"; fi
@@ -486,7 +516,7 @@ elif [ ! "$sg_begun" ] && sg_stat "$$" && sg_gate "$$ $sg_boot $sg_born"; then
 	sg_finish
 	# Of steps that ended long ago nobody asks any more; of one that has not ended everything stays.
 	[ ! "$sg_clean" ] || find "$sg_base/." ! -name . -prune -type f -name '*.exit' -mtime +30 2>/dev/null |
-		while IFS= read -r sg_line; do rm -f "${sg_line%.exit}".*; done
+		while IFS= read -r sg_line; do rm -rf "${sg_line%.exit}".*; done
 else
 	sg_follow
 	sg_finish

@@ -392,7 +392,7 @@ mod tests {
                 "t.toml:13: found no name; wanted name = …",
                 "t.toml:16: found PATH; wanted a name that is not TASK, HOST or GROUP and does not steer programs",
                 "t.toml:21: found a second step s; wanted each step's name once",
-                "t.toml:23: found the field bogus; wanted one of the fields name, group, level, engine, script, file, args, env, account, timeout, idle_timeout, retries, retry_delay, idempotent, nice, on_failure, trigger, when, host, handler, rollback",
+                "t.toml:23: found the field bogus; wanted one of the fields name, group, level, copy, render, fetch, engine, script, file, args, env, account, timeout, idle_timeout, retries, retry_delay, idempotent, cpu_percent, memory_mib, nice, on_failure, trigger, when, host, handler, rollback",
             ],
         );
         refused("id = 1\nname = 't'\ntitle = 't'\n", &["t.toml:1: found no steps; wanted one [[step]] or more"]);

@@ -8,6 +8,7 @@
 
 pub mod bind;
 mod file;
+mod file_work;
 mod step_file;
 pub mod tokens;
 
@@ -17,6 +18,7 @@ use crate::base::digest::Digest;
 use crate::base::ids::{GroupNo, HostName, ParamName, SecretName, StepName, TemplateName, UserName};
 use crate::domain::condition::Condition;
 use crate::domain::delegate::Delegate;
+use crate::domain::file_step::FileWork;
 use crate::domain::problem::Problem;
 use crate::domain::risk::Level;
 use crate::domain::submission::TemplateRef;
@@ -208,6 +210,12 @@ pub struct Rollback {
 /// A script and how it is run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StepWork {
+    /// The files that it carries, in the place of a script of its own.
+    pub files: Option<FileWork>,
+    /// How much of a processor it may use, in percent of one; 0 = no limit. The host needs systemd.
+    pub cpu_percent: u32,
+    /// How much memory it may use, in MiB; 0 = no limit. The host needs systemd.
+    pub memory_mib: u32,
     /// The engine that carries it out, in the place of a shell.
     pub engine: Option<Delegate>,
     /// The script's text; for an engine its playbook, or the name of its function.
@@ -357,7 +365,7 @@ fn pieces(text: &str) -> Result<Vec<Piece<'_>>, String> {
 ///
 /// # Errors
 /// The braces that are neither `{NAME}` nor `{{`.
-fn placeholders(text: &str) -> Result<Vec<ParamName>, String> {
+pub(in crate::domain) fn placeholders(text: &str) -> Result<Vec<ParamName>, String> {
     let pieces = pieces(text)?;
     Ok(pieces.iter().filter_map(|piece| if let Piece::Name(name) = piece { name.parse().ok() } else { None }).collect())
 }

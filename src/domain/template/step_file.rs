@@ -5,6 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::bind::secret_name;
+use super::file_work::{WORDS, read_file_work};
 use super::{Args, OnFailure, Param, Rollback, Step, StepWork, Trigger, placeholders, tokens};
 use crate::base::ids::{GroupNo, HostName, ParamName, SecretName, StepName};
 use crate::base::limits;
@@ -101,8 +102,12 @@ impl Step {
 /// Reads a script and how it is run; a handler and a rollback run as their step does where they do not say otherwise.
 fn read_work(table: &mut Fields<'_>, around: &Surroundings<'_>, of: Option<&StepWork>) -> Option<StepWork> {
     let sheet = table.sheet();
+    let files = read_file_work(table, around);
     let engine = table.choice("engine", &[("ansible", Delegate::Ansible), ("salt", Delegate::Salt)]);
     let script = match engine {
+        None if let Some((_, script)) = &files => Some((*script).to_owned()),
+        // A step that carries files has had its problems.
+        None if !WORDS.into_iter().all(|word| table.missed(word)) => None,
         None => read_script(table, ("script", "file"), around.scripts),
         Some(Delegate::Ansible) => read_script(table, ("play", "playbook"), around.scripts),
         Some(Delegate::Salt) => read_function(table),
@@ -116,6 +121,8 @@ fn read_work(table: &mut Fields<'_>, around: &Surroundings<'_>, of: Option<&Step
     let retries = table.integer("retries", 0..=limits::RETRIES_MAX).unwrap_or(0);
     let retry_delay_s = seconds(table.scalar("retry_delay"), "retry_delay").unwrap_or(0);
     let idempotent = table.boolean("idempotent").unwrap_or(false);
+    let cpu_percent = table.integer("cpu_percent", 1..=100_000).unwrap_or(0);
+    let memory_mib = table.integer("memory_mib", 1..=1 << 24).unwrap_or(0);
     let nice = table.integer("nice", 0..=19).and_then(|nice| u8::try_from(nice).ok());
     if engine.is_some() {
         check_engine_args(sheet, &args);
@@ -123,6 +130,9 @@ fn read_work(table: &mut Fields<'_>, around: &Surroundings<'_>, of: Option<&Step
     let args = read_args(sheet, args, around);
     let (env, secrets) = read_env(sheet, env, around);
     Some(StepWork {
+        files: files.map(|(work, _)| work),
+        cpu_percent,
+        memory_mib,
         engine,
         script: script?,
         args,
@@ -282,7 +292,7 @@ fn read_condition(sheet: &Sheet<'_>, text: &Text, around: &Surroundings<'_>) -> 
 }
 
 /// Checks that every `{NAME}` of an argument or variable will have a value that may stand there.
-fn check_placeholders(sheet: &Sheet<'_>, text: &Text, around: &Surroundings<'_>, no_secret: &str) {
+pub(super) fn check_placeholders(sheet: &Sheet<'_>, text: &Text, around: &Surroundings<'_>, no_secret: &str) {
     if text.value.contains('\0') {
         sheet.problem(&text.span, &text.value, "text without NUL");
     }

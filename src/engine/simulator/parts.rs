@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::base::ids::HostName;
 use crate::base::time::Zone;
+use crate::domain::file_step::NoFiles;
 use crate::domain::hook::Hooks;
 use crate::domain::inventory::{Connection, Host, Inventory};
 use crate::domain::known_hosts::KnownHosts;
@@ -128,6 +129,7 @@ fn build_library(version: u64) -> Library {
             late_after_ms: 20_000,
         },
         tags: BTreeMap::new(),
+        files: Arc::new(NoFiles),
         zone: Zone::utc(),
         hooks: Hooks::default(),
     }

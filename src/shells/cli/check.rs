@@ -17,7 +17,7 @@ use crate::domain::plan::{Part, Plan, PlannedHost, PlannedStep, resolve};
 use crate::domain::plan_diff::{differences, script_changes};
 use crate::domain::record::HistoryLine;
 use crate::domain::run::earlier::Earlier;
-use crate::domain::runner::{Call, Offsets, RunnerId, Told, run_program, runner_text};
+use crate::domain::runner::{Call, Offsets, RunnerId, Told, command_line, run_program, runner_text};
 use crate::domain::wire::read_task;
 use crate::shells::cli::failure::Failure;
 use crate::shells::cli::submit::read_file;
@@ -200,6 +200,12 @@ fn describe_step(text: &mut String, plan: &Plan, step: &PlannedStep) {
         let not_on = if not_on.is_empty() { String::new() } else { format!("; not on {}", not_on.join(", ")) };
         push(text, "    when", &format!("{}{not_on}", visible(when)));
     }
+    for line in step.files.iter().flat_map(|file| file.lines(&plan.texts)) {
+        push(text, "    file", &visible_lines(&line));
+    }
+    for limit in step.limits() {
+        push(text, "    limit", &limit);
+    }
     push(text, "    script", &step.script.to_string());
     let script = plan.scripts.get(&step.script).map_or("", String::as_str);
     for line in script.lines() {
@@ -229,7 +235,12 @@ fn describe_bytes(text: &mut String, plan: &Plan, task: TaskId) {
                 push(
                     text,
                     "bytes",
-                    &format!("{host} {}: {} reads {} bytes", step.name, program.command, program.stdin.len()),
+                    &format!(
+                        "{host} {}: {} reads {} bytes",
+                        step.name,
+                        command_line(&program.command),
+                        program.stdin.len()
+                    ),
                 );
                 for line in stdin.lines() {
                     writeln!(text, "      > {}", visible_lines(line)).expect("writing to a string cannot fail");

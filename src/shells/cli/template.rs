@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 
+use crate::adapters::config::texts_beside;
 use crate::base::ids::TemplateName;
 use crate::base::text::{visible, visible_lines};
 use crate::domain::submission::TemplateRef;
@@ -230,7 +231,7 @@ fn check(context: &Context, files: &[PathBuf]) -> Result<(), Failure> {
         let text = String::from_utf8(bytes)
             .map_err(|_| Failure::new(Kind::Invalid, format!("{shown} is no text in UTF-8; save it as one")))?;
         let folder = file.parent().unwrap_or(Path::new("."));
-        match Template::parse(&shown, &text, &scripts_beside(folder)) {
+        match Template::parse(&shown, &text, &texts_beside(folder).unwrap_or_default()) {
             Ok(template) => {
                 let steps = template.steps.len();
                 context.output.line(format!("{shown}: ok, {} ({}), {steps} step(s)", template.name, template.id))?;
@@ -239,17 +240,6 @@ fn check(context: &Context, files: &[PathBuf]) -> Result<(), Failure> {
         }
     }
     if wrong.is_empty() { Ok(()) } else { Err(Failure::new(Kind::Invalid, wrong.join("\n"))) }
-}
-
-/// Reads the script files of a folder, as the configuration does; what cannot be read is not there.
-fn scripts_beside(folder: &Path) -> BTreeMap<String, String> {
-    let entries = std::fs::read_dir(folder).into_iter().flatten().filter_map(Result::ok);
-    let text = |path: PathBuf| {
-        let name = path.file_name()?.to_str()?.to_owned();
-        let script = Path::new(&name).extension().is_some_and(|ending| ending != "toml");
-        Some((name, std::fs::read_to_string(&path).ok().filter(|_| script)?))
-    };
-    entries.filter_map(|entry| text(entry.path())).collect()
 }
 
 impl Import {

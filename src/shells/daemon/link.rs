@@ -10,13 +10,14 @@ use std::time::Duration;
 
 use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore};
 
+use crate::adapters::file_folder::FileFolder;
 use crate::adapters::local::LocalShell;
 use crate::adapters::secrets::Secrets;
 use crate::adapters::ssh::{Session, SshError, Target, Tunnel};
 use crate::domain::inventory::Connection;
-use crate::domain::output::{ExecEnd, Stream};
+use crate::domain::output::{ExecEnd, Feed, Stream};
 use crate::domain::plan::{PlannedHop, PlannedHost};
-use crate::domain::runner::Program;
+use crate::domain::runner::{Program, command_line};
 
 /// What every connection is made with.
 #[derive(Clone, Debug)]
@@ -26,6 +27,8 @@ pub(super) struct LinkSettings {
     pub(super) agent: bool,
     pub(super) tunnels: Tunnels,
     pub(super) secrets: Secrets,
+    /// The files that steps copy.
+    pub(super) files: FileFolder,
 }
 
 /// How many connections to one sshd may be on their way in at once. Its default (`MaxStartups 10:30:100`) begins to drop
@@ -187,9 +190,19 @@ impl Link {
         program: &Program,
         sink: &mut (impl FnMut(Stream, &[u8]) + Send),
     ) -> Result<ExecEnd, LinkError> {
+        self.feed(&program.command, program.stdin.as_slice(), sink).await
+    }
+
+    /// Runs a command that reads what is fed to it. When the future is dropped the process is left alone.
+    pub(super) async fn feed(
+        &mut self,
+        command: &[String],
+        stdin: impl Feed,
+        sink: &mut (impl FnMut(Stream, &[u8]) + Send),
+    ) -> Result<ExecEnd, LinkError> {
         match self {
-            Link::Ssh(session) => Ok(session.exec(&program.command, &program.stdin, sink).await?),
-            Link::Local(shell) => shell.exec(&program.command, &program.stdin, sink).await.map_err(|error| LinkError {
+            Link::Ssh(session) => Ok(session.exec(&command_line(command), stdin, sink).await?),
+            Link::Local(shell) => shell.exec(command, stdin, sink).await.map_err(|error| LinkError {
                 why: error.to_string(),
                 never_sent: error.never_sent(),
                 unreachable: false,

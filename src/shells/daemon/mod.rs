@@ -3,6 +3,7 @@
 //! **Invariant:** decides nothing. Every fact goes to [`Engine::handle`] as a value and every effect is performed
 //! in order; a durable effect that fails ends the daemon, because a restart repairs and guessing does not.
 
+mod carry;
 mod host;
 mod link;
 mod perform;
@@ -21,6 +22,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep};
 
 use crate::adapters::callback_key;
 use crate::adapters::config::{Config, ConfigError, Http};
+use crate::adapters::file_folder::FileFolder;
 use crate::adapters::http::{HttpError, Listen, Server};
 use crate::adapters::secrets::Secrets;
 use crate::adapters::service;
@@ -115,7 +117,7 @@ async fn serve(dirs: &Dirs) -> Result<(), DaemonError> {
     }
     let (ended_sender, ended) = mpsc::unbounded_channel();
     let key = callback_key::read_or_make(&layout.callback_key())?;
-    let mut settings = link_settings(&config);
+    let mut settings = link_settings(&config, dirs);
     settings.secrets = settings.secrets.sealed_with(key.clone());
     let mut performer = Performer::new(layout.clone(), store, settings, ended_sender);
     performer.set_syslog(config.settings.audit_syslog.clone());
@@ -367,7 +369,7 @@ impl LibraryOnDisk<'_> {
                     performer.store_mut().note_ruled()?;
                 }
                 say_notes(&notes);
-                performer.set_link_settings(&link_settings(&config));
+                performer.set_link_settings(&link_settings(&config, self.dirs));
                 performer.set_syslog(config.settings.audit_syslog.clone());
                 self.web.serve(serving(&config));
                 if self.http != config.settings.http {
@@ -405,12 +407,13 @@ fn say_notes(notes: &[String]) {
     }
 }
 
-fn link_settings(config: &Config) -> LinkSettings {
+fn link_settings(config: &Config, dirs: &Dirs) -> LinkSettings {
     LinkSettings {
         connect_timeout: config.settings.connect_timeout,
         keepalive: config.settings.keepalive,
         agent: config.settings.agent,
         tunnels: link::Tunnels::default(),
+        files: FileFolder::new(dirs.config.join("files")),
         secrets: Secrets::new(config.settings.secrets.directories.clone(), config.settings.secrets.file.clone()),
     }
 }

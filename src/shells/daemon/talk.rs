@@ -24,9 +24,13 @@ use crate::domain::output::{ExecEnd, Stream};
 use crate::domain::plan::{PlannedHost, PlannedStep};
 use crate::domain::run::{Ending, OutputFacts};
 use crate::domain::runner::answer::{Answer, Shown, Verdict};
-use crate::domain::runner::{Call, Offsets, Program, RunnerId, Told, forget_program, kill_program, run_program};
+use crate::domain::runner::{
+    Call, Offsets, Program, RunnerId, Told, drop_program, forget_program, kill_program, run_program, take_program,
+    want_program,
+};
 use crate::engine::{Input, Start};
 use crate::shells::clock::now;
+use crate::shells::daemon::carry::{self, NotCarried};
 use crate::shells::daemon::link::{Link, LinkError, LinkSettings};
 
 /// How long after the first failure a host is tried again; each time twice as long.
@@ -34,6 +38,8 @@ pub(super) const BACKOFF_FIRST: Duration = Duration::from_secs(1);
 /// The longest wait between two tries.
 pub(super) const BACKOFF_LAST: Duration = Duration::from_secs(30);
 
+/// How often files are brought again over another connection, when the one before broke.
+const BRING_AGAIN: u32 = 5;
 /// How often reports of another engine are recorded at most.
 const REPORT_EVERY: Duration = Duration::from_millis(500);
 
@@ -48,6 +54,17 @@ enum Heard {
     Refused(String),
     /// The conversation broke off.
     Broken(LinkError),
+    /// The step ended well, and what it fetched cannot be kept here.
+    NotKept(String),
+}
+
+impl From<NotCarried> for Heard {
+    fn from(why: NotCarried) -> Heard {
+        match why {
+            NotCarried::Refused(why) => Heard::Refused(why),
+            NotCarried::Broken(error) => Heard::Broken(error),
+        }
+    }
 }
 
 /// One attempt, over as many connections as it takes.
@@ -62,6 +79,8 @@ pub(super) struct Talk<'a> {
     sent: bool,
     /// Whether the host said that it runs.
     begun: bool,
+    /// How often bringing the step's files may still break off; nothing once the host has them.
+    to_bring: Option<u32>,
     /// How many conversations there were.
     calls: u32,
     log: Option<OutputLog>,
@@ -102,6 +121,7 @@ impl<'a> Talk<'a> {
             id,
             sent: start.resume,
             begun,
+            to_bring: (!step.files.is_empty()).then_some(BRING_AGAIN),
             calls: 0,
             log,
             shown,
@@ -189,7 +209,7 @@ impl<'a> Talk<'a> {
             let (heard, open) = match heard {
                 Ok(mut open) => {
                     let before = self.offsets();
-                    let heard = self.show(&mut open).await;
+                    let heard = self.converse(&mut open).await;
                     if self.offsets() != before {
                         (silent_since, backoff) = (None, BACKOFF_FIRST);
                     }
@@ -198,6 +218,10 @@ impl<'a> Talk<'a> {
                 Err(error) => (Heard::Broken(error), None),
             };
             let why = match heard {
+                Heard::NotKept(why) => {
+                    *link = open;
+                    return (Ending::NotAllDone(why), self.facts());
+                }
                 Heard::Ended(verdict) => {
                     *link = open;
                     let ending = self.last_words(ending(verdict));
@@ -206,6 +230,12 @@ impl<'a> Talk<'a> {
                 Heard::Refused(why) if !self.sent => {
                     *link = open;
                     return (Ending::NotSent(why), self.facts());
+                }
+                Heard::Broken(error)
+                    if !self.sent && !error.unreachable && self.to_bring.is_some_and(|left| left > 0) =>
+                {
+                    self.to_bring = self.to_bring.map(|left| left - 1);
+                    error.why
                 }
                 // A connection that was kept from the last step may have died since; nothing was sent over it.
                 Heard::Broken(error) if !self.sent && kept && error.never_sent => continue,
@@ -253,7 +283,7 @@ impl<'a> Talk<'a> {
             Verdict::Never => Verdict::Never,
             known => match self.show(&mut link).await {
                 Heard::Ended(verdict) => verdict,
-                Heard::Refused(_) | Heard::Broken(_) => known,
+                Heard::Refused(_) | Heard::Broken(_) | Heard::NotKept(_) => known,
             },
         };
         link.close().await;
@@ -304,6 +334,38 @@ impl<'a> Talk<'a> {
         self.calls += 1;
         let text = format!("{} {} {}", self.id.as_str(), self.calls, now().0);
         Digest::of(text.as_bytes()).hex()[..24].to_owned()
+    }
+
+    /// Brings the step's files, has the host show the step to its end, and takes what it fetched.
+    async fn converse(&mut self, link: &mut Link) -> Heard {
+        let plan = self.start.approved.plan();
+        if self.to_bring.is_some() {
+            let nonce = self.nonce();
+            let want = want_program(self.step, &self.start.host, &self.call(&nonce, Offsets::default()));
+            let of = (&**plan, self.step, &self.start.host);
+            if let Err(why) = carry::bring(link, &self.settings, of, (&want, &nonce)).await {
+                return why.into();
+            }
+            self.to_bring = None;
+        }
+        let heard = self.show(link).await;
+        if self.step.fetch.is_none() || !matches!(heard, Heard::Ended(Verdict::Exit(0))) {
+            return heard;
+        }
+        let nonce = self.nonce();
+        let take = take_program(self.step, &self.call(&nonce, Offsets::default()));
+        let place = self.log_path.with_extension("fetched");
+        match carry::take(link, (&take, &nonce), &self.masker, &place).await {
+            Ok(()) => {}
+            Err(NotCarried::Refused(why)) => return Heard::NotKept(why),
+            Err(NotCarried::Broken(error)) => return Heard::Broken(error),
+        }
+        let nonce = self.nonce();
+        let program = drop_program(self.step, &self.call(&nonce, Offsets::default()));
+        if let Err(error) = link.exec(&program, &mut |_, _: &[u8]| {}).await {
+            tracing::info!(task = %self.start.task, host = %self.start.host, "what was fetched stays on the host: {}", error.why);
+        }
+        heard
     }
 
     /// Has the host start the step, or show what it started, from where the log ends.

@@ -9,6 +9,7 @@ use crate::base::digest::Digest;
 use crate::base::ids::{Actor, TaskId};
 use crate::base::time::{Timestamp, Zone};
 use crate::domain::audit::{Entry, Line};
+use crate::domain::file_step::NoFiles;
 use crate::domain::hook::Hooks;
 use crate::domain::inventory::Inventory;
 use crate::domain::known_hosts::KnownHosts;
@@ -58,6 +59,7 @@ pub(super) fn library(hosts: usize) -> Library {
             late_after_ms: 300_000,
         },
         tags: BTreeMap::new(),
+        files: Arc::new(NoFiles),
         zone: Zone::named("Asia/Shanghai").unwrap(),
         hooks: Hooks::default(),
     }

@@ -365,6 +365,12 @@ fn step_rows(model: &Model, plan: &Plan, step: &PlannedStep, n: usize, width: us
     for (name, secret) in &step.secrets {
         block(rows, &format!("   env {name} = "), &format!("secret:{secret}"), width);
     }
+    for (n, file) in step.files.iter().flat_map(|file| file.lines(&plan.texts)).enumerate() {
+        block(rows, if n == 0 { "   files " } else { "         " }, &file, width);
+    }
+    for limit in step.limits() {
+        block(rows, "   at most ", &limit, width);
+    }
     if let Some(when) = &step.when {
         block(rows, "   when ", when, width);
     }

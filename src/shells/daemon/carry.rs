@@ -1,0 +1,143 @@
+//! Brings files to a host before a step that puts them in their places, and takes away what a step fetched. Floor 4.
+//!
+//! **Invariant:** what is brought lies in a private directory of the attempt until the step's own script, which starts at most
+//! once, has compared its digest; to bring or to take twice changes nothing. A file that was taken appears here whole, or not.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::Path;
+
+use crate::adapters::archive::Archive;
+use crate::adapters::fetched_file::FetchedFile;
+use crate::base::digest::Digest;
+use crate::base::ids::HostName;
+use crate::domain::file_step::PlannedFile;
+use crate::domain::mask::Masker;
+use crate::domain::output::{ExecEnd, Stream};
+use crate::domain::plan::{Plan, PlannedStep};
+use crate::domain::runner::Program;
+use crate::domain::runner::answer::{Answer, Verdict};
+use crate::domain::runner::bring_command;
+use crate::shells::daemon::link::{Link, LinkError, LinkSettings};
+
+/// How much of an answer about files is looked at: a name and a digest for each.
+const ANSWER_BYTES_MAX: usize = 1 << 20;
+/// How much of what a command complained about is told.
+const NOISE_BYTES_MAX: usize = 2 << 10;
+
+/// Why files are not where they should be.
+pub(super) enum NotCarried {
+    /// The host would not take or give them, or they are not to be had here.
+    Refused(String),
+    /// The conversation broke off.
+    Broken(LinkError),
+}
+
+impl From<LinkError> for NotCarried {
+    fn from(error: LinkError) -> NotCarried {
+        NotCarried::Broken(error)
+    }
+}
+
+/// Brings to a host those of a step's files that it does not have; `want` asks which.
+pub(super) async fn bring(
+    link: &mut Link,
+    settings: &LinkSettings,
+    (plan, step, host): (&Plan, &PlannedStep, &HostName),
+    (want, nonce): (&Program, &str),
+) -> Result<(), NotCarried> {
+    let answer = ask(link, want, nonce).await?;
+    let mut lines = answer.lines();
+    let directory = lines.next().filter(|line| line.starts_with('/') && !line.contains(char::is_control));
+    let Some(directory) = directory else {
+        return Err(NotCarried::Refused("the host does not say where files are to be brought".to_owned()));
+    };
+    let known: BTreeMap<Digest, &PlannedFile> =
+        step.files.iter().filter_map(|file| Some((file.digest_on(host)?, file))).collect();
+    let mut archive = Archive::default();
+    let mut any = false;
+    // Whatever else a host asks for is not its business.
+    for (digest, file) in
+        lines.filter_map(|line| format!("sha256:{line}").parse().ok()).filter_map(|digest| known.get_key_value(&digest))
+    {
+        any = true;
+        let name = digest.hex();
+        if let Some(text) = plan.texts.get(digest) {
+            archive.add_text(&name, text);
+        } else {
+            let added = settings.files.open(&file.from).and_then(|opened| archive.add_file(&name, opened));
+            added.map_err(|error| NotCarried::Refused(format!("cannot read files/{}: {error}", file.from)))?;
+        }
+    }
+    if !any {
+        return Ok(());
+    }
+    let mut noise = Vec::new();
+    let mut keep = |_, bytes: &[u8]| {
+        let room = NOISE_BYTES_MAX.saturating_sub(noise.len());
+        noise.extend_from_slice(&bytes[..bytes.len().min(room)]);
+    };
+    match link.feed(&bring_command(step, directory), &mut archive, &mut keep).await? {
+        ExecEnd::Exit(0) => Ok(()),
+        _ => Err(NotCarried::Refused(format!(
+            "the host did not take the files: {}",
+            String::from_utf8_lossy(&noise).trim()
+        ))),
+    }
+}
+
+/// Asks a host's runner something that it answers with text.
+async fn ask(link: &mut Link, program: &Program, nonce: &str) -> Result<String, NotCarried> {
+    let (mut answer, mut said) = (Answer::new(nonce), Vec::new());
+    let ended = link
+        .exec(program, &mut |stream, bytes: &[u8]| {
+            answer.take(stream, bytes, |bytes| {
+                let room = if stream == Stream::Out { ANSWER_BYTES_MAX.saturating_sub(said.len()) } else { 0 };
+                said.extend_from_slice(&bytes[..bytes.len().min(room)]);
+            });
+        })
+        .await;
+    answer.finish();
+    if let Some(why) = answer.refused.take() {
+        return Err(NotCarried::Refused(why));
+    }
+    match answer.ended {
+        Some((Verdict::Exit(0), ..)) => Ok(String::from_utf8_lossy(&said).into_owned()),
+        Some(_) => Err(NotCarried::Refused("the host has no place for the files".to_owned())),
+        None => match ended {
+            Err(error) => Err(NotCarried::Broken(error)),
+            Ok(_) => Err(NotCarried::Refused(format!("the host ran no shell for it: {}", answer.noise()))),
+        },
+    }
+}
+
+/// Takes what a step fetched to `place`; an archive gets `.tar` behind its name. What is secret in it is hidden.
+pub(super) async fn take(
+    link: &mut Link,
+    (program, nonce): (&Program, &str),
+    masker: &Masker,
+    place: &Path,
+) -> Result<(), NotCarried> {
+    let unkept = |error: io::Error| NotCarried::Refused(format!("cannot keep {}: {error}", place.display()));
+    let mut file = FetchedFile::create(place.to_owned(), masker).map_err(unkept)?;
+    let mut answer = Answer::new(nonce);
+    let ended = link
+        .exec(program, &mut |stream, bytes: &[u8]| {
+            answer.take(stream, bytes, |bytes| {
+                if stream == Stream::Out {
+                    file.push(bytes);
+                }
+            });
+        })
+        .await;
+    answer.finish();
+    let whole = file.finish().map_err(unkept)?;
+    match (whole, answer.ended, ended) {
+        (true, Some((Verdict::Exit(0), ..)), _) => Ok(()),
+        (_, None, Err(error)) => Err(NotCarried::Broken(error)),
+        _ => Err(NotCarried::Refused(format!(
+            "what was fetched did not arrive whole: {}",
+            answer.refused.take().unwrap_or_else(|| answer.noise())
+        ))),
+    }
+}
