@@ -47,7 +47,14 @@ impl Source {
         if text.full {
             return Err(format!("it becomes longer than {} bytes", limits::RENDERED_BYTES_MAX));
         }
-        filled.map_err(|error| said(&error))?;
+        filled.map_err(|error| {
+            let value = facts.value();
+            let mut names: Vec<String> = template.undeclared_variables(false).into_iter().collect();
+            names.retain(|name| value.get_attr(name).is_ok_and(|value| value.is_undefined()));
+            names.sort_unstable();
+            let names = if names.is_empty() { String::new() } else { format!("; nobody gives {}", names.join(", ")) };
+            format!("{}{names}", said(&error))
+        })?;
         String::from_utf8(text.bytes).map_err(|error| error.to_string())
     }
 }
@@ -129,7 +136,7 @@ mod tests {
 
     #[test]
     fn what_is_not_there_or_too_much_is_an_error() {
-        check("a\n{{ NOPE }}", Err("line 2: undefined value"));
+        check("a\n{{ NOPE }}", Err("line 2: undefined value; nobody gives NOPE"));
         check("{{ host.vars.nope }}", Err("undefined"));
         check("a\n{% if %}", Err("line 2"));
         check("{% for a in range(9999) %}{% for b in range(9999) %}{% endfor %}{% endfor %}", Err("fuel"));
