@@ -5,10 +5,10 @@ PREFIX ?= /usr/local
 SYSCONFDIR ?= /etc
 DESTDIR ?=
 
-.PHONY: help demo test lint bench sim http ui kill install
+.PHONY: help demo test lint bench bench-peers sim http ui kill install
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' Makefile
 
 demo: ## Run the main job on eight stand-in hosts, in a scratch directory
 	$(CARGO) run --quiet --example demo
@@ -23,7 +23,7 @@ lint: ## Check format, lints, docs and shell scripts
 	$(CARGO) fmt --check
 	$(CARGO) clippy --all-targets -- -D warnings
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --no-deps --document-private-items
-	shellcheck templates/*.sh hooks/spoolgate-git-hook src/domain/runner/runner.sh .ci/run .ci/install .ci/screens
+	shellcheck templates/*.sh hooks/spoolgate-git-hook src/domain/runner/runner.sh .ci/run .ci/install .ci/install-peers .ci/screens
 
 bench: ## Measure; prints figures and ratios, judges nothing
 	.ci/install
@@ -31,6 +31,11 @@ bench: ## Measure; prints figures and ratios, judges nothing
 	$(CARGO) bench --bench dashboard
 	$(CARGO) bench --bench http
 	$(CARGO) bench --bench plan
+	$(CARGO) bench --bench ssh
+
+bench-peers: ## Measure beside OpenSSH, pssh, asyncssh, pyinfra, Ansible and others: HOSTS=500 FIVE=100 ROUNDS=3 TOOLS=ssh-xargs,...
+	.ci/install-peers
+	$(CARGO) bench --bench peers
 
 sim: ## A long campaign of the engine's simulator: SIM_SEEDS=1000000
 	SIM_SEEDS=$${SIM_SEEDS:-1000000} $(CARGO) test --release --lib simulator -- --nocapture

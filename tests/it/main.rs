@@ -13,6 +13,7 @@ mod dashboard;
 mod engines;
 #[expect(dead_code, reason = "the demo uses the rest of the server")]
 mod fake_ssh;
+mod fleet;
 mod flows;
 mod git;
 mod hostile;

@@ -6,8 +6,10 @@ use std::time::{Duration, Instant};
 use spoolgate::adapters::ssh::{Session, SshError, Target};
 use spoolgate::domain::output::{ExecEnd, Stream};
 
-use crate::fake_ssh::{Behaviour, FakeSsh, write_client_key};
+use crate::fake_ssh::{Behaviour, FakeSsh, Steps, write_client_key};
+use crate::fleet::Fleet;
 use crate::sshd::Sshd;
+use crate::world::{wait_at_most, wait_for};
 
 fn target(sshd: &Sshd) -> Target {
     Target {
@@ -225,4 +227,30 @@ fn thousands_of_hosts_come_and_go_without_a_hang() {
             assert_eq!(server.logins(), 2_000 * (round + 1));
         }
     });
+}
+
+/// `FLEET_HOSTS=10000 FLEET_RUNS=5` for the long campaign.
+#[test]
+fn hundreds_of_hosts_of_one_task_all_end_time_and_again() {
+    let size = |name: &str, otherwise| std::env::var(name).map_or(otherwise, |value| value.parse().unwrap());
+    let hosts = size("FLEET_HOSTS", 300);
+    let fleet = Fleet::start(hosts, 256, &Steps::new(false));
+    for run in 1..=size("FLEET_RUNS", 2) as u64 {
+        fleet.world.drop_file("ready", &format!("all{run}.json"), fleet.task().as_bytes(), 0);
+        wait_at_most(Duration::from_mins(5), "the record", || fleet.world.try_record(run));
+        assert_eq!(fleet.ok(run), hosts);
+    }
+}
+
+#[test]
+fn hosts_that_are_at_work_are_all_connected_at_once() {
+    let steps = Steps::new(true);
+    let fleet = Fleet::start(150, 150, &steps);
+    fleet.world.drop_file("ready", "all.json", fleet.task().as_bytes(), 0);
+    wait_for("every step to run", || (steps.begun() == 150).then_some(()));
+    assert!(fleet.world.try_record(1).is_none());
+    steps.let_go();
+    wait_for("the record", || fleet.world.try_record(1));
+    assert_eq!(fleet.ok(1), 150);
+    assert_eq!(steps.begun(), 150, "a step was started twice");
 }
