@@ -32,14 +32,10 @@ impl Fleet {
         world.write_etc("spoolgate.toml", &(config + &more));
         world.write_etc("known_hosts", &server.known_hosts());
         let names: Vec<String> = (0..hosts).map(|n| format!("h{n:05}")).collect();
-        let inventory: String = names
-            .iter()
-            .enumerate()
-            .map(|(n, name)| {
-                format!("[host.{name}]\naddress = \"127.0.{}.{}\"\nport = {}\n", 1 + n / 250, 1 + n % 250, server.port)
-            })
-            .collect();
-        world.write_etc("inventory/hosts.toml", &inventory);
+        let line = |(n, name): (usize, &String)| {
+            format!("{name} ansible_host=127.0.{}.{} ansible_port={}\n", 1 + n / 250, 1 + n % 250, server.port)
+        };
+        world.write_etc("inventory/hosts.ini", &names.iter().enumerate().map(line).collect::<String>());
         world.start();
         Fleet { world, names, _server: server, _runtime: runtime }
     }
