@@ -61,7 +61,7 @@ links: ## A long campaign of bad links: silent ones (iptables on loopback), and 
 flood: ## A long campaign of output: 20 hosts print a gibibyte each, as one line and as ten million
 	.ci/install
 	FLOOD_HOSTS=$${FLOOD_HOSTS:-20} FLOOD_MIB=$${FLOOD_MIB:-1024} FLOOD_FIRST_MS=$${FLOOD_FIRST_MS:-250} \
-		$(CARGO) test --test it a_flood_is_kept -- --nocapture
+		$(CARGO) test --release --test it a_flood_is_kept -- --nocapture
 
 install: ## Install the binary, the templates and an example configuration
 	$(CARGO) build --release
