@@ -6,7 +6,7 @@ from pssh.clients import ParallelSSHClient
 port, key, at_once, addresses, *commands = sys.argv[1:]
 hosts = open(addresses).read().split()
 client = ParallelSSHClient(
-    hosts, user="root", port=int(port), pkey=key, pool_size=int(at_once), num_retries=1,
+    hosts, user="root", port=int(port), pkey=key, pool_size=int(at_once),
     allow_agent=False, identity_auth=False)
 good = set(range(len(hosts)))
 for command in commands:
