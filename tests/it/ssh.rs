@@ -254,3 +254,41 @@ fn hosts_that_are_at_work_are_all_connected_at_once() {
     assert_eq!(fleet.ok(1), 150);
     assert_eq!(steps.begun(), 150, "a step was started twice");
 }
+
+/// As one shell that is sent program after program: each is answered when it is whole, and the channel stays open.
+#[test]
+fn the_runner_inside_the_process_answers_every_program_on_one_channel() {
+    use std::io::{BufRead as _, Write as _};
+    let scratch = tempfile::tempdir().unwrap();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let key = scratch.path().join("key");
+    let (client, steps) = (write_client_key(&key), Steps::new(false));
+    let server = runtime.block_on(FakeSsh::start(&client, move |_| Behaviour::Runner(std::sync::Arc::clone(&steps))));
+    let known = scratch.path().join("known_hosts");
+    std::fs::write(&known, server.known_hosts()).unwrap();
+    let mut ssh = std::process::Command::new("ssh")
+        .args(["-F", "none", "-o", "BatchMode=yes", "-o", "IdentitiesOnly=yes", "-p", &server.port.to_string(), "-i"])
+        .arg(&key)
+        .arg("-o")
+        .arg(format!("UserKnownHostsFile={}", known.display()))
+        .args(["root@127.0.0.1", "/bin/sh"])
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let (mut input, output) = (ssh.stdin.take().unwrap(), ssh.stdout.take().unwrap());
+    let mut said = std::io::BufReader::new(output).lines().map(Result::unwrap);
+    for (nonce, act, end) in [("a1", "run", "exit 0"), ("b2", "run", "exit 0"), ("c3", "forget", "forgotten -")] {
+        // In two pieces, the first of which looks whole to nobody.
+        write!(input, "{{\nsg_nonce='{nonce}'\nsg_act='{act}'\nsg_say() {{\n").unwrap();
+        input.flush().unwrap();
+        input.write_all(b":\n}\nexit 0\n}\n").unwrap();
+        input.flush().unwrap();
+        if act == "run" {
+            assert_eq!(said.next().unwrap(), format!("spoolgate-running {nonce} 4242"));
+        }
+        assert_eq!(said.next().unwrap(), format!("spoolgate-end {nonce} {end} 0 0 0 0"));
+    }
+    drop(input);
+    assert_eq!((said.next(), ssh.wait().unwrap().code()), (None, Some(0)));
+}
