@@ -5,10 +5,10 @@ PREFIX ?= /usr/local
 SYSCONFDIR ?= /etc
 DESTDIR ?=
 
-.PHONY: help demo test lint bench sim http ui kill install
+.PHONY: help demo test lint bench bench-peers sim http ui kill links flood install
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' Makefile
 
 demo: ## Run the main job on eight stand-in hosts, in a scratch directory
 	$(CARGO) run --quiet --example demo
@@ -23,7 +23,7 @@ lint: ## Check format, lints, docs and shell scripts
 	$(CARGO) fmt --check
 	$(CARGO) clippy --all-targets -- -D warnings
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --no-deps --document-private-items
-	shellcheck templates/*.sh hooks/spoolgate-git-hook src/domain/runner/runner.sh .ci/run .ci/install .ci/screens
+	shellcheck templates/*.sh hooks/spoolgate-git-hook src/domain/runner/runner.sh .ci/run .ci/install .ci/install-peers .ci/screens
 
 bench: ## Measure; prints figures and ratios, judges nothing
 	.ci/install
@@ -31,6 +31,11 @@ bench: ## Measure; prints figures and ratios, judges nothing
 	$(CARGO) bench --bench dashboard
 	$(CARGO) bench --bench http
 	$(CARGO) bench --bench plan
+	$(CARGO) bench --bench ssh
+
+bench-peers: ## Measure beside OpenSSH, pssh, asyncssh, pyinfra, Ansible and others: HOSTS=500 FIVE=100 ROUNDS=3 TOOLS=ssh-xargs,...
+	.ci/install-peers
+	$(CARGO) bench --bench peers
 
 sim: ## A long campaign of the engine's simulator: SIM_SEEDS=1000000
 	SIM_SEEDS=$${SIM_SEEDS:-1000000} $(CARGO) test --release --lib simulator -- --nocapture
@@ -46,6 +51,17 @@ ui: ## A long campaign of the dashboard: any key at any time, any name, 200 sess
 
 kill: ## A long campaign of killing the daemon: KILLS=2000
 	KILLS=$${KILLS:-2000} $(CARGO) test --test it killing_the_daemon -- --nocapture
+
+links: ## A long campaign of bad links: silent ones (iptables on loopback), and ones cut at every byte of a step's start
+	.ci/install
+	LINKS_HOSTS=$${LINKS_HOSTS:-12} LINKS_SECONDS=$${LINKS_SECONDS:-60} LINKS_LONGEST=$${LINKS_LONGEST:-120} LINKS_COUNT=$${LINKS_COUNT:-3} \
+		$(CARGO) test --test it links_that_are_silent -- --nocapture
+	ulimit -n "$$(ulimit -Hn)" && CUT_STEP=$${CUT_STEP:-1} $(CARGO) test --test it a_link_cut_at_any_byte -- --nocapture
+
+flood: ## A long campaign of output: 20 hosts print a gibibyte each, as one line and as ten million
+	.ci/install
+	FLOOD_HOSTS=$${FLOOD_HOSTS:-20} FLOOD_MIB=$${FLOOD_MIB:-1024} FLOOD_FIRST_MS=$${FLOOD_FIRST_MS:-250} \
+		$(CARGO) test --release --test it a_flood_is_kept -- --nocapture
 
 install: ## Install the binary, the templates and an example configuration
 	$(CARGO) build --release

@@ -6,6 +6,8 @@
 #![expect(clippy::unwrap_used, reason = "a benchmark that meets a surprise stops")]
 #![expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, reason = "figures are rounded anyway")]
 
+#[expect(dead_code, reason = "other benchmarks use the rest")]
+mod measure;
 #[path = "../tests/it/sshd.rs"]
 #[expect(dead_code, reason = "tests use the rest of the server")]
 mod sshd;
@@ -15,10 +17,10 @@ mod world;
 
 use std::io::{Read as _, Write as _};
 use std::os::unix::fs::MetadataExt as _;
-use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use measure::{pause, usage, write_ssh_config};
 use serde_json::json;
 use sshd::Sshd;
 use world::{World, wait_at_most};
@@ -33,24 +35,6 @@ fn main() {
     intake();
     audit();
     fan_out();
-}
-
-/// CPU seconds that a process has used, and its resident kilobytes, from `/proc`.
-fn usage(pid: u32) -> (f64, u64) {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
-    let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
-    let ticks: u64 = fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap();
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let rss = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
-    // The kernel counts in hundredths of a second.
-    (ticks as f64 / 100.0, rss.trim().trim_end_matches(" kB").parse().unwrap())
-}
-
-fn pause(time: Duration) {
-    let begin = Instant::now();
-    while begin.elapsed() < time {
-        std::thread::park_timeout(time.saturating_sub(begin.elapsed()));
-    }
 }
 
 fn idle() {
@@ -249,18 +233,6 @@ fn xargs(world: &World, sshd: &Sshd, addresses: &[String]) -> (f64, f64) {
         .unwrap();
     assert!(status.success());
     (begin.elapsed().as_secs_f64(), children_cpu() - cpu)
-}
-
-fn write_ssh_config(path: &Path, known_hosts: &Path, sshd: &Sshd) {
-    let text = format!(
-        "Host *\n  Port {}\n  User root\n  IdentityFile {}\n  IdentitiesOnly yes\n  IdentityAgent none\n  UserKnownHostsFile {}\n  \
-         GlobalKnownHostsFile /dev/null\n  StrictHostKeyChecking yes\n  BatchMode yes\n  UpdateHostKeys no\n  LogLevel ERROR\n  \
-         KexAlgorithms curve25519-sha256\n  Ciphers aes128-gcm@openssh.com\n  HostKeyAlgorithms ssh-ed25519\n",
-        sshd.port(),
-        sshd.identity().display(),
-        known_hosts.display()
-    );
-    std::fs::write(path, text).unwrap();
 }
 
 /// CPU seconds of this process's ended children.

@@ -29,6 +29,32 @@ pub(crate) enum Behaviour {
     Hangs,
     /// Takes the command and cuts the connection.
     Cuts,
+    /// Answers every program as the runner does whose script prints nothing and exits with 0; starts no process.
+    Runner(Arc<Steps>),
+}
+
+/// The steps of all hosts that answer as runners: how many have begun, and whether they may end.
+#[derive(Debug)]
+pub(crate) struct Steps {
+    begun: AtomicUsize,
+    may_end: tokio::sync::watch::Sender<bool>,
+}
+
+impl Steps {
+    /// Steps that end at once, or, where `held`, when they are let go.
+    pub(crate) fn new(held: bool) -> Arc<Steps> {
+        Arc::new(Steps { begun: AtomicUsize::new(0), may_end: tokio::sync::watch::Sender::new(!held) })
+    }
+
+    /// How many steps have begun.
+    pub(crate) fn begun(&self) -> usize {
+        self.begun.load(Ordering::Relaxed)
+    }
+
+    /// Lets every step end.
+    pub(crate) fn let_go(&self) {
+        self.may_end.send_replace(true);
+    }
 }
 
 /// A running server.
@@ -169,6 +195,11 @@ impl Handler for Connection {
                 self.stdin = Some(sender);
                 tokio::spawn(shell(handle, channel, home, path, stdin));
             }
+            Behaviour::Runner(steps) => {
+                let (sender, stdin) = tokio::sync::mpsc::unbounded_channel();
+                self.stdin = Some(sender);
+                tokio::spawn(runner(handle, channel, steps, stdin));
+            }
             Behaviour::Fixed { out, exit } => {
                 session.data(channel, out)?;
                 session.exit_status_request(channel, exit)?;
@@ -249,4 +280,57 @@ async fn shell(
     let _ = handle.exit_status_request(channel, u32::try_from(code).unwrap_or(255)).await;
     let _ = handle.eof(channel).await;
     let _ = handle.close(channel).await;
+}
+
+/// Answers programs, one after the other on one channel, until there is no more input.
+async fn runner(
+    handle: Handle,
+    channel: ChannelId,
+    steps: Arc<Steps>,
+    mut stdin: tokio::sync::mpsc::UnboundedReceiver<Vec<u8>>,
+) {
+    let mut text = Vec::new();
+    while let Some(bytes) = stdin.recv().await {
+        text.extend_from_slice(&bytes);
+        // A program is one compound command; its last line closes it.
+        if !text.ends_with(b"\n}\n") {
+            continue;
+        }
+        let programs = String::from_utf8_lossy(&text).into_owned();
+        text.clear();
+        for program in programs.split("sg_nonce=").skip(1) {
+            if !answer(&handle, channel, &steps, program).await {
+                return;
+            }
+        }
+    }
+    let _ = handle.exit_status_request(channel, 0).await;
+    let _ = handle.eof(channel).await;
+    let _ = handle.close(channel).await;
+}
+
+/// Says what the runner says to one program, of which what follows `sg_nonce=` is given; returns whether anybody hears it.
+async fn answer(handle: &Handle, channel: ChannelId, steps: &Steps, program: &str) -> bool {
+    let quoted = |text: &str| text.split('\'').nth(1).unwrap_or_default().to_owned();
+    let nonce = quoted(program);
+    let act = program.split_once("sg_act=").map(|(_, rest)| quoted(rest)).unwrap_or_default();
+    let verdict = match act.as_str() {
+        "kill" => "cancelled -",
+        "forget" => "forgotten -",
+        _ => "exit 0",
+    };
+    let end = format!("spoolgate-end {nonce} {verdict} 0 0 0 0\n");
+    if act != "run" {
+        return handle.data(channel, end.into_bytes()).await.is_ok();
+    }
+    steps.begun.fetch_add(1, Ordering::Relaxed);
+    let mut said = format!("spoolgate-running {nonce} 4242\n");
+    let mut may_end = steps.may_end.subscribe();
+    if !*may_end.borrow_and_update() {
+        if handle.data(channel, std::mem::take(&mut said).into_bytes()).await.is_err() {
+            return false;
+        }
+        let _ = may_end.wait_for(|may_end| *may_end).await;
+    }
+    handle.data(channel, (said + &end).into_bytes()).await.is_ok()
 }

@@ -164,7 +164,10 @@ fn templates_are_filled_in_for_each_host_and_stand_in_the_plan() {
     world.write_etc("templates/conf/app.ini.j2", "{{ NOPE }}");
     world.drop_file("ready", "nope.json", &task("nope", &there, &["web1"], &[]), 0);
     let why = wait_for("the file to be refused", || world.why("nope")).to_string();
-    assert!(why.contains("undefined") && why.contains("NOPE") && why.contains("conf/app.ini.j2 asks for, on web1"), "{why}");
+    assert!(
+        why.contains("undefined") && why.contains("NOPE") && why.contains("conf/app.ini.j2 asks for, on web1"),
+        "{why}"
+    );
 }
 
 #[test]

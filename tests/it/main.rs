@@ -14,12 +14,15 @@ mod engines;
 #[expect(dead_code, reason = "the demo uses the rest of the server")]
 mod fake_ssh;
 mod files;
+mod fleet;
+mod floods;
 mod flows;
 mod git;
 mod hostile;
 mod http;
 mod http_rights;
 mod inventory;
+mod links;
 mod main_job;
 mod orders;
 mod parameters;

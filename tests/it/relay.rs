@@ -10,6 +10,8 @@ use std::sync::{Arc, Mutex};
 struct Plan {
     /// Accepts nobody and forwards nothing; open links stay open and silent.
     silent: AtomicBool,
+    /// Whether nobody needs it any more.
+    over: AtomicBool,
     /// Cuts the first link after so many bytes from the client; 0 never.
     cut_at: AtomicU64,
     links: AtomicUsize,
@@ -30,6 +32,9 @@ impl Relay {
         let shared = Arc::clone(&plan);
         std::thread::spawn(move || {
             for client in listener.incoming().map_while(Result::ok) {
+                if shared.over.load(Ordering::SeqCst) {
+                    return;
+                }
                 let first = shared.links.fetch_add(1, Ordering::SeqCst) == 0;
                 let cut_at = if first { shared.cut_at.load(Ordering::SeqCst) } else { 0 };
                 let Ok(server) = TcpStream::connect(("127.0.0.1", to)) else { continue };
@@ -64,6 +69,16 @@ impl Relay {
         for stream in self.plan.open.lock().unwrap().drain(..) {
             let _ = stream.shutdown(Shutdown::Both);
         }
+    }
+}
+
+impl Drop for Relay {
+    /// Ends the listener, so that thousands of relays can come and go.
+    fn drop(&mut self) {
+        self.plan.over.store(true, Ordering::SeqCst);
+        self.silence(false);
+        self.cut();
+        let _ = TcpStream::connect(("127.0.0.1", self.port));
     }
 }
 

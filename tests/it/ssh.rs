@@ -6,8 +6,10 @@ use std::time::{Duration, Instant};
 use spoolgate::adapters::ssh::{Session, SshError, Target};
 use spoolgate::domain::output::{ExecEnd, Stream};
 
-use crate::fake_ssh::{Behaviour, FakeSsh, write_client_key};
+use crate::fake_ssh::{Behaviour, FakeSsh, Steps, write_client_key};
+use crate::fleet::Fleet;
 use crate::sshd::Sshd;
+use crate::world::{wait_at_most, wait_for};
 
 fn target(sshd: &Sshd) -> Target {
     Target {
@@ -225,4 +227,68 @@ fn thousands_of_hosts_come_and_go_without_a_hang() {
             assert_eq!(server.logins(), 2_000 * (round + 1));
         }
     });
+}
+
+/// `FLEET_HOSTS=10000 FLEET_RUNS=5` for the long campaign.
+#[test]
+fn hundreds_of_hosts_of_one_task_all_end_time_and_again() {
+    let size = |name: &str, otherwise| std::env::var(name).map_or(otherwise, |value| value.parse().unwrap());
+    let hosts = size("FLEET_HOSTS", 300);
+    let fleet = Fleet::start(hosts, 256, &Steps::new(false));
+    for run in 1..=size("FLEET_RUNS", 2) as u64 {
+        fleet.world.drop_file("ready", &format!("all{run}.json"), fleet.task().as_bytes(), 0);
+        wait_at_most(Duration::from_mins(5), "the record", || fleet.world.try_record(run));
+        assert_eq!(fleet.ok(run), hosts);
+    }
+}
+
+#[test]
+fn hosts_that_are_at_work_are_all_connected_at_once() {
+    let steps = Steps::new(true);
+    let fleet = Fleet::start(150, 150, &steps);
+    fleet.world.drop_file("ready", "all.json", fleet.task().as_bytes(), 0);
+    wait_for("every step to run", || (steps.begun() == 150).then_some(()));
+    assert!(fleet.world.try_record(1).is_none());
+    steps.let_go();
+    wait_for("the record", || fleet.world.try_record(1));
+    assert_eq!(fleet.ok(1), 150);
+    assert_eq!(steps.begun(), 150, "a step was started twice");
+}
+
+/// As one shell that is sent program after program: each is answered when it is whole, and the channel stays open.
+#[test]
+fn the_runner_inside_the_process_answers_every_program_on_one_channel() {
+    use std::io::{BufRead as _, Write as _};
+    let scratch = tempfile::tempdir().unwrap();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let key = scratch.path().join("key");
+    let (client, steps) = (write_client_key(&key), Steps::new(false));
+    let server = runtime.block_on(FakeSsh::start(&client, move |_| Behaviour::Runner(std::sync::Arc::clone(&steps))));
+    let known = scratch.path().join("known_hosts");
+    std::fs::write(&known, server.known_hosts()).unwrap();
+    let mut ssh = std::process::Command::new("ssh")
+        .args(["-F", "none", "-o", "BatchMode=yes", "-o", "IdentitiesOnly=yes", "-p", &server.port.to_string(), "-i"])
+        .arg(&key)
+        .arg("-o")
+        .arg(format!("UserKnownHostsFile={}", known.display()))
+        .args(["root@127.0.0.1", "/bin/sh"])
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let (mut input, output) = (ssh.stdin.take().unwrap(), ssh.stdout.take().unwrap());
+    let mut said = std::io::BufReader::new(output).lines().map(Result::unwrap);
+    for (nonce, act, end) in [("a1", "run", "exit 0"), ("b2", "run", "exit 0"), ("c3", "forget", "forgotten -")] {
+        // In two pieces, the first of which looks whole to nobody.
+        write!(input, "{{\nsg_nonce='{nonce}'\nsg_act='{act}'\nsg_say() {{\n").unwrap();
+        input.flush().unwrap();
+        input.write_all(b":\n}\nexit 0\n}\n").unwrap();
+        input.flush().unwrap();
+        if act == "run" {
+            assert_eq!(said.next().unwrap(), format!("spoolgate-running {nonce} 4242"));
+        }
+        assert_eq!(said.next().unwrap(), format!("spoolgate-end {nonce} {end} 0 0 0 0"));
+    }
+    drop(input);
+    assert_eq!((said.next(), ssh.wait().unwrap().code()), (None, Some(0)));
 }
