@@ -69,6 +69,7 @@ fn library(hosts: usize) -> Library {
         defaults: Defaults {
             user: "root".to_owned(),
             key: None,
+            key_passphrase: None,
             hosts_per_group: hosts,
             hosts_in_flight: 100,
             late_after_ms: 0,

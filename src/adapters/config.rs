@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use serde::Deserialize;
 
+use crate::base::ids::SecretName;
 use crate::base::limits;
 use crate::base::time::Zone;
 use crate::domain::hook::Hooks;
@@ -163,6 +164,7 @@ struct AuditTable {
 struct SshTable {
     user: Option<String>,
     key: Option<String>,
+    key_passphrase: Option<SecretName>,
     known_hosts: Option<PathBuf>,
     agent: Option<bool>,
     connect_timeout_s: Option<u64>,
@@ -199,7 +201,10 @@ pub fn load(dir: &Path, surroundings: &Surroundings) -> Result<Config, ConfigErr
     let (ssh, bounds) = (file.ssh.unwrap_or_default(), file.limits.unwrap_or_default());
     let zone = read_zone(file.time_zone.as_deref(), &mut problems);
     let policy = read_policy(dir, surroundings.owner, &zone, &mut problems)?;
-    let found = inventory::read(&dir.join("inventory"), file.inventory.unwrap_or_default(), &mut problems)?;
+    let mut found = inventory::read(&dir.join("inventory"), file.inventory.unwrap_or_default(), &mut problems)?;
+    for key in found.inventory.hosts.values_mut().filter_map(|host| host.key.as_mut()) {
+        *key = expand_home(key, &surroundings.home);
+    }
     let catalogue = read_catalogue(dir, &mut problems)?;
     let hooks = read_hooks(dir, &mut problems)?;
     let http = file.http.map(|table| read_http(table, &mut problems));
@@ -226,6 +231,7 @@ pub fn load(dir: &Path, surroundings: &Surroundings) -> Result<Config, ConfigErr
         defaults: Defaults {
             user: ssh.user.unwrap_or_else(|| surroundings.user.clone()),
             key: ssh.key.map(|key| expand_home(&key, &surroundings.home)),
+            key_passphrase: ssh.key_passphrase,
             hosts_per_group: bounds.hosts_per_group.unwrap_or(limits::HOSTS_PER_GROUP),
             hosts_in_flight: bounds.hosts_in_flight.unwrap_or(limits::HOSTS_IN_FLIGHT).max(1),
             late_after_ms: i64::from(bounds.late_after_s.unwrap_or(limits::LATE_AFTER_S)) * 1000,

@@ -12,6 +12,7 @@ mod ini;
 mod ini_words;
 mod json;
 pub mod jump;
+pub mod proxy_command;
 pub mod script;
 pub mod selector;
 mod toml;
@@ -22,7 +23,7 @@ mod yaml_scalar;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::base::ids::HostName;
+use crate::base::ids::{HostName, SecretName};
 use crate::base::limits;
 use crate::domain::problem::Problem;
 
@@ -45,14 +46,29 @@ pub struct Host {
     pub user: Option<String>,
     /// The private key file; the configuration's default, then the agent, when `None`.
     pub key: Option<String>,
+    /// The secret that is the passphrase of its key; the configuration's default when `None`.
+    pub key_passphrase: Option<SecretName>,
     /// How it is reached.
     pub connection: Connection,
     /// The hosts that the connection passes, the first one nearest to us.
     pub jump: Vec<Jump>,
+    /// The command on this machine that the connection goes through, as `ssh_config` writes it.
+    pub proxy_command: Option<String>,
+    /// What the inventory says itself, where that cannot be seen otherwise.
+    pub says: Says,
     /// Words that selectors choose by.
     pub tags: BTreeSet<String>,
     /// Variables, as text.
     pub vars: BTreeMap<String, String>,
+}
+
+/// What an inventory says of a host itself, where its value could as well be the default.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Says {
+    /// On which port it listens.
+    pub port: bool,
+    /// How the connection gets there, be it directly.
+    pub way: bool,
 }
 
 /// How a host is reached.

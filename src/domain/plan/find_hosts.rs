@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Library, PlannedHop, PlannedHost, host_env};
 use crate::base::ids::{GroupNo, HostName, ParamName};
+use crate::domain::inventory::proxy_command::{self, Values};
 use crate::domain::inventory::selector::select;
 use crate::domain::inventory::{Connection, Host};
 use crate::domain::problem::Problem;
@@ -91,8 +92,15 @@ impl HostFinder<'_> {
     pub(super) fn find(&mut self, word: &HostName, pointer: &str, problems: &mut Vec<Problem>) -> Option<HostName> {
         match self.library.inventory.find(word) {
             Ok(host) => {
-                let plan = || planned_host(host, self.library, self.prefix);
-                self.planned.entry(host.name.clone()).or_insert_with(plan);
+                if !self.planned.contains_key(&host.name) {
+                    match planned_host(host, self.library, self.prefix) {
+                        Ok(planned) => drop(self.planned.insert(host.name.clone(), planned)),
+                        Err(wanted) => {
+                            problems.push(Problem::new(pointer, format!("the way to {}", host.name), wanted));
+                            return None;
+                        }
+                    }
+                }
                 Some(host.name.clone())
             }
             Err(problem) => {
@@ -103,8 +111,13 @@ impl HostFinder<'_> {
     }
 }
 
-fn planned_host(host: &Host, library: &Library, prefix: Option<&ParamName>) -> PlannedHost {
-    PlannedHost {
+/// Plans one host.
+///
+/// # Errors
+/// What would have to be right for it to be reached.
+fn planned_host(host: &Host, library: &Library, prefix: Option<&ParamName>) -> Result<PlannedHost, String> {
+    let user = host.user.as_ref().unwrap_or(&library.defaults.user);
+    Ok(PlannedHost {
         address: host.address.clone(),
         connection: host.connection,
         env: host_env::variables(host, &library.inventory, prefix),
@@ -113,38 +126,53 @@ fn planned_host(host: &Host, library: &Library, prefix: Option<&ParamName>) -> P
             Connection::Ssh => library.known_hosts.keys_for(&host.address, host.port).into_iter().collect(),
             Connection::Local => BTreeSet::new(),
         },
-        jump: if host.connection == Connection::Ssh { hops(host, library, HOPS_MAX) } else { Vec::new() },
+        jump: if host.connection == Connection::Ssh { hops(host, library, HOPS_MAX)? } else { Vec::new() },
         key: host.key.clone().or_else(|| library.defaults.key.clone()),
+        key_passphrase: host.key_passphrase.clone().or_else(|| library.defaults.key_passphrase.clone()),
         port: host.port,
+        proxy_command: through(host, (&host.address, host.port, user))?,
         tags: library.inventory.tags(host),
-        user: host.user.clone().unwrap_or_else(|| library.defaults.user.clone()),
+        user: user.clone(),
         vars: BTreeMap::new(),
-    }
+    })
+}
+
+/// Returns the command that a connection to a host goes through.
+fn through(host: &Host, (address, port, user): (&str, u16, &str)) -> Result<Option<String>, String> {
+    let command = host.proxy_command.as_ref().filter(|_| host.connection == Connection::Ssh);
+    let values = Values { address, port, user, name: host.name.as_str() };
+    command.map(|command| proxy_command::fill(command, &values)).transpose()
 }
 
 /// How many hosts a connection passes at most; hosts that lead to each other end here.
 const HOPS_MAX: usize = 8;
 
 /// Returns the way to a host: before each of its hops the hops that lead there.
-fn hops(host: &Host, library: &Library, most: usize) -> Vec<PlannedHop> {
+fn hops(host: &Host, library: &Library, most: usize) -> Result<Vec<PlannedHop>, String> {
     let mut way: Vec<PlannedHop> = Vec::new();
     for jump in &host.jump {
         let known = jump.host.parse().ok().and_then(|word| library.inventory.find(&word).ok());
         if let Some(known) = known.filter(|known| way.is_empty() && most > 1 && known.name != host.name) {
-            way.extend(hops(known, library, most - 1));
+            way.extend(hops(known, library, most - 1)?);
         }
         let address = known.map_or(&jump.host, |known| &known.address).clone();
         let port = jump.port.or(known.map(|known| known.port)).unwrap_or(22);
         let user = jump.user.clone().or_else(|| known.and_then(|known| known.user.clone()));
+        let user = user.unwrap_or_else(|| library.defaults.user.clone());
         let key = known.and_then(|known| known.key.clone());
+        let passphrase = known.and_then(|known| known.key_passphrase.clone());
+        // What is behind another host is reached through it, whatever leads there from here.
+        let first = known.filter(|_| way.is_empty());
         way.push(PlannedHop {
             host_keys: library.known_hosts.keys_for(&address, port).into_iter().collect(),
+            proxy_command: first.map_or(Ok(None), |first| through(first, (&address, port, &user)))?,
             address,
             key: key.or_else(|| library.defaults.key.clone()),
+            key_passphrase: passphrase.or_else(|| library.defaults.key_passphrase.clone()),
             port,
-            user: user.unwrap_or_else(|| library.defaults.user.clone()),
+            user,
         });
     }
     way.truncate(HOPS_MAX);
-    way
+    Ok(way)
 }

@@ -58,6 +58,8 @@ pub struct Defaults {
     pub user: String,
     /// The private key file; the agent only when `None`.
     pub key: Option<String>,
+    /// The secret that is the passphrase of key files, where the inventory names no other.
+    pub key_passphrase: Option<SecretName>,
     /// How many hosts a group may hold.
     pub hosts_per_group: usize,
     /// How many hosts may be in flight over all tasks.
@@ -257,8 +259,14 @@ pub struct PlannedHost {
     pub jump: Vec<PlannedHop>,
     /// The private key file.
     pub key: Option<String>,
+    /// The secret that is the key file's passphrase.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key_passphrase: Option<SecretName>,
     /// The port.
     pub port: u16,
+    /// The command on the daemon's machine that the connection goes through.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proxy_command: Option<String>,
     /// Its tags, and the inventory's groups that it is in.
     pub tags: BTreeSet<String>,
     /// The user to log in as.
@@ -278,8 +286,14 @@ pub struct PlannedHop {
     pub host_keys: BTreeSet<HostKey>,
     /// The private key file.
     pub key: Option<String>,
+    /// The secret that is the key file's passphrase.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key_passphrase: Option<SecretName>,
     /// The port.
     pub port: u16,
+    /// The command on the daemon's machine that the connection goes through; only the first hop has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proxy_command: Option<String>,
     /// The user to log in as.
     pub user: String,
 }
@@ -401,7 +415,9 @@ impl PlannedHost {
             host_keys: BTreeSet::new(),
             jump: Vec::new(),
             key: None,
+            key_passphrase: None,
             port: 22,
+            proxy_command: None,
             tags: BTreeSet::new(),
             user: "me".to_owned(),
             vars: BTreeMap::new(),

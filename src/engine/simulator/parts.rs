@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::base::ids::HostName;
 use crate::base::time::Zone;
 use crate::domain::hook::Hooks;
-use crate::domain::inventory::{Connection, Host, Inventory};
+use crate::domain::inventory::{Connection, Host, Inventory, Says};
 use crate::domain::known_hosts::KnownHosts;
 use crate::domain::plan::{Defaults, Library};
 use crate::domain::policy::Policy;
@@ -103,8 +103,11 @@ fn build_library(version: u64) -> Library {
             port: 22,
             user: None,
             key: None,
+            key_passphrase: None,
             connection: Connection::Ssh,
             jump: Vec::new(),
+            proxy_command: None,
+            says: Says::default(),
             tags: BTreeSet::new(),
             vars: BTreeMap::new(),
         };
@@ -123,6 +126,7 @@ fn build_library(version: u64) -> Library {
         defaults: Defaults {
             user: format!("ops{}", version / 2),
             key: None,
+            key_passphrase: None,
             hosts_per_group: 100,
             hosts_in_flight: SLOTS,
             late_after_ms: 20_000,

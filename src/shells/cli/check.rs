@@ -168,7 +168,12 @@ fn describe_host(host: &PlannedHost) -> String {
         Connection::Ssh => {
             let keys: Vec<String> = host.host_keys.iter().map(ToString::to_string).collect();
             let keys = if keys.is_empty() { "NO KNOWN KEY".to_owned() } else { keys.join(", ") };
-            format!("{}@{} port {}  {keys}", host.user, host.address, host.port)
+            let hops: Vec<String> =
+                host.jump.iter().map(|hop| format!(" via {}@{} port {}", hop.user, hop.address, hop.port)).collect();
+            let command = host.proxy_command.as_ref().or(host.jump.first().and_then(|hop| hop.proxy_command.as_ref()));
+            let command = command.map(|command| format!("  through the daemon's command {}", quoted(command)));
+            let way = hops.concat() + &command.unwrap_or_default();
+            format!("{}@{} port {}{way}  {keys}", host.user, host.address, host.port)
         }
     }
 }

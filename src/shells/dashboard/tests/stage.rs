@@ -53,6 +53,7 @@ pub(super) fn library(hosts: usize) -> Library {
         defaults: Defaults {
             user: "ops".to_owned(),
             key: None,
+            key_passphrase: None,
             hosts_per_group: 20_000,
             hosts_in_flight: 10,
             late_after_ms: 300_000,
