@@ -65,6 +65,7 @@ fn library(hosts: usize) -> Library {
         catalogue: Catalogue::assemble(vec![Template::parse("t.toml", &text, &BTreeMap::new()).unwrap()]).unwrap(),
         inventory: Inventory::assemble(vec![("hosts.ini".to_owned(), inventory)]).unwrap(),
         known_hosts: KnownHosts::parse(&known),
+        ssh: None,
         policy: Policy::Personal { owner: 0 },
         defaults: Defaults {
             user: "root".to_owned(),

@@ -6,6 +6,7 @@
 
 mod inventory;
 mod script;
+pub mod ssh;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -165,6 +166,7 @@ struct SshTable {
     user: Option<String>,
     key: Option<String>,
     key_passphrase: Option<SecretName>,
+    config: Option<String>,
     known_hosts: Option<PathBuf>,
     agent: Option<bool>,
     connect_timeout_s: Option<u64>,
@@ -209,6 +211,7 @@ pub fn load(dir: &Path, surroundings: &Surroundings) -> Result<Config, ConfigErr
     let hooks = read_hooks(dir, &mut problems)?;
     let http = file.http.map(|table| read_http(table, &mut problems));
     let known_hosts = read_known_hosts(dir, ssh.known_hosts.as_deref(), &surroundings.home)?;
+    let asked = ask_ssh(dir, &ssh, surroundings, &mut problems);
     if !problems.is_empty() {
         return Err(ConfigError::Wrong { dir: dir.to_owned(), problems });
     }
@@ -227,6 +230,7 @@ pub fn load(dir: &Path, surroundings: &Surroundings) -> Result<Config, ConfigErr
         catalogue,
         inventory: found.inventory,
         known_hosts,
+        ssh: asked.as_ref().map(|(answers, _, _)| answers.clone()),
         policy,
         defaults: Defaults {
             user: ssh.user.unwrap_or_else(|| surroundings.user.clone()),
@@ -244,7 +248,29 @@ pub fn load(dir: &Path, surroundings: &Surroundings) -> Result<Config, ConfigErr
     files.extend(ssh.known_hosts);
     files.push(surroundings.home.join(".ssh/known_hosts"));
     files.extend(found.dirs);
-    Ok(Config { files, library, settings, expires: found.expires })
+    let mut expires = found.expires;
+    if let Some((_, watched, again)) = asked {
+        files.extend(watched);
+        expires = expires.into_iter().chain(again).min();
+    }
+    Ok(Config { files, library, settings, expires })
+}
+
+/// Looks at OpenSSH's configuration, where it is to be asked about hosts.
+fn ask_ssh(dir: &Path, table: &SshTable, around: &Surroundings, problems: &mut Vec<Problem>) -> Option<ssh::Found> {
+    let named = table.config.as_ref()?;
+    let config = match named.as_str() {
+        "user" => named.clone(),
+        path => dir.join(expand_home(path, &around.home)).to_string_lossy().into_owned(),
+    };
+    let wish = ssh::Wish {
+        config: &config,
+        user: table.user.clone(),
+        key: table.key.as_ref().map(|key| expand_home(key, &around.home)),
+        home: &around.home,
+        local_user: &around.user,
+    };
+    ssh::look(wish).map_err(|problem| problems.push(problem)).ok()
 }
 
 /// Returns where secrets are: systemd's credentials first, then what the settings name, or their places beside them.

@@ -206,6 +206,15 @@ impl KnownHosts {
         keys.difference(&gone).map(|key| (*key).clone()).collect()
     }
 
+    /// Whether a key is revoked for the host at `address`, on any port.
+    #[must_use]
+    pub fn revokes(&self, address: &str, port: u16, key: &HostKey) -> bool {
+        let bare = address.to_lowercase();
+        let name = format!("[{bare}]:{port}");
+        let mut revoked = self.entries.iter().filter(|entry| entry.revoked && entry.key == *key);
+        revoked.any(|entry| entry.names.covers(&bare) || entry.names.covers(&name))
+    }
+
     /// Returns the lines that hold the hash of a name.
     fn hashed_as(&self, name: &str) -> Vec<usize> {
         if self.hashed.is_empty() {

@@ -2,6 +2,7 @@
 //!
 //! **Invariant:** shells read arguments, the environment and the clock, and hand them down as values.
 
+mod ask_ssh;
 pub mod cli;
 pub mod clock;
 pub mod daemon;

@@ -24,8 +24,8 @@ fn keygen(path: &Path, options: &[&str]) {
     assert!(command.status().unwrap().success(), "{options:?}");
 }
 
-fn passphrase(text: &str) -> Option<Passphrase> {
-    Some(Passphrase { secret: "deploy-key".parse().unwrap(), value: Ok(Secret::new(text.to_owned())) })
+fn passphrase(text: &str) -> Passphrase {
+    Passphrase { secret: "deploy-key".parse().unwrap(), value: Ok(Secret::new(text.to_owned())) }
 }
 
 fn write_private(path: &Path, text: &str, mode: u32) {
@@ -55,15 +55,18 @@ fn an_encrypted_key_opens_with_its_passphrase_alone() {
         sshd.let_in_only(&key.with_extension("pub"));
         let with = |passphrase| Target { key: Some(key.clone()), passphrase, ..target(&sshd) };
         block_on(async {
-            let mut session = Session::connect(&with(passphrase(PASSPHRASE))).await.unwrap();
+            let mut session = Session::connect(&with(Some(passphrase(PASSPHRASE)))).await.unwrap();
             let (end, out, _) = exec(&mut session, "/bin/sh", b"echo in\n").await;
             assert_eq!((end, out.as_slice()), (ExecEnd::Exit(0), &b"in\n"[..]), "{options:?}");
             session.close().await;
             for (given, want) in [
-                (passphrase("another one"), "the secret deploy-key is not its passphrase; put the right one there"),
+                (
+                    Some(passphrase("another one")),
+                    "the secret deploy-key is not its passphrase; put the right one there",
+                ),
                 (None, "it is encrypted and its passphrase is not known; make the passphrase a secret"),
                 (
-                    Some(Passphrase { value: Err("no secret deploy-key".to_owned()), ..passphrase("x").unwrap() }),
+                    Some(Passphrase { value: Err("no secret deploy-key".to_owned()), ..passphrase("x") }),
                     "no secret deploy-key",
                 ),
             ] {
@@ -91,8 +94,8 @@ fn a_certificate_beside_an_encrypted_key_is_used_and_a_wrong_passphrase_said() {
     let sshd = Sshd::start_with(&format!("TrustedUserCAKeys {}.pub", authority.display()));
     let with = |passphrase| Target { key: Some(key.clone()), passphrase, ..target(&sshd) };
     block_on(async {
-        Session::connect(&with(passphrase(PASSPHRASE))).await.unwrap().close().await;
-        for (given, want) in [(passphrase("another one"), "is not its passphrase"), (None, "it is encrypted")] {
+        Session::connect(&with(Some(passphrase(PASSPHRASE)))).await.unwrap().close().await;
+        for (given, want) in [(Some(passphrase("another one")), "is not its passphrase"), (None, "it is encrypted")] {
             let shown = refused(&with(given)).await.to_string();
             assert!(shown.contains(want), "{shown}");
         }
@@ -201,7 +204,7 @@ fn a_connection_goes_through_a_command_that_ends_with_it() {
         let mut session = Session::connect(&through).await.unwrap();
         assert!(someone_runs(&format!("sleep {mark}")));
         let script = b"yes 0123456789 | head -c 3000000; exit 3\n";
-        let talk = tokio::time::timeout(Duration::from_secs(60), exec(&mut session, "/bin/sh", script));
+        let talk = tokio::time::timeout(Duration::from_mins(1), exec(&mut session, "/bin/sh", script));
         let (end, out, _) = talk.await.expect("it ends");
         assert!(end == ExecEnd::Exit(3) && out.len() == 3_000_000, "{end:?} after {} bytes", out.len());
         session.close().await;

@@ -58,7 +58,8 @@ async fn with_file(target: &Target, key: &Path, session: &Ssh2, readiness: &Read
     };
     // A certificate beside the key is what `ssh` would use too.
     let certificate = key.with_file_name(format!("{}-cert.pub", key.file_name().unwrap_or_default().to_string_lossy()));
-    let public = certificate.exists().then_some(certificate.as_path());
+    let beside = certificate.exists().then_some(certificate.as_path());
+    let public = target.certificate.as_deref().or(beside);
     let attempt = || session.userauth_pubkey_file(&target.user, public, key, Some(passphrase));
     readiness
         .retry(

@@ -33,6 +33,8 @@ pub struct Target {
     pub user: String,
     /// Private key file, tried first.
     pub key: Option<PathBuf>,
+    /// The key's certificate; the one beside it when `None`.
+    pub certificate: Option<PathBuf>,
     /// The passphrase of the key file; one that is not encrypted needs none.
     pub passphrase: Option<Passphrase>,
     /// The command on this machine that leads there, as a shell reads it.

@@ -239,7 +239,7 @@ fn lacking(host: &Host, required: &[String], pointer: &str) -> Vec<Problem> {
 }
 
 /// Checks what would be connected to; an address is never a command-line option or a path.
-fn check_address(address: &str) -> Result<(), String> {
+pub(super) fn check_address(address: &str) -> Result<(), String> {
     let rule = "an address: letters, digits and . _ : - only, first a letter or digit";
     // An address may be `::1`, which begins like no name.
     if address.parse::<core::net::Ipv6Addr>().is_ok() || address.parse::<HostName>().is_ok() {
@@ -250,7 +250,7 @@ fn check_address(address: &str) -> Result<(), String> {
 }
 
 /// Checks a login name; directory services allow more in it than `useradd`.
-fn check_user(user: &str) -> Result<(), String> {
+pub(super) fn check_user(user: &str) -> Result<(), String> {
     let odd = |c: char| c.is_whitespace() || crate::base::text::is_hidden(c) || matches!(c, '/' | ':');
     if user.is_empty() || user.starts_with('-') || user.contains(odd) {
         Err("a login name without spaces, / and :, not beginning with -".to_owned())

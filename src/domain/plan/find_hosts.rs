@@ -4,24 +4,31 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Library, PlannedHop, PlannedHost, host_env};
+use super::reach::{Reached, Ways, through};
+use super::{Library, PlannedHost, host_env};
 use crate::base::ids::{GroupNo, HostName, ParamName};
-use crate::domain::inventory::proxy_command::{self, Values};
 use crate::domain::inventory::selector::select;
 use crate::domain::inventory::{Connection, Host};
 use crate::domain::problem::Problem;
-use crate::domain::submission::{Hosts, Submission};
+use crate::domain::ssh_config::Query;
+use crate::domain::submission::{Hosts, Submission, Work};
 use crate::domain::template::GroupHosts;
 
 /// Finds hosts, and keeps what a plan says of each.
 pub(super) struct HostFinder<'a> {
     pub(super) library: &'a Library,
+    ways: Ways<'a>,
     /// What variables for ported scripts begin with.
-    pub(super) prefix: Option<&'a ParamName>,
+    prefix: Option<&'a ParamName>,
     pub(super) planned: BTreeMap<HostName, PlannedHost>,
 }
 
-impl HostFinder<'_> {
+impl<'a> HostFinder<'a> {
+    pub(super) fn new(library: &'a Library, prefix: Option<&'a ParamName>) -> HostFinder<'a> {
+        let ways = Ways { library, unasked: BTreeSet::new() };
+        HostFinder { library, ways, prefix, planned: BTreeMap::new() }
+    }
+
     /// Returns the hosts of each group: those that the task names, and those that the template does.
     pub(super) fn groups(
         &mut self,
@@ -93,7 +100,7 @@ impl HostFinder<'_> {
         match self.library.inventory.find(word) {
             Ok(host) => {
                 if !self.planned.contains_key(&host.name) {
-                    match planned_host(host, self.library, self.prefix) {
+                    match planned_host(host, &mut self.ways, self.prefix) {
                         Ok(planned) => drop(self.planned.insert(host.name.clone(), planned)),
                         Err(wanted) => {
                             problems.push(Problem::new(pointer, format!("the way to {}", host.name), wanted));
@@ -115,64 +122,45 @@ impl HostFinder<'_> {
 ///
 /// # Errors
 /// What would have to be right for it to be reached.
-fn planned_host(host: &Host, library: &Library, prefix: Option<&ParamName>) -> Result<PlannedHost, String> {
-    let user = host.user.as_ref().unwrap_or(&library.defaults.user);
+fn planned_host(host: &Host, ways: &mut Ways<'_>, prefix: Option<&ParamName>) -> Result<PlannedHost, String> {
+    let library = ways.library;
+    let reached = ways.reach(host)?;
+    let (jump, proxy_command) = (ways.hops(&reached)?, through(&reached)?);
+    let Reached { host, user, key, certificate, host_keys } = reached;
     Ok(PlannedHost {
-        address: host.address.clone(),
         connection: host.connection,
-        env: host_env::variables(host, &library.inventory, prefix),
+        certificate,
+        env: host_env::variables(&host, &library.inventory, prefix),
         environment: host.environment().to_owned(),
-        host_keys: match host.connection {
-            Connection::Ssh => library.known_hosts.keys_for(&host.address, host.port).into_iter().collect(),
-            Connection::Local => BTreeSet::new(),
-        },
-        jump: if host.connection == Connection::Ssh { hops(host, library, HOPS_MAX)? } else { Vec::new() },
-        key: host.key.clone().or_else(|| library.defaults.key.clone()),
-        key_passphrase: host.key_passphrase.clone().or_else(|| library.defaults.key_passphrase.clone()),
+        host_keys: if host.connection == Connection::Ssh { host_keys } else { BTreeSet::new() },
+        jump,
+        key,
         port: host.port,
-        proxy_command: through(host, (&host.address, host.port, user))?,
-        tags: library.inventory.tags(host),
-        user: user.clone(),
+        proxy_command,
+        tags: library.inventory.tags(&host),
+        user,
         vars: BTreeMap::new(),
+        key_passphrase: host.key_passphrase.or_else(|| library.defaults.key_passphrase.clone()),
+        address: host.address,
     })
 }
 
-/// Returns the command that a connection to a host goes through.
-fn through(host: &Host, (address, port, user): (&str, u16, &str)) -> Result<Option<String>, String> {
-    let command = host.proxy_command.as_ref().filter(|_| host.connection == Connection::Ssh);
-    let values = Values { address, port, user, name: host.name.as_str() };
-    command.map(|command| proxy_command::fill(command, &values)).transpose()
-}
-
-/// How many hosts a connection passes at most; hosts that lead to each other end here.
-const HOPS_MAX: usize = 8;
-
-/// Returns the way to a host: before each of its hops the hops that lead there.
-fn hops(host: &Host, library: &Library, most: usize) -> Result<Vec<PlannedHop>, String> {
-    let mut way: Vec<PlannedHop> = Vec::new();
-    for jump in &host.jump {
-        let known = jump.host.parse().ok().and_then(|word| library.inventory.find(&word).ok());
-        if let Some(known) = known.filter(|known| way.is_empty() && most > 1 && known.name != host.name) {
-            way.extend(hops(known, library, most - 1)?);
-        }
-        let address = known.map_or(&jump.host, |known| &known.address).clone();
-        let port = jump.port.or(known.map(|known| known.port)).unwrap_or(22);
-        let user = jump.user.clone().or_else(|| known.and_then(|known| known.user.clone()));
-        let user = user.unwrap_or_else(|| library.defaults.user.clone());
-        let key = known.and_then(|known| known.key.clone());
-        let passphrase = known.and_then(|known| known.key_passphrase.clone());
-        // What is behind another host is reached through it, whatever leads there from here.
-        let first = known.filter(|_| way.is_empty());
-        way.push(PlannedHop {
-            host_keys: library.known_hosts.keys_for(&address, port).into_iter().collect(),
-            proxy_command: first.map_or(Ok(None), |first| through(first, (&address, port, &user)))?,
-            address,
-            key: key.or_else(|| library.defaults.key.clone()),
-            key_passphrase: passphrase.or_else(|| library.defaults.key_passphrase.clone()),
-            port,
-            user,
-        });
+/// Returns the questions about hosts that have to be answered before a task can be planned; the answers may raise others.
+#[must_use]
+pub fn unasked(submission: &Submission, library: &Library) -> BTreeSet<Query> {
+    if library.ssh.is_none() {
+        return BTreeSet::new();
     }
-    way.truncate(HOPS_MAX);
-    Ok(way)
+    let template = match &submission.work {
+        Work::Template { template, .. } => library.catalogue.find(template),
+        Work::Script { .. } => None,
+    };
+    let mut hosts = HostFinder::new(library, None);
+    // What else is wrong with it is said when it is planned.
+    let mut unheard = Vec::new();
+    let _groups = hosts.groups(submission, template.map(|template| &template.groups), &mut unheard);
+    if let Some(word) = &submission.proxy {
+        let _proxy = hosts.find(word, "/proxy", &mut unheard);
+    }
+    hosts.ways.unasked
 }

@@ -9,6 +9,7 @@
 
 mod find_hosts;
 mod host_env;
+mod reach;
 mod resolve;
 mod warnings;
 
@@ -26,8 +27,10 @@ use crate::domain::inventory::{Connection, Inventory};
 use crate::domain::known_hosts::{HostKey, KnownHosts};
 use crate::domain::policy::Policy;
 use crate::domain::risk::Level;
+use crate::domain::ssh_config::Answers;
 use crate::domain::template::{Catalogue, Missed, OnFailure, Trigger};
 
+pub use find_hosts::unasked;
 pub use resolve::resolve;
 
 /// Everything that a submission is resolved against.
@@ -39,6 +42,8 @@ pub struct Library {
     pub inventory: Inventory,
     /// Which keys hosts answer with.
     pub known_hosts: KnownHosts,
+    /// What OpenSSH's configuration says of hosts, where it is to be asked.
+    pub ssh: Option<Answers>,
     /// Who may do what.
     pub policy: Policy,
     /// What holds where a host or a task says nothing.
@@ -246,6 +251,9 @@ fn is_false(value: &bool) -> bool {
 pub struct PlannedHost {
     /// Name or address to connect to.
     pub address: String,
+    /// The certificate of the key, where it is not beside it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certificate: Option<String>,
     /// Over SSH or on this machine.
     pub connection: Connection,
     /// Variables that the inventory has for scripts on it.
@@ -282,6 +290,9 @@ pub struct PlannedHost {
 pub struct PlannedHop {
     /// Name or address to connect to, as seen from the hop before.
     pub address: String,
+    /// The certificate of the key, where it is not beside it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certificate: Option<String>,
     /// The keys it may answer with; with none of them it is refused.
     pub host_keys: BTreeSet<HostKey>,
     /// The private key file.
@@ -409,6 +420,7 @@ impl PlannedHost {
     pub(crate) fn local_for_tests() -> PlannedHost {
         PlannedHost {
             address: "127.0.0.1".to_owned(),
+            certificate: None,
             connection: Connection::Local,
             env: BTreeMap::new(),
             environment: String::new(),

@@ -44,7 +44,7 @@ pub fn resolve(submission: &Submission, library: &Library) -> Result<Plan, Vec<P
         problems.push(Problem::new("/batches", "percentages of a list of hosts", wanted));
     }
     let prefix = template.and_then(|template| template.env_prefix.as_ref());
-    let mut hosts = HostFinder { library, prefix, planned: BTreeMap::new() };
+    let mut hosts = HostFinder::new(library, prefix);
     let groups = hosts.groups(submission, template.map(|template| &template.groups), &mut problems);
     let proxy = submission.proxy.as_ref().and_then(|word| hosts.find(word, "/proxy", &mut problems));
     if let Some((group, _)) =

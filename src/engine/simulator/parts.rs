@@ -122,6 +122,7 @@ fn build_library(version: u64) -> Library {
         .expect("unique"),
         inventory: Inventory { hosts: hosts.collect(), ..Inventory::default() },
         known_hosts: KnownHosts::default(),
+        ssh: None,
         policy: Policy::parse("policy.toml", &policy_text(version), &Zone::utc()).expect("parses"),
         defaults: Defaults {
             user: format!("ops{}", version / 2),

@@ -49,6 +49,7 @@ pub(super) fn library(hosts: usize) -> Library {
             .unwrap(),
         inventory: Inventory::assemble(vec![("hosts.toml".to_owned(), inventory)]).unwrap(),
         known_hosts: KnownHosts::default(),
+        ssh: None,
         policy: Policy::parse("policy.toml", POLICY, &Zone::utc()).unwrap(),
         defaults: Defaults {
             user: "ops".to_owned(),
