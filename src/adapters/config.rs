@@ -11,6 +11,7 @@ pub mod ssh;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use serde::Deserialize;
@@ -394,7 +395,17 @@ fn read_known_hosts(dir: &Path, named: Option<&Path>, home: &Path) -> Result<Kno
             None => read_optional(&home.join(".ssh/known_hosts"))?,
         },
     };
-    Ok(text.map_or_else(KnownHosts::default, |text| KnownHosts::parse(&text)))
+    Ok(text.map_or_else(KnownHosts::default, |text| parse_known_hosts(&text)))
+}
+
+/// Reads host keys, or returns those of the last time if they are the same: which hashed names they hold was paid for then.
+fn parse_known_hosts(text: &str) -> KnownHosts {
+    static LAST: Mutex<Option<(String, KnownHosts)>> = Mutex::new(None);
+    let mut last = LAST.lock().unwrap_or_else(PoisonError::into_inner);
+    match &*last {
+        Some((same, known)) if *same == text => known.clone(),
+        _ => last.insert((text.to_owned(), KnownHosts::parse(text))).1.clone(),
+    }
 }
 
 /// Reads the files of a folder with one of the endings, by name; none when there is no folder.

@@ -167,3 +167,94 @@ fn stranger(jump: &Jump, from: &Host) -> Host {
         vars: BTreeMap::new(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::time::Zone;
+    use crate::domain::hook::Hooks;
+    use crate::domain::inventory::Inventory;
+    use crate::domain::known_hosts::KnownHosts;
+    use crate::domain::plan::Defaults;
+    use crate::domain::policy::Policy;
+    use crate::domain::ssh_config::Answers;
+    use crate::domain::template::Catalogue;
+
+    const ED: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ/k3uTuN2tHDvcf9dD4aX90HmglmF7JC1SK26SePpi0";
+    const ED2: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIFnUjL+UjhUD/z7c2rF2QphDt9LS6pFVoiNbgwhHCb3B";
+
+    fn library(inventory: &str, own: &str, answers: Answers) -> Library {
+        Library {
+            catalogue: Catalogue::default(),
+            inventory: Inventory::assemble(vec![("a.toml".to_owned(), inventory.to_owned())]).unwrap(),
+            known_hosts: KnownHosts::parse(own),
+            ssh: Some(answers),
+            policy: Policy::Personal { owner: 0 },
+            defaults: Defaults {
+                user: "ops".to_owned(),
+                key: Some("/default".to_owned()),
+                key_passphrase: None,
+                hosts_per_group: 10,
+                hosts_in_flight: 10,
+                late_after_ms: 0,
+            },
+            tags: BTreeMap::new(),
+            zone: Zone::utc(),
+            hooks: Hooks::default(),
+        }
+    }
+
+    fn answers() -> Answers {
+        let answer = Answer {
+            address: "10.0.0.9".to_owned(),
+            port: 2222,
+            user: "theirs".to_owned(),
+            keys: vec!["/theirs".to_owned()],
+            certificates: vec!["/theirs-cert".to_owned()],
+            jump: Jump::parse_list("gw").unwrap(),
+            proxy_command: None,
+            known_hosts: vec!["/known".to_owned()],
+        };
+        let gw = Answer { address: "10.0.0.1".to_owned(), port: 22, jump: Vec::new(), ..answer.clone() };
+        let query = |name: &str| Query { name: name.to_owned(), address: None, port: None, user: None };
+        let stated = Query { port: Some(7), user: Some("ours".to_owned()), ..query("web2") };
+        let said = [(query("web1"), answer.clone()), (stated, Answer { port: 7, ..answer }), (query("gw"), gw)];
+        Answers { said: said.map(|(query, answer)| (query, Ok(answer))).into(), ..Answers::default() }
+    }
+
+    #[track_caller]
+    fn check(host: &str, own: &str, theirs: &str, want: &str) {
+        let inventory =
+            "[host.web1]\n[host.web2]\nport = 7\nuser = \"ours\"\nkey = \"/ours\"\njump = [\"gw\"]\n[host.web3]\n";
+        let mut answers = answers();
+        answers.known_hosts.insert("/known".to_owned(), KnownHosts::parse(theirs));
+        let library = library(inventory, own, answers);
+        let mut ways = Ways { library: &library, unasked: BTreeSet::new() };
+        let way = ways.reach(&library.inventory.hosts[&host.parse().unwrap()]).and_then(|reached| {
+            let hops: Vec<String> = ways.hops(&reached)?.iter().map(|hop| format!(" via {}", hop.address)).collect();
+            let keys = reached.host_keys.iter().map(|key| &key.fingerprint[7..11]).collect::<Vec<_>>().join(" ");
+            let Reached { host, user, key, certificate, .. } = reached;
+            let [key, certificate] = [key, certificate].map(Option::unwrap_or_default);
+            Ok(format!("{user}@{}:{} {key} {certificate}{} keys {keys}", host.address, host.port, hops.concat()))
+        });
+        let unasked: Vec<String> = ways.unasked.iter().map(|query| format!(" unasked {}", query.name)).collect();
+        assert_eq!(way.unwrap_or_else(|_| "no way".to_owned()) + &unasked.concat(), want, "{host}");
+    }
+
+    #[test]
+    fn the_inventory_wins_value_by_value_and_who_was_not_asked_about_is_not_planned() {
+        check("web1", "", "", "theirs@10.0.0.9:2222 /theirs /theirs-cert via 10.0.0.1 keys ");
+        check("web2", "", "", "theirs@10.0.0.9:7 /ours  via 10.0.0.1 keys ");
+        check("web3", "", "", "no way unasked web3");
+    }
+
+    #[test]
+    fn our_known_hosts_come_first_and_revoke_everywhere() {
+        let place = "[10.0.0.9]:2222";
+        let way = |keys: &str| format!("theirs@10.0.0.9:2222 /theirs /theirs-cert via 10.0.0.1 keys {keys}");
+        check("web1", "", &format!("{place} {ED}\n"), &way("w20d"));
+        check("web1", &format!("{place} {ED2}\n"), &format!("{place} {ED}\n"), &way("M5b3"));
+        check("web1", &format!("@revoked * {ED}\n"), &format!("{place} {ED}\n{place} {ED2}\n"), &way("M5b3"));
+        check("web1", "", &format!("@revoked * {ED}\n{place} {ED}\n"), &way(""));
+    }
+}
