@@ -66,10 +66,12 @@ fn library(hosts: usize) -> Library {
         catalogue: Catalogue::assemble(vec![Template::parse("t.toml", &text, &BTreeMap::new()).unwrap()]).unwrap(),
         inventory: Inventory::assemble(vec![("hosts.ini".to_owned(), inventory)]).unwrap(),
         known_hosts: KnownHosts::parse(&known),
+        ssh: None,
         policy: Policy::Personal { owner: 0 },
         defaults: Defaults {
             user: "root".to_owned(),
             key: None,
+            key_passphrase: None,
             hosts_per_group: hosts,
             hosts_in_flight: 100,
             late_after_ms: 0,

@@ -6,15 +6,17 @@
 
 mod inventory;
 mod script;
+pub mod ssh;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use serde::Deserialize;
 
+use crate::base::ids::SecretName;
 use crate::base::limits;
 use crate::base::time::Zone;
 use crate::domain::file_step::NoFiles;
@@ -165,6 +167,8 @@ struct AuditTable {
 struct SshTable {
     user: Option<String>,
     key: Option<String>,
+    key_passphrase: Option<SecretName>,
+    config: Option<String>,
     known_hosts: Option<PathBuf>,
     agent: Option<bool>,
     connect_timeout_s: Option<u64>,
@@ -201,11 +205,15 @@ pub fn load(dir: &Path, surroundings: &Surroundings) -> Result<Config, ConfigErr
     let (ssh, bounds) = (file.ssh.unwrap_or_default(), file.limits.unwrap_or_default());
     let zone = read_zone(file.time_zone.as_deref(), &mut problems);
     let policy = read_policy(dir, surroundings.owner, &zone, &mut problems)?;
-    let found = inventory::read(&dir.join("inventory"), file.inventory.unwrap_or_default(), &mut problems)?;
+    let mut found = inventory::read(&dir.join("inventory"), file.inventory.unwrap_or_default(), &mut problems)?;
+    for key in found.inventory.hosts.values_mut().filter_map(|host| host.key.as_mut()) {
+        *key = expand_home(key, &surroundings.home);
+    }
     let catalogue = read_catalogue(dir, &mut problems)?;
     let hooks = read_hooks(dir, &mut problems)?;
     let http = file.http.map(|table| read_http(table, &mut problems));
     let known_hosts = read_known_hosts(dir, ssh.known_hosts.as_deref(), &surroundings.home)?;
+    let asked = ask_ssh(dir, &ssh, surroundings, &mut problems);
     if !problems.is_empty() {
         return Err(ConfigError::Wrong { dir: dir.to_owned(), problems });
     }
@@ -224,10 +232,12 @@ pub fn load(dir: &Path, surroundings: &Surroundings) -> Result<Config, ConfigErr
         catalogue,
         inventory: found.inventory,
         known_hosts,
+        ssh: asked.as_ref().map(|(answers, _, _)| answers.clone()),
         policy,
         defaults: Defaults {
             user: ssh.user.unwrap_or_else(|| surroundings.user.clone()),
             key: ssh.key.map(|key| expand_home(&key, &surroundings.home)),
+            key_passphrase: ssh.key_passphrase,
             hosts_per_group: bounds.hosts_per_group.unwrap_or(limits::HOSTS_PER_GROUP),
             hosts_in_flight: bounds.hosts_in_flight.unwrap_or(limits::HOSTS_IN_FLIGHT).max(1),
             late_after_ms: i64::from(bounds.late_after_s.unwrap_or(limits::LATE_AFTER_S)) * 1000,
@@ -242,7 +252,29 @@ pub fn load(dir: &Path, surroundings: &Surroundings) -> Result<Config, ConfigErr
     files.extend(ssh.known_hosts);
     files.push(surroundings.home.join(".ssh/known_hosts"));
     files.extend(found.dirs);
-    Ok(Config { files, library, settings, expires: found.expires })
+    let mut expires = found.expires;
+    if let Some((_, watched, again)) = asked {
+        files.extend(watched);
+        expires = expires.into_iter().chain(again).min();
+    }
+    Ok(Config { files, library, settings, expires })
+}
+
+/// Looks at OpenSSH's configuration, where it is to be asked about hosts.
+fn ask_ssh(dir: &Path, table: &SshTable, around: &Surroundings, problems: &mut Vec<Problem>) -> Option<ssh::Found> {
+    let named = table.config.as_ref()?;
+    let config = match named.as_str() {
+        "user" => named.clone(),
+        path => dir.join(expand_home(path, &around.home)).to_string_lossy().into_owned(),
+    };
+    let wish = ssh::Wish {
+        config: &config,
+        user: table.user.clone(),
+        key: table.key.as_ref().map(|key| expand_home(key, &around.home)),
+        home: &around.home,
+        local_user: &around.user,
+    };
+    ssh::look(wish).map_err(|problem| problems.push(problem)).ok()
 }
 
 /// Returns where secrets are: systemd's credentials first, then what the settings name, or their places beside them.
@@ -404,7 +436,17 @@ fn read_known_hosts(dir: &Path, named: Option<&Path>, home: &Path) -> Result<Kno
             None => read_optional(&home.join(".ssh/known_hosts"))?,
         },
     };
-    Ok(text.map_or_else(KnownHosts::default, |text| KnownHosts::parse(&text)))
+    Ok(text.map_or_else(KnownHosts::default, |text| parse_known_hosts(&text)))
+}
+
+/// Reads host keys, or returns those of the last time if they are the same: which hashed names they hold was paid for then.
+fn parse_known_hosts(text: &str) -> KnownHosts {
+    static LAST: Mutex<Option<(String, KnownHosts)>> = Mutex::new(None);
+    let mut last = LAST.lock().unwrap_or_else(PoisonError::into_inner);
+    match &*last {
+        Some((same, known)) if *same == text => known.clone(),
+        _ => last.insert((text.to_owned(), KnownHosts::parse(text))).1.clone(),
+    }
 }
 
 /// Reads the files of a folder with one of the endings, by name; none when there is no folder.

@@ -66,6 +66,12 @@ pub const SCRIPT_TIMEOUT_S: u64 = 10;
 pub const SCRIPT_CACHE_S: u64 = 60;
 /// How much it may print, in bytes: 10,000 hosts with a hundred variables each.
 pub const SCRIPT_OUTPUT_BYTES_MAX: u64 = 16 << 20;
+/// How long one `ssh -G` may take, in seconds; it looks names up where `CanonicalizeHostname` says so.
+pub const SSH_CONFIG_TIMEOUT_S: u64 = 10;
+/// How long all hosts of a task may take that are asked about at once, in seconds; what was answered is kept.
+pub const SSH_CONFIG_ALL_TIMEOUT_S: u64 = 60;
+/// How long answers are good that commands in `ssh_config` had a part in, in seconds.
+pub const SSH_CONFIG_CACHE_S: u64 = 60;
 /// How many HTTP connections there may be at once unless configured otherwise: enough for clients, little memory.
 pub const CONNECTIONS: usize = 512;
 /// How many of them from one address.

@@ -6,6 +6,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::fmt;
 use std::str::FromStr;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD};
@@ -89,10 +90,38 @@ pub struct KnownHosts {
     entries: Vec<Entry>,
     /// The lines that name a host as it is; most lines name one alone.
     named: HashMap<String, Vec<usize>>,
-    /// The lines with patterns and with hashed names, which are tried one by one.
-    others: Vec<usize>,
+    /// The lines with patterns, which are tried one by one.
+    patterns: Vec<usize>,
+    /// The lines with hashed names.
+    hashed: Vec<usize>,
+    /// Whether one of those revokes a key.
+    hashed_revoked: bool,
+    found: Found,
     notes: Vec<Problem>,
 }
+
+/// What was found out about hashed names so far. A line is the hash of one name under a salt of its own, so each name
+/// costs a hash for every line that no name fits yet: that is paid once for a name, and not again for lines that have theirs.
+///
+/// It says nothing that the lines do not, so files are equal whatever was asked of them.
+#[derive(Clone, Debug, Default)]
+struct Found(Arc<Mutex<Asked>>);
+
+#[derive(Debug, Default)]
+struct Asked {
+    /// The lines of each name that was asked for.
+    asked: HashMap<String, Vec<usize>>,
+    /// The lines whose name is known.
+    fitted: BTreeSet<usize>,
+}
+
+impl PartialEq for Found {
+    fn eq(&self, _: &Found) -> bool {
+        true
+    }
+}
+
+impl Eq for Found {}
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Entry {
@@ -139,7 +168,11 @@ impl KnownHosts {
                     self.named.entry(name.clone()).or_default().push(n);
                 }
             }
-            _ => self.others.push(n),
+            Names::Patterns { .. } => self.patterns.push(n),
+            Names::Hashed { .. } => {
+                self.hashed.push(n);
+                self.hashed_revoked |= entry.revoked;
+            }
         }
         self.entries.push(entry);
     }
@@ -160,12 +193,42 @@ impl KnownHosts {
         let bare = address.to_lowercase();
         let name = if port == 22 { bare.clone() } else { format!("[{bare}]:{port}") };
         let named = |name: &str| self.named.get(name).into_iter().flatten();
-        let lines: BTreeSet<usize> = named(&name).chain(named(&bare)).chain(&self.others).copied().collect();
+        let mut hashed = self.hashed_as(&name);
+        if self.hashed_revoked && name != bare {
+            hashed.extend(self.hashed_as(&bare));
+        }
+        let lines: BTreeSet<usize> =
+            named(&name).chain(named(&bare)).chain(&self.patterns).chain(&hashed).copied().collect();
         let of = |revoked: bool| lines.iter().map(|n| &self.entries[*n]).filter(move |entry| entry.revoked == revoked);
         let gone: BTreeSet<&HostKey> =
             of(true).filter(|e| e.names.covers(&name) || e.names.covers(&bare)).map(|entry| &entry.key).collect();
         let keys: BTreeSet<&HostKey> = of(false).filter(|e| e.names.covers(&name)).map(|entry| &entry.key).collect();
         keys.difference(&gone).map(|key| (*key).clone()).collect()
+    }
+
+    /// Whether a key is revoked for the host at `address`, on any port.
+    #[must_use]
+    pub fn revokes(&self, address: &str, port: u16, key: &HostKey) -> bool {
+        let bare = address.to_lowercase();
+        let name = format!("[{bare}]:{port}");
+        let mut revoked = self.entries.iter().filter(|entry| entry.revoked && entry.key == *key);
+        revoked.any(|entry| entry.names.covers(&bare) || entry.names.covers(&name))
+    }
+
+    /// Returns the lines that hold the hash of a name.
+    fn hashed_as(&self, name: &str) -> Vec<usize> {
+        if self.hashed.is_empty() {
+            return Vec::new();
+        }
+        let mut found = self.found.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(lines) = found.asked.get(name) {
+            return lines.clone();
+        }
+        let open = self.hashed.iter().copied().filter(|line| !found.fitted.contains(line));
+        let lines: Vec<usize> = open.filter(|line| self.entries[*line].names.covers(name)).collect();
+        found.fitted.extend(&lines);
+        found.asked.insert(name.to_owned(), lines.clone());
+        lines
     }
 }
 
@@ -179,7 +242,8 @@ fn parse_line(line: &str) -> Result<Entry, (String, &'static str)> {
         match marker {
             "revoked" => revoked = true,
             "cert-authority" => {
-                return Err((format!("@cert-authority for {}", next()), "host keys; certificates are not supported"));
+                let wanted = "the hosts' own keys (ssh-keyscan): certificates of hosts are not checked, so it counts for nothing";
+                return Err((format!("@cert-authority for {}", next()), wanted));
             }
             _ => return Err((names.to_owned(), "@revoked or @cert-authority as marker")),
         }
@@ -290,6 +354,14 @@ mod tests {
         check(&text, "web2", 22, &[]);
         check(&text, "10.0.0.1", 22, &[ED2_SHOWN]);
         check(&text, "web3", 22, &[]);
+        // What was found once is what is found again, in any order.
+        let known = KnownHosts::parse(&text);
+        for _ in 0..2 {
+            for (name, port, count) in [("web1", 2222, 0), ("web1", 22, 1), ("web2", 22, 0), ("web2", 2222, 1)] {
+                assert_eq!(known.keys_for(name, port).len(), count, "{name} {port}");
+            }
+        }
+        assert_eq!(known.found.0.lock().unwrap().fitted.len(), 2);
     }
 
     #[test]
@@ -325,7 +397,9 @@ mod tests {
         let notes: Vec<String> = KnownHosts::parse(&text).notes().iter().map(ToString::to_string).collect();
         assert_eq!(
             notes,
-            ["known_hosts:5: found @cert-authority for *; wanted host keys; certificates are not supported"]
+            [
+                "known_hosts:5: found @cert-authority for *; wanted the hosts' own keys (ssh-keyscan): certificates of hosts are not checked, so it counts for nothing"
+            ]
         );
     }
 

@@ -22,6 +22,7 @@ pub mod record;
 pub mod risk;
 pub mod run;
 pub mod runner;
+pub mod ssh_config;
 pub mod submission;
 pub mod template;
 pub mod token;

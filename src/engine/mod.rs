@@ -11,6 +11,7 @@
 //! 4. Every run's events are on disk before anything they announce is done.
 //! 5. A host starts a step of one attempt at most once; [`Effect::RunStep`] of one that was sent goes on with it.
 
+mod busy;
 mod conditions;
 mod freshness;
 mod intake;
@@ -40,6 +41,7 @@ use crate::domain::wire::read_order;
 pub use outbox::NewTask;
 pub use recover::{FoundTask, Past};
 
+use busy::Busy;
 use intake::{KeyOf, Keyed};
 use outbox::Outbox;
 use schedule::Progress;
@@ -302,7 +304,7 @@ pub struct Engine {
     /// Running tasks and how far they are.
     running: BTreeMap<TaskId, Progress>,
     /// Hosts that a step or a connection occupies.
-    busy: BTreeSet<HostName>,
+    busy: Busy,
     /// Orders about ended tasks, until those are read.
     fetching: BTreeMap<TaskId, Vec<Dropped>>,
     /// How often the library was read.
@@ -331,7 +333,7 @@ impl Engine {
             timers: BTreeSet::new(),
             due: BTreeSet::new(),
             running: BTreeMap::new(),
-            busy: BTreeSet::new(),
+            busy: Busy::default(),
             fetching: BTreeMap::new(),
             generation: 0,
             verified: HashMap::new(),

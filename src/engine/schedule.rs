@@ -1,4 +1,4 @@
-//! Who may start now: time, freezes, order of groups, slots over all tasks, one task at a time on a host.
+//! Who may start now: time, freezes, order of groups, slots over all tasks, so many tasks at a time on a host.
 //!
 //! **Invariant:** a step starts only in a running task that nobody ended or holds, on a host that nothing else occupies,
 //! while a slot is free. A failed host never stops its siblings, and blocks the next group. A step that waits for a
@@ -125,7 +125,8 @@ impl Engine {
             return;
         };
         let first = run.plan.groups.first();
-        let can_start = first.is_none_or(|group| group.hosts.iter().any(|host| !self.busy.contains(host)));
+        let can_start =
+            first.is_none_or(|group| group.hosts.iter().any(|host| self.busy.has_room(host, run.plan.jobs_on(host))));
         let has_slot = self.library.defaults.hosts_in_flight > self.busy.len();
         if !has_slot || !can_start || !run.may_start() || self.broken_library.is_some() {
             return;
@@ -254,7 +255,8 @@ impl Engine {
             return true;
         }
         let host = run.lanes[lane].host.clone();
-        if !self.busy.insert(host) {
+        let most = run.plan.jobs_on(&host);
+        if !self.busy.take(host, most) {
             return false;
         }
         if let Some(progress) = self.running.get_mut(&id) {
@@ -327,7 +329,7 @@ impl Engine {
                 audit: Head::default(),
                 callback: None,
             };
-            self.busy.insert(lane.host.clone());
+            self.busy.resume(lane.host.clone());
             out.act(Effect::RunStep(start));
             if lane.stopped {
                 out.act(Effect::StopStep { task: id, group: lane.group, host: lane.host.clone() });
@@ -384,7 +386,7 @@ impl Engine {
     fn release(&mut self, id: TaskId, lane: usize, out: &mut Outbox) {
         let Some(run) = self.runs.get(&id) else { return };
         let (group, host) = (run.lanes[lane].group, run.lanes[lane].host.clone());
-        self.busy.remove(&host);
+        self.busy.free(&host);
         if let Some(progress) = self.running.get_mut(&id) {
             progress.active.remove(&lane);
         }

@@ -2,6 +2,7 @@
 //!
 //! **Invariant:** shells read arguments, the environment and the clock, and hand them down as values.
 
+mod ask_ssh;
 pub mod cli;
 pub mod clock;
 pub mod daemon;
@@ -61,6 +62,7 @@ fn read_configuration(dirs: &Dirs) -> Result<Configuration, ConfigError> {
     let folder = FileFolder::new(dirs.config.join("files"));
     let watched = folder.folders();
     config.library.files = Arc::new(folder);
+    notes.extend(known_hosts_notes(&config));
     let policy = std::fs::read(dirs.config.join("policy.toml")).map(|bytes| Digest::of(&bytes).to_string());
     let policy = policy.unwrap_or_else(|_| "none".to_owned());
     let sources = Sources::look(files, watched, begun).until(config.expires);
@@ -75,6 +77,19 @@ fn read_configuration(dirs: &Dirs) -> Result<Configuration, ConfigError> {
     };
     let digests = format!("policy.toml {policy}, all files {}{tokens}", sources.digest());
     Ok(Configuration { config, sources, notes, digests })
+}
+
+/// How many lines of `known_hosts` that count for nothing are named.
+const LINES_NAMED_MAX: usize = 3;
+
+/// Says which lines of `known_hosts` count for nothing.
+fn known_hosts_notes(config: &Config) -> Vec<String> {
+    let odd = config.library.known_hosts.notes();
+    let mut notes: Vec<String> = odd.iter().take(LINES_NAMED_MAX).map(ToString::to_string).collect();
+    if odd.len() > LINES_NAMED_MAX {
+        notes.push(format!("known_hosts: {} more lines count for nothing", odd.len() - LINES_NAMED_MAX));
+    }
+    notes
 }
 
 /// Returns what configuration falls back to.

@@ -203,7 +203,7 @@ pub(crate) const STRICTER: &[(&str, &str, &str)] = &[
     ("h.ini", "h ansible_connection=docker", "ssh or local"),
     ("h.ini", "h ansible_host=-oProxyCommand=x", "an address"),
     ("h.ini", "h ansible_host=a ansible_ssh_host=b", "one of the two"),
-    ("h.ini", "h ansible_ssh_common_args='-o ProxyCommand=nc'", "ProxyJump"),
+    ("h.ini", "h ansible_ssh_common_args='-o ProxyCommand=%x'", "ProxyJump"),
     ("h.ini", "[db]\ndb x=1\ndb2", "set them for the whole group"),
     ("h.ini", "[ungrouped:children]\na\n[a]\nh", "in no group"),
     ("h.yml", "web:\n  hosts: h\n  host: h2\n", "hosts, vars or children"),

@@ -33,6 +33,8 @@ mod runner;
 mod secret_runs;
 mod seed_scripts;
 mod ssh;
+mod ssh_config;
+mod ssh_ways;
 mod sshd;
 mod systemd;
 mod templates;

@@ -11,12 +11,15 @@ use crate::fleet::Fleet;
 use crate::sshd::Sshd;
 use crate::world::{wait_at_most, wait_for};
 
-fn target(sshd: &Sshd) -> Target {
+pub(crate) fn target(sshd: &Sshd) -> Target {
     Target {
         address: "127.0.1.1".to_owned(),
         port: sshd.port(),
         user: "root".to_owned(),
         key: Some(sshd.identity()),
+        certificate: None,
+        passphrase: None,
+        proxy_command: None,
         agent: false,
         host_keys: vec![sshd.host_key()],
         connect_timeout: Duration::from_secs(10),
@@ -24,12 +27,12 @@ fn target(sshd: &Sshd) -> Target {
     }
 }
 
-fn block_on<T>(future: impl Future<Output = T>) -> T {
+pub(crate) fn block_on<T>(future: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap().block_on(future)
 }
 
 /// Runs a command and returns how it ended and what it printed on both streams.
-async fn exec(session: &mut Session, command: &str, stdin: &[u8]) -> (ExecEnd, Vec<u8>, Vec<u8>) {
+pub(crate) async fn exec(session: &mut Session, command: &str, stdin: &[u8]) -> (ExecEnd, Vec<u8>, Vec<u8>) {
     let (mut out, mut err) = (Vec::new(), Vec::new());
     let end = session
         .exec(command, stdin, &mut |stream, bytes: &[u8]| match stream {
@@ -175,6 +178,9 @@ async fn fake() -> (FakeSsh, impl Fn(u32) -> Target, tempfile::TempDir) {
         port,
         user: "ops".to_owned(),
         key: Some(key.clone()),
+        certificate: None,
+        passphrase: None,
+        proxy_command: None,
         agent: false,
         host_keys: vec![host_key.clone()],
         connect_timeout: Duration::from_secs(30),

@@ -56,6 +56,16 @@ impl Sshd {
         self.dir.path().join("id_ed25519")
     }
 
+    /// Lets in whoever has the other half of this public key, and nobody else.
+    pub(crate) fn let_in_only(&self, public: &Path) {
+        std::fs::copy(public, self.dir.path().join("authorized_keys")).unwrap();
+    }
+
+    /// What it has said.
+    pub(crate) fn log(&self) -> String {
+        std::fs::read_to_string(self.dir.path().join("log")).unwrap_or_default()
+    }
+
     /// Lets in whoever another one lets in.
     pub(crate) fn let_in(&self, other: &Sshd) {
         std::fs::copy(other.dir.path().join("authorized_keys"), self.dir.path().join("authorized_keys")).unwrap();

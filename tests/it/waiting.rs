@@ -46,3 +46,27 @@ fn what_waits_for_somebody_holds_no_thread_and_no_connection_and_keeps_nobody_wa
         world.events(id).iter().any(|event| event["event"] == "step_ended" && event["step"] == "go").then_some(())
     });
 }
+
+/// Two tasks that wait for each other end only on a host that takes two.
+#[test]
+fn a_host_takes_as_many_tasks_at_once_as_it_allows() {
+    let mut world = World::new(&[], None);
+    world.write_etc("inventory/hosts.toml", "[host.h]\nconnection = \"local\"\njobs = 2\n");
+    world.start();
+    let at = world.state().join("../met");
+    std::fs::create_dir(&at).unwrap();
+    let meet = |own: &str, other: &str| {
+        let script = format!(
+            "touch {0}/{own}; n=0; until [ -e {0}/{other} ]; do n=$((n+1)); [ $n -lt 400 ] || exit 1; sleep 0.05; done",
+            at.display()
+        );
+        json!({"task_name": own, "script": script, "hosts": {"1": ["h"]}}).to_string()
+    };
+    for (own, other) in [("a", "b"), ("b", "a")] {
+        world.drop_file("ready", &format!("{own}.json"), meet(own, other).as_bytes(), 0);
+    }
+    for name in ["a", "b"] {
+        let record = world.record(world.task_of(name));
+        assert_eq!(record["outcome"], "ok", "{record:#}");
+    }
+}

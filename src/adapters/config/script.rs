@@ -186,7 +186,7 @@ fn start(path: &Path, words: &[&str]) -> std::io::Result<Child> {
 
 /// Reads a stream to its end, or to one byte more than is allowed. The thread outlives a script that was killed and left a
 /// process outside of its group behind; it ends with that one.
-fn drain(stream: impl std::io::Read + Send + 'static) -> Receiver<Vec<u8>> {
+pub(super) fn drain(stream: impl std::io::Read + Send + 'static) -> Receiver<Vec<u8>> {
     let (sender, receiver) = channel();
     std::thread::spawn(move || {
         let mut bytes = Vec::new();
@@ -197,14 +197,14 @@ fn drain(stream: impl std::io::Read + Send + 'static) -> Receiver<Vec<u8>> {
 }
 
 /// Why a script did not end by itself.
-enum Stopped {
+pub(super) enum Stopped {
     Late,
     TooLong,
     Lost(String),
 }
 
 /// Waits for the end of a script and its output, and kills whatever is left of its process group.
-fn wait(
+pub(super) fn wait(
     child: &mut Child,
     stdout: Option<Receiver<Vec<u8>>>,
     deadline: Instant,

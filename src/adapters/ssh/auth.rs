@@ -4,16 +4,28 @@
 
 use std::path::Path;
 
-use ssh2::Session as Ssh2;
+use ssh2::{ErrorCode, Session as Ssh2};
+use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::task::block_in_place;
 
+use crate::adapters::ssh::key_file::is_encrypted;
 use crate::adapters::ssh::socket::Readiness;
 use crate::adapters::ssh::{SshError, Target};
+
+/// How many key files are opened with a passphrase at once: that is made to be slow, and done on the processor alone.
+static DECRYPTING: Semaphore = Semaphore::const_new(2);
+
+/// Waits until one more key file may be opened with a passphrase; whoever has none need not wait.
+pub(super) async fn turn_to_decrypt(target: &Target) -> Option<SemaphorePermit<'static>> {
+    target.passphrase.as_ref().filter(|_| target.key.is_some())?;
+    DECRYPTING.acquire().await.ok()
+}
 
 /// Logs in with the key file, then with the agent's keys.
 pub(super) async fn log_in(target: &Target, host: &str, session: &Ssh2, readiness: &Readiness) -> Result<(), SshError> {
     let mut tried = Vec::new();
     if let Some(key) = &target.key {
-        match with_file(&target.user, key, session, readiness).await {
+        match with_file(target, key, session, readiness).await {
             Ok(()) => return Ok(()),
             Err(why) => tried.push(format!("key {}: {why}", key.display())),
         }
@@ -32,17 +44,36 @@ pub(super) async fn log_in(target: &Target, host: &str, session: &Ssh2, readines
     Err(SshError::Auth { host: host.to_owned(), user: target.user.clone(), why: tried.join("; ") })
 }
 
-async fn with_file(user: &str, key: &Path, session: &Ssh2, readiness: &Readiness) -> Result<(), String> {
-    if let Err(error) = std::fs::File::open(key) {
-        return Err(error.to_string());
-    }
+async fn with_file(target: &Target, key: &Path, session: &Ssh2, readiness: &Readiness) -> Result<(), String> {
+    let encrypted = is_encrypted(key).map_err(|error| error.to_string())?;
+    let (name, passphrase) = match &target.passphrase {
+        Some(passphrase) if encrypted => (Some(&passphrase.secret), passphrase.value.as_ref()?.reveal()),
+        None if encrypted => {
+            return Err("it is encrypted and its passphrase is not known; make the passphrase a secret and name that \
+                 (key_passphrase under [ssh] in spoolgate.toml or at the host), or load the key into the agent"
+                .to_owned());
+        }
+        // Never none: the library would ask the terminal, should the file be another one by now.
+        _ => (None, ""),
+    };
     // A certificate beside the key is what `ssh` would use too.
     let certificate = key.with_file_name(format!("{}-cert.pub", key.file_name().unwrap_or_default().to_string_lossy()));
-    let public = certificate.exists().then_some(certificate.as_path());
+    let beside = certificate.exists().then_some(certificate.as_path());
+    let public = target.certificate.as_deref().or(beside);
+    let attempt = || session.userauth_pubkey_file(&target.user, public, key, Some(passphrase));
     readiness
-        .retry(|| session.block_directions(), || session.userauth_pubkey_file(user, public, key, None))
+        .retry(
+            || session.block_directions(),
+            // The passphrase is made a key in a tenth of a second or more; others go on meanwhile.
+            || if encrypted { block_in_place(attempt) } else { attempt() },
+        )
         .await
-        .map_err(|error| error.message().to_owned())
+        .map_err(|error| match name {
+            Some(secret) if could_not_open(&error) => {
+                format!("the secret {secret} is not its passphrase; put the right one there")
+            }
+            _ => error.message().to_owned(),
+        })
 }
 
 /// The agent is asked over a blocking socket inside the library and may wait for a person's finger: off the loop.
@@ -71,4 +102,12 @@ fn try_agent(user: &str, session: &Ssh2) -> Result<(), String> {
         }
     }
     Err(last)
+}
+
+/// Whether the library stumbled over the key file, before it asked the host (`LIBSSH2_ERROR_FILE`, `_KEYFILE_AUTH_FAILED`) or
+/// when it was to sign, which has no number of its own.
+fn could_not_open(error: &ssh2::Error) -> bool {
+    const KEY_FILE: [i32; 2] = [-16, -48];
+    matches!(error.code(), ErrorCode::Session(code) if KEY_FILE.contains(&code))
+        || error.message() == "Callback returned error"
 }

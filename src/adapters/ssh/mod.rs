@@ -6,12 +6,18 @@
 
 mod auth;
 mod exec;
+mod key_file;
+mod proxy;
 mod session;
 mod socket;
 mod tunnel;
 
 use std::path::PathBuf;
 use std::time::Duration;
+
+use crate::base::ids::SecretName;
+use crate::base::text::{Secret, visible};
+use crate::domain::mask::Masker;
 
 pub use session::Session;
 pub use tunnel::Tunnel;
@@ -27,6 +33,12 @@ pub struct Target {
     pub user: String,
     /// Private key file, tried first.
     pub key: Option<PathBuf>,
+    /// The key's certificate; the one beside it when `None`.
+    pub certificate: Option<PathBuf>,
+    /// The passphrase of the key file; one that is not encrypted needs none.
+    pub passphrase: Option<Passphrase>,
+    /// The command on this machine that leads there, as a shell reads it.
+    pub proxy_command: Option<String>,
     /// Whether the agent's keys are tried.
     pub agent: bool,
     /// The keys the host may answer with, as `ssh-ed25519 SHA256:…`; with none the host is refused.
@@ -35,6 +47,15 @@ pub struct Target {
     pub connect_timeout: Duration,
     /// How often a silent connection is asked whether it lives; after three without an answer it is lost.
     pub keepalive: Duration,
+}
+
+/// The passphrase of a key file.
+#[derive(Clone, Debug)]
+pub struct Passphrase {
+    /// The secret that it is.
+    pub secret: SecretName,
+    /// Its value, or why there is none.
+    pub value: Result<Secret, String>,
 }
 
 /// Why something did not come back from a host.
@@ -47,6 +68,16 @@ pub enum SshError {
         host: String,
         /// Why.
         source: std::io::Error,
+    },
+    /// The command that leads there did not.
+    #[error("cannot connect to {host} through its ProxyCommand: {why}{}", complaint(said))]
+    Proxy {
+        /// `address:port`.
+        host: String,
+        /// Why not.
+        why: String,
+        /// What the command wrote to its standard error.
+        said: String,
     },
     /// Not logged in in time.
     #[error("cannot connect to {host}: no answer within {limit:?}")]
@@ -65,7 +96,10 @@ pub enum SshError {
         source: ssh2::Error,
     },
     /// No key of the host is known.
-    #[error("the key of {host} is not known, so nothing was sent; add it: ssh-keyscan -p PORT HOST >> known_hosts")]
+    #[error(
+        "the key of {host} is not known or revoked, so nothing was sent; if it is new, add it: \
+             ssh-keyscan -p PORT HOST >> known_hosts"
+    )]
     UnknownHostKey {
         /// `address:port`.
         host: String,
@@ -129,4 +163,25 @@ impl SshError {
     pub fn never_sent(&self) -> bool {
         !matches!(self, SshError::Lost { .. })
     }
+
+    /// Hides secrets in what a command wrote.
+    #[must_use]
+    pub fn masked(self, masker: &Masker) -> SshError {
+        match self {
+            SshError::Proxy { host, why, said } => SshError::Proxy { host, why, said: masker.text(&said) },
+            other => other,
+        }
+    }
+}
+
+/// How much is shown of what a command wrote, in characters.
+const SAID_CHARS_MAX: usize = 500;
+
+fn complaint(said: &str) -> String {
+    let lines: Vec<&str> = said.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    if lines.is_empty() {
+        return String::new();
+    }
+    let shown: String = visible(&lines.join(" / ")).chars().take(SAID_CHARS_MAX).collect();
+    format!("; it said: {shown}")
 }

@@ -9,8 +9,10 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
 use ssh2::{HashType, HostKeyType, MethodType, Session as Ssh2};
+use tokio::time::{Instant, timeout};
 
-use crate::adapters::ssh::auth::log_in;
+use crate::adapters::ssh::auth::{log_in, turn_to_decrypt};
+use crate::adapters::ssh::proxy::Proxy;
 use crate::adapters::ssh::socket::{Readiness, Socket};
 use crate::adapters::ssh::{SshError, Target};
 
@@ -29,6 +31,8 @@ pub struct Session {
     pub(super) keepalive: Duration,
     /// Channels of commands whose callers stopped waiting; closed with the session.
     pub(super) abandoned: Vec<ssh2::Channel>,
+    /// The command that leads there; ended with the session.
+    proxy: Option<Proxy>,
 }
 
 impl Session {
@@ -49,11 +53,32 @@ impl Session {
         if target.host_keys.is_empty() {
             return Err(SshError::UnknownHostKey { host });
         }
+        let (way, mut proxy) = match (way, &target.proxy_command) {
+            (None, Some(command)) => {
+                let (way, proxy) =
+                    Proxy::start(command).map_err(|source| SshError::Connect { host: host.clone(), source })?;
+                (Some(way), Some(proxy))
+            }
+            (way, _) => (way, None),
+        };
         let limit = target.connect_timeout;
-        match tokio::time::timeout(limit, open(target, &host, way)).await {
-            Ok(opened) => opened,
-            Err(_) => Err(SshError::ConnectTimeout { host, limit }),
-        }
+        let begin = Instant::now();
+        let late = || SshError::ConnectTimeout { host: host.clone(), limit };
+        let greeted = timeout(limit, greet(target, &host, way)).await.unwrap_or_else(|_| Err(late()));
+        let mut session = match (greeted, &mut proxy) {
+            (Ok(session), _) => session,
+            (Err(error), Some(proxy)) => return Err(of_proxy(error, &proxy.last_words().await)),
+            (Err(error), None) => return Err(error),
+        };
+        session.proxy = proxy;
+        let left = limit.saturating_sub(begin.elapsed());
+        // Many at once who open a key file would make each other late; whose turn it is not is not late.
+        let _turn = turn_to_decrypt(target).await;
+        let logged_in = log_in(target, &host, &session.ssh, &session.readiness);
+        timeout(left, logged_in).await.unwrap_or_else(|_| Err(late()))?;
+        // When to ask is decided in `exec`; the library must only not hold a question back (2 is the least it takes).
+        session.ssh.set_keepalive(true, 2);
+        Ok(session)
     }
 
     /// Says goodbye and closes, within a limit; a host that does not answer is cut off.
@@ -61,10 +86,10 @@ impl Session {
         let ssh = self.ssh.clone();
         for mut channel in std::mem::take(&mut self.abandoned) {
             let closing = self.readiness.retry(|| ssh.block_directions(), || channel.close());
-            let _ = tokio::time::timeout(CLOSE_LIMIT, closing).await;
+            let _ = timeout(CLOSE_LIMIT, closing).await;
         }
         let goodbye = self.readiness.retry(|| ssh.block_directions(), || ssh.disconnect(None, "done", None));
-        let _ = tokio::time::timeout(CLOSE_LIMIT, goodbye).await;
+        let _ = timeout(CLOSE_LIMIT, goodbye).await;
     }
 
     /// Makes the error of a connection that broke.
@@ -81,7 +106,20 @@ impl Drop for Session {
     }
 }
 
-async fn open(target: &Target, host: &str, way: Option<UnixStream>) -> Result<Session, SshError> {
+/// Makes the error of a connection that did not come about the command's, as far as it may be.
+fn of_proxy(error: SshError, said: &str) -> SshError {
+    let (host, why) = match error {
+        SshError::Connect { host, source } => (host, source.to_string()),
+        SshError::Handshake { host, source } => (host, source.message().to_owned()),
+        SshError::ConnectTimeout { host, limit } => (host, format!("no answer within {limit:?}")),
+        // The host itself answered.
+        other => return other,
+    };
+    SshError::Proxy { host, why, said: said.to_owned() }
+}
+
+/// Connects and compares the host's key.
+async fn greet(target: &Target, host: &str, way: Option<UnixStream>) -> Result<Session, SshError> {
     let connect = |source| SshError::Connect { host: host.to_owned(), source };
     let socket = if let Some(way) = way {
         way.set_nonblocking(true).map_err(connect)?;
@@ -102,10 +140,8 @@ async fn open(target: &Target, host: &str, way: Option<UnixStream>) -> Result<Se
     let directions = ssh.clone();
     readiness.retry(|| directions.block_directions(), || ssh.handshake()).await.map_err(handshake)?;
     compare_host_key(&ssh, target, host)?;
-    log_in(target, host, &ssh, &readiness).await?;
-    // When to ask is decided in `exec`; the library must only not hold a question back (2 is the least it takes).
-    ssh.set_keepalive(true, 2);
-    Ok(Session { readiness, ssh, socket, host: host.to_owned(), keepalive: target.keepalive, abandoned: Vec::new() })
+    let (host, keepalive, abandoned) = (host.to_owned(), target.keepalive, Vec::new());
+    Ok(Session { readiness, ssh, socket, host, keepalive, abandoned, proxy: None })
 }
 
 /// Chooses what costs least, and asks the host for the kinds of key it is known by.

@@ -8,8 +8,8 @@ use std::collections::BTreeSet;
 use super::groups::Vars;
 use super::ini_words::split_words;
 use super::jump::Jump;
-use super::{Connection, Host, check_address, check_user};
-use crate::base::ids::HostName;
+use super::{Connection, Host, JOBS_MAX, Says, check_address, check_user, proxy_command};
+use crate::base::ids::{HostName, SecretName};
 use crate::domain::problem::Problem;
 
 /// `ssh_config` keywords that do not change which host is reached, as which user and with which key; they may stand
@@ -60,6 +60,7 @@ pub(super) fn host(name: HostName, vars: Vars, pointer: &str, problems: &mut Vec
     if let Err(wanted) = check_address(&address) {
         complain(format!("{name} at {address}"), wanted);
     }
+    let says_port = port.is_some();
     let port = port.map_or(22, |text| {
         text.parse().ok().filter(|&port| port != 0).unwrap_or_else(|| {
             complain(format!("{name} on port {text}"), "a port from 1 to 65535".to_owned());
@@ -77,57 +78,98 @@ pub(super) fn host(name: HostName, vars: Vars, pointer: &str, problems: &mut Vec
             Connection::Ssh
         }
     };
-    let mut jump = Vec::new();
+    let mut way = Way::default();
     for variable in ["ansible_ssh_args", "ansible_ssh_common_args", "ansible_ssh_extra_args"] {
-        match vars.get(variable).filter(|_| connection == Connection::Ssh).map(|args| read_ssh_args(args)) {
-            None => {}
-            Some(Ok(hops)) => jump.extend(hops),
-            Some(Err(found)) => complain(format!("{name} with {found} in {variable}"), WANTED_ARGS.to_owned()),
+        let Some(args) = vars.get(variable).filter(|_| connection == Connection::Ssh) else { continue };
+        if let Err(found) = way.read(args) {
+            complain(format!("{name} with {found} in {variable}"), WANTED_ARGS.to_owned());
         }
     }
+    if way.commands.len() + usize::from(!way.jump.is_empty()) > 1 {
+        complain(format!("{name} with more than one proxy"), "hops, or one ProxyCommand".to_owned());
+    }
+    let key_passphrase = vars.get(KEY_PASSPHRASE).and_then(|text| match text.parse::<SecretName>() {
+        Ok(secret) => Some(secret),
+        Err(wanted) => {
+            complain(format!("{name} with a {KEY_PASSPHRASE} that names no secret"), wanted.to_string());
+            None
+        }
+    });
+    let jobs = vars.get(JOBS).map_or(1, |text| {
+        text.parse::<u32>().ok().filter(|jobs| (1..=JOBS_MAX).contains(jobs)).unwrap_or_else(|| {
+            complain(format!("{name} with {JOBS}={text}"), format!("a whole number from 1 to {JOBS_MAX}"));
+            1
+        })
+    });
     let vars = vars.into_iter().filter(|(name, _)| !is_password(name)).collect();
-    Host { name, address, port, user, key, connection, jump, tags: BTreeSet::new(), vars }
+    let (jump, proxy_command) = (way.jump, way.commands.into_iter().next());
+    let says = Says { port: says_port, way: way.said };
+    let tags = BTreeSet::new();
+    Host { name, address, port, user, key, key_passphrase, connection, jobs, jump, proxy_command, says, tags, vars }
 }
 
-/// What may stand in the arguments for `ssh`.
-const WANTED_ARGS: &str =
-    "ProxyJump, -J, ProxyCommand of the form ssh -W %h:%p [USER@]HOST [-p PORT], or options that change nothing";
+/// The variable that says how many tasks may run on a host at once.
+const JOBS: &str = "spoolgate_jobs";
+/// The variable that names the secret with the passphrase of a host's key. It is ours: Ansible's own would hold the passphrase.
+const KEY_PASSPHRASE: &str = "spoolgate_key_passphrase";
 
-/// Reads the hops out of arguments for `ssh`.
-///
-/// # Errors
-/// The argument that would change how or whether the host is reached in another way.
-fn read_ssh_args(args: &str) -> Result<Vec<Jump>, String> {
-    let words = split_words(args).map_err(|wanted| format!("quotes that lack {wanted}"))?;
-    let mut words = words.iter().map(String::as_str);
-    let mut jump = Vec::new();
-    while let Some(word) = words.next() {
-        let option = match word {
-            "-C" | "-q" | "-v" | "-vv" | "-vvv" | "-T" | "-t" | "-tt" | "-4" | "-x" => continue,
-            "-J" => {
-                let hops = words.next().unwrap_or_default();
-                jump.extend(Jump::parse_list(hops).map_err(|_| format!("-J {hops}"))?);
-                continue;
+/// What may stand in the arguments for `ssh`.
+const WANTED_ARGS: &str = "ProxyJump, -J, ProxyCommand with %h, %p, %r and %n, or options that change nothing";
+
+/// How arguments for `ssh` lead to a host.
+#[derive(Default)]
+struct Way {
+    jump: Vec<Jump>,
+    commands: Vec<String>,
+    /// Whether they say anything about it, be it that there is no proxy.
+    said: bool,
+}
+
+impl Way {
+    /// Reads arguments for `ssh`.
+    ///
+    /// # Errors
+    /// The argument that would change how or whether the host is reached in another way.
+    fn read(&mut self, args: &str) -> Result<(), String> {
+        let words = split_words(args).map_err(|wanted| format!("quotes that lack {wanted}"))?;
+        let mut words = words.iter().map(String::as_str);
+        while let Some(word) = words.next() {
+            let option = match word {
+                "-C" | "-q" | "-v" | "-vv" | "-vvv" | "-T" | "-t" | "-tt" | "-4" | "-x" => continue,
+                "-J" => {
+                    let hops = words.next().unwrap_or_default();
+                    self.said = true;
+                    self.jump.extend(Jump::parse_list(hops).map_err(|_| format!("-J {hops}"))?);
+                    continue;
+                }
+                "-o" => words.next().unwrap_or_default(),
+                other => other.strip_prefix("-o").ok_or_else(|| other.to_owned())?,
+            };
+            let option = option.trim_start();
+            let end = option.find(|c: char| c == '=' || c.is_whitespace()).unwrap_or(option.len());
+            let (keyword, value) =
+                (option[..end].trim(), option[end..].trim_start_matches(|c: char| c == '=' || c.is_whitespace()));
+            match keyword.to_ascii_lowercase().as_str() {
+                "proxyjump" | "proxycommand" if value.eq_ignore_ascii_case("none") => self.said = true,
+                "proxyjump" => {
+                    self.said = true;
+                    self.jump.extend(Jump::parse_list(value).map_err(|_| format!("ProxyJump {value}"))?);
+                }
+                "proxycommand" => {
+                    self.said = true;
+                    if let Some(hop) = Jump::of_proxy_command(&split_words(value).unwrap_or_default()) {
+                        self.jump.push(hop);
+                    } else {
+                        proxy_command::check(value).map_err(|_| format!("ProxyCommand {value}"))?;
+                        self.commands.push(value.to_owned());
+                    }
+                }
+                known if HARMLESS.contains(&known) => {}
+                _ => return Err(keyword.to_owned()),
             }
-            "-o" => words.next().unwrap_or_default(),
-            other => other.strip_prefix("-o").ok_or_else(|| other.to_owned())?,
-        };
-        let option = option.trim_start();
-        let end = option.find(|c: char| c == '=' || c.is_whitespace()).unwrap_or(option.len());
-        let (keyword, value) =
-            (option[..end].trim(), option[end..].trim_start_matches(|c: char| c == '=' || c.is_whitespace()));
-        match keyword.to_ascii_lowercase().as_str() {
-            "proxyjump" if value.eq_ignore_ascii_case("none") => {}
-            "proxyjump" => jump.extend(Jump::parse_list(value).map_err(|_| format!("ProxyJump {value}"))?),
-            "proxycommand" => {
-                let command = split_words(value).unwrap_or_default();
-                jump.push(Jump::of_proxy_command(&command).ok_or_else(|| format!("ProxyCommand {value}"))?);
-            }
-            known if HARMLESS.contains(&known) => {}
-            _ => return Err(keyword.to_owned()),
         }
+        Ok(())
     }
-    Ok(jump)
 }
 
 /// Whether a variable of Ansible's holds a password.
@@ -152,9 +194,16 @@ mod tests {
             let port = hop.port.map(|port| format!(":{port}")).unwrap_or_default();
             shown.push_str(&format!(" via {user}{}{port}", hop.host));
         }
+        shown.extend(host.proxy_command.map(|command| format!(" through [{command}]")));
         shown.extend(host.key.map(|key| format!(" key={key}")));
+        shown.extend(host.key_passphrase.map(|secret| format!(" secret={secret}")));
         shown.push_str(if host.connection == Connection::Local { " local" } else { "" });
-        shown.extend(host.vars.keys().filter(|name| name.contains("pass")).map(|name| format!(" kept {name}")));
+        shown.extend(
+            host.vars
+                .keys()
+                .filter(|name| name.starts_with("ansible_") && name.contains("pass"))
+                .map(|name| format!(" kept {name}")),
+        );
         shown.extend(problems.iter().map(|problem| format!(" | {}", problem.found)));
         assert_eq!(shown, want);
     }
@@ -176,6 +225,11 @@ mod tests {
             &[("ansible_host", "a"), ("ansible_ssh_host", "b")],
             "a 22 | h with both ansible_host and ansible_ssh_host",
         );
+        check(&[("ansible_ssh_private_key_passphrase", "x"), ("spoolgate_key_passphrase", "keys")], "h 22 secret=keys");
+        check(
+            &[("spoolgate_key_passphrase", "not a name")],
+            "h 22 | h with a spoolgate_key_passphrase that names no secret",
+        );
         check(&[("ansible_host", "-oProxyCommand=x")], "-oProxyCommand=x 22 | h at -oProxyCommand=x");
         check(&[("ansible_port", "0")], "h 22 | h on port 0");
         check(&[("ansible_user", "-l root")], "h 22 user=-l root | h with the user -l root");
@@ -190,10 +244,11 @@ mod tests {
         check(&args("-oproxyjump=gw"), "h 22 via gw");
         check(&args("-J a,ops@b:23"), "h 22 via a via ops@b:23");
         check(&args("-o ProxyJump=none"), "h 22");
-        check(
-            &args("-o 'ProxyCommand nc -x proxy %h %p'"),
-            "h 22 | h with ProxyCommand nc -x proxy %h %p in ansible_ssh_common_args",
-        );
+        check(&args("-o 'ProxyCommand nc -x proxy %h %p'"), "h 22 through [nc -x proxy %h %p]");
+        check(&args("-o ProxyCommand='ssh -i key -W %h:%p gw'"), "h 22 through [ssh -i key -W %h:%p gw]");
+        check(&args("-o ProxyCommand=none"), "h 22");
+        check(&args("-o 'ProxyCommand nc %X'"), "h 22 | h with ProxyCommand nc %X in ansible_ssh_common_args");
+        check(&args("-J gw -o 'ProxyCommand nc %h %p'"), "h 22 via gw through [nc %h %p] | h with more than one proxy");
         check(&args("-J 'a b'"), "h 22 | h with -J a b in ansible_ssh_common_args");
         check(&args("-o Port=23 -C"), "h 22 | h with Port in ansible_ssh_common_args");
         check(&args("-o 'x"), "h 22 | h with quotes that lack a closing ' in ansible_ssh_common_args");

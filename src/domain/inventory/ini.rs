@@ -246,9 +246,9 @@ mod tests {
             ],
         );
         refused(
-            "h ansible_port=x\ng ansible_ssh_common_args='-o \"ProxyCommand nc gw 22\"'\n",
+            "h ansible_port=x\ng ansible_ssh_common_args='-o \"ProxyCommand nc gw %x\"'\n",
             &[
-                "f.ini:2: found g with ProxyCommand nc gw 22 in ansible_ssh_common_args; wanted ProxyJump, -J, ProxyCommand of the form ssh -W %h:%p [USER@]HOST [-p PORT], or options that change nothing",
+                "f.ini:2: found g with ProxyCommand nc gw %x in ansible_ssh_common_args; wanted ProxyJump, -J, ProxyCommand with %h, %p, %r and %n, or options that change nothing",
                 "f.ini:1: found h on port x; wanted a port from 1 to 65535",
             ],
         );

@@ -41,7 +41,7 @@ impl Jump {
     }
 
     /// Reads hops in the order they are passed, with commas between them, as `ssh -J` takes them.
-    pub(super) fn parse_list(text: &str) -> Result<Vec<Jump>, String> {
+    pub(in crate::domain) fn parse_list(text: &str) -> Result<Vec<Jump>, String> {
         text.split(',').map(Jump::parse).collect()
     }
 

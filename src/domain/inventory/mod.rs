@@ -12,6 +12,7 @@ mod ini;
 mod ini_words;
 mod json;
 pub mod jump;
+pub mod proxy_command;
 pub mod script;
 pub mod selector;
 mod toml;
@@ -22,7 +23,7 @@ mod yaml_scalar;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::base::ids::HostName;
+use crate::base::ids::{HostName, SecretName};
 use crate::base::limits;
 use crate::domain::problem::Problem;
 
@@ -45,15 +46,35 @@ pub struct Host {
     pub user: Option<String>,
     /// The private key file; the configuration's default, then the agent, when `None`.
     pub key: Option<String>,
+    /// The secret that is the passphrase of its key; the configuration's default when `None`.
+    pub key_passphrase: Option<SecretName>,
     /// How it is reached.
     pub connection: Connection,
+    /// How many tasks may run on it at once.
+    pub jobs: u32,
     /// The hosts that the connection passes, the first one nearest to us.
     pub jump: Vec<Jump>,
+    /// The command on this machine that the connection goes through, as `ssh_config` writes it.
+    pub proxy_command: Option<String>,
+    /// What the inventory says itself, where that cannot be seen otherwise.
+    pub says: Says,
     /// Words that selectors choose by.
     pub tags: BTreeSet<String>,
     /// Variables, as text.
     pub vars: BTreeMap<String, String>,
 }
+
+/// What an inventory says of a host itself, where its value could as well be the default.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Says {
+    /// On which port it listens.
+    pub port: bool,
+    /// How the connection gets there, be it directly.
+    pub way: bool,
+}
+
+/// The most tasks that a host may take at once; each is a connection, and sshd takes ten sessions by default.
+pub const JOBS_MAX: u32 = 100;
 
 /// How a host is reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -223,7 +244,7 @@ fn lacking(host: &Host, required: &[String], pointer: &str) -> Vec<Problem> {
 }
 
 /// Checks what would be connected to; an address is never a command-line option or a path.
-fn check_address(address: &str) -> Result<(), String> {
+pub(super) fn check_address(address: &str) -> Result<(), String> {
     let rule = "an address: letters, digits and . _ : - only, first a letter or digit";
     // An address may be `::1`, which begins like no name.
     if address.parse::<core::net::Ipv6Addr>().is_ok() || address.parse::<HostName>().is_ok() {
@@ -234,7 +255,7 @@ fn check_address(address: &str) -> Result<(), String> {
 }
 
 /// Checks a login name; directory services allow more in it than `useradd`.
-fn check_user(user: &str) -> Result<(), String> {
+pub(super) fn check_user(user: &str) -> Result<(), String> {
     let odd = |c: char| c.is_whitespace() || crate::base::text::is_hidden(c) || matches!(c, '/' | ':');
     if user.is_empty() || user.starts_with('-') || user.contains(odd) {
         Err("a login name without spaces, / and :, not beginning with -".to_owned())

@@ -10,6 +10,9 @@
 //! address = "10.0.0.1"            # the name itself when left out
 //! port = 2222
 //! connection = "ssh"              # or "local"
+//! proxy_command = "nc -x p %h %p" # in the place of jump = ["gw"]
+//! jobs = 3                        # how many tasks may run on it at once; one when left out
+//! key_passphrase = "deploy-key"   # the secret that is the passphrase of the key
 //! tags = ["web", "prod"]
 //! vars = { rack = "b12" }
 //!
@@ -26,8 +29,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::groups::{self, ALL, Group, UNGROUPED, Vars};
 use super::jump::Jump;
-use super::{Connection, Host, Part, check_address, check_user};
-use crate::base::ids::HostName;
+use super::{Connection, Host, JOBS_MAX, Part, Says, check_address, check_user, proxy_command};
+use crate::base::ids::{HostName, SecretName};
 use crate::domain::problem::Problem;
 use crate::domain::toml_table::{Fields, Sheet, Text};
 
@@ -37,6 +40,7 @@ struct Defaults {
     user: Option<String>,
     port: Option<u16>,
     key: Option<String>,
+    key_passphrase: Option<SecretName>,
 }
 
 /// Reads one file.
@@ -86,7 +90,12 @@ pub(super) fn parse(file: &str, text: &str) -> Result<Part, Vec<Problem>> {
 }
 
 fn read_defaults(mut table: Fields<'_>) -> Defaults {
-    let defaults = Defaults { user: read_user(&mut table), port: read_port(&mut table), key: read_key(&mut table) };
+    let defaults = Defaults {
+        user: read_user(&mut table),
+        port: read_port(&mut table),
+        key: read_key(&mut table),
+        key_passphrase: read_passphrase(&mut table),
+    };
     table.finish();
     defaults
 }
@@ -103,6 +112,7 @@ fn read_host(name: &Text, mut table: Fields<'_>, defaults: &Defaults) -> Option<
     let port = read_port(&mut table);
     let user = read_user(&mut table);
     let key = read_key(&mut table);
+    let key_passphrase = read_passphrase(&mut table);
     let connection = match table.string("connection") {
         None => Connection::Ssh,
         Some(text) => match text.value.as_str() {
@@ -114,13 +124,8 @@ fn read_host(name: &Text, mut table: Fields<'_>, defaults: &Defaults) -> Option<
             }
         },
     };
-    let mut jump = Vec::new();
-    for text in table.strings("jump") {
-        match Jump::parse(&text.value) {
-            Ok(hop) => jump.push(hop),
-            Err(wanted) => sheet.problem(&text.span, &text.value, wanted),
-        }
-    }
+    let jobs = table.integer("jobs", 1..=JOBS_MAX).unwrap_or(1);
+    let (jump, proxy_command) = read_way(&mut table);
     let tags = table.strings("tags");
     for tag in tags.iter().filter(|tag| tag.value.is_empty() || tag.value.contains(char::is_whitespace)) {
         sheet.problem(&tag.span, format!("the tag \"{}\"", tag.value), "a word without spaces");
@@ -130,15 +135,40 @@ fn read_host(name: &Text, mut table: Fields<'_>, defaults: &Defaults) -> Option<
     let name = parsed?;
     Some(Host {
         address: address.map_or_else(|| name.to_string(), |text| text.value),
+        says: Says { port: port.or(defaults.port).is_some(), way: !jump.is_empty() || proxy_command.is_some() },
         port: port.or(defaults.port).unwrap_or(22),
         user: user.or_else(|| defaults.user.clone()),
         key: key.or_else(|| defaults.key.clone()),
+        key_passphrase: key_passphrase.or_else(|| defaults.key_passphrase.clone()),
         connection,
+        jobs,
         jump,
+        proxy_command,
         tags: tags.into_iter().map(|tag| tag.value).collect(),
         vars,
         name,
     })
+}
+
+/// Reads how a connection gets to a host: over others, or through a command.
+fn read_way(table: &mut Fields<'_>) -> (Vec<Jump>, Option<String>) {
+    let sheet = table.sheet();
+    let mut jump = Vec::new();
+    for text in table.strings("jump") {
+        match Jump::parse(&text.value) {
+            Ok(hop) => jump.push(hop),
+            Err(wanted) => sheet.problem(&text.span, &text.value, wanted),
+        }
+    }
+    let command = table.string("proxy_command");
+    if let Some(text) = &command {
+        if let Err(wanted) = proxy_command::check(&text.value) {
+            sheet.problem(&text.span, &text.value, wanted);
+        } else if !jump.is_empty() {
+            sheet.problem(&text.span, "proxy_command beside jump", "one of the two");
+        }
+    }
+    (jump, command.map(|text| text.value))
 }
 
 fn read_group(name: &Text, mut table: Fields<'_>, known: &BTreeSet<HostName>) -> Group {
@@ -177,6 +207,11 @@ fn read_user(table: &mut Fields<'_>) -> Option<String> {
         table.sheet().problem(&text.span, &text.value, wanted);
     }
     Some(text.value)
+}
+
+fn read_passphrase(table: &mut Fields<'_>) -> Option<SecretName> {
+    let text = table.string("key_passphrase")?;
+    text.parse(table.sheet())
 }
 
 fn read_key(table: &mut Fields<'_>) -> Option<String> {
@@ -241,7 +276,7 @@ mod tests {
             "[defaults]\nprot = 1\n[host.\"a b\"]\n[host.b]\nport = 0\naddress = \"-oProxyCommand=x\"\n\
              connection = \"docker\"\n[group.g]\nhosts = [\"b\", \"c\"]\nchildren = [\"x\"]\n[hots.d]\n",
             &[
-                "hosts.toml:2: found the field prot; wanted one of the fields user, port, key",
+                "hosts.toml:2: found the field prot; wanted one of the fields user, port, key, key_passphrase",
                 "hosts.toml:3: found a b; wanted a host name: letters, digits and . _ : - only, first a letter or digit, at most 253 bytes",
                 "hosts.toml:5: found port = 0; wanted port = a whole number from 1 to 65535",
                 "hosts.toml:6: found -oProxyCommand=x; wanted an address: letters, digits and . _ : - only, first a letter or digit",
@@ -249,6 +284,14 @@ mod tests {
                 "hosts.toml:9: found c; wanted the name of a host of this file",
                 "hosts.toml:11: found the field hots; wanted one of the fields defaults, host, group",
                 "hosts.toml:10: found the child x; wanted a group of this file",
+            ],
+        );
+        refused(
+            "[host.a]\njump = [\"b\"]\nproxy_command = \"nc %h %p\"\nkey_passphrase = \"a b\"\n[host.b]\nproxy_command = \"nc %x\"\n",
+            &[
+                "hosts.toml:3: found proxy_command beside jump; wanted one of the two",
+                "hosts.toml:4: found a b; wanted a name of a secret: letters, digits and . _ - only, first a letter or digit, at most 100 bytes",
+                "hosts.toml:6: found nc %x; wanted %h, %p, %r, %n and %% alone behind a % of a ProxyCommand",
             ],
         );
         refused(

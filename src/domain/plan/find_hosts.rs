@@ -4,23 +4,31 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Library, PlannedHop, PlannedHost, host_env};
+use super::reach::{Reached, Ways, through};
+use super::{Library, PlannedHost, host_env};
 use crate::base::ids::{GroupNo, HostName, ParamName};
 use crate::domain::inventory::selector::select;
 use crate::domain::inventory::{Connection, Host};
 use crate::domain::problem::Problem;
-use crate::domain::submission::{Hosts, Submission};
+use crate::domain::ssh_config::Query;
+use crate::domain::submission::{Hosts, Submission, Work};
 use crate::domain::template::GroupHosts;
 
 /// Finds hosts, and keeps what a plan says of each.
 pub(super) struct HostFinder<'a> {
     pub(super) library: &'a Library,
+    ways: Ways<'a>,
     /// What variables for ported scripts begin with.
-    pub(super) prefix: Option<&'a ParamName>,
+    prefix: Option<&'a ParamName>,
     pub(super) planned: BTreeMap<HostName, PlannedHost>,
 }
 
-impl HostFinder<'_> {
+impl<'a> HostFinder<'a> {
+    pub(super) fn new(library: &'a Library, prefix: Option<&'a ParamName>) -> HostFinder<'a> {
+        let ways = Ways { library, unasked: BTreeSet::new() };
+        HostFinder { library, ways, prefix, planned: BTreeMap::new() }
+    }
+
     /// Returns the hosts of each group: those that the task names, and those that the template does.
     pub(super) fn groups(
         &mut self,
@@ -91,8 +99,15 @@ impl HostFinder<'_> {
     pub(super) fn find(&mut self, word: &HostName, pointer: &str, problems: &mut Vec<Problem>) -> Option<HostName> {
         match self.library.inventory.find(word) {
             Ok(host) => {
-                let plan = || planned_host(host, self.library, self.prefix);
-                self.planned.entry(host.name.clone()).or_insert_with(plan);
+                if !self.planned.contains_key(&host.name) {
+                    match planned_host(host, &mut self.ways, self.prefix) {
+                        Ok(planned) => drop(self.planned.insert(host.name.clone(), planned)),
+                        Err(wanted) => {
+                            problems.push(Problem::new(pointer, format!("the way to {}", host.name), wanted));
+                            return None;
+                        }
+                    }
+                }
                 Some(host.name.clone())
             }
             Err(problem) => {
@@ -103,48 +118,50 @@ impl HostFinder<'_> {
     }
 }
 
-fn planned_host(host: &Host, library: &Library, prefix: Option<&ParamName>) -> PlannedHost {
-    PlannedHost {
-        address: host.address.clone(),
+/// Plans one host.
+///
+/// # Errors
+/// What would have to be right for it to be reached.
+fn planned_host(host: &Host, ways: &mut Ways<'_>, prefix: Option<&ParamName>) -> Result<PlannedHost, String> {
+    let library = ways.library;
+    let reached = ways.reach(host)?;
+    let (jump, proxy_command) = (ways.hops(&reached)?, through(&reached)?);
+    let Reached { host, user, key, certificate, host_keys } = reached;
+    Ok(PlannedHost {
         connection: host.connection,
-        env: host_env::variables(host, &library.inventory, prefix),
+        certificate,
+        env: host_env::variables(&host, &library.inventory, prefix),
         environment: host.environment().to_owned(),
-        host_keys: match host.connection {
-            Connection::Ssh => library.known_hosts.keys_for(&host.address, host.port).into_iter().collect(),
-            Connection::Local => BTreeSet::new(),
-        },
-        jump: if host.connection == Connection::Ssh { hops(host, library, HOPS_MAX) } else { Vec::new() },
-        key: host.key.clone().or_else(|| library.defaults.key.clone()),
+        host_keys: if host.connection == Connection::Ssh { host_keys } else { BTreeSet::new() },
+        jobs: host.jobs,
+        jump,
+        key,
         port: host.port,
-        tags: library.inventory.tags(host),
-        user: host.user.clone().unwrap_or_else(|| library.defaults.user.clone()),
+        proxy_command,
+        tags: library.inventory.tags(&host),
+        user,
         vars: BTreeMap::new(),
-    }
+        key_passphrase: host.key_passphrase.or_else(|| library.defaults.key_passphrase.clone()),
+        address: host.address,
+    })
 }
 
-/// How many hosts a connection passes at most; hosts that lead to each other end here.
-const HOPS_MAX: usize = 8;
-
-/// Returns the way to a host: before each of its hops the hops that lead there.
-fn hops(host: &Host, library: &Library, most: usize) -> Vec<PlannedHop> {
-    let mut way: Vec<PlannedHop> = Vec::new();
-    for jump in &host.jump {
-        let known = jump.host.parse().ok().and_then(|word| library.inventory.find(&word).ok());
-        if let Some(known) = known.filter(|known| way.is_empty() && most > 1 && known.name != host.name) {
-            way.extend(hops(known, library, most - 1));
-        }
-        let address = known.map_or(&jump.host, |known| &known.address).clone();
-        let port = jump.port.or(known.map(|known| known.port)).unwrap_or(22);
-        let user = jump.user.clone().or_else(|| known.and_then(|known| known.user.clone()));
-        let key = known.and_then(|known| known.key.clone());
-        way.push(PlannedHop {
-            host_keys: library.known_hosts.keys_for(&address, port).into_iter().collect(),
-            address,
-            key: key.or_else(|| library.defaults.key.clone()),
-            port,
-            user: user.unwrap_or_else(|| library.defaults.user.clone()),
-        });
+/// Returns the questions about hosts that have to be answered before a task can be planned; the answers may raise others.
+#[must_use]
+pub fn unasked(submission: &Submission, library: &Library) -> BTreeSet<Query> {
+    if library.ssh.is_none() {
+        return BTreeSet::new();
     }
-    way.truncate(HOPS_MAX);
-    way
+    let template = match &submission.work {
+        Work::Template { template, .. } => library.catalogue.find(template),
+        Work::Script { .. } => None,
+    };
+    let mut hosts = HostFinder::new(library, None);
+    // What else is wrong with it is said when it is planned.
+    let mut unheard = Vec::new();
+    let _groups = hosts.groups(submission, template.map(|template| &template.groups), &mut unheard);
+    if let Some(word) = &submission.proxy {
+        let _proxy = hosts.find(word, "/proxy", &mut unheard);
+    }
+    hosts.ways.unasked
 }

@@ -10,6 +10,7 @@
 mod files;
 mod find_hosts;
 mod host_env;
+mod reach;
 mod resolve;
 mod warnings;
 
@@ -28,8 +29,10 @@ use crate::domain::inventory::{Connection, Inventory};
 use crate::domain::known_hosts::{HostKey, KnownHosts};
 use crate::domain::policy::Policy;
 use crate::domain::risk::Level;
+use crate::domain::ssh_config::Answers;
 use crate::domain::template::{Catalogue, Missed, OnFailure, Trigger};
 
+pub use find_hosts::unasked;
 pub use resolve::resolve;
 
 /// Everything that a submission is resolved against.
@@ -41,6 +44,8 @@ pub struct Library {
     pub inventory: Inventory,
     /// Which keys hosts answer with.
     pub known_hosts: KnownHosts,
+    /// What OpenSSH's configuration says of hosts, where it is to be asked.
+    pub ssh: Option<Answers>,
     /// Who may do what.
     pub policy: Policy,
     /// What holds where a host or a task says nothing.
@@ -62,6 +67,8 @@ pub struct Defaults {
     pub user: String,
     /// The private key file; the agent only when `None`.
     pub key: Option<String>,
+    /// The secret that is the passphrase of key files, where the inventory names no other.
+    pub key_passphrase: Option<SecretName>,
     /// How many hosts a group may hold.
     pub hosts_per_group: usize,
     /// How many hosts may be in flight over all tasks.
@@ -261,6 +268,15 @@ impl Part {
     }
 }
 
+fn one() -> u32 {
+    1
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands fields over by reference")]
+fn is_one(value: &u32) -> bool {
+    *value == 1
+}
+
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands fields over by reference")]
 fn is_zero(value: &u32) -> bool {
     *value == 0
@@ -277,6 +293,9 @@ fn is_false(value: &bool) -> bool {
 pub struct PlannedHost {
     /// Name or address to connect to.
     pub address: String,
+    /// The certificate of the key, where it is not beside it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certificate: Option<String>,
     /// Over SSH or on this machine.
     pub connection: Connection,
     /// Variables that the inventory has for scripts on it.
@@ -286,12 +305,21 @@ pub struct PlannedHost {
     pub environment: String,
     /// The keys it may answer with; with none of them it is refused.
     pub host_keys: BTreeSet<HostKey>,
+    /// How many tasks may run on it at once.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub jobs: u32,
     /// The hosts that the connection passes, the first one nearest to us.
     pub jump: Vec<PlannedHop>,
     /// The private key file.
     pub key: Option<String>,
+    /// The secret that is the key file's passphrase.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key_passphrase: Option<SecretName>,
     /// The port.
     pub port: u16,
+    /// The command on the daemon's machine that the connection goes through.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proxy_command: Option<String>,
     /// Its tags, and the inventory's groups that it is in.
     pub tags: BTreeSet<String>,
     /// The user to log in as.
@@ -307,12 +335,21 @@ pub struct PlannedHost {
 pub struct PlannedHop {
     /// Name or address to connect to, as seen from the hop before.
     pub address: String,
+    /// The certificate of the key, where it is not beside it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certificate: Option<String>,
     /// The keys it may answer with; with none of them it is refused.
     pub host_keys: BTreeSet<HostKey>,
     /// The private key file.
     pub key: Option<String>,
+    /// The secret that is the key file's passphrase.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key_passphrase: Option<SecretName>,
     /// The port.
     pub port: u16,
+    /// The command on the daemon's machine that the connection goes through; only the first hop has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proxy_command: Option<String>,
     /// The user to log in as.
     pub user: String,
 }
@@ -337,6 +374,12 @@ impl Plan {
     #[must_use]
     pub fn group(&self, number: GroupNo) -> Option<&PlannedGroup> {
         self.groups.iter().find(|group| group.number == number)
+    }
+
+    /// Returns how many tasks may run on a host at once.
+    #[must_use]
+    pub fn jobs_on(&self, host: &HostName) -> u32 {
+        self.hosts.get(host).map_or(1, |host| host.jobs)
     }
 
     /// Returns the names of all secrets that its steps get.
@@ -433,13 +476,17 @@ impl PlannedHost {
     pub(crate) fn local_for_tests() -> PlannedHost {
         PlannedHost {
             address: "127.0.0.1".to_owned(),
+            certificate: None,
             connection: Connection::Local,
+            jobs: 1,
             env: BTreeMap::new(),
             environment: String::new(),
             host_keys: BTreeSet::new(),
             jump: Vec::new(),
             key: None,
+            key_passphrase: None,
             port: 22,
+            proxy_command: None,
             tags: BTreeSet::new(),
             user: "me".to_owned(),
             vars: BTreeMap::new(),

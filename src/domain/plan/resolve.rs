@@ -45,7 +45,7 @@ pub fn resolve(submission: &Submission, library: &Library) -> Result<Plan, Vec<P
         problems.push(Problem::new("/batches", "percentages of a list of hosts", wanted));
     }
     let prefix = template.and_then(|template| template.env_prefix.as_ref());
-    let mut hosts = HostFinder { library, prefix, planned: BTreeMap::new() };
+    let mut hosts = HostFinder::new(library, prefix);
     let groups = hosts.groups(submission, template.map(|template| &template.groups), &mut problems);
     let proxy = submission.proxy.as_ref().and_then(|word| hosts.find(word, "/proxy", &mut problems));
     if let Some((group, _)) =
@@ -387,6 +387,10 @@ fn hand_over(
                 problems.push(Problem::new("/proxy", format!("no proxy for the step {}", step.name), wanted));
                 return;
             }
+            if let Some((name, _)) = targets.iter().find(|(_, host)| goes_through_a_command(host)) {
+                let wanted = "hosts that the engine reaches itself: their ProxyCommand is for the daemon's machine";
+                problems.push(Problem::new("/proxy", format!("the way to {name} for the step {}", step.name), wanted));
+            }
             for name in env.keys().filter(|name| is_engines_own(name.as_str())) {
                 let wanted = "a name that is not the engine's own: not ansible_*, inventory_hostname and their like";
                 problems.push(Problem::new(format!("/args/{name}"), name.as_str(), wanted));
@@ -403,6 +407,10 @@ fn hand_over(
     // Of playbooks the plan holds what runs: the scripts that they stand in.
     let used: BTreeSet<Digest> = groups.iter().flat_map(|group| &group.steps).map(|step| step.script).collect();
     scripts.retain(|digest, _| used.contains(digest));
+}
+
+fn goes_through_a_command(host: &PlannedHost) -> bool {
+    host.proxy_command.is_some() || host.jump.iter().any(|hop| hop.proxy_command.is_some())
 }
 
 /// Returns which parameters of a template are numbers, or yes or no.

@@ -9,7 +9,7 @@ use regex_lite::Regex;
 
 use super::{Plan, PlannedStep};
 use crate::base::ids::HostName;
-use crate::base::text::is_hidden;
+use crate::base::text::{is_hidden, visible};
 use crate::domain::inventory::Connection;
 
 /// What a shell reads as more than text, where a script hands a value on without quotes.
@@ -27,6 +27,7 @@ impl Plan {
     pub fn warnings(&self) -> Vec<String> {
         let mut warnings = Vec::new();
         warnings.extend(self.keyless());
+        warnings.extend(self.through_commands());
         let steps = || self.groups.iter().flat_map(|group| &group.steps);
         let values = self.env.iter().chain(steps().flat_map(|step| &step.env));
         let values: BTreeSet<(&str, &str)> = values.map(|(name, value)| (name.as_str(), value.as_str())).collect();
@@ -73,6 +74,21 @@ impl Plan {
         Some(format!(
             "{} host(s), or hosts on the way to them, have no known key and will be refused, {first} first; add their keys to known_hosts",
             keyless.count() + 1
+        ))
+    }
+
+    /// Says which hosts are reached through commands, which run on the daemon's machine and not on a host.
+    fn through_commands(&self) -> Option<String> {
+        let reached: BTreeSet<&HostName> = self.groups.iter().flat_map(|group| &group.hosts).collect();
+        let mut through = self.hosts.iter().filter(|(name, _)| reached.contains(name)).filter_map(|(name, host)| {
+            let hop = host.jump.first().and_then(|hop| hop.proxy_command.as_ref());
+            Some((name, host.proxy_command.as_ref().or(hop)?))
+        });
+        let (first, command) = through.next()?;
+        Some(format!(
+            "{} host(s) are reached through a command that runs on the daemon's machine, {first} first: {}",
+            through.count() + 1,
+            visible(command)
         ))
     }
 

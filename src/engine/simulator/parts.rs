@@ -7,7 +7,7 @@ use crate::base::ids::HostName;
 use crate::base::time::Zone;
 use crate::domain::file_step::NoFiles;
 use crate::domain::hook::Hooks;
-use crate::domain::inventory::{Connection, Host, Inventory};
+use crate::domain::inventory::{Connection, Host, Inventory, Says};
 use crate::domain::known_hosts::KnownHosts;
 use crate::domain::plan::{Defaults, Library};
 use crate::domain::policy::Policy;
@@ -104,8 +104,12 @@ fn build_library(version: u64) -> Library {
             port: 22,
             user: None,
             key: None,
+            key_passphrase: None,
             connection: Connection::Ssh,
+            jobs: 1,
             jump: Vec::new(),
+            proxy_command: None,
+            says: Says::default(),
             tags: BTreeSet::new(),
             vars: BTreeMap::new(),
         };
@@ -120,10 +124,12 @@ fn build_library(version: u64) -> Library {
         .expect("unique"),
         inventory: Inventory { hosts: hosts.collect(), ..Inventory::default() },
         known_hosts: KnownHosts::default(),
+        ssh: None,
         policy: Policy::parse("policy.toml", &policy_text(version), &Zone::utc()).expect("parses"),
         defaults: Defaults {
             user: format!("ops{}", version / 2),
             key: None,
+            key_passphrase: None,
             hosts_per_group: 100,
             hosts_in_flight: SLOTS,
             late_after_ms: 20_000,

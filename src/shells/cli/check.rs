@@ -19,6 +19,7 @@ use crate::domain::record::HistoryLine;
 use crate::domain::run::earlier::Earlier;
 use crate::domain::runner::{Call, Offsets, RunnerId, Told, command_line, run_program, runner_text};
 use crate::domain::wire::read_task;
+use crate::shells::ask_ssh;
 use crate::shells::cli::failure::Failure;
 use crate::shells::cli::submit::read_file;
 use crate::shells::cli::{Context, tasks};
@@ -107,8 +108,9 @@ fn last_run(context: &Context, plan: &Plan, but: TaskId) -> Option<(TaskId, Plan
 
 fn plan_of_file(context: &Context, file: &std::path::Path) -> Result<(String, Plan), Failure> {
     let (shown, bytes) = read_file(file)?;
-    let library = context.config()?.library;
+    let mut library = context.config()?.library;
     let submission = read_task(&bytes, &library.zone).map_err(|bad| Failure::invalid(&shown, &bad.problems))?;
+    ask_ssh::complete(&mut library, std::slice::from_ref(&submission));
     let plan = resolve(&submission, &library).map_err(|problems| Failure::invalid(&shown, &problems))?;
     Ok((shown, plan))
 }
@@ -168,7 +170,12 @@ fn describe_host(host: &PlannedHost) -> String {
         Connection::Ssh => {
             let keys: Vec<String> = host.host_keys.iter().map(ToString::to_string).collect();
             let keys = if keys.is_empty() { "NO KNOWN KEY".to_owned() } else { keys.join(", ") };
-            format!("{}@{} port {}  {keys}", host.user, host.address, host.port)
+            let hops: Vec<String> =
+                host.jump.iter().map(|hop| format!(" via {}@{} port {}", hop.user, hop.address, hop.port)).collect();
+            let command = host.proxy_command.as_ref().or(host.jump.first().and_then(|hop| hop.proxy_command.as_ref()));
+            let command = command.map(|command| format!("  through the daemon's command {}", quoted(command)));
+            let way = hops.concat() + &command.unwrap_or_default();
+            format!("{}@{} port {}{way}  {keys}", host.user, host.address, host.port)
         }
     }
 }

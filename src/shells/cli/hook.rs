@@ -21,6 +21,7 @@ use crate::domain::hook::{BRANCHES, Push, TAGS};
 use crate::domain::plan::resolve;
 use crate::domain::wire::read_task;
 use crate::engine::DropBox;
+use crate::shells::ask_ssh;
 use crate::shells::cli::Context;
 use crate::shells::cli::failure::{Failure, Kind};
 use crate::shells::clock::{now, unique};
@@ -314,7 +315,7 @@ fn install(context: &Context, path: &Path, name: Option<&str>, update: bool) -> 
 
 /// Says what the rules make of a push.
 fn test(context: &Context, repository: &str, reference: &str) -> Result<(), Failure> {
-    let library = context.config()?.library;
+    let mut library = context.config()?.library;
     let reference = if reference.starts_with("refs/") { reference.to_owned() } else { format!("{TAGS}{reference}") };
     let push = Push {
         repository: repository.to_owned(),
@@ -327,6 +328,8 @@ fn test(context: &Context, repository: &str, reference: &str) -> Result<(), Fail
         let why = format!("no rule of hooks.toml is for {} of {}", visible(&reference), visible(repository));
         return Err(Failure::new(Kind::NotFound, why));
     };
+    let tasks = ask_ssh::tasks_in(std::iter::once(made.text.as_bytes()), &library);
+    ask_ssh::complete(&mut library, &tasks);
     let resolved = read_task(made.text.as_bytes(), &library.zone)
         .map_err(|unreadable| unreadable.problems)
         .and_then(|submission| resolve(&submission, &library));

@@ -13,6 +13,7 @@ use crate::domain::policy::{Opinion, Person, Policy, Right, Subject};
 use crate::domain::risk::Risk;
 use crate::domain::submission::{Claims, Schedule};
 use crate::domain::wire::read_task;
+use crate::shells::ask_ssh;
 use crate::shells::cli::failure::{Failure, Kind};
 use crate::shells::cli::submit::read_file;
 use crate::shells::cli::{Context, tasks};
@@ -93,7 +94,9 @@ fn subject(
     if path.is_file() {
         let (shown, bytes) = read_file(path)?;
         let submission = read_task(&bytes, &library.zone).map_err(|bad| Failure::invalid(&shown, &bad.problems))?;
-        let plan = resolve(&submission, library).map_err(|problems| Failure::invalid(&shown, &problems))?;
+        let mut library = library.clone();
+        ask_ssh::complete(&mut library, std::slice::from_ref(&submission));
+        let plan = resolve(&submission, &library).map_err(|problems| Failure::invalid(&shown, &problems))?;
         let subject = Subject::of(&plan, &person.actor, &submission.claims, &library.policy);
         return Ok((subject, Risk::of(&plan, &bounds)));
     }

@@ -13,7 +13,8 @@ use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore};
 use crate::adapters::file_folder::FileFolder;
 use crate::adapters::local::LocalShell;
 use crate::adapters::secrets::Secrets;
-use crate::adapters::ssh::{Session, SshError, Target, Tunnel};
+use crate::adapters::ssh::{Passphrase, Session, SshError, Target, Tunnel};
+use crate::base::ids::SecretName;
 use crate::domain::inventory::Connection;
 use crate::domain::output::{ExecEnd, Feed, Stream};
 use crate::domain::plan::{PlannedHop, PlannedHost};
@@ -29,6 +30,14 @@ pub(super) struct LinkSettings {
     pub(super) secrets: Secrets,
     /// The files that steps copy.
     pub(super) files: FileFolder,
+}
+
+impl LinkSettings {
+    /// Reads the passphrase of a key file.
+    fn passphrase(&self, secret: &SecretName) -> Passphrase {
+        let value = self.secrets.read(secret).map_err(|error| error.to_string());
+        Passphrase { secret: secret.clone(), value }
+    }
 }
 
 /// How many connections to one sshd may be on their way in at once. Its default (`MaxStartups 10:30:100`) begins to drop
@@ -103,6 +112,9 @@ fn hop_target(hop: &PlannedHop, settings: &LinkSettings) -> Target {
         port: hop.port,
         user: hop.user.clone(),
         key: hop.key.as_ref().map(PathBuf::from),
+        certificate: hop.certificate.as_ref().map(PathBuf::from),
+        passphrase: hop.key_passphrase.as_ref().map(|secret| settings.passphrase(secret)),
+        proxy_command: hop.proxy_command.clone(),
         agent: settings.agent,
         host_keys: hop.host_keys.iter().map(ToString::to_string).collect(),
         connect_timeout: settings.connect_timeout,
@@ -117,6 +129,9 @@ async fn connect(host: &PlannedHost, settings: &LinkSettings) -> Result<Session,
         port: host.port,
         user: host.user.clone(),
         key: host.key.as_ref().map(PathBuf::from),
+        certificate: host.certificate.as_ref().map(PathBuf::from),
+        passphrase: host.key_passphrase.as_ref().map(|secret| settings.passphrase(secret)),
+        proxy_command: host.proxy_command.clone(),
         agent: settings.agent,
         host_keys: host.host_keys.iter().map(ToString::to_string).collect(),
         connect_timeout: settings.connect_timeout,
@@ -146,7 +161,7 @@ async fn connect(host: &PlannedHost, settings: &LinkSettings) -> Result<Session,
                 let spread = u64::from(std::process::id()) % 7 + u64::try_from(host.address.len()).unwrap_or(0) % 5;
                 tokio::time::sleep(Duration::from_millis(200 * u64::from(tries) + 20 * spread)).await;
             }
-            other => return other,
+            other => return other.map_err(|error| error.masked(&settings.secrets.masker())),
         }
     }
 }
@@ -171,7 +186,8 @@ pub(super) struct LinkError {
 impl From<SshError> for LinkError {
     fn from(error: SshError) -> LinkError {
         let unreachable =
-            matches!(error, SshError::Connect { .. } | SshError::ConnectTimeout { .. } | SshError::Way { .. });
+            matches!(error, SshError::Connect { .. } | SshError::ConnectTimeout { .. } | SshError::Way { .. })
+                || matches!(error, SshError::Proxy { .. });
         LinkError { never_sent: error.never_sent(), unreachable, why: error.to_string() }
     }
 }

@@ -11,7 +11,8 @@ mod spool_inbox;
 mod talk;
 mod web;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -37,9 +38,11 @@ use crate::base::digest::Digest;
 use crate::base::limits;
 use crate::base::time::Timestamp;
 use crate::domain::callback::{Attempt, CallbackKey};
+use crate::domain::plan::Library;
 use crate::domain::policy::{Person, Policy};
-use crate::domain::run::DropKey;
+use crate::domain::run::{DropKey, Event};
 use crate::engine::{DropBox, Dropped, Effect, Engine, Input};
+use crate::shells::ask_ssh;
 use crate::shells::clock::{now, unique};
 use crate::shells::{Configuration, Dirs, read_configuration};
 
@@ -132,7 +135,8 @@ async fn serve(dirs: &Dirs) -> Result<(), DaemonError> {
     performer.set_callback(callback(&config, key.as_ref()));
     let server = listen(&config, group, &web).await?;
     let inbox = SpoolInbox::new(layout, personal);
-    let library = LibraryOnDisk { dirs, sources, digests, personal, web, http: config.settings.http };
+    let (library, more) = (Arc::new(config.library), None);
+    let library = LibraryOnDisk { dirs, sources, digests, library, more, personal, web, http: config.settings.http };
     tracing::info!(pid = std::process::id(), state = %dirs.state.display(), "ready");
     service::ready();
     let ended = turn(library, &mut engine, &mut performer, Ears { inbox, watch, ended, posts }).await;
@@ -272,7 +276,7 @@ async fn turn(
         if look == Look::IfNeeded && (new.is_some() || engine.needs_library(now())) {
             look = Look::IfChanged;
         }
-        let read = library.look(look, engine, performer)?;
+        let read = library.look(look, new.iter().chain(&inputs), engine, performer)?;
         // People come first: nothing starts that somebody has just stopped.
         let then = read.is_some().then_some(Input::Tick);
         let mut effects = std::mem::take(&mut said);
@@ -337,6 +341,10 @@ struct LibraryOnDisk<'a> {
     dirs: &'a Dirs,
     sources: Sources,
     digests: String,
+    /// What was read, with what OpenSSH's configuration says.
+    library: Arc<Library>,
+    /// The files of host keys that it names.
+    more: Option<Sources>,
     personal: bool,
     /// Answers from the same library.
     web: Arc<Web>,
@@ -345,13 +353,21 @@ struct LibraryOnDisk<'a> {
 }
 
 impl LibraryOnDisk<'_> {
-    fn look(&mut self, look: Look, engine: &Engine, performer: &mut Performer) -> Result<Option<Input>, SpoolError> {
+    /// Looks whether the configuration changed, and has it complete for what is planned in this turn.
+    fn look<'i>(
+        &mut self,
+        look: Look,
+        inputs: impl Iterator<Item = &'i Input>,
+        engine: &Engine,
+        performer: &mut Performer,
+    ) -> Result<Option<Input>, SpoolError> {
         let wanted = match look {
             Look::IfNeeded => false,
-            Look::IfChanged => self.sources.changed(),
+            Look::IfChanged => self.sources.changed() || self.more.as_ref().is_some_and(Sources::changed),
             Look::Now => true,
         };
-        if wanted { self.read(engine, performer).map(Some) } else { Ok(None) }
+        let read = if wanted { Some(self.read(engine, performer)?) } else { None };
+        Ok(self.complete(read, inputs, engine))
     }
 
     /// Reads the configuration again; what runs keeps its plan.
@@ -381,9 +397,10 @@ impl LibraryOnDisk<'_> {
                     performer.audit("configuration_read", Some(digests.clone()));
                     self.digests = digests;
                 }
-                let person = |uid: u32| (uid, Person { actor: users::actor(uid), groups: users::groups(uid) });
-                let people = engine.people().into_iter().map(person).collect();
-                return Ok(Input::Reloaded(Arc::new(config.library), people));
+                let people = people_of(engine);
+                self.library = Arc::new(config.library);
+                self.more = None;
+                return Ok(Input::Reloaded(Arc::clone(&self.library), people));
             }
             Err(error) => {
                 if let ConfigError::Wrong { problems, .. } = &error {
@@ -399,6 +416,74 @@ impl LibraryOnDisk<'_> {
         self.web.set_broken(&error);
         Ok(Input::LibraryBroken(error))
     }
+}
+
+impl LibraryOnDisk<'_> {
+    /// Has OpenSSH's configuration asked about the hosts of tasks that are planned in this turn, and returns what the engine
+    /// is to be told of the library before. When there is no answer for a task that waits, nothing goes on: it is not the
+    /// task that is wrong.
+    fn complete<'i>(
+        &mut self,
+        read: Option<Input>,
+        inputs: impl Iterator<Item = &'i Input>,
+        engine: &Engine,
+    ) -> Option<Input> {
+        if self.library.ssh.is_none() || matches!(read, Some(Input::LibraryBroken(_))) {
+            return read;
+        }
+        let new: Vec<&[u8]> = inputs.flat_map(task_files).collect();
+        if read.is_none() && new.is_empty() {
+            return read;
+        }
+        let mut library = (*self.library).clone();
+        if let Some(answers) = &mut library.ssh {
+            answers.said.retain(|_, said| said.is_ok());
+        }
+        let waiting = engine.runs().map(|run| run.accepted.submission.as_bytes());
+        let waiting = ask_ssh::tasks_in(waiting.filter(|_| read.is_some()), &library);
+        let begun = now();
+        let mut asked = ask_ssh::complete(&mut library, &waiting);
+        let failed = library.ssh.as_ref().and_then(|ssh| ssh.said.values().find_map(|said| said.clone().err()));
+        let new = ask_ssh::tasks_in(new.into_iter(), &library);
+        asked |= ask_ssh::complete(&mut library, &new);
+        if !asked {
+            return read;
+        }
+        let files = library.ssh.iter().flat_map(|ssh| ssh.known_hosts.keys().map(PathBuf::from)).collect();
+        self.more = Some(Sources::look(files, Vec::new(), begun));
+        self.library = Arc::new(library);
+        self.web.serve(Serving { library: Arc::clone(&self.library), broken: failed.clone() });
+        if let Some(why) = failed {
+            tracing::error!("nothing is approved or started until ssh_config says how hosts are reached: {why}");
+            return Some(Input::LibraryBroken(why));
+        }
+        let people = match read {
+            Some(Input::Reloaded(_, people)) => people,
+            _ => people_of(engine),
+        };
+        Some(Input::Reloaded(Arc::clone(&self.library), people))
+    }
+}
+
+/// Returns the task files that an input may have planned.
+fn task_files(input: &Input) -> Vec<&[u8]> {
+    match input {
+        Input::Dropped(files) => files.iter().map(|file| file.bytes.as_slice()).collect(),
+        Input::Fetched(_, Some(found)) => {
+            let accepted = found.events.iter().find_map(|recorded| match &recorded.event {
+                Event::Accepted(accepted) => Some(accepted.submission.as_bytes()),
+                _ => None,
+            });
+            accepted.into_iter().collect()
+        }
+        _ => Vec::new(),
+    }
+}
+
+/// Returns the people whose rights waiting tasks depend on, with the groups that the system knows.
+fn people_of(engine: &Engine) -> HashMap<u32, Person> {
+    let person = |uid: u32| (uid, Person { actor: users::actor(uid), groups: users::groups(uid) });
+    engine.people().into_iter().map(person).collect()
 }
 
 fn say_notes(notes: &[String]) {

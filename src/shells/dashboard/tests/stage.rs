@@ -50,10 +50,12 @@ pub(super) fn library(hosts: usize) -> Library {
             .unwrap(),
         inventory: Inventory::assemble(vec![("hosts.toml".to_owned(), inventory)]).unwrap(),
         known_hosts: KnownHosts::default(),
+        ssh: None,
         policy: Policy::parse("policy.toml", POLICY, &Zone::utc()).unwrap(),
         defaults: Defaults {
             user: "ops".to_owned(),
             key: None,
+            key_passphrase: None,
             hosts_per_group: 20_000,
             hosts_in_flight: 10,
             late_after_ms: 300_000,
