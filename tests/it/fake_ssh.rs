@@ -298,7 +298,7 @@ async fn runner(
         }
         let programs = String::from_utf8_lossy(&text).into_owned();
         text.clear();
-        for program in programs.split("sg_nonce=").skip(1) {
+        for program in programs.split("sg_id=").skip(1) {
             if !answer(&handle, channel, &steps, program).await {
                 return;
             }
@@ -309,10 +309,11 @@ async fn runner(
     let _ = handle.close(channel).await;
 }
 
-/// Says what the runner says to one program, of which what follows `sg_nonce=` is given; returns whether anybody hears it.
+/// Says what the runner says to one program, of which what follows `sg_id=` is given; returns whether anybody hears it.
 async fn answer(handle: &Handle, channel: ChannelId, steps: &Steps, program: &str) -> bool {
     let quoted = |text: &str| text.split('\'').nth(1).unwrap_or_default().to_owned();
-    let nonce = quoted(program);
+    let id = quoted(program);
+    let nonce = program.split_once("sg_nonce=").map(|(_, rest)| quoted(rest)).unwrap_or_default();
     let act = program.split_once("sg_act=").map(|(_, rest)| quoted(rest)).unwrap_or_default();
     let verdict = match act.as_str() {
         "kill" => "cancelled -",
@@ -324,13 +325,7 @@ async fn answer(handle: &Handle, channel: ChannelId, steps: &Steps, program: &st
         return handle.data(channel, end.into_bytes()).await.is_ok();
     }
     steps.begun.fetch_add(1, Ordering::Relaxed);
-    let mut said = format!("spoolgate-running {nonce} 4242\n");
-    let mut may_end = steps.may_end.subscribe();
-    if !*may_end.borrow_and_update() {
-        if handle.data(channel, std::mem::take(&mut said).into_bytes()).await.is_err() {
-            return false;
-        }
-        let _ = may_end.wait_for(|may_end| *may_end).await;
-    }
+    let _ = steps.may_end.subscribe().wait_for(|may_end| *may_end).await;
+    let said = format!("spoolgate-both {nonce} 4242\nspoolgate-err {id}\n");
     handle.data(channel, (said + &end).into_bytes()).await.is_ok()
 }

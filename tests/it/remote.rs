@@ -364,3 +364,48 @@ fn another_account_is_no_obstacle_to_output_limits_and_kills() {
         }
     }
 }
+
+/// What ends at once leaves its shell to the next step; what takes longer, or runs as somebody else, has one of its own.
+#[test]
+fn short_steps_share_a_shell() {
+    let sshd = Sshd::start();
+    let mut world = World::new(&[("h1", "127.0.3.1")], Some(&sshd));
+    let step = |name: &str, script: &str, more: &str| {
+        format!("[[step]]\nname = \"{name}\"\nscript = '''\n{script}\n'''\non_failure = \"continue\"\n{more}\n")
+    };
+    let steps = [
+        step("one", "echo out; echo err >&2", ""),
+        step("two", "exit 3", "retries = 1"),
+        step("zeros", "head -c 3 /dev/zero; kill -TERM $$", ""),
+        step("four", "printf 'no line feed'; printf x >&2", ""),
+        step("slow", "echo first; sleep 0.7; echo last", ""),
+        step("after", "echo $SPOOLGATE_STEP $SPOOLGATE_PREVIOUS_STEP; read -r x || echo none", ""),
+        step("nobody", "id -un", "account = \"nobody\""),
+        step("last", "echo \"$0\" | grep -c last", ""),
+    ];
+    let head = "id = 75\nname = \"short\"\ntitle = \"t\"\n";
+    world.write_etc("templates/short.toml", &format!("{head}{}", steps.concat()));
+    world.start();
+    let task = json!({"task_name": "short", "temp_id": 75, "hosts": {"1": ["h1"]}}).to_string();
+    world.drop_file("ready", "short.json", task.as_bytes(), 0);
+    let id = world.task_of("short");
+    let record = world.record(id);
+    for (step, want) in [
+        ("one", "out\nerr\n"),
+        ("two@2", ""),
+        ("zeros", "\0\0\0"),
+        ("four", "no line feedx"),
+        ("slow", "first\nlast\n"),
+        ("after", "after slow\nnone\n"),
+        ("nobody", "nobody\n"),
+        ("last", "1\n"),
+    ] {
+        let path = world.state().join(format!("runs/{id}/output/h1/{step}.log"));
+        assert_eq!(String::from_utf8(std::fs::read(path).unwrap_or_default()).unwrap(), want, "{step}");
+    }
+    let outcomes: Vec<&str> =
+        record["results"]["h1"].as_array().unwrap().iter().map(|step| step["outcome"].as_str().unwrap()).collect();
+    assert_eq!(outcomes, ["ok", "failed", "failed", "ok", "ok", "ok", "ok", "ok"], "{record:#}");
+    // One until the slow step ended, one for the step after it, one for the other account, one for the last step.
+    assert_eq!(sshd.sessions(), 4, "{}", sshd.log());
+}

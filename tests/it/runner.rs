@@ -112,7 +112,7 @@ impl Account {
     }
 
     /// Hears a conversation to its end.
-    fn hear(mut child: Child, nonce: &str) -> Heard {
+    fn hear(mut child: Child, nonce: &str, (id, known): (&RunnerId, Offsets)) -> Heard {
         let mut err = child.stderr.take().unwrap();
         let reader = std::thread::spawn(move || {
             let mut bytes = Vec::new();
@@ -124,9 +124,13 @@ impl Account {
         child.wait().unwrap();
         let err = reader.join().unwrap();
         let mut heard = Heard::default();
-        let mut answer = Answer::new(nonce);
-        answer.take(Stream::Out, &out, |bytes| heard.out.extend_from_slice(bytes));
-        answer.take(Stream::Err, &err, |bytes| heard.err.extend_from_slice(bytes));
+        let mut answer = Answer::new(nonce, id, known);
+        for (stream, bytes) in [(Stream::Out, &out), (Stream::Err, &err)] {
+            answer.take(stream, bytes, |stream, bytes| match stream {
+                Stream::Out => heard.out.extend_from_slice(bytes),
+                Stream::Err => heard.err.extend_from_slice(bytes),
+            });
+        }
         answer.finish();
         heard.noise = answer.noise();
         heard.ended = answer.ended;
@@ -149,11 +153,11 @@ impl Account {
     }
 
     fn run(&self, step: &Step) -> Heard {
-        Account::hear(self.start(&step.text(Offsets::default(), "n1")), "n1")
+        Account::hear(self.start(&step.text(Offsets::default(), "n1")), "n1", (&step.id, Offsets::default()))
     }
 
     fn attach(&self, step: &Step, out: u64, err: u64) -> Heard {
-        Account::hear(self.start(&step.text(Offsets { out, err }, "n2")), "n2")
+        Account::hear(self.start(&step.text(Offsets { out, err }, "n2")), "n2", (&step.id, Offsets { out, err }))
     }
 
     /// Asks for a step of which the host said before that it runs.
@@ -170,7 +174,7 @@ impl Account {
         let (earlier, secrets) = (Earlier::default(), BTreeMap::new());
         let told = Told::preview(&earlier, &secrets);
         let program = run_program(&step.plan, TaskId(7), &host, GroupNo(1), &step.planned, &call, &told);
-        Account::hear(self.start(&program.stdin), "n4")
+        Account::hear(self.start(&program.stdin), "n4", (&step.id, Offsets::default()))
     }
 
     fn kill(&self, step: &Step) -> Heard {
@@ -182,7 +186,7 @@ impl Account {
             begun: false,
             audit: Head::default(),
         };
-        Account::hear(self.start(&kill_program(&step.planned, &call).stdin), "n3")
+        Account::hear(self.start(&kill_program(&step.planned, &call).stdin), "n3", (&step.id, Offsets::default()))
     }
 
     fn file(&self, step: &Step, name: &str) -> PathBuf {
@@ -416,7 +420,7 @@ fn a_kill_is_proved_and_reaches_the_whole_session() {
         assert_eq!(killed.ended.map(|ended| ended.0), Some(Verdict::Cancelled { left: false }), "{}", killed.noise);
         assert_eq!(living(&word), 0);
         // The script's own shell may say on its standard error that its child was killed.
-        let heard = Account::hear(child, "n1");
+        let heard = Account::hear(child, "n1", (&step.id, Offsets::default()));
         assert_eq!(heard.ended.map(|ended| ended.0), Some(Verdict::Cancelled { left: false }));
         assert_eq!(heard.out, b"on\n");
         assert_eq!(account.kill(&step).ended.unwrap().0, Verdict::Cancelled { left: false }, "asked again");
@@ -517,7 +521,7 @@ fn a_program_that_was_cut_off_does_nothing() {
     let step = plan("echo ran >>\"$HOME/journal\"", 30);
     let text = step.text(Offsets::default(), "n1");
     for length in (0..text.len()).step_by(97).chain(text.len() - 3..text.len() - 1) {
-        drop(Account::hear(account.start(&text[..length]), "n1"));
+        drop(Account::hear(account.start(&text[..length]), "n1", (&step.id, Offsets::default())));
         assert!(!account.home.path().join("journal").exists(), "cut at {length}");
         assert!(!account.home.path().join(".spoolgate").exists(), "cut at {length}");
     }

@@ -286,12 +286,13 @@ fn the_runner_inside_the_process_answers_every_program_on_one_channel() {
     let mut said = std::io::BufReader::new(output).lines().map(Result::unwrap);
     for (nonce, act, end) in [("a1", "run", "exit 0"), ("b2", "run", "exit 0"), ("c3", "forget", "forgotten -")] {
         // In two pieces, the first of which looks whole to nobody.
-        write!(input, "{{\nsg_nonce='{nonce}'\nsg_act='{act}'\nsg_say() {{\n").unwrap();
+        write!(input, "{{\nsg_id='7-x'\nsg_nonce='{nonce}'\nsg_act='{act}'\nsg_say() {{\n").unwrap();
         input.flush().unwrap();
         input.write_all(b":\n}\nexit 0\n}\n").unwrap();
         input.flush().unwrap();
         if act == "run" {
-            assert_eq!(said.next().unwrap(), format!("spoolgate-running {nonce} 4242"));
+            assert_eq!(said.next().unwrap(), format!("spoolgate-both {nonce} 4242"));
+            assert_eq!(said.next().unwrap(), "spoolgate-err 7-x");
         }
         assert_eq!(said.next().unwrap(), format!("spoolgate-end {nonce} {end} 0 0 0 0"));
     }

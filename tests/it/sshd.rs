@@ -78,6 +78,11 @@ impl Sshd {
         format!("[127.*]:{} {} {}\n", self.port, words.next().unwrap(), words.next().unwrap())
     }
 
+    /// How many commands it was asked to start.
+    pub(crate) fn sessions(&self) -> usize {
+        self.log().matches("Starting session: command").count()
+    }
+
     /// The key in `known_hosts` as `ssh-ed25519 SHA256:…`.
     pub(crate) fn host_key(&self) -> String {
         let known = spoolgate::domain::known_hosts::KnownHosts::parse(&self.known_hosts());

@@ -39,20 +39,92 @@ impl Session {
         stdin: impl Feed,
         sink: &mut (impl FnMut(Stream, &[u8]) + Send),
     ) -> Result<ExecEnd, SshError> {
+        // A host may allow one session at a time.
+        if let Some((_, channel)) = self.shell.take() {
+            self.part_with(channel).await;
+        }
+        let channel = self.started(command).await?;
+        let mut to_the_end = |stream, bytes: &[u8]| {
+            sink(stream, bytes);
+            false
+        };
+        match self.listen(channel, stdin, Input::Ends, &mut to_the_end).await? {
+            Heard::Ended(end) => Ok(end),
+            Heard::Enough(channel) => self.finish(channel).await,
+        }
+    }
+
+    /// Feeds a shell that stays open, and hands on what it says until `sink` returns that it has heard all. A shell that is
+    /// open already and runs the same command is fed `again` in the place of `first`. Returns how the shell ended, if it did.
+    ///
+    /// # Errors
+    /// As [`Session::exec`].
+    pub async fn tell(
+        &mut self,
+        command: &str,
+        (first, again): (&[u8], &[u8]),
+        sink: &mut (impl FnMut(Stream, &[u8]) -> bool + Send),
+    ) -> Result<Option<ExecEnd>, SshError> {
+        let mut spoke = false;
+        let mut listener = |stream, bytes: &[u8]| {
+            spoke = true;
+            sink(stream, bytes)
+        };
+        if let Some((of, channel)) = self.shell.take() {
+            if of != command {
+                self.part_with(channel).await;
+            } else if let Heard::Enough(channel) = self.listen(channel, again, Input::StaysOpen, &mut listener).await? {
+                self.shell = Some((of, channel));
+                return Ok(None);
+            } else if spoke {
+                return Ok(Some(ExecEnd::Exit(0)));
+            }
+            // It had ended before it could read anything.
+        }
+        let channel = self.started(command).await?;
+        match self.listen(channel, first, Input::StaysOpen, sink).await? {
+            Heard::Ended(end) => Ok(Some(end)),
+            Heard::Enough(channel) => {
+                self.shell = Some((command.to_owned(), channel));
+                Ok(None)
+            }
+        }
+    }
+
+    async fn started(&self, command: &str) -> Result<Channel, SshError> {
         let limit = self.keepalive * UNANSWERED_MAX;
         let channel = tokio::time::timeout(limit, self.start(command)).await;
-        let channel = channel.unwrap_or_else(|_| Err(self.lost("no answer to the command")))?;
+        channel.unwrap_or_else(|_| Err(self.lost("no answer to the command")))
+    }
+
+    async fn listen(
+        &mut self,
+        channel: Channel,
+        stdin: impl Feed,
+        input: Input,
+        sink: &mut (impl FnMut(Stream, &[u8]) -> bool + Send),
+    ) -> Result<Heard, SshError> {
         self.abandoned.push(channel);
         // From here on a drop of this future leaves the channel among the abandoned ones.
-        let ended = self.pump(stdin, sink).await;
+        let ended = self.pump(stdin, input, sink).await;
         let channel = self.abandoned.pop();
         match (ended, channel) {
-            (Ok(()), Some(channel)) => self.finish(channel).await,
-            (Ok(()), None) => Err(self.lost("its channel is gone")),
+            (Ok(true), Some(channel)) => Ok(Heard::Enough(channel)),
+            (Ok(false), Some(channel)) => Ok(Heard::Ended(self.finish(channel).await?)),
+            (Ok(_), None) => Err(self.lost("its channel is gone")),
             (Err(error), channel) => {
                 self.abandoned.extend(channel);
                 Err(error)
             }
+        }
+    }
+
+    /// Ends a shell that waits for more.
+    async fn part_with(&mut self, mut channel: Channel) {
+        let ssh = self.ssh.clone();
+        let closing = self.readiness.retry(|| ssh.block_directions(), || channel.close());
+        if tokio::time::timeout(CLOSE_LIMIT, closing).await.is_err() {
+            self.abandoned.push(channel);
         }
     }
 
@@ -69,10 +141,17 @@ impl Session {
         Ok(channel)
     }
 
-    /// Feeds stdin and drains both streams until the host has closed them.
-    async fn pump(&mut self, stdin: impl Feed, sink: &mut (impl FnMut(Stream, &[u8]) + Send)) -> Result<(), SshError> {
+    /// Feeds stdin and drains both streams until the host has closed them, or `sink` has heard all; returns whether it has.
+    async fn pump(
+        &mut self,
+        stdin: impl Feed,
+        input: Input,
+        sink: &mut (impl FnMut(Stream, &[u8]) -> bool + Send),
+    ) -> Result<bool, SshError> {
         let mut pump = Pump {
             stdin,
+            input,
+            enough: false,
             piece: Vec::new(),
             sent: 0,
             unreadable: None,
@@ -91,7 +170,8 @@ impl Session {
             pump.moved = false;
             let turn = self.readiness.retry(|| ssh.block_directions(), || pump.turn(channel, sink));
             match timeout_at(until, turn).await {
-                Ok(Ok(Turn::Ended)) => return Ok(()),
+                Ok(Ok(Turn::Ended)) => return Ok(false),
+                Ok(Ok(Turn::Enough)) => return Ok(true),
                 Ok(Ok(Turn::Moved)) => {
                     quiet_since = Instant::now();
                     // A host that never stops talking leaves other hosts their turn.
@@ -101,7 +181,7 @@ impl Session {
                     let unreadable = pump.unreadable.map(|why| format!("what is to be sent cannot be read: {why}"));
                     return Err(self.lost(unreadable.as_deref().unwrap_or(error.message())));
                 }
-                Err(_) if pump.linger_until.is_some_and(|linger| linger <= Instant::now()) => return Ok(()),
+                Err(_) if pump.linger_until.is_some_and(|linger| linger <= Instant::now()) => return Ok(false),
                 Err(_) => {
                     quiet_since = Instant::now();
                     if self.readiness.heard_since() {
@@ -155,11 +235,33 @@ enum Turn {
     Moved,
     /// The host closed both streams.
     Ended,
+    /// All was heard that was to be heard.
+    Enough,
+}
+
+/// What a conversation came to.
+enum Heard {
+    /// The command ended.
+    Ended(ExecEnd),
+    /// Whoever listens has heard all; the command may go on.
+    Enough(Channel),
+}
+
+/// What becomes of a command's standard input when everything is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Input {
+    /// It ends.
+    Ends,
+    /// More may come another time.
+    StaysOpen,
 }
 
 /// The state of one command's streams.
 struct Pump<F> {
     stdin: F,
+    input: Input,
+    /// Whether all was heard that was to be heard.
+    enough: bool,
     /// The piece of standard input that is on its way, and how much of it is sent.
     piece: Vec<u8>,
     sent: usize,
@@ -176,12 +278,15 @@ impl<F: Feed> Pump<F> {
     fn turn(
         &mut self,
         channel: &mut Channel,
-        sink: &mut (impl FnMut(Stream, &[u8]) + Send),
+        sink: &mut (impl FnMut(Stream, &[u8]) -> bool + Send),
     ) -> Result<Turn, ssh2::Error> {
         self.moved = false;
         self.feed(channel)?;
         self.drain(channel, Stream::Out, sink)?;
         self.drain(channel, Stream::Err, sink)?;
+        if self.enough {
+            return Ok(Turn::Enough);
+        }
         if channel.eof() {
             return Ok(Turn::Ended);
         }
@@ -225,7 +330,7 @@ impl<F: Feed> Pump<F> {
                 Err(_) => return Err(broken()),
             }
         }
-        if !self.eof_sent {
+        if !self.eof_sent && self.input == Input::Ends {
             match channel.send_eof() {
                 Ok(()) => self.eof_sent = true,
                 Err(error) if error.code() == ssh2::ErrorCode::Session(AGAIN) => {}
@@ -240,7 +345,7 @@ impl<F: Feed> Pump<F> {
         &mut self,
         channel: &mut Channel,
         stream: Stream,
-        sink: &mut (impl FnMut(Stream, &[u8]) + Send),
+        sink: &mut (impl FnMut(Stream, &[u8]) -> bool + Send),
     ) -> Result<(), ssh2::Error> {
         let number = match stream {
             Stream::Out => 0,
@@ -251,7 +356,7 @@ impl<F: Feed> Pump<F> {
                 Ok(0) => return Ok(()),
                 Ok(count) => {
                     self.moved = true;
-                    sink(stream, &self.buffer[..count]);
+                    self.enough |= sink(stream, &self.buffer[..count]);
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
                 Err(_) => return Err(broken()),

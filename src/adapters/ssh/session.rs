@@ -31,6 +31,8 @@ pub struct Session {
     pub(super) keepalive: Duration,
     /// Channels of commands whose callers stopped waiting; closed with the session.
     pub(super) abandoned: Vec<ssh2::Channel>,
+    /// A shell that waits for the next program, and its command.
+    pub(super) shell: Option<(String, ssh2::Channel)>,
     /// The command that leads there; ended with the session.
     proxy: Option<Proxy>,
 }
@@ -84,7 +86,8 @@ impl Session {
     /// Says goodbye and closes, within a limit; a host that does not answer is cut off.
     pub async fn close(mut self) {
         let ssh = self.ssh.clone();
-        for mut channel in std::mem::take(&mut self.abandoned) {
+        let kept = self.shell.take().map(|(_, channel)| channel);
+        for mut channel in std::mem::take(&mut self.abandoned).into_iter().chain(kept) {
             let closing = self.readiness.retry(|| ssh.block_directions(), || channel.close());
             let _ = timeout(CLOSE_LIMIT, closing).await;
         }
@@ -141,7 +144,7 @@ async fn greet(target: &Target, host: &str, way: Option<UnixStream>) -> Result<S
     readiness.retry(|| directions.block_directions(), || ssh.handshake()).await.map_err(handshake)?;
     compare_host_key(&ssh, target, host)?;
     let (host, keepalive, abandoned) = (host.to_owned(), target.keepalive, Vec::new());
-    Ok(Session { readiness, ssh, socket, host, keepalive, abandoned, proxy: None })
+    Ok(Session { readiness, ssh, socket, host, keepalive, abandoned, shell: None, proxy: None })
 }
 
 /// Chooses what costs least, and asks the host for the kinds of key it is known by.

@@ -4,6 +4,7 @@
 //! the runner's first line is a login shell's noise and is not the script's.
 
 use crate::domain::output::Stream;
+use crate::domain::runner::{Offsets, RunnerId};
 
 /// How much is kept of what came before the runner's first line: it may say why there is none.
 const NOISE_BYTES_MAX: usize = 4 << 10;
@@ -58,7 +59,15 @@ pub struct Shown {
 #[derive(Debug, Default)]
 pub struct Answer {
     begin: String,
+    /// The same for a script that ended at once, whose streams come one behind the other.
+    begin_both: String,
     end: String,
+    /// The line between the two streams of such a script.
+    between: Vec<u8>,
+    /// How much of each stream is known already; of a script that ended at once everything comes again.
+    known: Offsets,
+    /// Which stream the bytes of standard output belong to, where both come there.
+    both: Option<Stream>,
     /// Bytes of standard output that may belong to a line of the runner's.
     held: Vec<u8>,
     noise: Vec<u8>,
@@ -71,12 +80,15 @@ pub struct Answer {
 }
 
 impl Answer {
-    /// Reads a conversation whose own lines are marked by `nonce`.
+    /// Reads a conversation whose own lines are marked by `nonce`, about a step of which `known` has been heard.
     #[must_use]
-    pub fn new(nonce: &str) -> Answer {
+    pub fn new(nonce: &str, id: &RunnerId, known: Offsets) -> Answer {
         Answer {
             begin: format!("spoolgate-running {nonce} "),
+            begin_both: format!("spoolgate-both {nonce} "),
             end: format!("spoolgate-end {nonce} "),
+            between: format!("spoolgate-err {}\n", id.as_str()).into_bytes(),
+            known,
             ..Answer::default()
         }
     }
@@ -87,10 +99,16 @@ impl Answer {
         String::from_utf8_lossy(&self.noise).trim().to_owned()
     }
 
+    /// Whether nothing more comes, and the shell that said it waits for what is sent next.
+    #[must_use]
+    pub fn shell_waits(&self) -> bool {
+        self.both.is_some() && self.ended.is_some()
+    }
+
     /// Takes the next bytes of a stream and hands on what is the script's.
-    pub fn take(&mut self, stream: Stream, bytes: &[u8], mut pass: impl FnMut(&[u8])) {
+    pub fn take(&mut self, stream: Stream, bytes: &[u8], mut pass: impl FnMut(Stream, &[u8])) {
         match stream {
-            Stream::Err if self.running => pass(bytes),
+            Stream::Err if self.running => pass(Stream::Err, bytes),
             Stream::Err => self.keep_noise(bytes),
             Stream::Out => {
                 self.held.extend_from_slice(bytes);
@@ -98,6 +116,7 @@ impl Answer {
                     self.look_for_begin();
                 }
                 if self.running {
+                    self.look_for_between(&mut pass);
                     self.look_for_end(&mut pass);
                 }
             }
@@ -128,6 +147,10 @@ impl Answer {
             if line.contains(&self.begin) {
                 self.running = true;
                 return;
+            } else if line.contains(&self.begin_both) {
+                self.running = true;
+                self.both = Some(Stream::Out);
+                return;
             } else if let Some(at) = line.find(&refusal) {
                 self.refused = Some(line[at + refusal.len()..].to_owned());
             } else if let Some(at) = line.find(&self.end) {
@@ -142,47 +165,81 @@ impl Answer {
         }
     }
 
+    /// Of both streams one behind the other, hands on the first and goes over to the second.
+    fn look_for_between(&mut self, pass: &mut dyn FnMut(Stream, &[u8])) {
+        if self.both != Some(Stream::Out) {
+            return;
+        }
+        let ready = match find(&self.held, &self.between) {
+            Some(at) => at,
+            None => self.held.len() - held_back(&self.held, &self.between),
+        };
+        let passed: Vec<u8> = self.held.drain(..ready).collect();
+        self.pass_new(Stream::Out, &passed, pass);
+        if self.held.starts_with(&self.between) {
+            self.held.drain(..self.between.len());
+            self.both = Some(Stream::Err);
+        }
+    }
+
     /// Hands on everything up to the runner's last line.
-    fn look_for_end(&mut self, pass: &mut dyn FnMut(&[u8])) {
+    fn look_for_end(&mut self, pass: &mut dyn FnMut(Stream, &[u8])) {
         if self.ended.is_some() {
             self.held.clear();
             return;
         }
-        let mark = self.end.as_bytes();
-        if let Some(at) = find(&self.held, mark) {
+        let stream = match self.both {
+            // The line between comes first.
+            Some(Stream::Out) => return,
+            Some(Stream::Err) => Stream::Err,
+            None => Stream::Out,
+        };
+        let mark = self.end.clone().into_bytes();
+        if let Some(at) = find(&self.held, &mark) {
             let rest = &self.held[at + mark.len()..];
             if let Some(length) = rest.iter().position(|byte| *byte == b'\n') {
                 let ended = read_end(&String::from_utf8_lossy(&rest[..length]));
                 let passed = if ended.is_some() { at } else { at + mark.len() };
-                if passed > 0 {
-                    pass(&self.held[..passed]);
-                }
+                let text: Vec<u8> = self.held.drain(..passed).collect();
+                self.pass_new(stream, &text, pass);
                 if ended.is_some() {
                     self.ended = ended;
                     self.held.clear();
                 } else {
-                    self.held.drain(..passed);
                     self.look_for_end(pass);
                 }
                 return;
             }
             if rest.len() < LINE_BYTES_MAX {
-                if at > 0 {
-                    pass(&self.held[..at]);
-                    self.held.drain(..at);
-                }
+                let text: Vec<u8> = self.held.drain(..at).collect();
+                self.pass_new(stream, &text, pass);
                 return;
             }
         }
         // What could be the beginning of the mark waits for the next bytes.
-        let most = self.held.len().min(mark.len() - 1);
-        let kept = (1..=most).rev().find(|length| self.held.ends_with(&mark[..*length])).unwrap_or(0);
-        let ready = self.held.len() - kept;
-        if ready > 0 {
-            pass(&self.held[..ready]);
-            self.held.drain(..ready);
+        let ready = self.held.len() - held_back(&self.held, &mark);
+        let text: Vec<u8> = self.held.drain(..ready).collect();
+        self.pass_new(stream, &text, pass);
+    }
+
+    /// Hands on what is not known yet.
+    fn pass_new(&mut self, stream: Stream, bytes: &[u8], pass: &mut dyn FnMut(Stream, &[u8])) {
+        let mut skipped = 0;
+        if self.both.is_some() {
+            let known = if stream == Stream::Out { &mut self.known.out } else { &mut self.known.err };
+            skipped = bytes.len().min(usize::try_from(*known).unwrap_or(usize::MAX));
+            *known -= skipped as u64;
+        }
+        if skipped < bytes.len() {
+            pass(stream, &bytes[skipped..]);
         }
     }
+}
+
+/// Returns how many of the last bytes may be the beginning of a mark.
+fn held_back(bytes: &[u8], mark: &[u8]) -> usize {
+    let most = bytes.len().min(mark.len() - 1);
+    (1..=most).rev().find(|length| bytes.ends_with(&mark[..*length])).unwrap_or(0)
 }
 
 fn find(bytes: &[u8], mark: &[u8]) -> Option<usize> {
@@ -222,10 +279,14 @@ mod tests {
     fn check(text: &str, want: &str, ended: Option<Verdict>) {
         let cuts = (0..=text.len()).map(|at| vec![&text.as_bytes()[..at], &text.as_bytes()[at..]]);
         for pieces in cuts.chain([text.as_bytes().chunks(1).collect()]) {
-            let mut answer = Answer::new("ab12");
+            let mut answer = Answer::new("ab12", &RunnerId::for_tests("7-x"), Offsets { out: 1, err: 2 });
             let mut passed = Vec::new();
             for piece in &pieces {
-                answer.take(Stream::Out, piece, |bytes| passed.extend_from_slice(bytes));
+                answer.take(Stream::Out, piece, |stream, bytes| {
+                    // Bytes of standard error are seen by their case.
+                    let bytes = if stream == Stream::Err { bytes.to_ascii_uppercase() } else { bytes.to_vec() };
+                    passed.extend_from_slice(&bytes);
+                });
             }
             answer.finish();
             assert_eq!(String::from_utf8_lossy(&passed), want, "{pieces:?}");
@@ -249,13 +310,23 @@ mod tests {
         );
         check("spoolgate-end ab12 never - 0 0 0 0\n", "", Some(Verdict::Never));
         check("spoolgate-running ab12 7\nspoolgate-end ab12 exit 0 6", "", None);
+        check(
+            "spoolgate-both ab12 7\nout\nspoolgate-err 7-xspoolgate-err 7-x\nnone\nspoolgate-end ab12 exit 1 - 0 - 0\n",
+            "ut\nspoolgate-err 7-xNE\n",
+            Some(Verdict::Exit(1)),
+        );
+        check(
+            "motd\nspoolgate-both ab12 7\nospoolgate-err 7-x\nspoolgate-end ab12 exit 0 - 0 - 0\n",
+            "",
+            Some(Verdict::Exit(0)),
+        );
     }
 
     #[test]
     fn a_refusal_and_noise_are_kept_to_be_told() {
-        let mut answer = Answer::new("ab12");
-        answer.take(Stream::Err, b"sudo: a password is required\n", |_| panic!("not the script's"));
-        answer.take(Stream::Out, b"spoolgate-refused ab12 no setsid\n", |_| panic!("not the script's"));
+        let mut answer = Answer::new("ab12", &RunnerId::for_tests("7-x"), Offsets::default());
+        answer.take(Stream::Err, b"sudo: a password is required\n", |_, _| panic!("not the script's"));
+        answer.take(Stream::Out, b"spoolgate-refused ab12 no setsid\n", |_, _| panic!("not the script's"));
         answer.finish();
         assert_eq!((answer.refused.as_deref(), answer.running), (Some("no setsid"), false));
         assert_eq!(answer.noise(), "sudo: a password is required");

@@ -30,6 +30,8 @@ pub struct Program {
     pub command: Vec<String>,
     /// What it reads.
     pub stdin: Vec<u8>,
+    /// What a shell reads in its place that has read the runner already.
+    pub again: Vec<u8>,
 }
 
 /// One attempt at one step of one task on one host; also how the names of its files there begin.
@@ -55,6 +57,12 @@ impl RunnerId {
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// Returns an attempt of this name.
+    #[cfg(test)]
+    pub(crate) fn for_tests(name: &str) -> RunnerId {
+        RunnerId(name.to_owned())
     }
 }
 
@@ -278,6 +286,7 @@ fn push_head(text: &mut String, act: &str, call: &Call<'_>) {
     push_variable(text, "sg_id", call.id.as_str());
     push_variable(text, "sg_nonce", call.nonce);
     push_variable(text, "sg_act", act);
+    push_variable(text, "sg_needs", "");
     push_variable(text, "sg_clean", if call.clean { "yes" } else { "" });
     push_variable(text, "sg_begun", if call.begun { "yes" } else { "" });
     push_variable(text, "sg_audit", &call.audit.to_string());
@@ -294,9 +303,10 @@ fn push_head(text: &mut String, act: &str, call: &Call<'_>) {
 }
 
 fn finish(mut text: String, step: &PlannedStep) -> Program {
+    let again = format!("{text}sg_main\n}}\n").into_bytes();
     text.push_str(&RUNNER);
     text.push_str("}\n");
-    Program { command: shell_of(step), stdin: text.into_bytes() }
+    Program { command: shell_of(step), stdin: text.into_bytes(), again }
 }
 
 /// Returns the command of a shell of the step's account.

@@ -15,7 +15,9 @@
 #   ID.script  what runs                    ID.session   the id of the session it runs in
 #   ID.out, ID.err   the first sg_head bytes         out.tail  the last sg_tail bytes when there were more
 #   out.n      "TOTAL CUT end" at the stream's end; TOTAL is "-" for all that is there
-#   out.r      made with O_EXCL by whoever reads the stream
+#   both       of a script that ended at once: its standard output, a line with sg_mark, its standard error; both.n is there
+#              when it is whole
+#   reader     made with O_EXCL by whoever reads the streams
 #   code       "N end": the script's status    said      what the shell said of a signal that ended it
 #   files      a directory: what is to be put in places, by SHA-256, or what was fetched
 #   exit       "VERDICT ARGUMENT OUT_TOTAL OUT_CUT ERR_TOTAL ERR_CUT end"
@@ -83,19 +85,22 @@ sg_gate() {
 }
 
 # Makes the pipes of the script's streams without a process: 3 is the end that is written of standard output and 7 the
-# one that is read, 4 and 8 are those of standard error. A short here-document is a pipe.
+# one that is read, 4 and 8 are those of standard error, in which a line with sg_mark comes first. A short here-document is a
+# pipe.
 sg_pipes() {
 	exec 7<<- 'END' 8<<- 'END'
 		-
 	END
 		-
 	END
-	# To some shells it is a file.
+	# To some shells it is a file. A pipe with a name waits for writers when it is opened again.
+	sg_named=
 	if [ -p /proc/self/fd/7 ] && [ -p /proc/self/fd/8 ] && [ -w /proc/self/fd/7 ]; then
 		exec 3>/proc/self/fd/7 4>/proc/self/fd/8
 		read -r sg_line <&7
 		read -r sg_line <&8
 	else
+		sg_named=yes
 		mkfifo -m 600 "$sg_at.out.p" "$sg_at.err.p" || return 1
 		# Opened both ways a pipe waits for nobody.
 		exec 5<>"$sg_at.out.p" 6<>"$sg_at.err.p"
@@ -104,27 +109,47 @@ sg_pipes() {
 		exec 3>"$sg_at.out.p" 4>"$sg_at.err.p" 5>&- 6>&-
 		rm -f "$sg_at.out.p" "$sg_at.err.p"
 	fi
+	printf '%s\n' "$sg_mark" >&4
 }
 
-# Passes the gate to reading stream $1; fails when somebody reads it.
+# Passes the gate to reading the streams; fails when somebody reads them.
 sg_claim() {
 	set -C
 	# Where a special builtin such as ":" fails, the shell ends.
-	{ printf '' >"$sg_at.$1.r"; } 2>/dev/null
+	{ printf '' >"$sg_at.reader"; } 2>/dev/null
 	sg_passed=$?
 	set +C
 	return "$sg_passed"
 }
 
-# Reads the streams beside whatever else happens, unless somebody does already.
+# Reads the streams into files beside whatever else happens.
 sg_readers() {
-	[ ! "$sg_read_on" ] || return 0
-	sg_read_on=yes
+	: >>"$sg_at.out"
+	: >>"$sg_at.err"
 	# shellcheck disable=SC2217 # it reads what it keeps
-	if sg_claim out; then { sg_keep out && sg_wake; } <&7 7<&- 8<&- >/dev/null 2>&1 & fi
+	{ sg_keep out && sg_wake; } <&7 7<&- 8<&- >/dev/null 2>&1 &
 	# shellcheck disable=SC2217 # it reads what it keeps
-	if sg_claim err; then { sg_keep err && sg_wake; } <&8 7<&- 8<&- >/dev/null 2>&1 & fi
-	exec 7<&- 8<&-
+	{ read -r sg_line && sg_keep err && sg_wake; } <&8 7<&- 8<&- >/dev/null 2>&1 &
+}
+
+# Reads the streams of a script that ended into one file, which costs one process. When something that was left in the
+# background holds them, the watcher ends the wait, and they are read as those of a script that goes on.
+sg_gather() {
+	trap 'kill "$sg_cat"' TERM
+	cat - /proc/self/fd/8 <&7 >"$sg_at.both" 2>/dev/null &
+	sg_cat=$!
+	if wait "$sg_cat"; then
+		printf 'end\n' >"$sg_at.both.n"
+		sg_wake
+	elif grep -qF "$sg_mark" "$sg_at.both"; then
+		printf 'end\n' >"$sg_at.both.n"
+		sg_wake
+		# Whoever holds it is not to be ended by its next word.
+		exec cat <&8 >/dev/null
+	else
+		mv "$sg_at.both" "$sg_at.out"
+		sg_readers
+	fi
 }
 
 # Copies standard input to the files of stream $1: the first sg_head bytes, and of the rest the last sg_tail. Every file
@@ -216,16 +241,42 @@ sg_skip() {
 
 # Shows the rest of the streams and how the step ended.
 sg_finish() {
-	# A signal ends a wait early; two at once would mix what they show.
-	while sg_lives "$sg_out_cat"; do wait "$sg_out_cat"; done
-	while sg_lives "$sg_err_cat"; do wait "$sg_err_cat"; done
-	if [ -s "$sg_at.out" ]; then cat <&5; fi
-	if [ -s "$sg_at.err" ]; then cat <&6 >&2; fi
-	sg_rest out "$sg_out_at"
-	sg_rest err "$sg_err_at" >&2
+	if [ -e "$sg_at.both.n" ] && [ ! "$sg_said" ]; then
+		sg_say both "$$"
+		if sg_is_silent; then printf '%s\n' "$sg_mark"; else cat "$sg_at.both"; fi
+	else
+		[ "$sg_said" ] || sg_begin
+		# A signal ends a wait early; two at once would mix what they show.
+		while sg_lives "$sg_out_cat"; do wait "$sg_out_cat"; done
+		while sg_lives "$sg_err_cat"; do wait "$sg_err_cat"; done
+		if [ -s "$sg_at.out" ]; then cat <&5; fi
+		if [ -s "$sg_at.err" ]; then cat <&6 >&2; fi
+		sg_rest out "$sg_out_at"
+		sg_rest err "$sg_err_at" >&2
+	fi
 	# On a full disk the word is all there is.
 	sg_read "$sg_at.exit" || sg_words=$sg_last
 	sg_say end "$sg_words"
+}
+
+# Whether a script that ended at once printed nothing. Shells lose zero bytes when they read, so the place in the file counts.
+sg_is_silent() {
+	exec 9<"$sg_at.both"
+	IFS= read -r sg_line <&9
+	[ "$sg_line" = "$sg_mark" ] && ! read -r sg_line <&9
+	sg_passed=$?
+	read -r sg_line sg_words </proc/self/fdinfo/9
+	exec 9<&-
+	[ "$sg_passed" -eq 0 ] && [ "$sg_words" = "$((${#sg_mark} + 1))" ]
+}
+
+# Says that the step runs, and opens its streams.
+sg_begin() {
+	: >>"$sg_at.out"
+	: >>"$sg_at.err"
+	sg_said=yes
+	sg_say running "${sg_runner:-$$}"
+	[ "$sg_act" = kill ] || sg_open
 }
 
 # Shows the tail of stream $1 from its byte $2 on.
@@ -298,11 +349,15 @@ sg_end_session() {
 # Writes how the step ended: verdict $1, argument $2.
 sg_record() {
 	sg_counts=
+	if [ -e "$sg_at.both.n" ]; then sg_counts=' - 0 - 0'; fi
 	for sg_stream in out err; do
-		if sg_read "$sg_at.$sg_stream.n"; then
+		if [ -e "$sg_at.both.n" ]; then
+			continue
+		elif sg_read "$sg_at.$sg_stream.n"; then
 			sg_counts="$sg_counts $sg_words"
 		else
 			# Something holds the stream open; what it says from here on is not the step's.
+			: >>"$sg_at.$sg_stream"
 			sg_counts="$sg_counts $(($(wc -c <"$sg_at.$sg_stream"))) 0"
 		fi
 	done
@@ -314,14 +369,14 @@ sg_record() {
 
 # Returns whether both streams are at their end.
 sg_all_said() {
-	[ -s "$sg_at.out.n" ] && [ -s "$sg_at.err.n" ]
+	[ -e "$sg_at.both.n" ] || { [ -s "$sg_at.out.n" ] && [ -s "$sg_at.err.n" ]; }
 }
 
 # Waits for the streams' ends a little: what was left in the background may hold them.
 sg_linger() {
 	sg_naps=0
 	while ! sg_all_said && [ "$sg_naps" -lt 10 ]; do
-		sg_readers
+		[ "$sg_naps" -ne 2 ] || [ ! "$sg_waiter" ] || kill -s TERM "$sg_waiter" 2>/dev/null
 		[ ! "$sg_shown" ] || sg_show
 		sg_nap
 		sg_naps=$((sg_naps + 1))
@@ -330,8 +385,6 @@ sg_linger() {
 
 # Starts the script in its own session. Whoever waits for it reads its streams too, if it ended before anybody began to.
 sg_start() {
-	: >"$sg_at.out"
-	: >"$sg_at.err"
 	{
 		(
 			sg_stat self
@@ -342,10 +395,9 @@ sg_start() {
 		) >&3 2>&4 3>&- 4>&- 7<&- 8<&-
 		printf '%s end\n' "$?" >"$sg_at.code"
 		exec 3>&- 4>&-
-		if sg_claim out; then sg_keep out <&7; fi
-		if sg_claim err; then sg_keep err <&8; fi
-		sg_wake
+		if ! sg_claim; then sg_wake; elif [ "$sg_named" ]; then sg_readers; else sg_gather; fi
 	} </dev/null >/dev/null 2>"$sg_at.said" &
+	sg_waiter=$!
 	exec 3>&- 4>&-
 }
 
@@ -363,18 +415,24 @@ sg_verdict() {
 
 # Watches the step that this process started.
 sg_watch() {
-	sg_clock
-	sg_began=$sg_now sg_quiet=$sg_now
-	[ "$sg_idle" -eq 0 ] || : >"$sg_at.quiet"
 	# What ends at once costs hardly any processes; what does not is shown soon.
-	sg_tick=0.1
+	sg_tick=0.1 sg_began=
 	while [ ! "$sg_stop" ]; do
 		sg_nap
 		sg_read "$sg_at.code" && break
-		[ "$sg_tick" = 1 ] || [ ! "$sg_read_on" ] || sg_tick=0.2
-		sg_readers
-		sg_show
 		sg_clock
+		if [ "$sg_began" ]; then
+			[ "$sg_tick" = 1 ] || sg_tick=0.2
+		else
+			# Who waits for the script reads them already, if it ended just now.
+			sg_claim || continue
+			sg_readers
+			exec 7<&- 8<&-
+			sg_waiter='' sg_began=$sg_now sg_quiet=$sg_now
+			[ "$sg_idle" -eq 0 ] || : >"$sg_at.quiet"
+			sg_begin
+		fi
+		sg_show
 		if [ "$sg_idle" -gt 0 ] && { [ "$sg_at.out" -nt "$sg_at.quiet" ] || [ "$sg_at.err" -nt "$sg_at.quiet" ] ||
 			[ "$sg_at.out.new" -nt "$sg_at.quiet" ] || [ "$sg_at.err.new" -nt "$sg_at.quiet" ]; }; then
 			sg_quiet=$sg_now
@@ -383,6 +441,7 @@ sg_watch() {
 		if [ "$sg_limit" -gt 0 ] && [ "$((sg_now - sg_began))" -ge "$sg_limit" ]; then sg_stop=timed_out; fi
 		if [ "$sg_idle" -gt 0 ] && [ "$((sg_now - sg_quiet))" -ge "$sg_idle" ]; then sg_stop=idle; fi
 	done
+	exec 7<&- 8<&-
 	# What ended by itself before it was stopped ended by itself.
 	if sg_read "$sg_at.code"; then
 		sg_status=$sg_words
@@ -415,15 +474,9 @@ sg_follow() {
 	[ "$1" != void ] || { sg_say end 'never - 0 0 0 0'; exit 0; }
 	sg_runner=$1 sg_old_boot=$2 sg_old_born=$3
 	sg_naps=0
-	until [ -e "$sg_at.out" ] && [ -e "$sg_at.err" ] || [ "$sg_naps" -ge 25 ]; do
-		sg_nap
-		sg_naps=$((sg_naps + 1))
-	done
-	if [ ! -e "$sg_at.err" ]; then : >>"$sg_at.out"; : >>"$sg_at.err"; fi
-	sg_say running "$sg_runner"
-	[ "$sg_act" = kill ] || sg_open
-	sg_naps=0
 	while ! sg_read "$sg_at.exit"; do
+		# What ends at once is said to run when it is shown.
+		if [ ! "$sg_said" ] && [ -e "$sg_at.out" ] && [ -e "$sg_at.err" ]; then sg_begin; fi
 		if [ "$sg_old_boot" != "$sg_boot" ]; then
 			if sg_read "$sg_at.code"; then sg_verdict "$sg_words"; else sg_record rebooted -; fi
 			sg_read "$sg_at.exit" || sg_refuse "cannot write $sg_at.exit; is the disk full?"
@@ -438,6 +491,7 @@ sg_follow() {
 				sg_end_session
 				sg_ended=died
 				if [ "$sg_act" = kill ]; then sg_ended=cancelled; fi
+				sg_linger
 				if [ "$sg_left" ]; then sg_record "$sg_ended" left; else sg_record "$sg_ended" -; fi
 			fi
 			sg_read "$sg_at.exit" || sg_refuse "cannot write $sg_at.exit; is the disk full?"
@@ -449,7 +503,7 @@ sg_follow() {
 			sg_naps=$((sg_naps + 1))
 			sg_nap
 		else
-			sg_show
+			[ ! "$sg_shown" ] || sg_show
 			sg_nap
 		fi
 	done
@@ -470,55 +524,82 @@ sg_has() {
 	[ -f "$1" ] && sg_line=$(sha256sum <"$1" 2>/dev/null) && [ "${sg_line%% *}" = "$2" ]
 }
 
-sg_tick=0.2 sg_sleep='' sg_stop='' sg_left='' sg_last='' sg_read_on=yes sg_shown=''
-# Caught, not ignored: what is ignored here would be ignored by the script.
-trap : HUP PIPE USR1
-trap 'sg_stop=cancelled' TERM
-for sg_line in ${sg_needs:-}; do
-	command -v "$sg_line" >/dev/null || sg_refuse "this host has no $sg_line, and the step needs it"
-done
-command -v setsid >/dev/null || sg_refuse 'this host has no setsid; install util-linux or busybox'
-[ -r /proc/self/stat ] || sg_refuse 'this host has no /proc'
-read -r sg_boot </proc/sys/kernel/random/boot_id
-sg_find_base || sg_refuse 'no directory for the runner: the home, /var/tmp and /tmp are not writable, or belong to others'
-sg_at=$sg_base/$sg_id
-if [ "$sg_act" = forget ]; then
-	# Its log is with whoever asks; what its script printed need not stay here.
-	if [ -e "$sg_at.exit" ]; then
-		for sg_stream in out err out.tail err.tail script; do
-			[ ! -e "$sg_at.$sg_stream" ] || : >"$sg_at.$sg_stream"
-		done
-		sg_say end 'forgotten - 0 0 0 0'
-	fi
-elif [ "$sg_act" = want ]; then
-	sg_say running "$$"
-	# What has begun has had its files.
-	if [ -e "$sg_at.start" ] || sg_files sg_want; then sg_say end 'exit 0 - 0 - 0'; else sg_say end 'exit 1 - 0 - 0'; fi
-elif [ "$sg_act" = take ]; then
-	sg_say running "$$"
-	if cat "$sg_at.files/fetched.kind" "$sg_at.files/fetched"; then sg_say end 'exit 0 - 0 - 0'; else sg_say end 'exit 1 - 0 - 0'; fi
-elif [ "$sg_act" = drop ]; then
-	rm -rf "$sg_at.files"
-	sg_say end 'forgotten - 0 0 0 0'
-elif [ "$sg_act" = kill ]; then
-	# Whoever passes the gate first decides whether it runs at all.
-	if [ ! "$sg_begun" ] && sg_gate void; then sg_say end 'never - 0 0 0 0'; else sg_follow && sg_say end "$sg_words"; fi
-elif [ ! "$sg_begun" ] && sg_stat "$$" && sg_gate "$$ $sg_boot $sg_born"; then
+# Does what it was sent for. A step that ended at once leaves the shell to whatever is sent next.
+sg_main() {
+	sg_tick=0.2 sg_stop='' sg_left='' sg_last='' sg_said='' sg_shown='' sg_waiter='' sg_runner=''
+	for sg_line in ${sg_needs:-}; do
+		command -v "$sg_line" >/dev/null || sg_refuse "this host has no $sg_line, and the step needs it"
+	done
+	sg_at=$sg_base/$sg_id
+	sg_mark="spoolgate-err $sg_id"
+	case $sg_act in
+		run)
+			if [ ! "$sg_begun" ] && sg_stat "$$" && sg_gate "$$ $sg_boot $sg_born"; then
+				sg_run
+				[ ! -e "$sg_at.both.n" ] || return 0
+			else
+				sg_follow
+				sg_finish
+			fi
+			;;
+		kill)
+			# Whoever passes the gate first decides whether it runs at all.
+			if [ ! "$sg_begun" ] && sg_gate void; then
+				sg_say end 'never - 0 0 0 0'
+			else
+				sg_follow && sg_say end "$sg_words"
+			fi
+			;;
+		forget)
+			# Its log is with whoever asks; what its script printed need not stay here.
+			if [ -e "$sg_at.exit" ]; then
+				for sg_stream in out err out.tail err.tail both script; do
+					[ ! -e "$sg_at.$sg_stream" ] || : >"$sg_at.$sg_stream"
+				done
+				sg_say end 'forgotten - 0 0 0 0'
+			fi
+			;;
+		want)
+			sg_say running "$$"
+			# What has begun has had its files.
+			if [ -e "$sg_at.start" ] || sg_files sg_want; then sg_say end 'exit 0 - 0 - 0'; else sg_say end 'exit 1 - 0 - 0'; fi
+			;;
+		take)
+			sg_say running "$$"
+			if cat "$sg_at.files/fetched.kind" "$sg_at.files/fetched"; then
+				sg_say end 'exit 0 - 0 - 0'
+			else
+				sg_say end 'exit 1 - 0 - 0'
+			fi
+			;;
+		drop)
+			rm -rf "$sg_at.files"
+			sg_say end 'forgotten - 0 0 0 0'
+			;;
+	esac
+	exit 0
+}
+
+# Starts the step and watches it to its end.
+sg_run() {
 	if ! printf %s "$sg_script" >"$sg_at.script" || ! sg_pipes; then
 		sg_say end 'never - 0 0 0 0'
 		exit 0
 	fi
-	sg_read_on=
-	sg_say running "$$"
 	sg_start
-	sg_open
 	sg_watch
 	sg_finish
 	# Of steps that ended long ago nobody asks any more; of one that has not ended everything stays.
 	[ ! "$sg_clean" ] || find "$sg_base/." ! -name . -prune -type f -name '*.exit' -mtime +30 2>/dev/null |
 		while IFS= read -r sg_line; do rm -rf "${sg_line%.exit}".*; done
-else
-	sg_follow
-	sg_finish
-fi
-exit 0
+}
+
+sg_sleep=''
+# Caught, not ignored: what is ignored here would be ignored by the script.
+trap : HUP PIPE USR1
+trap 'sg_stop=cancelled' TERM
+command -v setsid >/dev/null || sg_refuse 'this host has no setsid; install util-linux or busybox'
+[ -r /proc/self/stat ] || sg_refuse 'this host has no /proc'
+read -r sg_boot </proc/sys/kernel/random/boot_id
+sg_find_base || sg_refuse 'no directory for the runner: the home, /var/tmp and /tmp are not writable, or belong to others'
+sg_main

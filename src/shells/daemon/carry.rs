@@ -15,9 +15,8 @@ use crate::domain::file_step::PlannedFile;
 use crate::domain::mask::Masker;
 use crate::domain::output::{ExecEnd, Stream};
 use crate::domain::plan::{Plan, PlannedStep};
-use crate::domain::runner::Program;
 use crate::domain::runner::answer::{Answer, Verdict};
-use crate::domain::runner::bring_command;
+use crate::domain::runner::{Offsets, Program, RunnerId, bring_command};
 use crate::shells::daemon::link::{Link, LinkError, LinkSettings};
 
 /// How much of an answer about files is looked at: a name and a digest for each.
@@ -44,9 +43,9 @@ pub(super) async fn bring(
     link: &mut Link,
     settings: &LinkSettings,
     (plan, step, host): (&Plan, &PlannedStep, &HostName),
-    (want, nonce): (&Program, &str),
+    (want, nonce, id): (&Program, &str, &RunnerId),
 ) -> Result<(), NotCarried> {
-    let answer = ask(link, want, nonce).await?;
+    let answer = ask(link, want, nonce, id).await?;
     let mut lines = answer.lines();
     let directory = lines.next().filter(|line| line.starts_with('/') && !line.contains(char::is_control));
     let Some(directory) = directory else {
@@ -87,11 +86,11 @@ pub(super) async fn bring(
 }
 
 /// Asks a host's runner something that it answers with text.
-async fn ask(link: &mut Link, program: &Program, nonce: &str) -> Result<String, NotCarried> {
-    let (mut answer, mut said) = (Answer::new(nonce), Vec::new());
+async fn ask(link: &mut Link, program: &Program, nonce: &str, id: &RunnerId) -> Result<String, NotCarried> {
+    let (mut answer, mut said) = (Answer::new(nonce, id, Offsets::default()), Vec::new());
     let ended = link
         .exec(program, &mut |stream, bytes: &[u8]| {
-            answer.take(stream, bytes, |bytes| {
+            answer.take(stream, bytes, |stream, bytes| {
                 let room = if stream == Stream::Out { ANSWER_BYTES_MAX.saturating_sub(said.len()) } else { 0 };
                 said.extend_from_slice(&bytes[..bytes.len().min(room)]);
             });
@@ -114,16 +113,16 @@ async fn ask(link: &mut Link, program: &Program, nonce: &str) -> Result<String, 
 /// Takes what a step fetched to `place`; an archive gets `.tar` behind its name. What is secret in it is hidden.
 pub(super) async fn take(
     link: &mut Link,
-    (program, nonce): (&Program, &str),
+    (program, nonce, id): (&Program, &str, &RunnerId),
     masker: &Masker,
     place: &Path,
 ) -> Result<(), NotCarried> {
     let unkept = |error: io::Error| NotCarried::Refused(format!("cannot keep {}: {error}", place.display()));
     let mut file = FetchedFile::create(place.to_owned(), masker).map_err(unkept)?;
-    let mut answer = Answer::new(nonce);
+    let mut answer = Answer::new(nonce, id, Offsets::default());
     let ended = link
         .exec(program, &mut |stream, bytes: &[u8]| {
-            answer.take(stream, bytes, |bytes| {
+            answer.take(stream, bytes, |stream, bytes| {
                 if stream == Stream::Out {
                     file.push(bytes);
                 }

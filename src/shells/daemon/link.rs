@@ -209,6 +209,21 @@ impl Link {
         self.feed(&program.command, program.stdin.as_slice(), sink).await
     }
 
+    /// Has a shell run a program, until `sink` returns that it has heard all. Over SSH the shell stays for the next program.
+    pub(super) async fn tell(
+        &mut self,
+        program: &Program,
+        sink: &mut (impl FnMut(Stream, &[u8]) -> bool + Send),
+    ) -> Result<Option<ExecEnd>, LinkError> {
+        if let Link::Ssh(session) = self {
+            return Ok(session.tell(&command_line(&program.command), (&program.stdin, &program.again), sink).await?);
+        }
+        let mut to_the_end = |stream, bytes: &[u8]| {
+            sink(stream, bytes);
+        };
+        self.exec(program, &mut to_the_end).await.map(Some)
+    }
+
     /// Runs a command that reads what is fed to it. When the future is dropped the process is left alone.
     pub(super) async fn feed(
         &mut self,

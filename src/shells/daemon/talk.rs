@@ -269,8 +269,8 @@ impl<'a> Talk<'a> {
         let mut link = Link::open(self.host, &self.settings).await.map_err(|error| error.why)?;
         let nonce = self.nonce();
         let program = kill_program(self.step, &self.call(&nonce, Offsets::default()));
-        let mut answer = Answer::new(&nonce);
-        let ended = link.exec(&program, &mut |stream, bytes: &[u8]| answer.take(stream, bytes, |_| {})).await;
+        let mut answer = Answer::new(&nonce, &self.id, Offsets::default());
+        let ended = link.exec(&program, &mut |stream, bytes: &[u8]| answer.take(stream, bytes, |_, _| {})).await;
         answer.finish();
         let (verdict, ..) = answer.ended.take().ok_or_else(|| match (ended, answer.refused.take()) {
             (_, Some(why)) => self.masker.text(&why),
@@ -343,7 +343,7 @@ impl<'a> Talk<'a> {
             let nonce = self.nonce();
             let want = want_program(self.step, &self.start.host, &self.call(&nonce, Offsets::default()));
             let of = (&**plan, self.step, &self.start.host);
-            if let Err(why) = carry::bring(link, &self.settings, of, (&want, &nonce)).await {
+            if let Err(why) = carry::bring(link, &self.settings, of, (&want, &nonce, &self.id)).await {
                 return why.into();
             }
             self.to_bring = None;
@@ -355,7 +355,7 @@ impl<'a> Talk<'a> {
         let nonce = self.nonce();
         let take = take_program(self.step, &self.call(&nonce, Offsets::default()));
         let place = self.log_path.with_extension("fetched");
-        match carry::take(link, (&take, &nonce), &self.masker, &place).await {
+        match carry::take(link, (&take, &nonce, &self.id), &self.masker, &place).await {
             Ok(()) => {}
             Err(NotCarried::Refused(why)) => return Heard::NotKept(why),
             Err(NotCarried::Broken(error)) => return Heard::Broken(error),
@@ -381,7 +381,7 @@ impl<'a> Talk<'a> {
             secrets: &self.secrets,
         };
         let program = run_program(plan, start.task, &start.host, start.group, self.step, &call, &told);
-        let mut answer = Answer::new(&nonce);
+        let mut answer = Answer::new(&nonce, &self.id, self.offsets());
         // Whoever stops waiting for what follows must not take it for unsent.
         let sent_before = std::mem::replace(&mut self.sent, true);
         let ended = self.exec(link, &program, &mut answer).await;
@@ -405,11 +405,16 @@ impl<'a> Talk<'a> {
                 let why = "the host's runner ended without a word".to_owned();
                 Heard::Broken(LinkError { why, never_sent: false, unreachable: false })
             }
-            Ok(end) => Heard::Refused(refusal(&end, &self.masker.text(&answer.noise()))),
+            Ok(end) => Heard::Refused(refusal(end.as_ref(), &self.masker.text(&answer.noise()))),
         }
     }
 
-    async fn exec(&mut self, link: &mut Link, program: &Program, answer: &mut Answer) -> Result<ExecEnd, LinkError> {
+    async fn exec(
+        &mut self,
+        link: &mut Link,
+        program: &Program,
+        answer: &mut Answer,
+    ) -> Result<Option<ExecEnd>, LinkError> {
         let mut heard = self.step.engine.map(|engine| Reports::new(engine, self.offsets().out == 0));
         let (inputs, attempt) = (&self.inputs, self.start.attempt_name());
         let (mut reports, mut reported) = (Vec::new(), Instant::now());
@@ -431,9 +436,12 @@ impl<'a> Talk<'a> {
             }
         };
         let ended = link
-            .exec(program, &mut |stream, bytes: &[u8]| {
-                let masked = if stream == Stream::Out { &mut out } else { &mut err };
-                answer.take(stream, bytes, |bytes| masked.push(masker, bytes, |bytes| keep(stream, bytes)));
+            .tell(program, &mut |stream, bytes: &[u8]| {
+                answer.take(stream, bytes, |stream, bytes| {
+                    let masked = if stream == Stream::Out { &mut out } else { &mut err };
+                    masked.push(masker, bytes, |bytes| keep(stream, bytes));
+                });
+                answer.shell_waits()
             })
             .await;
         answer.finish();
@@ -478,10 +486,11 @@ fn ending(verdict: Verdict) -> Ending {
 }
 
 /// Says what came instead of the runner.
-fn refusal(end: &ExecEnd, noise: &str) -> String {
+fn refusal(end: Option<&ExecEnd>, noise: &str) -> String {
     let how = match end {
-        ExecEnd::Exit(code) => format!("exit code {code}"),
-        ExecEnd::Signal(name) => format!("signal {name}"),
+        None => "it waits".to_owned(),
+        Some(ExecEnd::Exit(code)) => format!("exit code {code}"),
+        Some(ExecEnd::Signal(name)) => format!("signal {name}"),
     };
     match noise {
         "" => format!("the host ran no shell for it ({how})"),
