@@ -1,12 +1,13 @@
 //! Files as one tar archive, piece by piece. Floor 3.
 //!
-//! **Invariant:** memory is one piece, whatever the files hold. A file that has become shorter ends the archive with an error,
-//! so that nobody takes it for whole.
+//! **Invariant:** memory is one piece, and one file is open, whatever the files hold. A file that is not what it must be ends
+//! the archive with an error before its last bytes, so that nobody takes it for whole.
 
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{self, Read};
 
+use crate::base::digest::{Digest, Digester};
 use crate::domain::output::Feed;
 
 /// How much of a file is read at once.
@@ -17,12 +18,23 @@ const BLOCK_BYTES: u64 = 512;
 /// An archive that is made while it is read.
 #[derive(Debug, Default)]
 pub struct Archive {
-    entries: VecDeque<(String, Content, u64)>,
+    entries: VecDeque<(Digest, Entry)>,
     /// What is being read, and how much of it is left.
     current: Option<(Content, u64)>,
+    /// What its bytes must come to.
+    expected: Option<Digest>,
+    digester: Digester,
     padding: usize,
     piece: Vec<u8>,
     ended: bool,
+}
+
+/// Opens a file when its turn has come: a thousand of them are not open at once.
+type Opener = Box<dyn FnOnce() -> io::Result<File> + Send>;
+
+enum Entry {
+    File(Opener),
+    Text(String),
 }
 
 #[derive(Debug)]
@@ -32,20 +44,62 @@ enum Content {
 }
 
 impl Archive {
-    /// Adds a text.
-    pub fn add_text(&mut self, name: &str, text: &str) {
-        let content = Content::Text(io::Cursor::new(text.as_bytes().to_vec()));
-        self.entries.push_back((name.to_owned(), content, text.len() as u64));
+    /// Adds a text, under its digest.
+    pub fn add_text(&mut self, digest: Digest, text: &str) {
+        self.entries.push_back((digest, Entry::Text(text.to_owned())));
     }
 
-    /// Adds a file as long as it is now.
-    ///
-    /// # Errors
-    /// When its length cannot be read.
-    pub fn add_file(&mut self, name: &str, file: File) -> io::Result<()> {
-        let length = file.metadata()?.len();
-        self.entries.push_back((name.to_owned(), Content::File(file), length));
-        Ok(())
+    /// Adds a file that is opened when its turn has come, under the digest that it must have.
+    pub fn add_file(&mut self, digest: Digest, open: impl FnOnce() -> io::Result<File> + Send + 'static) {
+        self.entries.push_back((digest, Entry::File(Box::new(open))));
+    }
+
+    /// Whether there is nothing in it.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// Begins an entry: its header.
+    fn begin(&mut self, digest: Digest, entry: Entry) -> io::Result<()> {
+        let (content, length) = match entry {
+            Entry::File(open) => {
+                let file = open()?;
+                let length = file.metadata()?.len();
+                (Content::File(file), length)
+            }
+            Entry::Text(text) => {
+                let length = text.len() as u64;
+                (Content::Text(io::Cursor::new(text.into_bytes())), length)
+            }
+        };
+        let mut header = tar::Header::new_ustar();
+        header.set_path(digest.hex())?;
+        header.set_size(length);
+        header.set_mode(0o600);
+        header.set_cksum();
+        self.piece.extend_from_slice(header.as_bytes());
+        let behind = length % BLOCK_BYTES;
+        self.padding = usize::try_from((BLOCK_BYTES - behind) % BLOCK_BYTES).unwrap_or(0);
+        (self.expected, self.digester) = (Some(digest), Digester::default());
+        self.current = Some((content, length));
+        if length == 0 { self.end_entry() } else { Ok(()) }
+    }
+
+    /// Ends an entry; one that is not what it must be ends the archive, before its reader can take it for whole.
+    fn end_entry(&mut self) -> io::Result<()> {
+        self.current = None;
+        if self.expected.take() == Some(std::mem::take(&mut self.digester).finish()) {
+            self.piece.resize(self.piece.len() + self.padding, 0);
+            return Ok(());
+        }
+        Err(io::Error::other("it is not what was approved any more"))
+    }
+}
+
+impl std::fmt::Debug for Entry {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str(if matches!(self, Entry::File(_)) { "File" } else { "Text" })
     }
 }
 
@@ -63,21 +117,13 @@ impl Feed for Archive {
                 return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "it became shorter while it was read"));
             }
             self.piece.truncate(count);
+            self.digester.update(&self.piece);
             *left -= count as u64;
             if *left == 0 {
-                self.piece.resize(count + self.padding, 0);
-                self.current = None;
+                self.end_entry()?;
             }
-        } else if let Some((name, content, length)) = self.entries.pop_front() {
-            let mut header = tar::Header::new_ustar();
-            header.set_path(name)?;
-            header.set_size(length);
-            header.set_mode(0o600);
-            header.set_cksum();
-            self.piece.extend_from_slice(header.as_bytes());
-            let behind = length % BLOCK_BYTES;
-            self.padding = usize::try_from((BLOCK_BYTES - behind) % BLOCK_BYTES).unwrap_or(0);
-            self.current = (length > 0).then_some((content, length));
+        } else if let Some((digest, entry)) = self.entries.pop_front() {
+            self.begin(digest, entry)?;
         } else if !self.ended {
             self.ended = true;
             self.piece.resize(2 * 512, 0);
@@ -94,12 +140,14 @@ mod tests {
     fn every_tar_reads_it() {
         let dir = tempfile::tempdir().unwrap();
         let lengths = [0_usize, 1, 511, 512, 513, 300_000];
-        let mut archive = Archive::default();
+        let (mut archive, mut want) = (Archive::default(), Vec::new());
         for length in lengths {
             let path = dir.path().join(length.to_string());
             std::fs::write(&path, vec![7; length]).unwrap();
-            archive.add_file(&format!("f{length}"), File::open(path).unwrap()).unwrap();
-            archive.add_text(&format!("t{length}"), &"x".repeat(length));
+            let (file, text) = (Digest::of(&vec![7; length]), Digest::of(&vec![b'x'; length]));
+            archive.add_file(file, move || File::open(path));
+            archive.add_text(text, &"x".repeat(length));
+            want.extend([(file, vec![7; length]), (text, vec![b'x'; length])]);
         }
         let mut bytes = Vec::new();
         loop {
@@ -113,24 +161,26 @@ mod tests {
             let into = tempfile::tempdir().unwrap();
             std::fs::write(into.path().join("a.tar"), &bytes).unwrap();
             let mut command = std::process::Command::new(tar[0]);
-            let status = command.args(&tar[1..]).args(["-xof", "a.tar"]).current_dir(into.path()).status().unwrap();
+            let status = command.args(&tar[1..]).args(["-xomf", "a.tar"]).current_dir(into.path()).status().unwrap();
             assert!(status.success(), "{tar:?}");
-            for length in lengths {
-                assert_eq!(std::fs::read(into.path().join(format!("f{length}"))).unwrap(), vec![7; length]);
-                assert_eq!(std::fs::read(into.path().join(format!("t{length}"))).unwrap(), vec![b'x'; length]);
+            for (digest, content) in &want {
+                assert_eq!(std::fs::read(into.path().join(digest.hex())).unwrap(), *content, "{tar:?}");
             }
         }
     }
 
     #[test]
-    fn what_becomes_shorter_is_an_error() {
+    fn what_is_something_else_is_an_error_before_it_is_whole() {
         let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("a");
-        std::fs::write(&path, "four").unwrap();
-        let mut archive = Archive::default();
-        archive.add_file("a", File::open(&path).unwrap()).unwrap();
-        std::fs::write(&path, "").unwrap();
-        assert_eq!(archive.next_piece().unwrap().len(), 512);
-        assert!(archive.next_piece().is_err());
+        for (now, pieces) in [("", 0), ("fou", 1), ("FOUR", 1), ("fours", 1)] {
+            let path = dir.path().join("a");
+            std::fs::write(&path, now).unwrap();
+            let mut archive = Archive::default();
+            archive.add_file(Digest::of(b"four"), move || File::open(path));
+            for _ in 0..pieces {
+                assert_eq!(archive.next_piece().unwrap().len(), 512);
+            }
+            assert!(archive.next_piece().is_err(), "{now}");
+        }
     }
 }

@@ -24,7 +24,10 @@ pub struct FetchedFile<'a> {
     file: File,
     head: Vec<u8>,
     headed: bool,
+    left: u64,
     digester: Digester,
+    /// Of what is kept, which differs where something is hidden.
+    kept: Digester,
     masker: &'a Masker,
     masked: Masked,
     failed: Option<io::Error>,
@@ -35,7 +38,9 @@ impl<'a> FetchedFile<'a> {
     ///
     /// # Errors
     /// When it cannot be created.
-    pub fn create(place: PathBuf, masker: &'a Masker) -> io::Result<FetchedFile<'a>> {
+    pub fn create(place: PathBuf, most_bytes: u64, masker: &'a Masker) -> io::Result<FetchedFile<'a>> {
+        // What a step prints nothing of has no directory yet.
+        std::fs::create_dir_all(place.parent().unwrap_or(Path::new("/")))?;
         let part = place.with_extension("part");
         let file = File::options().write(true).create(true).truncate(true).mode(0o640).open(&part)?;
         Ok(FetchedFile {
@@ -44,7 +49,9 @@ impl<'a> FetchedFile<'a> {
             file,
             head: Vec::new(),
             headed: false,
+            left: most_bytes,
             digester: Digester::default(),
+            kept: Digester::default(),
             masker,
             masked: Masked::default(),
             failed: None,
@@ -55,15 +62,22 @@ impl<'a> FetchedFile<'a> {
     pub fn push(&mut self, mut bytes: &[u8]) {
         if !self.headed {
             let end = bytes.iter().position(|byte| *byte == b'\n');
-            let taken = end.unwrap_or(bytes.len()).min(HEAD_BYTES_MAX);
+            let taken = end.unwrap_or(bytes.len()).min(HEAD_BYTES_MAX - self.head.len());
             self.head.extend_from_slice(&bytes[..taken]);
             let Some(end) = end else { return };
             self.headed = true;
             bytes = &bytes[end + 1..];
         }
+        if bytes.len() as u64 > self.left && self.failed.is_none() {
+            self.failed = Some(io::Error::other("the host sends more than it said"));
+        }
+        if self.failed.is_some() {
+            return;
+        }
+        self.left -= bytes.len() as u64;
         self.digester.update(bytes);
-        let (file, failed) = (&mut self.file, &mut self.failed);
-        self.masked.push(self.masker, bytes, |bytes| keep(file, bytes, failed));
+        let (file, kept, failed) = (&mut self.file, &mut self.kept, &mut self.failed);
+        self.masked.push(self.masker, bytes, |bytes| keep(file, kept, bytes, failed));
     }
 
     /// Gives the file its name; `false` when it is not what the host said, and may be asked for again.
@@ -71,12 +85,18 @@ impl<'a> FetchedFile<'a> {
     /// # Errors
     /// When it cannot be written here.
     pub fn finish(mut self) -> io::Result<bool> {
-        let (file, failed) = (&mut self.file, &mut self.failed);
-        self.masked.finish(|bytes| keep(file, bytes, failed));
+        let (file, kept, failed) = (&mut self.file, &mut self.kept, &mut self.failed);
+        self.masked.finish(|bytes| keep(file, kept, bytes, failed));
         let head = String::from_utf8_lossy(&self.head).into_owned();
         let said = head.split_once(' ').filter(|_| self.headed);
-        let same =
-            said.and_then(|(_, hex)| format!("sha256:{hex}").parse::<Digest>().ok()) == Some(self.digester.finish());
+        let came = self.digester.finish();
+        let same = said.and_then(|(_, hex)| format!("sha256:{hex}").parse::<Digest>().ok()) == Some(came);
+        let is_archive = said.is_some_and(|(kind, _)| kind == "tar");
+        // An archive with stars in it is none any more.
+        if is_archive && same && self.failed.is_none() && self.kept.finish() != came {
+            self.failed =
+                Some(io::Error::other("a secret stands in what was fetched; fetch the other files one by one"));
+        }
         let kept = match self.failed.take() {
             Some(error) => Err(error),
             None => self.file.sync_all(),
@@ -85,7 +105,6 @@ impl<'a> FetchedFile<'a> {
             let _ = std::fs::remove_file(&self.part);
             return kept.map(|()| false);
         }
-        let is_archive = said.is_some_and(|(kind, _)| kind == "tar");
         let mut place = self.place.into_os_string();
         if is_archive {
             place.push(".tar");
@@ -96,8 +115,9 @@ impl<'a> FetchedFile<'a> {
     }
 }
 
-fn keep(file: &mut File, bytes: &[u8], failed: &mut Option<io::Error>) {
+fn keep(file: &mut File, kept: &mut Digester, bytes: &[u8], failed: &mut Option<io::Error>) {
     if failed.is_none() {
+        kept.update(bytes);
         *failed = file.write_all(bytes).err();
     }
 }
@@ -110,7 +130,7 @@ mod tests {
     fn check(said: &[u8], name: Option<&str>) {
         let (dir, masker) = (tempfile::tempdir().unwrap(), Masker::default());
         for size in [1, 7, said.len().max(1)] {
-            let mut file = FetchedFile::create(dir.path().join("a.fetched"), &masker).unwrap();
+            let mut file = FetchedFile::create(dir.path().join("a.fetched"), 60, &masker).unwrap();
             said.chunks(size).for_each(|bytes| file.push(bytes));
             assert_eq!(file.finish().unwrap(), name.is_some());
         }

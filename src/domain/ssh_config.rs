@@ -91,6 +91,12 @@ pub fn read(text: &str, query: &Query, source: &Source) -> Result<Answer, String
     let port = one("port").and_then(|port| port.parse().ok()).filter(|port| *port > 0).ok_or("no port")?;
     let user = one("user").unwrap_or_default().to_owned();
     check_user(&user).map_err(|wanted| format!("the User {user}; wanted {wanted}"))?;
+    // What decides whom to trust, and is not obeyed here, is not passed over either.
+    for keyword in ["revokedhostkeys", "hostkeyalias", "bindaddress", "bindinterface"] {
+        if let Some(value) = one(keyword).filter(|value| *value != "none") {
+            return Err(format!("{keyword} {value}; wanted a host without it: it is not obeyed here"));
+        }
+    }
     if one("proxyusefdpass") == Some("yes") {
         return Err("ProxyUseFdpass; wanted a ProxyCommand that passes bytes".to_owned());
     }
@@ -197,6 +203,7 @@ mod tests {
         check("port x\n", "no port");
         check("user -x\n", "the User -x; wanted a login name without spaces, / and :, not beginning with -");
         check("identityfile /k/%C\n", "the path /k/%C; wanted one with %d, %h, %n, %p, %r, %u and %% alone");
+        check("hostkeyalias x\n", "hostkeyalias x; wanted a host without it: it is not obeyed here");
         check("proxyusefdpass yes\n", "ProxyUseFdpass; wanted a ProxyCommand that passes bytes");
         check(
             "proxycommand nc %T\n",

@@ -5,7 +5,16 @@ path=$1 most=$2 copy=$SPOOLGATE_FILES/fetched kind=file
 mkdir -p "$SPOOLGATE_FILES" || exit 1
 if [ -d "$path" ]; then
 	kind=tar
-	{ tar -cf - -C "$path" . || printf 'tar: exit code %s\n' "$?" >"$copy.failed"; } | head -c "$((most + 1))" >"$copy"
+	{
+		tar -cf - -C "$path" .
+		code=$?
+		case $code in
+			0) ;;
+			# What is written while it is read is read as far as it was.
+			1) printf '%s: something in it changed meanwhile\n' "$path" >&2 ;;
+			*) printf 'tar: exit code %s\n' "$code" >"$copy.failed" ;;
+		esac
+	} | head -c "$((most + 1))" >"$copy"
 elif [ -f "$path" ]; then
 	head -c "$((most + 1))" <"$path" >"$copy" || exit 1
 else
@@ -25,4 +34,4 @@ if [ -e "$copy.failed" ]; then
 fi
 sum=$(sha256sum <"$copy") || exit 1
 printf '%s %s\n' "$kind" "${sum%% *}" >"$copy.kind" || exit 1
-printf '%s: %s bytes, sha256 %s\n' "$path" "$((size))" "${sum%% *}"
+printf '%s: %s bytes\n' "$path" "$((size))"

@@ -106,7 +106,10 @@ impl PlannedFile {
             if !hosts.is_empty() {
                 lines.push(format!("{digest} on {}", hosts.join(", ")));
             }
-            lines.extend(text.lines().map(|line| format!("| {line}")));
+            lines.extend(text.strip_suffix('\n').unwrap_or(text).split('\n').map(|line| format!("| {line}")));
+            if !text.is_empty() && !text.ends_with('\n') {
+                lines.push("(without a line feed at its end)".to_owned());
+            }
         }
         lines
     }

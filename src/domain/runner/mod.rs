@@ -144,8 +144,7 @@ pub fn run_program(
         text.push_str("export SPOOLGATE_FILES=\"$sg_at.files\"\n");
     }
     if step.cpu_percent > 0 || step.memory_mib > 0 {
-        // Whoever is not root asks their own systemd.
-        text.push_str("if [ \"$(id -u)\" -eq 0 ]; then sg_user=--system; else sg_user=--user; fi\n");
+        text.push_str("sg_scope\n");
     }
     text.push_str("exec ");
     push_limits(&mut text, step);
@@ -214,7 +213,7 @@ pub fn want_program(step: &PlannedStep, host: &HostName, call: &Call<'_>) -> Pro
 pub fn bring_command(step: &PlannedStep, directory: &str) -> Vec<String> {
     let mut command = shell_of(step);
     // No archive of ours holds owners; `o` keeps root from giving the files away.
-    command.extend(["-c", "umask 077; exec tar -xof - -C \"$0\"", directory].map(str::to_owned));
+    command.extend(["-c", "umask 077; exec tar -xomf - -C \"$0\"", directory].map(str::to_owned));
     command
 }
 
@@ -223,14 +222,6 @@ pub fn bring_command(step: &PlannedStep, directory: &str) -> Vec<String> {
 pub fn take_program(step: &PlannedStep, call: &Call<'_>) -> Program {
     let mut text = String::with_capacity(RUNNER.len() + 256);
     push_head(&mut text, "take", call);
-    finish(text, step)
-}
-
-/// Returns the program that removes what a step fetched from its host, once it is here.
-#[must_use]
-pub fn drop_program(step: &PlannedStep, call: &Call<'_>) -> Program {
-    let mut text = String::with_capacity(RUNNER.len() + 256);
-    push_head(&mut text, "drop", call);
     finish(text, step)
 }
 
@@ -384,7 +375,7 @@ mod tests {
         assert_eq!(written("x", &[], Some("deploy"), 5).0, "sudo -n -u deploy -- /bin/sh");
         let step = PlannedStep::plain("x".parse().unwrap(), Digest::of(b""));
         let line = command_line(&bring_command(&step, "/home/a b/.spoolgate/7.files"));
-        assert_eq!(line, "/bin/sh -c 'umask 077; exec tar -xof - -C \"$0\"' '/home/a b/.spoolgate/7.files'");
+        assert_eq!(line, "/bin/sh -c 'umask 077; exec tar -xomf - -C \"$0\"' '/home/a b/.spoolgate/7.files'");
     }
 
     #[test]

@@ -3,7 +3,7 @@
 #
 # shellcheck shell=sh disable=SC2154,SC2031,SC2030,SC3013 # set by what is sent in front; -nt is in every sh we run in
 #
-# What is sent in front of this text sets sg_id, sg_nonce, sg_act (run, kill, forget, want, take, drop), sg_script, sg_interpreter, sg_head, sg_tail,
+# What is sent in front of this text sets sg_id, sg_nonce, sg_act (run, kill, forget, want, take), sg_script, sg_interpreter, sg_head, sg_tail,
 # sg_limit, sg_idle, sg_grace, sg_out_at, sg_err_at, sg_clean, sg_audit, sg_begun (the host said
 # before that it runs), sg_needs (a program that must be there) and the functions sg_job and sg_files, which hands the
 # files that the step puts here to what it is given, by fours: SHA-256, mode, owner, place. Everything happens inside one
@@ -416,7 +416,7 @@ sg_verdict() {
 # Watches the step that this process started.
 sg_watch() {
 	# What ends at once costs hardly any processes; what does not is shown soon.
-	sg_tick=0.1 sg_began=
+	sg_tick=0.2 sg_began=
 	while [ ! "$sg_stop" ]; do
 		sg_nap
 		sg_read "$sg_at.code" && break
@@ -424,6 +424,7 @@ sg_watch() {
 		if [ "$sg_began" ]; then
 			[ "$sg_tick" = 1 ] || sg_tick=0.2
 		else
+			[ "$sg_tick" = 1 ] || sg_tick=0.03
 			# Who waits for the script reads them already, if it ended just now.
 			sg_claim || continue
 			sg_readers
@@ -529,6 +530,12 @@ sg_main() {
 	sg_tick=0.2 sg_stop='' sg_left='' sg_last='' sg_said='' sg_shown='' sg_waiter='' sg_runner=''
 	for sg_line in ${sg_needs:-}; do
 		command -v "$sg_line" >/dev/null || sg_refuse "this host has no $sg_line, and the step needs it"
+		if [ "$sg_line" = systemd-run ] && [ ! "$sg_begun" ]; then
+			sg_scope
+			# shellcheck disable=SC2086 # one word or two
+			sg_line=$(systemd-run --quiet --scope --collect $sg_user -- true 2>&1 </dev/null) ||
+				sg_refuse "its systemd holds nothing to limits: $(printf %s "$sg_line" | head -n 1)"
+		fi
 	done
 	sg_at=$sg_base/$sg_id
 	sg_mark="spoolgate-err $sg_id"
@@ -556,6 +563,7 @@ sg_main() {
 				for sg_stream in out err out.tail err.tail both script; do
 					[ ! -e "$sg_at.$sg_stream" ] || : >"$sg_at.$sg_stream"
 				done
+				rm -rf "$sg_at.files"
 				sg_say end 'forgotten - 0 0 0 0'
 			fi
 			;;
@@ -572,12 +580,18 @@ sg_main() {
 				sg_say end 'exit 1 - 0 - 0'
 			fi
 			;;
-		drop)
-			rm -rf "$sg_at.files"
-			sg_say end 'forgotten - 0 0 0 0'
-			;;
 	esac
 	exit 0
+}
+
+# Sets which systemd holds a step to its limits: whoever is not root asks their own.
+sg_scope() {
+	sg_user=--system
+	sg_number=$(id -u)
+	if [ "$sg_number" -ne 0 ]; then
+		sg_user=--user
+		export XDG_RUNTIME_DIR="${XDG_RUNTIME_DIR:-/run/user/$sg_number}"
+	fi
 }
 
 # Starts the step and watches it to its end.

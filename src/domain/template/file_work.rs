@@ -63,7 +63,7 @@ fn read_sources(sheet: &Sheet<'_>, from: &Text, texts: &BTreeMap<String, String>
     let single = texts.get_key_value(&from.value).map(|(name, text)| (String::new(), name, text));
     let found: Vec<_> = single.into_iter().chain(below).collect();
     if found.is_empty() {
-        let wanted = "a file of the templates folder, or a folder in it, to fill in";
+        let wanted = "a text of at most 512 KiB in the templates folder (*.j2, or in a folder of it), or such a folder";
         sheet.problem(&from.span, &from.value, wanted);
     }
     let mut sources = BTreeMap::new();

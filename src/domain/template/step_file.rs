@@ -121,8 +121,8 @@ fn read_work(table: &mut Fields<'_>, around: &Surroundings<'_>, of: Option<&Step
     let retries = table.integer("retries", 0..=limits::RETRIES_MAX).unwrap_or(0);
     let retry_delay_s = seconds(table.scalar("retry_delay"), "retry_delay").unwrap_or(0);
     let idempotent = table.boolean("idempotent").unwrap_or(false);
-    let cpu_percent = table.integer("cpu_percent", 1..=100_000).unwrap_or(0);
-    let memory_mib = table.integer("memory_mib", 1..=1 << 24).unwrap_or(0);
+    let cpu_percent = table.integer("cpu_percent", 1..=100_000);
+    let memory_mib = table.integer("memory_mib", 1..=1 << 24);
     let nice = table.integer("nice", 0..=19).and_then(|nice| u8::try_from(nice).ok());
     if engine.is_some() {
         check_engine_args(sheet, &args);
@@ -131,8 +131,8 @@ fn read_work(table: &mut Fields<'_>, around: &Surroundings<'_>, of: Option<&Step
     let (env, secrets) = read_env(sheet, env, around);
     Some(StepWork {
         files: files.map(|(work, _)| work),
-        cpu_percent,
-        memory_mib,
+        cpu_percent: cpu_percent.unwrap_or_else(|| of.map_or(0, |of| of.cpu_percent)),
+        memory_mib: memory_mib.unwrap_or_else(|| of.map_or(0, |of| of.memory_mib)),
         engine,
         script: script?,
         args,

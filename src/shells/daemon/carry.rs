@@ -3,7 +3,7 @@
 //! **Invariant:** what is brought lies in a private directory of the attempt until the step's own script, which starts at most
 //! once, has compared its digest; to bring or to take twice changes nothing. A file that was taken appears here whole, or not.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::Path;
 
@@ -53,22 +53,19 @@ pub(super) async fn bring(
     };
     let known: BTreeMap<Digest, &PlannedFile> =
         step.files.iter().filter_map(|file| Some((file.digest_on(host)?, file))).collect();
+    // Each once, and nothing else: what a host asks for may be anything.
+    let wanted: BTreeSet<Digest> = lines.filter_map(|line| format!("sha256:{line}").parse().ok()).collect();
     let mut archive = Archive::default();
-    let mut any = false;
-    // Whatever else a host asks for is not its business.
-    for (digest, file) in
-        lines.filter_map(|line| format!("sha256:{line}").parse().ok()).filter_map(|digest| known.get_key_value(&digest))
-    {
-        any = true;
-        let name = digest.hex();
+    for (digest, file) in known.iter().filter(|(digest, _)| wanted.contains(digest)) {
         if let Some(text) = plan.texts.get(digest) {
-            archive.add_text(&name, text);
+            archive.add_text(*digest, text);
         } else {
-            let added = settings.files.open(&file.from).and_then(|opened| archive.add_file(&name, opened));
-            added.map_err(|error| NotCarried::Refused(format!("cannot read files/{}: {error}", file.from)))?;
+            let (folder, name) = (settings.files.clone(), file.from.clone());
+            let open = move || folder.open(&name).map_err(|error| io::Error::other(format!("files/{name}: {error}")));
+            archive.add_file(*digest, open);
         }
     }
-    if !any {
+    if archive.is_empty() {
         return Ok(());
     }
     let mut noise = Vec::new();
@@ -115,10 +112,10 @@ pub(super) async fn take(
     link: &mut Link,
     (program, nonce, id): (&Program, &str, &RunnerId),
     masker: &Masker,
-    place: &Path,
+    (place, most_bytes): (&Path, u64),
 ) -> Result<(), NotCarried> {
     let unkept = |error: io::Error| NotCarried::Refused(format!("cannot keep {}: {error}", place.display()));
-    let mut file = FetchedFile::create(place.to_owned(), masker).map_err(unkept)?;
+    let mut file = FetchedFile::create(place.to_owned(), most_bytes, masker).map_err(unkept)?;
     let mut answer = Answer::new(nonce, id, Offsets::default());
     let ended = link
         .exec(program, &mut |stream, bytes: &[u8]| {

@@ -76,7 +76,7 @@ impl HostOwner {
                     if self.inputs.send(input).is_err() {
                         break;
                     }
-                    if start.approved.plan().secret_names().next().is_some() {
+                    if leaves_something(&start) {
                         printed.push(start);
                     }
                 }
@@ -183,6 +183,14 @@ impl HostOwner {
             backoff = (backoff * 2).min(BACKOFF_LAST);
         }
     }
+}
+
+/// Whether its host is to be rid of what a step left there: secrets in what it printed, files on their way.
+fn leaves_something(start: &Start) -> bool {
+    let plan = start.approved.plan();
+    let planned = plan.group(start.group).and_then(|g| g.steps.iter().find(|step| step.name == start.step));
+    let carries = planned.is_some_and(|step| step.fetch.is_some() || !step.files.is_empty());
+    carries || plan.secret_names().next().is_some()
 }
 
 /// Returns how long ago a step was sent first.

@@ -9,6 +9,7 @@ use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
 
 use crate::adapters::file_folder::FileFolder;
 use crate::adapters::local::LocalShell;
@@ -49,7 +50,7 @@ const DROPPED_TRIES: u32 = 3;
 /// The connections to hosts on the way, each shared by everybody who goes through it, and who is on their way in where.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Tunnels {
-    open: Arc<Mutex<HashMap<Vec<PlannedHop>, Tunnel>>>,
+    doors: Arc<std::sync::Mutex<HashMap<Vec<PlannedHop>, Door>>>,
     starts: Arc<std::sync::Mutex<HashMap<String, Arc<Semaphore>>>>,
 }
 
@@ -73,35 +74,81 @@ impl Tunnels {
         address: &str,
         port: u16,
     ) -> Result<UnixStream, SshError> {
-        // One at a time makes a connection, so that there is one for each host on the way.
-        let mut open = self.open.lock().await;
-        open.retain(|_, tunnel| tunnel.is_open());
         let mut way: Option<Tunnel> = None;
         for (n, hop) in hops.iter().enumerate() {
-            let passed = hops[..=n].to_vec();
-            let tunnel = if let Some(known) = open.get(&passed) {
-                known.clone()
-            } else {
-                let stream = match &way {
-                    Some(before) => Some(before.reach(&hop.address, hop.port).await?),
-                    None => None,
-                };
-                let session = Session::connect_over(&hop_target(hop, settings), stream).await?;
-                let tunnel = Tunnel::start(session);
-                open.insert(passed, tunnel.clone());
-                tunnel
-            };
-            way = Some(tunnel);
+            way = Some(self.door(&hops[..=n]).open(hop, settings, way.as_ref()).await?);
         }
-        drop(open);
         match way {
             Some(last) => last.reach(address, port).await,
-            None => Err(SshError::Way {
-                host: "nowhere".to_owned(),
-                to: format!("{address}:{port}"),
-                why: "there is no host on the way".to_owned(),
-                gone: false,
-            }),
+            None => Err(no_way("nowhere", format!("{address}:{port}"), "there is no host on the way".to_owned())),
+        }
+    }
+
+    /// Returns the place of the one connection to a host on the way.
+    fn door(&self, passed: &[PlannedHop]) -> Door {
+        let mut doors = self.doors.lock().unwrap_or_else(PoisonError::into_inner);
+        // What nobody waits for and nothing goes through is forgotten.
+        doors.retain(|_, door| Arc::strong_count(&door.0) > 1 || door.0.try_lock().is_ok_and(|door| door.is_open()));
+        doors.entry(passed.to_vec()).or_default().clone()
+    }
+}
+
+fn no_way(host: &str, to: String, why: String) -> SshError {
+    SshError::Way { host: host.to_owned(), to, why, gone: false }
+}
+
+/// The one connection to a host on the way. Whoever waits for it waits for nobody else's.
+#[derive(Clone, Debug, Default)]
+struct Door(Arc<Mutex<Behind>>);
+
+/// What is behind a door.
+#[derive(Debug, Default)]
+struct Behind {
+    tunnel: Option<Tunnel>,
+    /// When nobody got through last, and why.
+    failed: Option<(Instant, String)>,
+}
+
+impl Behind {
+    fn is_open(&self) -> bool {
+        self.tunnel.as_ref().is_some_and(Tunnel::is_open)
+    }
+}
+
+impl Door {
+    /// Returns the connection, made over the one before it when there is none.
+    async fn open(
+        &self,
+        hop: &PlannedHop,
+        settings: &LinkSettings,
+        before: Option<&Tunnel>,
+    ) -> Result<Tunnel, SshError> {
+        let asked = Instant::now();
+        let mut behind = self.0.lock().await;
+        if let Some(tunnel) = behind.tunnel.as_ref().filter(|tunnel| tunnel.is_open()) {
+            return Ok(tunnel.clone());
+        }
+        // Of many who waited the first one's word is enough.
+        if let Some((_, why)) = behind.failed.as_ref().filter(|(at, _)| *at >= asked) {
+            return Err(no_way(&hop.address, format!("{}:{}", hop.address, hop.port), why.clone()));
+        }
+        let made = async {
+            let stream = match before {
+                Some(before) => Some(before.reach(&hop.address, hop.port).await?),
+                None => None,
+            };
+            Session::connect_over(&hop_target(hop, settings), stream).await
+        };
+        match made.await {
+            Ok(session) => {
+                let tunnel = Tunnel::start(session);
+                *behind = Behind { tunnel: Some(tunnel.clone()), failed: None };
+                Ok(tunnel)
+            }
+            Err(error) => {
+                behind.failed = Some((Instant::now(), error.to_string()));
+                Err(error)
+            }
         }
     }
 }

@@ -25,8 +25,7 @@ use crate::domain::plan::{PlannedHost, PlannedStep};
 use crate::domain::run::{Ending, OutputFacts};
 use crate::domain::runner::answer::{Answer, Shown, Verdict};
 use crate::domain::runner::{
-    Call, Offsets, Program, RunnerId, Told, drop_program, forget_program, kill_program, run_program, take_program,
-    want_program,
+    Call, Offsets, Program, RunnerId, Told, forget_program, kill_program, run_program, take_program, want_program,
 };
 use crate::engine::{Input, Start};
 use crate::shells::clock::now;
@@ -231,9 +230,7 @@ impl<'a> Talk<'a> {
                     *link = open;
                     return (Ending::NotSent(why), self.facts());
                 }
-                Heard::Broken(error)
-                    if !self.sent && !error.unreachable && self.to_bring.is_some_and(|left| left > 0) =>
-                {
+                Heard::Broken(error) if !self.sent && open.is_some() && self.to_bring.is_some_and(|left| left > 0) => {
                     self.to_bring = self.to_bring.map(|left| left - 1);
                     error.why
                 }
@@ -349,21 +346,14 @@ impl<'a> Talk<'a> {
             self.to_bring = None;
         }
         let heard = self.show(link).await;
-        if self.step.fetch.is_none() || !matches!(heard, Heard::Ended(Verdict::Exit(0))) {
-            return heard;
-        }
+        let (Some(fetch), Heard::Ended(Verdict::Exit(0))) = (&self.step.fetch, &heard) else { return heard };
         let nonce = self.nonce();
         let take = take_program(self.step, &self.call(&nonce, Offsets::default()));
         let place = self.log_path.with_extension("fetched");
-        match carry::take(link, (&take, &nonce, &self.id), &self.masker, &place).await {
+        match carry::take(link, (&take, &nonce, &self.id), &self.masker, (&place, fetch.most_bytes)).await {
             Ok(()) => {}
             Err(NotCarried::Refused(why)) => return Heard::NotKept(why),
             Err(NotCarried::Broken(error)) => return Heard::Broken(error),
-        }
-        let nonce = self.nonce();
-        let program = drop_program(self.step, &self.call(&nonce, Offsets::default()));
-        if let Err(error) = link.exec(&program, &mut |_, _: &[u8]| {}).await {
-            tracing::info!(task = %self.start.task, host = %self.start.host, "what was fetched stays on the host: {}", error.why);
         }
         heard
     }
