@@ -57,7 +57,10 @@ impl Sources {
     pub fn digest(&self) -> Digest {
         let mut digester = Digester::default();
         let mut add = |path: &PathBuf| {
-            if let Ok(bytes) = std::fs::read(path) {
+            // To read a pipe is to wait for whoever writes.
+            if path.is_file()
+                && let Ok(bytes) = std::fs::read(path)
+            {
                 digester.update(path.as_os_str().as_encoded_bytes());
                 digester.update(Digest::of(&bytes).to_string().as_bytes());
             }

@@ -75,6 +75,9 @@ pub struct Masked {
     hidden: Vec<bool>,
 }
 
+/// How many line feeds are held back beyond what a secret with one behind each of its bytes has.
+const BREAKS_MAX: usize = 64 << 10;
+
 impl Masked {
     /// Takes the next bytes and hands on what is surely no beginning of a secret.
     pub fn push(&mut self, masker: &Masker, bytes: &[u8], mut pass: impl FnMut(&[u8])) {
@@ -104,6 +107,8 @@ impl Masked {
         let from = flat.len().saturating_sub(longest.saturating_sub(1));
         let begins = |start: &usize| masker.needles.iter().any(|needle| needle.starts_with(&flat[*start..]));
         let end = (from..flat.len()).find(begins).map_or(self.held.len(), |start| at[start]);
+        // So many line feeds stand in no secret.
+        let end = if self.held.len() - end > 2 * longest + BREAKS_MAX { self.held.len() } else { end };
         let rest = (self.held.split_off(end), self.hidden.split_off(end));
         let (mut ready, hidden) =
             (std::mem::replace(&mut self.held, rest.0), std::mem::replace(&mut self.hidden, rest.1));
@@ -263,6 +268,16 @@ mod tests {
         for size in 1..=text.len() {
             assert_eq!(String::from_utf8_lossy(&in_pieces(text.as_bytes(), size)), want, "in pieces of {size}");
         }
+    }
+
+    #[test]
+    fn line_feeds_without_end_are_not_held_back() {
+        let (masker, mut masked, mut out) = (masker(), Masked::default(), 0);
+        masked.push(&masker, b"p", |bytes| out += bytes.len());
+        for _ in 0..40 {
+            masked.push(&masker, &[b'\n'; 4096], |bytes| out += bytes.len());
+        }
+        assert!(out > 64 << 10, "{out}");
     }
 
     #[test]

@@ -70,6 +70,10 @@ pub struct Answer {
     both: Option<Stream>,
     /// Bytes of standard output that may belong to a line of the runner's.
     held: Vec<u8>,
+    /// The same of standard error.
+    held_err: Vec<u8>,
+    /// Whether standard error is at its end.
+    err_ended: bool,
     noise: Vec<u8>,
     /// Whether the runner said that the step runs.
     pub running: bool,
@@ -102,13 +106,13 @@ impl Answer {
     /// Whether nothing more comes, and the shell that said it waits for what is sent next.
     #[must_use]
     pub fn shell_waits(&self) -> bool {
-        self.both.is_some() && self.ended.is_some()
+        self.ended.is_some() && (self.both.is_some() || self.err_ended)
     }
 
     /// Takes the next bytes of a stream and hands on what is the script's.
     pub fn take(&mut self, stream: Stream, bytes: &[u8], mut pass: impl FnMut(Stream, &[u8])) {
         match stream {
-            Stream::Err if self.running => pass(Stream::Err, bytes),
+            Stream::Err if self.running => self.look_for_end_of_err(bytes, &mut pass),
             Stream::Err => self.keep_noise(bytes),
             Stream::Out => {
                 self.held.extend_from_slice(bytes);
@@ -165,6 +169,25 @@ impl Answer {
         }
     }
 
+    /// Hands on standard error up to the runner's line.
+    fn look_for_end_of_err(&mut self, bytes: &[u8], pass: &mut dyn FnMut(Stream, &[u8])) {
+        if self.err_ended {
+            return;
+        }
+        self.held_err.extend_from_slice(bytes);
+        let mark = format!("{}.\n", self.end).into_bytes();
+        let found = find(&self.held_err, &mark);
+        let ready = found.unwrap_or_else(|| self.held_err.len() - held_back(&self.held_err, &mark));
+        if ready > 0 {
+            pass(Stream::Err, &self.held_err[..ready]);
+            self.held_err.drain(..ready);
+        }
+        if found.is_some() {
+            self.err_ended = true;
+            self.held_err.clear();
+        }
+    }
+
     /// Of both streams one behind the other, hands on the first and goes over to the second.
     fn look_for_between(&mut self, pass: &mut dyn FnMut(Stream, &[u8])) {
         if self.both != Some(Stream::Out) {
@@ -199,10 +222,16 @@ impl Answer {
             let rest = &self.held[at + mark.len()..];
             if let Some(length) = rest.iter().position(|byte| *byte == b'\n') {
                 let ended = read_end(&String::from_utf8_lossy(&rest[..length]));
-                let passed = if ended.is_some() { at } else { at + mark.len() };
+                // Where somebody put both streams into one, the end of standard error comes here too.
+                let of_err = &rest[..length] == b".";
+                let passed = if ended.is_some() || of_err { at } else { at + mark.len() };
                 let text: Vec<u8> = self.held.drain(..passed).collect();
                 self.pass_new(stream, &text, pass);
-                if ended.is_some() {
+                if of_err {
+                    self.err_ended = true;
+                    self.held.drain(..mark.len() + 2);
+                    self.look_for_end(pass);
+                } else if ended.is_some() {
                     self.ended = ended;
                     self.held.clear();
                 } else {
@@ -320,6 +349,22 @@ mod tests {
             "",
             Some(Verdict::Exit(0)),
         );
+    }
+
+    #[test]
+    fn standard_error_has_an_end_of_its_own() {
+        let said = b"bad\nspoolgate-end cd34 .\nspoolgate-end ab12 .\n";
+        for cut in 0..=said.len() {
+            let mut answer = Answer::new("ab12", &RunnerId::for_tests("7-x"), Offsets::default());
+            let mut heard = Vec::new();
+            answer.take(Stream::Out, b"spoolgate-running ab12 7\nspoolgate-end ab12 exit 0 0 0 4 0\n", |_, _| {});
+            assert!(answer.ended.is_some() && !answer.shell_waits());
+            for piece in [&said[..cut], &said[cut..]] {
+                answer.take(Stream::Err, piece, |_, bytes| heard.extend_from_slice(bytes));
+            }
+            assert_eq!(heard, b"bad\nspoolgate-end cd34 .\n", "cut at {cut}");
+            assert!(answer.shell_waits());
+        }
     }
 
     #[test]

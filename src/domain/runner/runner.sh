@@ -253,6 +253,9 @@ sg_finish() {
 		if [ -s "$sg_at.err" ]; then cat <&6 >&2; fi
 		sg_rest out "$sg_out_at"
 		sg_rest err "$sg_err_at" >&2
+		exec 5<&- 6<&-
+		# The two streams travel apart: each has its end.
+		sg_say end . >&2
 	fi
 	# On a full disk the word is all there is.
 	sg_read "$sg_at.exit" || sg_words=$sg_last
@@ -525,7 +528,7 @@ sg_has() {
 	[ -f "$1" ] && sg_line=$(sha256sum <"$1" 2>/dev/null) && [ "${sg_line%% *}" = "$2" ]
 }
 
-# Does what it was sent for. A step that ended at once leaves the shell to whatever is sent next.
+# Does what it was sent for. A step leaves the shell to whatever is sent next.
 sg_main() {
 	sg_tick=0.2 sg_stop='' sg_left='' sg_last='' sg_said='' sg_shown='' sg_waiter='' sg_runner=''
 	for sg_line in ${sg_needs:-}; do
@@ -543,11 +546,11 @@ sg_main() {
 		run)
 			if [ ! "$sg_begun" ] && sg_stat "$$" && sg_gate "$$ $sg_boot $sg_born"; then
 				sg_run
-				[ ! -e "$sg_at.both.n" ] || return 0
 			else
 				sg_follow
 				sg_finish
 			fi
+			return 0
 			;;
 		kill)
 			# Whoever passes the gate first decides whether it runs at all.

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
+use tokio::sync::Notify;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::time::{Instant, sleep};
 
@@ -39,6 +40,8 @@ pub(super) const BACKOFF_LAST: Duration = Duration::from_secs(30);
 
 /// How often files are brought again over another connection, when the one before broke.
 const BRING_AGAIN: u32 = 5;
+/// How long the end of standard error may come after the last word.
+const LINGER: Duration = Duration::from_secs(2);
 /// How often reports of another engine are recorded at most.
 const REPORT_EVERY: Duration = Duration::from_millis(500);
 
@@ -425,15 +428,22 @@ impl<'a> Talk<'a> {
                 broken = log.write(stream, bytes, now()).err();
             }
         };
-        let ended = link
-            .tell(program, &mut |stream, bytes: &[u8]| {
-                answer.take(stream, bytes, |stream, bytes| {
-                    let masked = if stream == Stream::Out { &mut out } else { &mut err };
-                    masked.push(masker, bytes, |bytes| keep(stream, bytes));
-                });
-                answer.shell_waits()
-            })
-            .await;
+        let said = Notify::new();
+        let mut hear = |stream, bytes: &[u8]| {
+            answer.take(stream, bytes, |stream, bytes| {
+                let masked = if stream == Stream::Out { &mut out } else { &mut err };
+                masked.push(masker, bytes, |bytes| keep(stream, bytes));
+            });
+            if answer.ended.is_some() {
+                said.notify_one();
+            }
+            answer.shell_waits()
+        };
+        let ended = tokio::select! {
+            ended = link.tell(program, &mut hear) => ended,
+            // What was to end standard error may have been thrown away on the way.
+            () = async { said.notified().await; sleep(LINGER).await } => Ok(None),
+        };
         answer.finish();
         // Of a conversation that broke off, what was held back comes again: it is in no log yet.
         if answer.ended.is_some() {
