@@ -189,6 +189,12 @@ impl Account {
         Account::hear(self.start(&kill_program(&step.planned, &call).stdin), "n3", (&step.id, Offsets::default()))
     }
 
+    /// Whether a line of a step's state begins with `word`.
+    fn knows(&self, step: &Step, word: &str) -> bool {
+        let state = std::fs::read_to_string(self.file(step, "state")).unwrap_or_default();
+        state.lines().any(|line| line.starts_with(word))
+    }
+
     fn file(&self, step: &Step, name: &str) -> PathBuf {
         self.home.path().join(".spoolgate").join(format!("{}.{name}", step.id.as_str()))
     }
@@ -331,10 +337,10 @@ fn an_end_that_was_written_counts_though_the_runner_died() {
     each_shell(|account| {
         let step = plan("echo on; sleep 1; exit 7", 30);
         let mut child = account.start(&step.text(Offsets::default(), "n1"));
-        wait_until("it runs", || account.file(&step, "session").exists());
+        wait_until("it runs", || account.knows(&step, "session "));
         child.kill().unwrap();
         child.wait().unwrap();
-        wait_until("its end", || account.file(&step, "code").exists());
+        wait_until("its end", || account.knows(&step, "code 7 "));
         assert_eq!(account.attach(&step, 0, 0).ended.unwrap().0, Verdict::Exit(7));
     });
 }
@@ -375,7 +381,7 @@ fn a_reader_that_takes_nothing_holds_nothing_up() {
             plan("i=0; while [ $i -lt 20000 ]; do echo 0123456789012345678901234567890123456789; i=$((i+1)); done", 30);
         // Nobody reads this one's pipes.
         let mut deaf = account.start(&step.text(Offsets::default(), "n1"));
-        wait_until("the step ends", || account.file(&step, "code").exists());
+        wait_until("the step ends", || account.knows(&step, "code "));
         let heard = account.attach(&step, 0, 0);
         assert_eq!(heard.out.len(), 20_000 * 41);
         assert_eq!(heard.ended.unwrap().0, Verdict::Exit(0));
@@ -446,9 +452,7 @@ fn a_killed_runner_is_told_and_its_step_does_not_run_on_unseen() {
         // Another boot of the host: what ran is lost.
         let step = plan("sleep 0.1 # another", 0);
         drop(account.run(&step));
-        std::fs::remove_file(account.file(&step, "exit")).unwrap();
-        std::fs::remove_file(account.file(&step, "code")).unwrap();
-        std::fs::write(account.file(&step, "start"), "4711 another-boot 42 end\n").unwrap();
+        std::fs::write(account.file(&step, "state"), "run 4711 another-boot 42 end\n").unwrap();
         assert_eq!(account.attach(&step, 0, 0).ended.unwrap().0, Verdict::Rebooted);
     });
 }
@@ -477,6 +481,25 @@ fn a_flood_leaves_its_head_and_tail_to_the_byte() {
 }
 
 #[test]
+fn a_disk_that_fills_up_hides_no_end() {
+    each_shell(|account| {
+        let disk = account.home.path().join(".spoolgate");
+        std::fs::create_dir(&disk).unwrap();
+        let mount = |program: &str, words: &[&str]| {
+            assert!(Command::new(program).args(words).arg(&disk).status().unwrap().success());
+        };
+        mount("mount", &["-t", "tmpfs", "-o", "size=64k,mode=700", "tmpfs"]);
+        for (n, nap) in ["", "sleep 1; "].into_iter().enumerate() {
+            let step = plan(&format!("cat /dev/zero >\"$HOME/.spoolgate/filler\"; {nap}exit 7"), 30);
+            let heard = account.run(&step);
+            assert_eq!(heard.ended.map(|ended| ended.0), Some(Verdict::Exit(7)), "{n}: {}", heard.noise);
+            std::fs::remove_file(disk.join("filler")).unwrap();
+        }
+        mount("umount", &["-l"]);
+    });
+}
+
+#[test]
 fn what_is_left_in_the_background_is_not_waited_for() {
     each_shell(|account| {
         let begin = Instant::now();
@@ -500,10 +523,10 @@ fn a_home_that_cannot_be_written_is_no_obstacle_and_a_trap_is_not_used() {
         // The home belongs to root, so nobody's files go elsewhere.
         let step = plan(&format!("id -un # {} {}", std::process::id(), account.shell[0]), 30);
         check(&account.run(&step), Verdict::Exit(0), "nobody\n", "");
-        assert!(!account.file(&step, "start").exists());
+        assert!(!account.file(&step, "state").exists());
         let used: Vec<PathBuf> = ["/var/tmp", "/tmp"]
             .iter()
-            .map(|dir| Path::new(dir).join(".spoolgate-65534").join(format!("{}.exit", step.id.as_str())))
+            .map(|dir| Path::new(dir).join(".spoolgate-65534").join(format!("{}.state", step.id.as_str())))
             .filter(|file| file.exists())
             .collect();
         assert_eq!(used.len(), 1, "{used:?}");
@@ -533,24 +556,24 @@ fn what_ended_long_ago_is_cleaned_away_and_nothing_else() {
         check(&account.run(&plan("true", 30)), Verdict::Exit(0), "", "");
         let dir = account.home.path().join(".spoolgate");
         let month_ago = std::time::SystemTime::UNIX_EPOCH + Duration::from_hours(24);
-        for (name, old) in [
-            ("1-1-old-1-a.exit", true),
-            ("1-1-old-1-a.start", true),
-            ("1-1-old-1-a.out.tail", true),
-            ("1-1-runs-1-b.start", true),
-            ("1-1-new-1-c.exit", false),
-            ("1-1-new-1-c.out", true),
+        for (name, text, old) in [
+            ("1-1-old-1-a.state", "run 1 b 2 end\n\nexit exit 0 - 0 - 0 end\n", true),
+            ("1-1-old-1-a.out.tail", "", true),
+            ("1-1-runs-1-b.state", "run 1 b 2 end\n", true),
+            ("1-1-new-1-c.state", "void end\n\nexit never end\n", false),
+            ("1-1-new-1-c.out", "", true),
         ] {
-            let file = std::fs::File::create(dir.join(name)).unwrap();
+            let mut file = std::fs::File::create(dir.join(name)).unwrap();
+            file.write_all(text.as_bytes()).unwrap();
             if old {
                 file.set_modified(month_ago).unwrap();
             }
         }
         check(&account.run(&plan("true # again", 30)), Verdict::Exit(0), "", "");
         let left = |name: &str| dir.join(name).exists();
-        wait_until("the old one to go", || !left("1-1-old-1-a.start") && !left("1-1-old-1-a.exit"));
+        wait_until("the old one to go", || !left("1-1-old-1-a.state"));
         assert!(!left("1-1-old-1-a.out.tail"), "all of it");
-        assert!(left("1-1-runs-1-b.start"), "what has not ended stays, however old");
-        assert!(left("1-1-new-1-c.exit") && left("1-1-new-1-c.out"), "what ended lately stays");
+        assert!(left("1-1-runs-1-b.state"), "what has not ended stays, however old");
+        assert!(left("1-1-new-1-c.state") && left("1-1-new-1-c.out"), "what ended lately stays");
     });
 }

@@ -9,18 +9,21 @@
 # files that the step puts here to what it is given, by fours: SHA-256, mode, owner, place. Everything happens inside one
 # compound command, so a text that was cut off in transit does nothing.
 #
-# Files of the step, side by side: a directory of its own would cost a process.
-#   ID.start   made with O_EXCL: the one gate. "PID BOOT STARTTIME end" of the runner, or "void end": never to be run;
-#              a second line keeps where the sender's audit ended then
-#   ID.script  what runs                    ID.session   the id of the session it runs in
+# Files of the step, side by side: a directory of its own would cost a process, and each file costs the file system.
+#   ID.state   made with O_EXCL: the one gate. What is known of the step, a line each that is only ever appended; of two
+#              lines that begin alike the first one holds, and a line without its "end" does not:
+#     run PID BOOT STARTTIME | void    the runner that passed the gate; or: never to be run
+#     audit WORDS                      where the sender's audit ended then
+#     session ID STARTTIME             the session that the script runs in; "void 0": it must not begin any more
+#     reader NAME                      who reads the streams
+#     code N MARK                      the script's status; MARK is "signal" when the shell said that one ended it
+#     both | out TOTAL CUT | err ...   a stream's end; TOTAL is "-" for all that is there
+#     exit VERDICT ARGUMENT OUT_TOTAL OUT_CUT ERR_TOTAL ERR_CUT
+#   ID.script  what runs
 #   ID.out, ID.err   the first sg_head bytes         out.tail  the last sg_tail bytes when there were more
-#   out.n      "TOTAL CUT end" at the stream's end; TOTAL is "-" for all that is there
-#   both       of a script that ended at once: its standard output, a line with sg_mark, its standard error; both.n is there
-#              when it is whole
-#   reader     made with O_EXCL by whoever reads the streams
-#   code       "N end": the script's status    said      what the shell said of a signal that ended it
+#   both       of a script that ended at once: its standard output, a line with sg_mark, its standard error. Before, what the
+#              shell that waits for the script says
 #   files      a directory: what is to be put in places, by SHA-256, or what was fetched
-#   exit       "VERDICT ARGUMENT OUT_TOTAL OUT_CUT ERR_TOTAL ERR_CUT end"
 
 # Says one line about the step. Everything else on standard output is the script's.
 sg_say() {
@@ -33,12 +36,34 @@ sg_refuse() {
 	exit 0
 }
 
-# Reads the first line of a file, whose last word is "end" into sg_words; fails while it is not there whole.
-sg_read() {
-	sg_words=
-	[ -s "$1" ] || return 1
-	IFS= read -r sg_words <"$1" || return 1
-	case $sg_words in *' end') sg_words=${sg_words% end} ;; *) return 1 ;; esac
+# Opens the step's state to be learned from; each process has to for itself. Fails while there is none.
+sg_open_state() {
+	sg_part='' sg_of_run='' sg_of_session='' sg_of_reader='' sg_of_code='' sg_of_both='' sg_of_out='' sg_of_err='' sg_of_exit=''
+	# A special builtin that fails would end the shell.
+	[ -r "$sg_at.state" ] && exec 9<"$sg_at.state"
+}
+
+# Learns what is new in the step's state.
+sg_learn() {
+	while IFS= read -r sg_line <&9 || { sg_part=$sg_part$sg_line && false; }; do
+		sg_line=$sg_part$sg_line sg_part=
+		case $sg_line in *' end') sg_line=${sg_line% end} ;; *) continue ;; esac
+		case $sg_line in
+			'run '* | void) : "${sg_of_run:=${sg_line#run }}" ;;
+			'session '*) : "${sg_of_session:=${sg_line#* }}" ;;
+			'reader '*) : "${sg_of_reader:=${sg_line#* }}" ;;
+			'code '*) : "${sg_of_code:=${sg_line#* }}" ;;
+			both) sg_of_both=yes ;;
+			'out '*) : "${sg_of_out:=${sg_line#* }}" ;;
+			'err '*) : "${sg_of_err:=${sg_line#* }}" ;;
+			'exit '*) : "${sg_of_exit:=${sg_line#* }}" ;;
+		esac
+	done
+}
+
+# Adds a line to the step's state, behind one that a full disk may have cut off.
+sg_note() {
+	{ printf '\n%s end\n' "$1" >>"$sg_at.state"; } 2>/dev/null
 }
 
 # Sets sg_number, sg_state, sg_session and sg_born of a process; fails when there is none.
@@ -78,7 +103,8 @@ sg_usable() {
 # Passes the gate; fails when somebody passed it before.
 sg_gate() {
 	set -C
-	{ printf '%s end\naudit %s\n' "$1" "$sg_audit" >"$sg_at.start"; } 2>/dev/null
+	# Where a special builtin such as ":" fails, the shell ends.
+	{ printf '%s end\naudit %s end\n' "$1" "$sg_audit" >"$sg_at.state"; } 2>/dev/null
 	sg_passed=$?
 	set +C
 	return "$sg_passed"
@@ -112,14 +138,11 @@ sg_pipes() {
 	printf '%s\n' "$sg_mark" >&4
 }
 
-# Passes the gate to reading the streams; fails when somebody reads them.
+# Takes the streams to be read by $1; fails when somebody else reads them.
 sg_claim() {
-	set -C
-	# Where a special builtin such as ":" fails, the shell ends.
-	{ printf '' >"$sg_at.reader"; } 2>/dev/null
-	sg_passed=$?
-	set +C
-	return "$sg_passed"
+	sg_note "reader $1"
+	sg_learn
+	[ "$sg_of_reader" = "$1" ]
 }
 
 # Reads the streams into files beside whatever else happens.
@@ -139,10 +162,10 @@ sg_gather() {
 	cat - /proc/self/fd/8 <&7 >"$sg_at.both" 2>/dev/null &
 	sg_cat=$!
 	if wait "$sg_cat"; then
-		printf 'end\n' >"$sg_at.both.n"
+		sg_note both
 		sg_wake
 	elif grep -qF "$sg_mark" "$sg_at.both"; then
-		printf 'end\n' >"$sg_at.both.n"
+		sg_note both
 		sg_wake
 		# Whoever holds it is not to be ended by its next word.
 		exec cat <&8 >/dev/null
@@ -172,12 +195,12 @@ sg_keep() {
 		cat "$sg_at.$1.old" "$sg_at.$1.new" | tail -c "$sg_tail" >"$sg_at.$1.tail"
 		rm -f "$sg_at.$1.old" "$sg_at.$1.new"
 	fi
-	printf '%s %s end\n' "$sg_total" "$sg_cut" >"$sg_at.$1.n"
+	sg_note "$1 $sg_total $sg_cut"
 }
 
-# Ends the runner's nap. After the end of the step the runner's number may be somebody else's.
+# Ends the runner's nap. When the runner is gone its number may be somebody else's.
 sg_wake() {
-	[ -e "$sg_at.exit" ] || kill -USR1 "$$" 2>/dev/null
+	if sg_stat "$$" && [ "$sg_born" = "$sg_own_born" ]; then kill -USR1 "$$" 2>/dev/null; fi
 }
 
 # Appends standard input to file $1 until it holds $2 bytes. Sets sg_size, and sg_more to nothing at the end of input.
@@ -241,9 +264,9 @@ sg_skip() {
 
 # Shows the rest of the streams and how the step ended.
 sg_finish() {
-	if [ -e "$sg_at.both.n" ] && [ ! "$sg_said" ]; then
+	if [ "$sg_of_both" ] && [ ! "$sg_said" ]; then
 		sg_say both "$$"
-		if sg_is_silent; then printf '%s\n' "$sg_mark"; else cat "$sg_at.both"; fi
+		sg_show_both
 	else
 		[ "$sg_said" ] || sg_begin
 		# A signal ends a wait early; two at once would mix what they show.
@@ -258,19 +281,27 @@ sg_finish() {
 		sg_say end . >&2
 	fi
 	# On a full disk the word is all there is.
-	sg_read "$sg_at.exit" || sg_words=$sg_last
-	sg_say end "$sg_words"
+	sg_say end "${sg_of_exit:-$sg_last}"
 }
 
-# Whether a script that ended at once printed nothing. Shells lose zero bytes when they read, so the place in the file counts.
-sg_is_silent() {
-	exec 9<"$sg_at.both"
-	IFS= read -r sg_line <&9
-	[ "$sg_line" = "$sg_mark" ] && ! read -r sg_line <&9
-	sg_passed=$?
-	read -r sg_line sg_words </proc/self/fdinfo/9
-	exec 9<&-
-	[ "$sg_passed" -eq 0 ] && [ "$sg_words" = "$((${#sg_mark} + 1))" ]
+# Shows what a script printed that ended at once; a few lines without a process. Shells lose zero bytes when they read, so
+# the place in the file counts.
+sg_show_both() {
+	exec 5<"$sg_at.both"
+	sg_text='' sg_naps=0
+	while [ "$sg_naps" -lt 9 ] && IFS= read -r sg_line <&5; do
+		sg_text="$sg_text$sg_line
+" sg_line='' sg_naps=$((sg_naps + 1))
+	done
+	[ "$sg_naps" -eq 9 ] || sg_text=$sg_text$sg_line
+	read -r sg_line sg_size </proc/self/fdinfo/5
+	if [ "${#sg_text}" -ne "$sg_size" ]; then
+		cat "$sg_at.both"
+	else
+		printf %s "$sg_text"
+		[ "$sg_naps" -lt 9 ] || cat <&5
+	fi
+	exec 5<&-
 }
 
 # Says that the step runs, and opens its streams.
@@ -305,8 +336,8 @@ sg_nap() {
 # Sets sg_left to the processes of the step's session that live.
 sg_look() {
 	sg_left=
-	sg_read "$sg_at.session" || return 0
-	sg_wanted=${sg_words% *} sg_wanted_born=${sg_words#* }
+	[ "$sg_of_session" ] || return 0
+	sg_wanted=${sg_of_session% *} sg_wanted_born=${sg_of_session#* }
 	for sg_process in /proc/[0-9]*; do
 		sg_process=${sg_process#/proc/}
 		sg_stat "$sg_process" || continue
@@ -317,17 +348,16 @@ sg_look() {
 	done
 }
 
+# Whether the process that leads the step's session lives.
+sg_is_led() {
+	sg_stat "${sg_of_session% *}" && [ "$sg_born" = "${sg_of_session#* }" ] && [ "$sg_state" != Z ]
+}
+
 # Ends everything in the step's session: TERM, the grace, KILL; sets sg_left to what lives on.
 sg_end_session() {
 	# What has not begun does not begin any more; what begins just now is waited for.
-	set -C
-	{ printf 'void 0 end\n' >"$sg_at.session"; } 2>/dev/null
-	set +C
-	sg_naps=0
-	until sg_read "$sg_at.session" || [ "$sg_naps" -ge 25 ]; do
-		sg_nap
-		sg_naps=$((sg_naps + 1))
-	done
+	sg_note 'session void 0'
+	sg_learn
 	for sg_signal in TERM KILL; do
 		sg_clock
 		sg_until=$((sg_now + sg_grace + 1))
@@ -351,28 +381,28 @@ sg_end_session() {
 
 # Writes how the step ended: verdict $1, argument $2.
 sg_record() {
-	sg_counts=
-	if [ -e "$sg_at.both.n" ]; then sg_counts=' - 0 - 0'; fi
-	for sg_stream in out err; do
-		if [ -e "$sg_at.both.n" ]; then
-			continue
-		elif sg_read "$sg_at.$sg_stream.n"; then
-			sg_counts="$sg_counts $sg_words"
-		else
-			# Something holds the stream open; what it says from here on is not the step's.
-			: >>"$sg_at.$sg_stream"
-			sg_counts="$sg_counts $(($(wc -c <"$sg_at.$sg_stream"))) 0"
-		fi
-	done
+	sg_learn
+	sg_counts=' - 0 - 0'
+	if [ ! "$sg_of_both" ]; then
+		# Something may hold a stream open; what it says from here on is not the step's.
+		[ "$sg_of_out" ] || sg_of_out="$(sg_count out) 0"
+		[ "$sg_of_err" ] || sg_of_err="$(sg_count err) 0"
+		sg_counts=" $sg_of_out $sg_of_err"
+	fi
 	sg_last="$1 $2$sg_counts"
-	set -C
-	{ printf '%s end\n' "$sg_last" >"$sg_at.exit"; } 2>/dev/null
-	set +C
+	sg_note "exit $sg_last"
+	sg_learn
+}
+
+# Prints how much of stream $1 was kept.
+sg_count() {
+	if [ -e "$sg_at.$1" ]; then printf %s "$(($(wc -c <"$sg_at.$1")))"; else printf 0; fi
 }
 
 # Returns whether both streams are at their end.
 sg_all_said() {
-	[ -e "$sg_at.both.n" ] || { [ -s "$sg_at.out.n" ] && [ -s "$sg_at.err.n" ]; }
+	sg_learn
+	[ "$sg_of_both" ] || { [ "$sg_of_out" ] && [ "$sg_of_err" ]; }
 }
 
 # Waits for the streams' ends a little: what was left in the background may hold them.
@@ -386,33 +416,37 @@ sg_linger() {
 	done
 }
 
-# Starts the script in its own session. Whoever waits for it reads its streams too, if it ended before anybody began to.
+# Starts the script in its own session. Whoever waits for it reads its streams too, if it ended before anybody began to, and
+# ends with its status.
 sg_start() {
+	# shellcheck disable=SC2094 # what the shell itself says is wanted
 	{
 		(
-			sg_stat self
-			set -C
-			{ printf '%s %s end\n' "$sg_number" "$sg_born" >"$sg_at.session"; } 2>/dev/null || exit 125
-			set +C
+			sg_open_state && sg_stat self && sg_note "session $sg_number $sg_born" || exit 125
+			sg_learn
+			[ "$sg_of_session" = "$sg_number $sg_born" ] || exit 125
+			exec 9<&-
 			sg_job
 		) >&3 2>&4 3>&- 4>&- 7<&- 8<&-
-		printf '%s end\n' "$?" >"$sg_at.code"
-		exec 3>&- 4>&-
-		if ! sg_claim; then sg_wake; elif [ "$sg_named" ]; then sg_readers; else sg_gather; fi
-	} </dev/null >/dev/null 2>"$sg_at.said" &
-	sg_waiter=$!
+		sg_code=$? sg_word=exit
+		[ ! -s "$sg_at.both" ] || sg_word=signal
+		exec 2>/dev/null 3>&- 4>&-
+		sg_note "code $sg_code $sg_word"
+		if ! sg_open_state || ! sg_claim waiter; then sg_wake; elif [ "$sg_named" ]; then sg_readers; else sg_gather; fi
+		exit "$sg_code"
+	} </dev/null >/dev/null 2>"$sg_at.both" &
+	sg_waiter=$! sg_child=$!
 	exec 3>&- 4>&-
 }
 
-# Says what the script's status means. A shell folds a signal into the status and says so on standard error, which is a
-# file of ours: dash and busybox for all signals but INT and PIPE, bash not for TERM either.
+# Says what the script's status $1 means. A shell folds a signal into the status and says so on standard error ($2 is
+# "signal" then): dash and busybox for all signals but INT and PIPE, bash not for TERM either.
 sg_verdict() {
-	sg_code=$1
-	if [ "$sg_code" -gt 128 ] && { [ -s "$sg_at.said" ] || [ "$sg_code" -eq 130 ] || [ "$sg_code" -eq 141 ] ||
-		{ [ "${BASH_VERSION:-}" ] && [ "$sg_code" -eq 143 ]; }; }; then
-		sg_record signal "$((sg_code - 128))"
+	if [ "$1" -gt 128 ] && { [ "$2" = signal ] || [ "$1" -eq 130 ] || [ "$1" -eq 141 ] ||
+		{ [ "${BASH_VERSION:-}" ] && [ "$1" -eq 143 ]; }; }; then
+		sg_record signal "$(($1 - 128))"
 	else
-		sg_record exit "$sg_code"
+		sg_record exit "$1"
 	fi
 }
 
@@ -422,14 +456,23 @@ sg_watch() {
 	sg_tick=0.2 sg_began=
 	while [ ! "$sg_stop" ]; do
 		sg_nap
-		sg_read "$sg_at.code" && break
+		sg_learn
+		if ! sg_lives "$sg_child" && ! sg_is_led; then
+			# What it could not write down, on a full disk, is its own status.
+			sg_learn
+			[ "$sg_of_code" ] || wait "$sg_child"
+			: "${sg_of_code:=$? exit}"
+		fi
+		[ ! "$sg_of_code" ] || break
+		# What has not begun has nothing to show.
+		[ "$sg_of_session" ] || continue
 		sg_clock
 		if [ "$sg_began" ]; then
 			[ "$sg_tick" = 1 ] || sg_tick=0.2
 		else
 			[ "$sg_tick" = 1 ] || sg_tick=0.03
 			# Who waits for the script reads them already, if it ended just now.
-			sg_claim || continue
+			sg_claim watcher || continue
 			sg_readers
 			exec 7<&- 8<&-
 			sg_waiter='' sg_began=$sg_now sg_quiet=$sg_now
@@ -447,10 +490,11 @@ sg_watch() {
 	done
 	exec 7<&- 8<&-
 	# What ended by itself before it was stopped ended by itself.
-	if sg_read "$sg_at.code"; then
-		sg_status=$sg_words
+	sg_learn
+	if [ "$sg_of_code" ]; then
 		sg_linger
-		sg_verdict "$sg_status"
+		# shellcheck disable=SC2086 # the words are wanted
+		sg_verdict $sg_of_code
 	else
 		sg_ended=$sg_stop
 		sg_end_session
@@ -462,35 +506,37 @@ sg_watch() {
 # Follows the step that another process started, and says what became of it.
 sg_follow() {
 	# It ran here, and nothing here knows of it: the directory was lost. To start it again would be to run it twice.
-	if [ "$sg_begun" ] && [ ! -e "$sg_at.start" ]; then
+	if [ "$sg_begun" ] && [ ! -e "$sg_at.state" ]; then
 		sg_say end 'forgotten - 0 0 0 0'
 		exit 0
 	fi
 	sg_naps=0
-	until sg_read "$sg_at.start"; do
+	until sg_open_state && sg_learn && [ "$sg_of_run" ]; do
 		# Between making the file and writing it lies an instant.
 		[ "$sg_naps" -lt 25 ] || sg_refuse 'claimed, and the runner that claimed it never began'
 		sg_nap
 		sg_naps=$((sg_naps + 1))
 	done
 	# shellcheck disable=SC2086 # the words are wanted
-	set -- $sg_words
+	set -- $sg_of_run
 	[ "$1" != void ] || { sg_say end 'never - 0 0 0 0'; exit 0; }
 	sg_runner=$1 sg_old_boot=$2 sg_old_born=$3
 	sg_naps=0
-	while ! sg_read "$sg_at.exit"; do
+	while sg_learn && [ ! "$sg_of_exit" ]; do
 		# What ends at once is said to run when it is shown.
 		if [ ! "$sg_said" ] && [ -e "$sg_at.out" ] && [ -e "$sg_at.err" ]; then sg_begin; fi
 		if [ "$sg_old_boot" != "$sg_boot" ]; then
-			if sg_read "$sg_at.code"; then sg_verdict "$sg_words"; else sg_record rebooted -; fi
-			sg_read "$sg_at.exit" || sg_refuse "cannot write $sg_at.exit; is the disk full?"
+			# shellcheck disable=SC2086 # the words are wanted
+			if [ "$sg_of_code" ]; then sg_verdict $sg_of_code; else sg_record rebooted -; fi
+			[ "$sg_of_exit" ] || sg_refuse "cannot write $sg_at.state; is the disk full?"
 		elif ! sg_stat "$sg_runner" || [ "$sg_born" != "$sg_old_born" ] || [ "$sg_state" = Z ]; then
 			# Nobody watches it any more: what is left of it must not run on unseen. Its end may have come just now.
-			sg_read "$sg_at.exit" && continue
-			if sg_read "$sg_at.code"; then
-				sg_status=$sg_words
+			sg_learn
+			[ ! "$sg_of_exit" ] || continue
+			if [ "$sg_of_code" ]; then
 				sg_linger
-				sg_verdict "$sg_status"
+				# shellcheck disable=SC2086 # the words are wanted
+				sg_verdict $sg_of_code
 			else
 				sg_end_session
 				sg_ended=died
@@ -498,7 +544,7 @@ sg_follow() {
 				sg_linger
 				if [ "$sg_left" ]; then sg_record "$sg_ended" left; else sg_record "$sg_ended" -; fi
 			fi
-			sg_read "$sg_at.exit" || sg_refuse "cannot write $sg_at.exit; is the disk full?"
+			[ "$sg_of_exit" ] || sg_refuse "cannot write $sg_at.state; is the disk full?"
 		elif [ "$sg_act" = kill ]; then
 			kill -s TERM "$sg_runner" 2>/dev/null
 			# A runner that was stopped, or does not obey, is ended; then its step is ended from here.
@@ -544,12 +590,15 @@ sg_main() {
 	sg_mark="spoolgate-err $sg_id"
 	case $sg_act in
 		run)
-			if [ ! "$sg_begun" ] && sg_stat "$$" && sg_gate "$$ $sg_boot $sg_born"; then
+			if [ ! "$sg_begun" ] && sg_stat "$$" && sg_gate "run $$ $sg_boot $sg_born"; then
+				sg_own_born=$sg_born
 				sg_run
 			else
 				sg_follow
 				sg_finish
 			fi
+			exec 9<&-
+			[ ! "$sg_clean" ] || sg_sweep
 			return 0
 			;;
 		kill)
@@ -557,12 +606,13 @@ sg_main() {
 			if [ ! "$sg_begun" ] && sg_gate void; then
 				sg_say end 'never - 0 0 0 0'
 			else
-				sg_follow && sg_say end "$sg_words"
+				sg_follow
+				sg_say end "$sg_of_exit"
 			fi
 			;;
 		forget)
 			# Its log is with whoever asks; what its script printed need not stay here.
-			if [ -e "$sg_at.exit" ]; then
+			if sg_open_state && sg_learn && [ "$sg_of_exit" ]; then
 				for sg_stream in out err out.tail err.tail both script; do
 					[ ! -e "$sg_at.$sg_stream" ] || : >"$sg_at.$sg_stream"
 				done
@@ -573,7 +623,7 @@ sg_main() {
 		want)
 			sg_say running "$$"
 			# What has begun has had its files.
-			if [ -e "$sg_at.start" ] || sg_files sg_want; then sg_say end 'exit 0 - 0 - 0'; else sg_say end 'exit 1 - 0 - 0'; fi
+			if [ -e "$sg_at.state" ] || sg_files sg_want; then sg_say end 'exit 0 - 0 - 0'; else sg_say end 'exit 1 - 0 - 0'; fi
 			;;
 		take)
 			sg_say running "$$"
@@ -599,16 +649,21 @@ sg_scope() {
 
 # Starts the step and watches it to its end.
 sg_run() {
-	if ! printf %s "$sg_script" >"$sg_at.script" || ! sg_pipes; then
+	if ! sg_open_state || ! printf %s "$sg_script" >"$sg_at.script" || ! sg_pipes; then
 		sg_say end 'never - 0 0 0 0'
 		exit 0
 	fi
 	sg_start
 	sg_watch
 	sg_finish
-	# Of steps that ended long ago nobody asks any more; of one that has not ended everything stays.
-	[ ! "$sg_clean" ] || find "$sg_base/." ! -name . -prune -type f -name '*.exit' -mtime +30 2>/dev/null |
-		while IFS= read -r sg_line; do rm -rf "${sg_line%.exit}".*; done
+}
+
+# Removes the files of steps that ended long ago, of which nobody asks any more; of one that has not ended everything stays.
+sg_sweep() {
+	find "$sg_base/." ! -name . -prune -type f -name '*.state' -mtime +30 2>/dev/null |
+		while IFS= read -r sg_line; do
+			! grep -q '^exit .* end$' "$sg_line" || rm -rf "${sg_line%.state}".*
+		done
 }
 
 sg_sleep=''
