@@ -1,14 +1,13 @@
 //! Files as one tar archive, piece by piece. Floor 3.
 //!
-//! **Invariant:** memory is one piece, and one file is open, whatever the files hold. A file that is not what it must be ends
-//! the archive with an error before its last bytes, so that nobody takes it for whole.
+//! **Invariant:** memory is one piece, and one file is open, whatever the files hold. A file that becomes
+//! shorter while it is read ends the archive with an error; whoever takes it compares the digests.
 
 use std::collections::VecDeque;
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::{self, BufRead, Read};
 
-use crate::base::digest::{Digest, Digester};
-use crate::domain::output::Feed;
+use crate::base::digest::Digest;
 
 /// How much of a file is read at once.
 const PIECE_BYTES: usize = 256 << 10;
@@ -21,11 +20,10 @@ pub struct Archive {
     entries: VecDeque<(Digest, Entry)>,
     /// What is being read, and how much of it is left.
     current: Option<(Content, u64)>,
-    /// What its bytes must come to.
-    expected: Option<Digest>,
-    digester: Digester,
     padding: usize,
     piece: Vec<u8>,
+    /// How much of the piece was taken.
+    taken: usize,
     ended: bool,
 }
 
@@ -81,31 +79,14 @@ impl Archive {
         self.piece.extend_from_slice(header.as_bytes());
         let behind = length % BLOCK_BYTES;
         self.padding = usize::try_from((BLOCK_BYTES - behind) % BLOCK_BYTES).unwrap_or(0);
-        (self.expected, self.digester) = (Some(digest), Digester::default());
-        self.current = Some((content, length));
-        if length == 0 { self.end_entry() } else { Ok(()) }
+        self.current = (length > 0).then_some((content, length));
+        Ok(())
     }
 
-    /// Ends an entry; one that is not what it must be ends the archive, before its reader can take it for whole.
-    fn end_entry(&mut self) -> io::Result<()> {
-        self.current = None;
-        if self.expected.take() == Some(std::mem::take(&mut self.digester).finish()) {
-            self.piece.resize(self.piece.len() + self.padding, 0);
-            return Ok(());
-        }
-        Err(io::Error::other("it is not what was approved any more"))
-    }
-}
-
-impl std::fmt::Debug for Entry {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.write_str(if matches!(self, Entry::File(_)) { "File" } else { "Text" })
-    }
-}
-
-impl Feed for Archive {
-    fn next_piece(&mut self) -> io::Result<&[u8]> {
+    /// Makes the next piece; an empty one is the end.
+    fn next_piece(&mut self) -> io::Result<()> {
         self.piece.clear();
+        self.taken = 0;
         if let Some((content, left)) = &mut self.current {
             let wanted = usize::try_from(*left).unwrap_or(usize::MAX).min(PIECE_BYTES);
             self.piece.resize(wanted, 0);
@@ -117,10 +98,10 @@ impl Feed for Archive {
                 return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "it became shorter while it was read"));
             }
             self.piece.truncate(count);
-            self.digester.update(&self.piece);
             *left -= count as u64;
             if *left == 0 {
-                self.end_entry()?;
+                self.current = None;
+                self.piece.resize(count + self.padding, 0);
             }
         } else if let Some((digest, entry)) = self.entries.pop_front() {
             self.begin(digest, entry)?;
@@ -128,7 +109,34 @@ impl Feed for Archive {
             self.ended = true;
             self.piece.resize(2 * 512, 0);
         }
-        Ok(&self.piece)
+        Ok(())
+    }
+}
+
+impl std::fmt::Debug for Entry {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str(if matches!(self, Entry::File(_)) { "File" } else { "Text" })
+    }
+}
+
+impl BufRead for Archive {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        if self.taken == self.piece.len() {
+            self.next_piece()?;
+        }
+        Ok(&self.piece[self.taken..])
+    }
+
+    fn consume(&mut self, count: usize) {
+        self.taken = self.piece.len().min(self.taken + count);
+    }
+}
+
+impl Read for Archive {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.fill_buf()?.read(buffer)?;
+        self.consume(count);
+        Ok(count)
     }
 }
 
@@ -150,13 +158,7 @@ mod tests {
             want.extend([(file, vec![7; length]), (text, vec![b'x'; length])]);
         }
         let mut bytes = Vec::new();
-        loop {
-            let piece = archive.next_piece().unwrap();
-            if piece.is_empty() {
-                break;
-            }
-            bytes.extend_from_slice(piece);
-        }
+        archive.read_to_end(&mut bytes).unwrap();
         for tar in [&["tar"][..], &["busybox", "tar"]] {
             let into = tempfile::tempdir().unwrap();
             std::fs::write(into.path().join("a.tar"), &bytes).unwrap();
@@ -170,17 +172,17 @@ mod tests {
     }
 
     #[test]
-    fn what_is_something_else_is_an_error_before_it_is_whole() {
+    fn what_became_shorter_is_an_error_before_it_is_whole() {
         let dir = tempfile::tempdir().unwrap();
-        for (now, pieces) in [("", 0), ("fou", 1), ("FOUR", 1), ("fours", 1)] {
-            let path = dir.path().join("a");
-            std::fs::write(&path, now).unwrap();
-            let mut archive = Archive::default();
-            archive.add_file(Digest::of(b"four"), move || File::open(path));
-            for _ in 0..pieces {
-                assert_eq!(archive.next_piece().unwrap().len(), 512);
-            }
-            assert!(archive.next_piece().is_err(), "{now}");
+        let path = dir.path().join("a");
+        std::fs::write(&path, vec![1; 2 * PIECE_BYTES]).unwrap();
+        let (mut archive, opened) = (Archive::default(), path.clone());
+        archive.add_file(Digest::of(b""), move || File::open(opened));
+        for length in [512, PIECE_BYTES] {
+            assert_eq!(archive.fill_buf().unwrap().len(), length);
+            archive.consume(length);
         }
+        File::options().write(true).open(&path).unwrap().set_len(PIECE_BYTES as u64).unwrap();
+        assert!(archive.fill_buf().is_err());
     }
 }

@@ -3,7 +3,7 @@
 //! **Invariant:** the same shape as a command over SSH: stdin is fed while both streams are read, exit code and
 //! signal are told apart. The process leads its own group, so a kill by process group reaches all of it.
 
-use std::io;
+use std::io::{self, BufRead};
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
@@ -12,7 +12,7 @@ use nix::sys::signal::Signal;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::process::{Child, Command};
 
-use crate::domain::output::{ExecEnd, Feed, Stream};
+use crate::domain::output::{ExecEnd, Stream};
 
 /// How long a process that was left in the background may hold the streams open after the command's end.
 const LINGER: Duration = Duration::from_secs(2);
@@ -67,7 +67,7 @@ impl LocalShell {
     pub async fn exec(
         &mut self,
         command: &[String],
-        stdin: impl Feed,
+        stdin: impl BufRead + Send,
         sink: &mut (impl FnMut(Stream, &[u8]) + Send),
     ) -> Result<ExecEnd, LocalError> {
         let mut child =
@@ -98,27 +98,27 @@ fn start(command: &[String]) -> io::Result<Child> {
 
 async fn pump(
     child: &mut Child,
-    mut stdin: impl Feed,
+    mut stdin: impl BufRead + Send,
     sink: &mut (impl FnMut(Stream, &[u8]) + Send),
 ) -> io::Result<ExitStatus> {
     let (mut input, mut out, mut err) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
     let feed = async {
         if let Some(input) = &mut input {
             loop {
-                match stdin.next_piece() {
+                let count = match stdin.fill_buf() {
                     Ok([]) => break,
                     // A command may end without reading everything.
-                    Ok(piece) => {
-                        if input.write_all(piece).await.is_err() {
-                            break;
-                        }
-                    }
+                    Ok(piece) => match input.write_all(piece).await {
+                        Ok(()) => piece.len(),
+                        Err(_) => break,
+                    },
                     // What was not sent whole is not taken for whole: its reader counts and compares.
                     Err(error) => {
                         tracing::error!("what is to be sent cannot be read: {error}");
                         break;
                     }
-                }
+                };
+                stdin.consume(count);
             }
         }
         drop(input);

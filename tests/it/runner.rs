@@ -76,7 +76,8 @@ impl Step {
         {
             let (earlier, secrets) = (Earlier::default(), BTreeMap::new());
             let told = Told::preview(&earlier, &secrets);
-            run_program(&self.plan, TaskId(7), &"web1".parse().unwrap(), GroupNo(1), &self.planned, &call, &told).stdin
+            run_program(&self.plan, TaskId(7), &"web1".parse().unwrap(), GroupNo(1), &self.planned, &call, &told)
+                .stdin()
         }
     }
 }
@@ -174,7 +175,7 @@ impl Account {
         let (earlier, secrets) = (Earlier::default(), BTreeMap::new());
         let told = Told::preview(&earlier, &secrets);
         let program = run_program(&step.plan, TaskId(7), &host, GroupNo(1), &step.planned, &call, &told);
-        Account::hear(self.start(&program.stdin), "n4", (&step.id, Offsets::default()))
+        Account::hear(self.start(&program.stdin()), "n4", (&step.id, Offsets::default()))
     }
 
     fn kill(&self, step: &Step) -> Heard {
@@ -186,7 +187,7 @@ impl Account {
             begun: false,
             audit: Head::default(),
         };
-        Account::hear(self.start(&kill_program(&step.planned, &call).stdin), "n3", (&step.id, Offsets::default()))
+        Account::hear(self.start(&kill_program(&step.planned, &call).stdin()), "n3", (&step.id, Offsets::default()))
     }
 
     /// Whether a line of a step's state begins with `word`.

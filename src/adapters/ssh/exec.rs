@@ -3,7 +3,7 @@
 //! **Invariant:** stdin is fed while output is read, so neither side can block the other; memory is one buffer,
 //! whatever the command prints; the end is known only after the host said so.
 
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, BufRead, Cursor, Read as _, Write as _};
 use std::time::Duration;
 
 use ssh2::Channel;
@@ -11,12 +11,13 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::adapters::ssh::socket::AGAIN;
 use crate::adapters::ssh::{Session, SshError};
-use crate::domain::output::{ExecEnd, Feed, Stream};
+use crate::domain::output::{ExecEnd, Stream};
+use crate::domain::runner::{Program, command_line};
 
 /// One write to a channel moves at most this much (libssh2's packet).
 const WRITE_BYTES_MAX: usize = 32_700;
 /// How much is read at once.
-const BUFFER_BYTES: usize = 32 << 10;
+const BUFFER_BYTES: usize = 16 << 10;
 /// How many blocks are moved one way before others have their turn.
 const TURN_BLOCKS: u32 = 16;
 /// How long a process that was left in the background may hold the streams open after the command's end.
@@ -36,7 +37,7 @@ impl Session {
     pub async fn exec(
         &mut self,
         command: &str,
-        stdin: impl Feed,
+        stdin: impl BufRead + Send,
         sink: &mut (impl FnMut(Stream, &[u8]) + Send),
     ) -> Result<ExecEnd, SshError> {
         // A host may allow one session at a time.
@@ -54,17 +55,17 @@ impl Session {
         }
     }
 
-    /// Feeds a shell that stays open, and hands on what it says until `sink` returns that it has heard all. A shell that is
-    /// open already and runs the same command is fed `again` in the place of `first`. Returns how the shell ended, if it did.
+    /// Has a shell that stays open run a program, and hands on what it says until `sink` returns that it has heard all. A
+    /// shell that ran the same command before is open and knows the runner already. Returns how the shell ended, if it did.
     ///
     /// # Errors
     /// As [`Session::exec`].
     pub async fn tell(
         &mut self,
-        command: &str,
-        (first, again): (&[u8], &[u8]),
+        program: &Program,
         sink: &mut (impl FnMut(Stream, &[u8]) -> bool + Send),
     ) -> Result<Option<ExecEnd>, SshError> {
+        let command = command_line(&program.command);
         let mut spoke = false;
         let mut listener = |stream, bytes: &[u8]| {
             spoke = true;
@@ -73,7 +74,9 @@ impl Session {
         if let Some((of, channel)) = self.shell.take() {
             if of != command {
                 self.part_with(channel).await;
-            } else if let Heard::Enough(channel) = self.listen(channel, again, Input::StaysOpen, &mut listener).await? {
+            } else if let Heard::Enough(channel) =
+                self.listen(channel, Cursor::new(program.again()), Input::StaysOpen, &mut listener).await?
+            {
                 self.shell = Some((of, channel));
                 return Ok(None);
             } else if spoke {
@@ -81,11 +84,11 @@ impl Session {
             }
             // It had ended before it could read anything.
         }
-        let channel = self.started(command).await?;
-        match self.listen(channel, first, Input::StaysOpen, sink).await? {
+        let channel = self.started(&command).await?;
+        match self.listen(channel, Cursor::new(program.stdin()), Input::StaysOpen, sink).await? {
             Heard::Ended(end) => Ok(Some(end)),
             Heard::Enough(channel) => {
-                self.shell = Some((command.to_owned(), channel));
+                self.shell = Some((command, channel));
                 Ok(None)
             }
         }
@@ -100,7 +103,7 @@ impl Session {
     async fn listen(
         &mut self,
         channel: Channel,
-        stdin: impl Feed,
+        stdin: impl BufRead + Send,
         input: Input,
         sink: &mut (impl FnMut(Stream, &[u8]) -> bool + Send),
     ) -> Result<Heard, SshError> {
@@ -144,19 +147,16 @@ impl Session {
     /// Feeds stdin and drains both streams until the host has closed them, or `sink` has heard all; returns whether it has.
     async fn pump(
         &mut self,
-        stdin: impl Feed,
+        stdin: impl BufRead + Send,
         input: Input,
         sink: &mut (impl FnMut(Stream, &[u8]) -> bool + Send),
     ) -> Result<bool, SshError> {
         let mut pump = Pump {
-            stdin,
+            stdin: Some(stdin),
             input,
             enough: false,
-            piece: Vec::new(),
-            sent: 0,
             unreadable: None,
             eof_sent: false,
-            buffer: vec![0; BUFFER_BYTES],
             linger_until: None,
             moved: false,
         };
@@ -258,22 +258,19 @@ enum Input {
 
 /// The state of one command's streams.
 struct Pump<F> {
-    stdin: F,
+    /// What is still to be sent; gone when it is, because the conversation may last.
+    stdin: Option<F>,
     input: Input,
     /// Whether all was heard that was to be heard.
     enough: bool,
-    /// The piece of standard input that is on its way, and how much of it is sent.
-    piece: Vec<u8>,
-    sent: usize,
     /// Why standard input cannot be read on.
     unreadable: Option<io::Error>,
     eof_sent: bool,
-    buffer: Vec<u8>,
     linger_until: Option<Instant>,
     moved: bool,
 }
 
-impl<F: Feed> Pump<F> {
+impl<F: BufRead> Pump<F> {
     /// Moves what can be moved; "not now" only when nothing could.
     fn turn(
         &mut self,
@@ -298,30 +295,25 @@ impl<F: Feed> Pump<F> {
 
     fn feed(&mut self, channel: &mut Channel) -> Result<(), ssh2::Error> {
         let mut writes = 0;
-        while !self.eof_sent {
-            if self.sent == self.piece.len() {
-                let next = match self.stdin.next_piece() {
-                    Ok(next) => next,
-                    Err(error) => {
-                        self.unreadable = Some(error);
-                        return Err(broken());
-                    }
-                };
-                if next.is_empty() {
+        while let Some(stdin) = &mut self.stdin {
+            let piece = match stdin.fill_buf() {
+                Ok([]) => {
+                    self.stdin = None;
                     break;
                 }
-                self.sent = 0;
-                self.piece.clear();
-                self.piece.extend_from_slice(next);
-            }
+                Ok(piece) => piece,
+                Err(error) => {
+                    self.unreadable = Some(error);
+                    return Err(broken());
+                }
+            };
             if writes == TURN_BLOCKS {
                 return Ok(());
             }
             writes += 1;
-            let end = self.piece.len().min(self.sent + WRITE_BYTES_MAX);
-            match channel.write(&self.piece[self.sent..end]) {
+            match channel.write(&piece[..piece.len().min(WRITE_BYTES_MAX)]) {
                 Ok(count) => {
-                    self.sent += count;
+                    stdin.consume(count);
                     self.moved = true;
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
@@ -351,12 +343,14 @@ impl<F: Feed> Pump<F> {
             Stream::Out => 0,
             Stream::Err => ssh2::EXTENDED_DATA_STDERR,
         };
+        // Not kept from turn to turn: thousands of hosts wait.
+        let mut buffer = [0; BUFFER_BYTES];
         for _ in 0..TURN_BLOCKS {
-            match channel.stream(number).read(&mut self.buffer) {
+            match channel.stream(number).read(&mut buffer) {
                 Ok(0) => return Ok(()),
                 Ok(count) => {
                     self.moved = true;
-                    self.enough |= sink(stream, &self.buffer[..count]);
+                    self.enough |= sink(stream, &buffer[..count]);
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
                 Err(_) => return Err(broken()),

@@ -28,10 +28,22 @@ use crate::domain::template::tokens::FLOW_ID;
 pub struct Program {
     /// The words of the command that the host's sshd starts; [`command_line`] makes them one line.
     pub command: Vec<String>,
-    /// What it reads.
-    pub stdin: Vec<u8>,
-    /// What a shell reads in its place that has read the runner already.
-    pub again: Vec<u8>,
+    /// What it reads but for the runner, which is the same for all of them.
+    text: String,
+}
+
+impl Program {
+    /// Returns what a shell reads. Thousands of hosts run steps at once: it is made when it is sent and not kept.
+    #[must_use]
+    pub fn stdin(&self) -> Vec<u8> {
+        [&self.text, RUNNER.as_str(), "}\n"].concat().into_bytes()
+    }
+
+    /// Returns what a shell reads in its place that has read the runner already.
+    #[must_use]
+    pub fn again(&self) -> Vec<u8> {
+        [&self.text, "sg_main\n}\n"].concat().into_bytes()
+    }
 }
 
 /// One attempt at one step of one task on one host; also how the names of its files there begin.
@@ -126,7 +138,7 @@ pub fn run_program(
     call: &Call<'_>,
     told: &Told<'_>,
 ) -> Program {
-    let mut text = String::with_capacity(RUNNER.len() + 2048);
+    let mut text = String::with_capacity(2048);
     let script = plan.scripts.get(&step.script).map_or("", String::as_str);
     push_head(&mut text, "run", call);
     push_variable(&mut text, "sg_limit", &step.timeout_s.to_string());
@@ -199,7 +211,7 @@ fn push_files(text: &mut String, step: &PlannedStep, host: &HostName) {
 /// their SHA-256, a line each.
 #[must_use]
 pub fn want_program(step: &PlannedStep, host: &HostName, call: &Call<'_>) -> Program {
-    let mut text = String::with_capacity(RUNNER.len() + 1024);
+    let mut text = String::with_capacity(1024);
     push_head(&mut text, "want", call);
     push_variable(&mut text, "sg_needs", "tar sha256sum");
     text.push_str("sg_files() {\n\"$1\"");
@@ -220,7 +232,7 @@ pub fn bring_command(step: &PlannedStep, directory: &str) -> Vec<String> {
 /// Returns the program that shows what a step fetched.
 #[must_use]
 pub fn take_program(step: &PlannedStep, call: &Call<'_>) -> Program {
-    let mut text = String::with_capacity(RUNNER.len() + 256);
+    let mut text = String::with_capacity(256);
     push_head(&mut text, "take", call);
     finish(text, step)
 }
@@ -247,7 +259,7 @@ pub fn command_line(words: &[String]) -> String {
 /// It runs as the step's account, because nobody else may signal its processes or see that they are there.
 #[must_use]
 pub fn kill_program(step: &PlannedStep, call: &Call<'_>) -> Program {
-    let mut text = String::with_capacity(RUNNER.len() + 256);
+    let mut text = String::with_capacity(256);
     push_head(&mut text, "kill", call);
     finish(text, step)
 }
@@ -255,7 +267,7 @@ pub fn kill_program(step: &PlannedStep, call: &Call<'_>) -> Program {
 /// Returns the program that removes what a step printed from its host, once it has ended and its log is here.
 #[must_use]
 pub fn forget_program(step: &PlannedStep, call: &Call<'_>) -> Program {
-    let mut text = String::with_capacity(RUNNER.len() + 256);
+    let mut text = String::with_capacity(256);
     push_head(&mut text, "forget", call);
     finish(text, step)
 }
@@ -294,10 +306,8 @@ fn push_head(text: &mut String, act: &str, call: &Call<'_>) {
 }
 
 fn finish(mut text: String, step: &PlannedStep) -> Program {
-    let again = format!("{text}sg_main\n}}\n").into_bytes();
-    text.push_str(&RUNNER);
-    text.push_str("}\n");
-    Program { command: shell_of(step), stdin: text.into_bytes(), again }
+    text.shrink_to_fit();
+    Program { command: shell_of(step), text }
 }
 
 /// Returns the command of a shell of the step's account.
@@ -366,7 +376,7 @@ mod tests {
         let (earlier, secrets) = (Earlier::default(), BTreeMap::new());
         let told = Told::preview(&earlier, &secrets);
         let program = run_program(&plan, TaskId(7), &host, GroupNo(1), &step, &call, &told);
-        (command_line(&program.command), String::from_utf8(program.stdin).unwrap())
+        (command_line(&program.command), String::from_utf8(program.stdin()).unwrap())
     }
 
     #[test]

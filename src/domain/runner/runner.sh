@@ -1,7 +1,7 @@
 # The runner, version 1: starts one step at most once on this host, keeps its output and its end in files, and shows
 # them to whoever asks. POSIX sh with setsid(1) and Linux's /proc; dash, bash and busybox ash run it.
 #
-# shellcheck shell=sh disable=SC2154,SC2031,SC2030,SC3013 # set by what is sent in front; -nt is in every sh we run in
+# shellcheck shell=sh disable=SC2154,SC2031,SC2030,SC3013 # set by what is sent in front; -nt and -ef are in every sh we run in
 #
 # What is sent in front of this text sets sg_id, sg_nonce, sg_act (run, kill, forget, want, take), sg_script, sg_interpreter, sg_head, sg_tail,
 # sg_limit, sg_idle, sg_grace, sg_out_at, sg_err_at, sg_clean, sg_audit, sg_begun (the host said
@@ -15,7 +15,7 @@
 #     run PID BOOT STARTTIME | void    the runner that passed the gate; or: never to be run
 #     audit WORDS                      where the sender's audit ended then
 #     session ID STARTTIME             the session that the script runs in; "void 0": it must not begin any more
-#     reader NAME                      who reads the streams
+#     reader NAME                      who reads the streams, where pipes have names
 #     code N MARK                      the script's status; MARK is "signal" when the shell said that one ended it
 #     both | out TOTAL CUT | err ...   a stream's end; TOTAL is "-" for all that is there
 #     exit VERDICT ARGUMENT OUT_TOTAL OUT_CUT ERR_TOTAL ERR_CUT
@@ -36,16 +36,21 @@ sg_refuse() {
 	exit 0
 }
 
+# Knows nothing of a step.
+sg_blank() {
+	sg_part='' sg_of_run='' sg_of_session='' sg_of_reader='' sg_of_code='' sg_of_both='' sg_of_out='' sg_of_err='' sg_of_exit=''
+}
+
 # Opens the step's state to be learned from; each process has to for itself. Fails while there is none.
 sg_open_state() {
-	sg_part='' sg_of_run='' sg_of_session='' sg_of_reader='' sg_of_code='' sg_of_both='' sg_of_out='' sg_of_err='' sg_of_exit=''
+	sg_blank
 	# A special builtin that fails would end the shell.
 	[ -r "$sg_at.state" ] && exec 9<"$sg_at.state"
 }
 
-# Learns what is new in the step's state.
+# Learns what is new in the step's state. Shells read byte by byte: what is known is not read again.
 sg_learn() {
-	while IFS= read -r sg_line <&9 || { sg_part=$sg_part$sg_line && false; }; do
+	while IFS= read -r sg_line || { sg_part=$sg_part$sg_line && false; }; do
 		sg_line=$sg_part$sg_line sg_part=
 		case $sg_line in *' end') sg_line=${sg_line% end} ;; *) continue ;; esac
 		case $sg_line in
@@ -58,7 +63,7 @@ sg_learn() {
 			'err '*) : "${sg_of_err:=${sg_line#* }}" ;;
 			'exit '*) : "${sg_of_exit:=${sg_line#* }}" ;;
 		esac
-	done
+	done <&9
 }
 
 # Adds a line to the step's state, behind one that a full disk may have cut off.
@@ -104,17 +109,36 @@ sg_usable() {
 sg_gate() {
 	set -C
 	# Where a special builtin such as ":" fails, the shell ends.
-	{ printf '%s end\naudit %s end\n' "$1" "$sg_audit" >"$sg_at.state"; } 2>/dev/null
+	{ printf '' >"$sg_at.state"; } 2>/dev/null
 	sg_passed=$?
 	set +C
-	return "$sg_passed"
+	[ "$sg_passed" -eq 0 ] || return 1
+	sg_text="$1 end
+audit $sg_audit end
+"
+	sg_blank
+	exec 9<>"$sg_at.state"
+	{ printf %s "$sg_text" >&9; } 2>/dev/null
+}
+
+# Adds the line that says which session the script begins in; fails when somebody wrote first that it must not. While the
+# file is as long as it must be, nobody wrote anything.
+sg_enter() {
+	sg_stat self || return 1
+	sg_line="session $sg_number $sg_born"
+	sg_place=$((${#sg_text} + ${#sg_line} + 6))
+	{ printf '\n%s end\n' "$sg_line" && read -r sg_line sg_size </proc/self/fdinfo/1; } >>"$sg_at.state" || return 1
+	[ "$sg_size" != "$sg_place" ] || return 0
+	sg_open_state && sg_learn && [ "$sg_of_session" = "$sg_number $sg_born" ]
 }
 
 # Makes the pipes of the script's streams without a process: 3 is the end that is written of standard output and 7 the
 # one that is read, 4 and 8 are those of standard error, in which a line with sg_mark comes first. A short here-document is a
-# pipe.
+# pipe. Whoever reads the line end out of 6 reads the streams.
 sg_pipes() {
-	exec 7<<- 'END' 8<<- 'END'
+	exec 6<<- 'END' 7<<- 'END' 8<<- 'END'
+		-
+	END
 		-
 	END
 		-
@@ -140,9 +164,14 @@ sg_pipes() {
 
 # Takes the streams to be read by $1; fails when somebody else reads them.
 sg_claim() {
-	sg_note "reader $1"
-	sg_learn
-	[ "$sg_of_reader" = "$1" ]
+	if [ "$sg_named" ]; then
+		[ "$1" = watcher ] || sg_open_state || return 1
+		sg_note "reader $1"
+		sg_learn
+		[ "$sg_of_reader" = "$1" ]
+	else
+		read -r sg_line <&6
+	fi
 }
 
 # Reads the streams into files beside whatever else happens.
@@ -159,7 +188,7 @@ sg_readers() {
 # background holds them, the watcher ends the wait, and they are read as those of a script that goes on.
 sg_gather() {
 	trap 'kill "$sg_cat"' TERM
-	cat - /proc/self/fd/8 <&7 >"$sg_at.both" 2>/dev/null &
+	LC_ALL=C cat - /proc/self/fd/8 <&7 >"$sg_at.both" 2>/dev/null &
 	sg_cat=$!
 	if wait "$sg_cat"; then
 		sg_note both
@@ -198,9 +227,9 @@ sg_keep() {
 	sg_note "$1 $sg_total $sg_cut"
 }
 
-# Ends the runner's nap. When the runner is gone its number may be somebody else's.
+# Ends the runner's nap. When the runner is gone its number may be somebody else's, who does not have the state open.
 sg_wake() {
-	if sg_stat "$$" && [ "$sg_born" = "$sg_own_born" ]; then kill -USR1 "$$" 2>/dev/null; fi
+	if [ "/proc/$$/fd/9" -ef "$sg_at.state" ]; then kill -USR1 "$$" 2>/dev/null; fi
 }
 
 # Appends standard input to file $1 until it holds $2 bytes. Sets sg_size, and sg_more to nothing at the end of input.
@@ -325,7 +354,7 @@ sg_rest() {
 sg_nap() {
 	if ! sg_lives "$sg_sleep"; then
 		# shellcheck disable=SC2217 # whoever asks must not wait for it
-		sleep "$sg_tick" </dev/null >/dev/null 2>&1 &
+		LC_ALL=C sleep "$sg_tick" </dev/null >/dev/null 2>&1 &
 		sg_sleep=$!
 	fi
 	wait "$sg_sleep"
@@ -422,17 +451,15 @@ sg_start() {
 	# shellcheck disable=SC2094 # what the shell itself says is wanted
 	{
 		(
-			sg_open_state && sg_stat self && sg_note "session $sg_number $sg_born" || exit 125
-			sg_learn
-			[ "$sg_of_session" = "$sg_number $sg_born" ] || exit 125
+			sg_enter 2>/dev/null || exit 125
 			exec 9<&-
 			sg_job
-		) >&3 2>&4 3>&- 4>&- 7<&- 8<&-
+		) >&3 2>&4 3>&- 4>&- 6<&- 7<&- 8<&-
 		sg_code=$? sg_word=exit
 		[ ! -s "$sg_at.both" ] || sg_word=signal
 		exec 2>/dev/null 3>&- 4>&-
 		sg_note "code $sg_code $sg_word"
-		if ! sg_open_state || ! sg_claim waiter; then sg_wake; elif [ "$sg_named" ]; then sg_readers; else sg_gather; fi
+		if ! sg_claim waiter; then sg_wake; elif [ "$sg_named" ]; then sg_readers; else sg_gather; fi
 		exit "$sg_code"
 	} </dev/null >/dev/null 2>"$sg_at.both" &
 	sg_waiter=$! sg_child=$!
@@ -474,7 +501,7 @@ sg_watch() {
 			# Who waits for the script reads them already, if it ended just now.
 			sg_claim watcher || continue
 			sg_readers
-			exec 7<&- 8<&-
+			exec 6<&- 7<&- 8<&-
 			sg_waiter='' sg_began=$sg_now sg_quiet=$sg_now
 			[ "$sg_idle" -eq 0 ] || : >"$sg_at.quiet"
 			sg_begin
@@ -488,7 +515,7 @@ sg_watch() {
 		if [ "$sg_limit" -gt 0 ] && [ "$((sg_now - sg_began))" -ge "$sg_limit" ]; then sg_stop=timed_out; fi
 		if [ "$sg_idle" -gt 0 ] && [ "$((sg_now - sg_quiet))" -ge "$sg_idle" ]; then sg_stop=idle; fi
 	done
-	exec 7<&- 8<&-
+	[ "$sg_began" ] || exec 6<&- 7<&- 8<&-
 	# What ended by itself before it was stopped ended by itself.
 	sg_learn
 	if [ "$sg_of_code" ]; then
@@ -590,8 +617,7 @@ sg_main() {
 	sg_mark="spoolgate-err $sg_id"
 	case $sg_act in
 		run)
-			if [ ! "$sg_begun" ] && sg_stat "$$" && sg_gate "run $$ $sg_boot $sg_born"; then
-				sg_own_born=$sg_born
+			if [ ! "$sg_begun" ] && sg_gate "run $$ $sg_boot $sg_own_born"; then
 				sg_run
 			else
 				sg_follow
@@ -649,7 +675,7 @@ sg_scope() {
 
 # Starts the step and watches it to its end.
 sg_run() {
-	if ! sg_open_state || ! printf %s "$sg_script" >"$sg_at.script" || ! sg_pipes; then
+	if ! printf %s "$sg_script" >"$sg_at.script" || ! sg_pipes; then
 		sg_say end 'never - 0 0 0 0'
 		exit 0
 	fi
@@ -671,7 +697,8 @@ sg_sleep=''
 trap : HUP PIPE USR1
 trap 'sg_stop=cancelled' TERM
 command -v setsid >/dev/null || sg_refuse 'this host has no setsid; install util-linux or busybox'
-[ -r /proc/self/stat ] || sg_refuse 'this host has no /proc'
+sg_stat "$$" || sg_refuse 'this host has no /proc'
+sg_own_born=$sg_born
 read -r sg_boot </proc/sys/kernel/random/boot_id
 sg_find_base || sg_refuse 'no directory for the runner: the home, /var/tmp and /tmp are not writable, or belong to others'
 sg_main

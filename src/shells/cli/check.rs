@@ -238,18 +238,14 @@ fn describe_bytes(text: &mut String, plan: &Plan, task: TaskId) {
                 };
                 let told = Told::preview(&earlier, &secrets);
                 let program = run_program(plan, task, host, group.number, step, &call, &told);
-                let stdin = String::from_utf8_lossy(&program.stdin).replace(runner_text(), RUNNER_STANDS_HERE);
+                let stdin = program.stdin();
+                let shown = String::from_utf8_lossy(&stdin).replace(runner_text(), RUNNER_STANDS_HERE);
                 push(
                     text,
                     "bytes",
-                    &format!(
-                        "{host} {}: {} reads {} bytes",
-                        step.name,
-                        command_line(&program.command),
-                        program.stdin.len()
-                    ),
+                    &format!("{host} {}: {} reads {} bytes", step.name, command_line(&program.command), stdin.len()),
                 );
-                for line in stdin.lines() {
+                for line in shown.lines() {
                     writeln!(text, "      > {}", visible_lines(line)).expect("writing to a string cannot fail");
                 }
             }

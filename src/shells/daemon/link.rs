@@ -3,6 +3,7 @@
 //! **Invariant:** connect, exec with streams, close; nothing else is known of a transport above this file.
 
 use std::collections::HashMap;
+use std::io::{BufRead, Cursor};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError};
@@ -17,7 +18,7 @@ use crate::adapters::secrets::Secrets;
 use crate::adapters::ssh::{Passphrase, Session, SshError, Target, Tunnel};
 use crate::base::ids::SecretName;
 use crate::domain::inventory::Connection;
-use crate::domain::output::{ExecEnd, Feed, Stream};
+use crate::domain::output::{ExecEnd, Stream};
 use crate::domain::plan::{PlannedHop, PlannedHost};
 use crate::domain::runner::{Program, command_line};
 
@@ -253,7 +254,7 @@ impl Link {
         program: &Program,
         sink: &mut (impl FnMut(Stream, &[u8]) + Send),
     ) -> Result<ExecEnd, LinkError> {
-        self.feed(&program.command, program.stdin.as_slice(), sink).await
+        self.feed(&program.command, Cursor::new(program.stdin()), sink).await
     }
 
     /// Has a shell run a program, until `sink` returns that it has heard all. Over SSH the shell stays for the next program.
@@ -263,7 +264,7 @@ impl Link {
         sink: &mut (impl FnMut(Stream, &[u8]) -> bool + Send),
     ) -> Result<Option<ExecEnd>, LinkError> {
         if let Link::Ssh(session) = self {
-            return Ok(session.tell(&command_line(&program.command), (&program.stdin, &program.again), sink).await?);
+            return Ok(session.tell(program, sink).await?);
         }
         let mut to_the_end = |stream, bytes: &[u8]| {
             sink(stream, bytes);
@@ -275,7 +276,7 @@ impl Link {
     pub(super) async fn feed(
         &mut self,
         command: &[String],
-        stdin: impl Feed,
+        stdin: impl BufRead + Send,
         sink: &mut (impl FnMut(Stream, &[u8]) + Send),
     ) -> Result<ExecEnd, LinkError> {
         match self {
