@@ -8,7 +8,7 @@ use ssh2::{ErrorCode, Session as Ssh2};
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::task::block_in_place;
 
-use crate::adapters::ssh::key_file::is_encrypted;
+use crate::adapters::ssh::key_file;
 use crate::adapters::ssh::socket::Readiness;
 use crate::adapters::ssh::{SshError, Target};
 
@@ -45,7 +45,8 @@ pub(super) async fn log_in(target: &Target, host: &str, session: &Ssh2, readines
 }
 
 async fn with_file(target: &Target, key: &Path, session: &Ssh2, readiness: &Readiness) -> Result<(), String> {
-    let encrypted = is_encrypted(key).map_err(|error| error.to_string())?;
+    let file = key_file::read(key).map_err(|error| error.to_string())?;
+    let encrypted = file.encrypted;
     let (name, passphrase) = match &target.passphrase {
         Some(passphrase) if encrypted => (Some(&passphrase.secret), passphrase.value.as_ref()?.reveal()),
         None if encrypted => {
@@ -60,7 +61,12 @@ async fn with_file(target: &Target, key: &Path, session: &Ssh2, readiness: &Read
     let certificate = key.with_file_name(format!("{}-cert.pub", key.file_name().unwrap_or_default().to_string_lossy()));
     let beside = certificate.exists().then_some(certificate.as_path());
     let public = target.certificate.as_deref().or(beside);
-    let attempt = || session.userauth_pubkey_file(&target.user, public, key, Some(passphrase));
+    let attempt = || match (public, &file.public) {
+        (None, Some(text)) => {
+            session.userauth_pubkey_memory(&target.user, Some(text), &file.text, Some(passphrase))
+        }
+        _ => session.userauth_pubkey_file(&target.user, public, key, Some(passphrase)),
+    };
     readiness
         .retry(
             || session.block_directions(),
