@@ -42,6 +42,13 @@ pub enum Wish {
         /// On these hosts; the whole task when empty.
         hosts: Vec<HostName>,
     },
+    /// Stop one batch of hosts: what runs there is ended, what has not started never starts. The other batches go on.
+    CancelBatch {
+        /// Of which group.
+        group: GroupNo,
+        /// Which one, from 1.
+        batch: u32,
+    },
     /// Start nothing more for now.
     Hold,
     /// Let the task go on.
@@ -102,7 +109,7 @@ impl Wish {
             Wish::Approve { .. } => Right::Approve,
             Wish::Reject => Right::Reject,
             Wish::Withdraw => Right::Withdraw,
-            Wish::Cancel { .. } => Right::Cancel,
+            Wish::Cancel { .. } | Wish::CancelBatch { .. } => Right::Cancel,
             Wish::Hold => Right::Hold,
             Wish::Release | Wish::ReleaseStep { .. } => Right::Release,
             Wish::Retry { .. } => Right::Retry,
@@ -145,7 +152,7 @@ impl Order {
                 put("hosts", hosts);
                 put("step", json!(step));
             }
-            Wish::Continue { group, batch } => {
+            Wish::CancelBatch { group, batch } | Wish::Continue { group, batch } => {
                 put("group", json!(group));
                 put("batch", json!(batch));
             }

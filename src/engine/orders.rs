@@ -6,7 +6,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::base::ids::{HostName, StepName, TaskId};
+use crate::base::ids::{GroupNo, HostName, StepName, TaskId};
 use crate::base::time::Timestamp;
 use crate::domain::order::{Order, Which, Wish};
 use crate::domain::policy::{Approval, Person, Policy, Refusal, Subject};
@@ -235,7 +235,11 @@ fn meaning(
             None => Ok(Event::Cancelled(ordered)),
             Some(_) => refusal(format!("task {id} is being cancelled already")),
         },
-        Wish::Cancel { hosts } => stop_hosts(run, hosts, ordered),
+        Wish::Cancel { hosts } => {
+            let hosts = known_hosts(run, hosts)?;
+            stop(run, |lane| hosts.contains(&lane.host), ordered)
+        }
+        Wish::CancelBatch { group, batch } => stop_batch(run, (*group, *batch), ordered),
         // Who wants it held is obeyed, whoever holds it already: their hold may be released a moment later.
         Wish::Hold => Ok(Event::Held { why: order.reason.clone().unwrap_or_default(), ordered: Some(ordered) }),
         Wish::Release => match &run.held {
@@ -304,12 +308,20 @@ fn known_hosts(run: &Run, hosts: &[HostName]) -> Result<BTreeSet<HostName>, Refu
     }
 }
 
-fn stop_hosts(run: &Run, hosts: &[HostName], ordered: Ordered) -> Result<Event, Refusal> {
+fn stop_batch(run: &Run, place: (GroupNo, u32), ordered: Ordered) -> Result<Event, Refusal> {
+    let meant = |lane: &Lane| (lane.group, lane.batch) == place;
+    if !run.lanes.iter().any(meant) {
+        return Err(Refusal(format!("task {} has no batch {} in group {}", run.id, place.1, place.0)));
+    }
+    stop(run, meant, ordered)
+}
+
+/// Stops the work on the hosts that are meant.
+fn stop(run: &Run, meant: impl Fn(&Lane) -> bool, ordered: Ordered) -> Result<Event, Refusal> {
     if run.state() != TaskState::Running {
         return Err(Refusal(format!("task {} is {}; hosts can be stopped while it runs", run.id, run.state().word())));
     }
-    let hosts = known_hosts(run, hosts)?;
-    let going = |lane: &&Lane| hosts.contains(&lane.host) && !lane.stopped && !lane.is_passed();
+    let going = |lane: &&Lane| meant(lane) && !lane.stopped && !lane.is_passed();
     let lanes: Vec<LaneName> =
         run.lanes.iter().filter(going).map(|lane| LaneName { group: lane.group, host: lane.host.clone() }).collect();
     none_is_refused(&lanes, || "these hosts have nothing left to do".to_owned())?;

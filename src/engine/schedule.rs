@@ -205,10 +205,8 @@ impl Engine {
                 let outcome = run.worst_outcome();
                 return self.close(id, outcome, out);
             }
+            // A batch of which nothing is left to do is followed at once.
             if progress.is_idle() && !self.open_batch(id, out) {
-                return;
-            }
-            if self.running.get(&id).is_none_or(|progress| progress.waiting.is_empty()) {
                 return;
             }
         }

@@ -138,3 +138,25 @@ fn a_selector_is_planned_as_names_and_another_choice_waits_again() {
     let why = wait_for("the refusal", || world.why("none"));
     assert!(why.to_string().contains("no host has this tag"), "{why}");
 }
+
+#[test]
+fn a_batch_is_cancelled_and_the_others_go_on() {
+    let script = "case $SPOOLGATE_HOST in h[123]) exec sleep 300 ;; esac";
+    let (world, id) = run(6, &json!({"batches": [1, 2, 3], "script": script}));
+    let task = id.to_string();
+    let cancel = |batch: &str, more: &[&str]| {
+        world.run(0, &[&["cancel", &task, "--batch", batch, "--reason", "wrong rack"], more].concat())
+    };
+    wait_for("the first host", || (begun(&world, id) == [1]).then_some(()));
+    let strange = cancel("4", &[]);
+    assert!(strange.code == 6 && strange.err.contains("no batch 4 in group 1"), "{}", strange.err);
+    assert_eq!((cancel("1", &["--group", "2"]).code, cancel("0", &[]).code), (6, 2));
+    // The second one before it begins, then the one that runs.
+    cancel("2", &[]).ok();
+    cancel("1", &[]).ok();
+    let record = world.record(id);
+    let outcomes: Vec<&str> = (1..=6).map(|n| record["outcomes"][format!("h{n}")].as_str().unwrap()).collect();
+    assert_eq!(outcomes, ["cancelled", "cancelled", "cancelled", "ok", "ok", "ok"], "{record:#}");
+    assert_eq!(begun(&world, id).iter().sum::<usize>(), 4, "nothing of the second batch began");
+    assert_eq!(cancel("1", &[]).code, 6, "it has ended");
+}

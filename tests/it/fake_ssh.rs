@@ -25,6 +25,8 @@ pub(crate) enum Behaviour {
     Fixed { out: Vec<u8>, exit: u32 },
     /// Says that a signal ended the command.
     Killed,
+    /// Answers whatever comes on standard input with a word and, some microseconds later, another one; both stay unanswered.
+    Twice,
     /// Takes the command and says nothing more.
     Hangs,
     /// Takes the command and cuts the connection.
@@ -200,6 +202,11 @@ impl Handler for Connection {
                 self.stdin = Some(sender);
                 tokio::spawn(runner(handle, channel, steps, stdin));
             }
+            Behaviour::Twice => {
+                let (sender, stdin) = tokio::sync::mpsc::unbounded_channel();
+                self.stdin = Some(sender);
+                tokio::spawn(twice(handle, channel, stdin));
+            }
             Behaviour::Fixed { out, exit } => {
                 session.data(channel, out)?;
                 session.exit_status_request(channel, exit)?;
@@ -230,6 +237,21 @@ impl Handler for Connection {
     async fn channel_eof(&mut self, _channel: ChannelId, _session: &mut Session) -> Result<(), russh::Error> {
         self.stdin = None;
         Ok(())
+    }
+}
+
+/// Answers every message twice, with pauses of every length up to a tenth of a millisecond.
+async fn twice(handle: Handle, channel: ChannelId, mut stdin: tokio::sync::mpsc::UnboundedReceiver<Vec<u8>>) {
+    let mut pause = 0;
+    while stdin.recv().await.is_some() {
+        let _ = handle.data(channel, b"one\n".to_vec()).await;
+        tokio::task::yield_now().await;
+        pause = (pause + 7) % 100;
+        let begin = std::time::Instant::now();
+        while begin.elapsed() < std::time::Duration::from_micros(pause) {
+            std::hint::spin_loop();
+        }
+        let _ = handle.data(channel, b"two\n".to_vec()).await;
     }
 }
 

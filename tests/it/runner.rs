@@ -14,7 +14,7 @@ use spoolgate::domain::output::Stream;
 use spoolgate::domain::plan::{Plan, PlannedStep};
 use spoolgate::domain::run::earlier::Earlier;
 use spoolgate::domain::runner::answer::{Answer, Shown, Verdict};
-use spoolgate::domain::runner::{Call, Offsets, RunnerId, Told, kill_program, run_program};
+use spoolgate::domain::runner::{Call, Offsets, Program, RunnerId, Told, forget_program, kill_program, run_program};
 
 pub(crate) const SHELLS: [&[&str]; 3] = [&["dash"], &["bash", "--posix"], &["busybox", "ash"]];
 /// A bash whose here-documents are files, as those of older versions are.
@@ -71,6 +71,13 @@ pub(crate) fn step_with(script: &str, args: Vec<String>, env: &BTreeMap<String, 
 }
 
 impl Step {
+    /// The program that has a host forget it.
+    pub(crate) fn forget(&self) -> Program {
+        let (offsets, audit) = (Offsets::default(), Head::default());
+        let call = Call { id: &self.id, nonce: "n5", offsets, clean: false, begun: false, audit };
+        forget_program(&self.planned, &call)
+    }
+
     fn text(&self, offsets: Offsets, nonce: &str) -> Vec<u8> {
         let call = Call { id: &self.id, nonce, offsets, clean: true, begun: false, audit: Head::default() };
         {

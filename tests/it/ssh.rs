@@ -8,6 +8,7 @@ use spoolgate::domain::output::{ExecEnd, Stream};
 
 use crate::fake_ssh::{Behaviour, FakeSsh, Steps, write_client_key};
 use crate::fleet::Fleet;
+use crate::runner::step_with;
 use crate::sshd::Sshd;
 use crate::world::{wait_at_most, wait_for};
 
@@ -167,6 +168,7 @@ async fn fake() -> (FakeSsh, impl Fn(u32) -> Target, tempfile::TempDir) {
         IpAddr::V4(v4) if v4.octets()[1] == 9 => match v4.octets()[3] {
             1 => Behaviour::Killed,
             2 => Behaviour::Cuts,
+            3 => Behaviour::Twice,
             _ => Behaviour::Hangs,
         },
         _ => Behaviour::Fixed { out: b"fixed\n".to_vec(), exit: 0 },
@@ -262,6 +264,26 @@ fn hosts_that_are_at_work_are_all_connected_at_once() {
 }
 
 /// As one shell that is sent program after program: each is answered when it is whole, and the channel stays open.
+/// What the library takes off the socket while it looks for something else is found without another byte from the host.
+#[test]
+fn nothing_that_came_is_waited_for() {
+    block_on(async {
+        let (_server, target, _scratch) = fake().await;
+        let target = Target { keepalive: Duration::from_secs(1000), ..target((9 << 16) + 3) };
+        let mut session = Session::connect(&target).await.unwrap();
+        let step = step_with("true", Vec::new(), &std::collections::BTreeMap::new());
+        for round in 0..20_000 {
+            let mut heard = Vec::new();
+            let mut sink = |_, bytes: &[u8]| {
+                heard.extend_from_slice(bytes);
+                heard.ends_with(b"two\n")
+            };
+            let told = tokio::time::timeout(Duration::from_secs(5), session.tell(&step.forget(), &mut sink)).await;
+            assert!(matches!(told, Ok(Ok(None))), "round {round}: {told:?}");
+        }
+    });
+}
+
 #[test]
 fn the_runner_inside_the_process_answers_every_program_on_one_channel() {
     use std::io::{BufRead as _, Write as _};

@@ -62,9 +62,7 @@ async fn with_file(target: &Target, key: &Path, session: &Ssh2, readiness: &Read
     let beside = certificate.exists().then_some(certificate.as_path());
     let public = target.certificate.as_deref().or(beside);
     let attempt = || match (public, &file.public) {
-        (None, Some(text)) => {
-            session.userauth_pubkey_memory(&target.user, Some(text), &file.text, Some(passphrase))
-        }
+        (None, Some(text)) => session.userauth_pubkey_memory(&target.user, Some(text), &file.text, Some(passphrase)),
         _ => session.userauth_pubkey_file(&target.user, public, key, Some(passphrase)),
     };
     readiness

@@ -9,7 +9,7 @@ use std::time::Duration;
 use ssh2::Channel;
 use tokio::time::{Instant, timeout_at};
 
-use crate::adapters::ssh::socket::AGAIN;
+use crate::adapters::ssh::socket::{AGAIN, Held};
 use crate::adapters::ssh::{Session, SshError};
 use crate::domain::output::{ExecEnd, Stream};
 use crate::domain::runner::{Program, command_line};
@@ -159,6 +159,7 @@ impl Session {
             eof_sent: false,
             linger_until: None,
             moved: false,
+            held: Held::default(),
         };
         let mut quiet_since = Instant::now();
         let mut unanswered = 0;
@@ -268,6 +269,8 @@ struct Pump<F> {
     eof_sent: bool,
     linger_until: Option<Instant>,
     moved: bool,
+    /// What the channel held when everything was asked for the last time.
+    held: Held,
 }
 
 impl<F: BufRead> Pump<F> {
@@ -290,7 +293,12 @@ impl<F: BufRead> Pump<F> {
         if self.linger_until.is_none() && has_ended(channel) {
             self.linger_until = Some(Instant::now() + LINGER);
         }
-        if self.moved { Ok(Turn::Moved) } else { Err(ssh2::Error::from_errno(ssh2::ErrorCode::Session(AGAIN))) }
+        let held_before = std::mem::replace(&mut self.held, Held::of(channel));
+        if self.moved || self.held != held_before {
+            Ok(Turn::Moved)
+        } else {
+            Err(ssh2::Error::from_errno(ssh2::ErrorCode::Session(AGAIN)))
+        }
     }
 
     fn feed(&mut self, channel: &mut Channel) -> Result<(), ssh2::Error> {

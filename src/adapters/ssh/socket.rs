@@ -179,6 +179,26 @@ impl Readiness {
     }
 }
 
+/// How much a channel holds to be read, how much it would take now, and whether it is at its end.
+///
+/// Whatever is asked of the library makes it take everything off the socket, for every stream and channel: after "not now" for
+/// one of them there may be something for another, of which the socket does not tell any more. While this changes, all are
+/// asked again.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Held {
+    to_read: u32,
+    to_write: u32,
+    at_end: bool,
+}
+
+impl Held {
+    /// Returns what a channel holds.
+    pub(super) fn of(channel: &ssh2::Channel) -> Held {
+        let (to_read, to_write) = (channel.read_window().available, channel.write_window().remaining);
+        Held { to_read, to_write, at_end: channel.eof() }
+    }
+}
+
 /// Whether the library says "not now".
 pub(super) fn is_again(error: &ssh2::Error) -> bool {
     error.code() == ssh2::ErrorCode::Session(AGAIN)

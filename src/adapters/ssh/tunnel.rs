@@ -15,7 +15,7 @@ use ssh2::{BlockDirections, Channel, ErrorCode};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep_until};
 
-use crate::adapters::ssh::socket::is_again;
+use crate::adapters::ssh::socket::{Held, is_again};
 use crate::adapters::ssh::{Session, SshError};
 
 /// How much of each direction of a way is held at once.
@@ -83,6 +83,8 @@ struct Way {
     near_ended: bool,
     eof_sent: bool,
     far_ended: bool,
+    /// What the channel held when all ways were asked for the last time.
+    held: Held,
 }
 
 struct Pump {
@@ -147,19 +149,6 @@ impl Pump {
                 *opening = wished.pop_front().filter(|wish| !wish.answer.is_closed());
                 *opening_until = opening.as_ref().map(|_| Instant::now() + OPEN_LIMIT);
             }
-            match try_open(session, opening) {
-                Ok(Some(way)) => {
-                    *opening_until = None;
-                    ways.push(way);
-                    moved = true;
-                }
-                Ok(None) => {}
-                Err(()) => {
-                    *opening_until = None;
-                    alive &= !is_lost(session);
-                    moved = true;
-                }
-            }
             ways.retain_mut(|way| match way.turn() {
                 Ok(Moved::Something) => {
                     moved = true;
@@ -173,6 +162,24 @@ impl Pump {
                     false
                 }
             });
+            // After them: while they look for their own bytes, its answer may come.
+            match try_open(session, opening) {
+                Ok(Some(way)) => {
+                    *opening_until = None;
+                    ways.push(way);
+                    moved = true;
+                }
+                Ok(None) => {}
+                Err(()) => {
+                    *opening_until = None;
+                    alive &= !is_lost(session);
+                    moved = true;
+                }
+            }
+            for way in ways.iter_mut() {
+                let held_before = std::mem::replace(&mut way.held, Held::of(&way.channel));
+                moved |= way.held != held_before;
+            }
             moved && alive
         });
         alive
@@ -217,7 +224,8 @@ fn try_open(session: &Session, opening: &mut Option<Request>) -> Result<Option<W
             // Nobody waits for it any more: the way ends at once by itself.
             let _ = request.answer.send(Ok(far));
             let (up, down) = (VecDeque::new(), VecDeque::new());
-            Ok(Some(Way { channel, near, up, down, near_ended: false, eof_sent: false, far_ended: false }))
+            let (near_ended, eof_sent, far_ended, held) = (false, false, false, Held::default());
+            Ok(Some(Way { channel, near, up, down, near_ended, eof_sent, far_ended, held }))
         }
         Err(why) => {
             let _ = request.answer.send(Err(why));

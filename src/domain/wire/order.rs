@@ -70,6 +70,10 @@ fn read_wish(right: Right, fields: &mut Fields<'_>) -> Option<Wish> {
         }
         Right::Reject => Wish::Reject,
         Right::Withdraw => Wish::Withdraw,
+        Right::Cancel if fields.peek("batch").is_some() || fields.peek("group").is_some() => {
+            let (group, batch) = (read_number(fields, "group"), read_number(fields, "batch"));
+            Wish::CancelBatch { group: GroupNo(group?), batch: batch? }
+        }
         Right::Cancel => Wish::Cancel { hosts: read_hosts(fields) },
         Right::Hold => Wish::Hold,
         Right::Release => {
@@ -160,6 +164,7 @@ mod tests {
             Wish::Withdraw,
             Wish::Cancel { hosts: Vec::new() },
             Wish::Cancel { hosts: hosts() },
+            Wish::CancelBatch { group: GroupNo(2), batch: 3 },
             Wish::Hold,
             Wish::Release,
             Wish::Continue { group: GroupNo(1), batch: 2 },
@@ -187,6 +192,8 @@ mod tests {
         check("{}", &["/task", "/order"]);
         check(r#"{"order":"approve","start":"soon"}"#, &["/task", "/digest", "/start"]);
         check(r#"{"order":"reject","task":1,"reason":"  "}"#, &["/reason"]);
+        check(r#"{"order":"cancel","task":1,"reason":"y","batch":0}"#, &["/group", "/batch"]);
+        check(r#"{"order":"cancel","task":1,"reason":"y","group":1,"batch":1,"hosts":["a"]}"#, &["/hosts"]);
         check(r#"{"order":"approve","task":1,"digest":"sha256:00"}"#, &["/digest"]);
         check(r#"{"order":"cancel","task":1,"by":"root"}"#, &["/reason", "/by"]);
         check(r#"{"order":"hold","task":1,"reason":"x","digest":"y"}"#, &["/digest"]);

@@ -9,7 +9,7 @@ use clap::Args;
 
 use crate::adapters::spool::reader::{self, Follower};
 use crate::base::digest::Digest;
-use crate::base::ids::{HostName, StepName};
+use crate::base::ids::{GroupNo, HostName, StepName};
 use crate::base::time::{Timestamp, parse_time};
 use crate::domain::order::{Order, Which, Wish};
 use crate::domain::risk::{Level, Risk};
@@ -67,8 +67,14 @@ pub(super) struct Cancel {
     /// The task's number, or the name it was dropped under.
     task: String,
     /// Only on these hosts.
-    #[arg(long = "host", value_name = "HOST", value_delimiter = ',')]
+    #[arg(long = "host", value_name = "HOST", value_delimiter = ',', conflicts_with = "batch")]
     hosts: Vec<HostName>,
+    /// Only this batch, from 1: what has not begun of it never begins.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    batch: Option<u32>,
+    /// The group whose batch it is.
+    #[arg(long, value_name = "N", default_value_t = 1, requires = "batch")]
+    group: u32,
     /// Why, for the record.
     #[arg(long)]
     reason: String,
@@ -192,7 +198,11 @@ impl Withdraw {
 
 impl Cancel {
     pub(super) fn run(self, context: &Context) -> Result<(), Failure> {
-        order(context, &self.task, Wish::Cancel { hosts: self.hosts }, Some(self.reason))
+        let wish = match self.batch {
+            Some(batch) => Wish::CancelBatch { group: GroupNo(self.group), batch },
+            None => Wish::Cancel { hosts: self.hosts },
+        };
+        order(context, &self.task, wish, Some(self.reason))
     }
 }
 

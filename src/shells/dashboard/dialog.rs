@@ -185,7 +185,10 @@ pub(super) struct Confirm {
 
 impl Confirm {
     pub(super) fn of(wish: Wish, targets: Vec<TaskId>, marked: bool) -> Confirm {
-        let needs_reason = matches!(wish, Wish::Reject | Wish::Cancel { .. } | Wish::Hold | Wish::Skip { .. });
+        let needs_reason = matches!(
+            wish,
+            Wish::Reject | Wish::Cancel { .. } | Wish::CancelBatch { .. } | Wish::Hold | Wish::Skip { .. }
+        );
         let phrase = matches!(wish, Wish::Retry { again: true, .. }).then(|| "run again".to_owned());
         let phrase = phrase.or_else(|| (marked || targets.len() > 1).then(|| targets.len().to_string()));
         Confirm {

@@ -4,9 +4,9 @@
 
 use std::collections::BTreeSet;
 
-use crate::base::ids::{HostName, StepName, TaskId};
+use crate::base::ids::{GroupNo, HostName, StepName, TaskId};
 use crate::domain::order::{Order, Which, Wish};
-use crate::domain::run::lane::Next;
+use crate::domain::run::lane::{Lane, Next};
 use crate::domain::run::{Run, Stage, StepState, TaskState};
 use crate::engine::DropBox;
 use crate::shells::dashboard::dialog::{Approval, Choose, Chosen, Confirm, Dialog};
@@ -71,10 +71,22 @@ fn cancel(model: &mut Model, targets: Vec<TaskId>) {
     let words = model.look.words;
     match (&targets[..], selected_host(model)) {
         (&[id], Some(host)) if hosts.is_empty() => {
-            let items = vec![
+            let mut items = vec![
                 (words.cancel_all.to_owned(), Chosen::Wish(id, Wish::Cancel { hosts: Vec::new() })),
-                (fill(words.cancel_host, &[host.as_str()]), Chosen::Wish(id, Wish::Cancel { hosts: vec![host] })),
+                (
+                    fill(words.cancel_host, &[host.as_str()]),
+                    Chosen::Wish(id, Wish::Cancel { hosts: vec![host.clone()] }),
+                ),
             ];
+            let lanes = model.runs.get(&id).into_iter().flat_map(|run| {
+                let sliced = |lane: &&Lane| run.plan.group(lane.group).is_some_and(|group| group.batches.len() > 1);
+                run.lanes.iter().filter(sliced)
+            });
+            for lane in lanes.filter(|lane| lane.host == host) {
+                let label = fill(words.cancel_batch, &[&lane.batch.to_string(), &lane.group.to_string()]);
+                let wish = Wish::CancelBatch { group: lane.group, batch: lane.batch };
+                items.push((label, Chosen::Wish(id, wish)));
+            }
             offer(model, words.cancel_what, items, words.no_task);
         }
         _ => confirm(model, targets, Wish::Cancel { hosts }),
@@ -125,7 +137,9 @@ fn fits(wish: &Wish, run: &Run) -> bool {
         (Wish::Approve { .. }, state) => state == TaskState::New,
         (Wish::Reject | Wish::Withdraw, state) => matches!(state, TaskState::New | TaskState::Ready),
         (Wish::Cancel { .. } | Wish::Hold | Wish::Release, state) => state != TaskState::Done,
-        (Wish::ReleaseStep { .. } | Wish::Continue { .. } | Wish::Skip { .. }, state) => state == TaskState::Running,
+        (Wish::CancelBatch { .. } | Wish::ReleaseStep { .. } | Wish::Continue { .. } | Wish::Skip { .. }, state) => {
+            state == TaskState::Running
+        }
         (Wish::Retry { .. }, state) => matches!(state, TaskState::Running | TaskState::Done),
     }
 }
@@ -173,11 +187,13 @@ pub(in crate::shells::dashboard) fn consequences(model: &Model, targets: &[TaskI
             Wish::Withdraw => fill(words.will_withdraw, &[]),
             Wish::Cancel { hosts } if hosts.is_empty() => fill(words.will_cancel, &[&running, &waiting]),
             Wish::Cancel { hosts } => fill(words.will_cancel_hosts, &[&hosts.len().to_string()]),
+            Wish::CancelBatch { group, batch } => {
+                fill(words.will_cancel_hosts, &[&in_batch(run, *group, *batch).to_string()])
+            }
             Wish::Hold => fill(words.will_hold, &[&running, &waiting]),
             Wish::Release => fill(words.will_release, &[]),
             Wish::Continue { group, batch } => {
-                let hosts = run.lanes.iter().filter(|lane| lane.group == *group && lane.batch == *batch).count();
-                fill(words.will_continue, &[&batch.to_string(), &hosts.to_string()])
+                fill(words.will_continue, &[&batch.to_string(), &in_batch(run, *group, *batch).to_string()])
             }
             Wish::ReleaseStep { step, hosts } => {
                 let at =
@@ -205,6 +221,11 @@ pub(in crate::shells::dashboard) fn consequences(model: &Model, targets: &[TaskI
     }
     sentences.dedup();
     sentences
+}
+
+/// How many hosts a batch has.
+fn in_batch(run: &Run, group: GroupNo, batch: u32) -> usize {
+    run.lanes.iter().filter(|lane| (lane.group, lane.batch) == (group, batch)).count()
 }
 
 /// The steps that wait for somebody, each with its hosts.

@@ -184,6 +184,7 @@ pub(super) const WORDS: Words = Words {
     cancel_what: "CANCEL: what?",
     cancel_all: "the whole task",
     cancel_host: "the work on {} alone",
+    cancel_batch: "batch {} of group {}",
     queue_left: "{} more to approve after this",
     key_previous_log: "the log before: of the step or attempt before",
     key_next_log: "the log after: of the next step or attempt",

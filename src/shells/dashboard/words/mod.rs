@@ -251,6 +251,7 @@ words! {
     cancel_what
     cancel_all
     cancel_host
+    cancel_batch
     queue_left
     key_previous_log
     key_next_log

@@ -184,6 +184,7 @@ pub(super) const WORDS: Words = Words {
     cancel_what: "取消：哪些？",
     cancel_all: "整个任务",
     cancel_host: "仅 {} 上的工作",
+    cancel_batch: "第 {} 批（第 {} 组）",
     queue_left: "之后还有 {} 个待批准",
     key_previous_log: "上一份日志（步骤或尝试）",
     key_next_log: "下一份日志（步骤或尝试）",
