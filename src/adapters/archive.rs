@@ -95,6 +95,7 @@ impl Archive {
                 Content::Text(text) => text.read(&mut self.piece)?,
             };
             if count == 0 {
+                self.piece.clear();
                 return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "it became shorter while it was read"));
             }
             self.piece.truncate(count);

@@ -30,6 +30,7 @@ mod relay;
 mod remote;
 mod repository;
 mod runner;
+mod runner_files;
 mod secret_runs;
 mod seed_scripts;
 mod ssh;

@@ -292,6 +292,8 @@ impl<F: BufRead> Pump<F> {
         }
         if self.linger_until.is_none() && has_ended(channel) {
             self.linger_until = Some(Instant::now() + LINGER);
+            // Whoever waits is to wait no longer than that.
+            self.moved = true;
         }
         let held_before = std::mem::replace(&mut self.held, Held::of(channel));
         if self.moved || self.held != held_before {

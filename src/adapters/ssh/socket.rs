@@ -15,6 +15,8 @@ use socket2::{SockRef, TcpKeepalive};
 use ssh2::BlockDirections;
 use tokio::io::{Interest, Ready};
 
+/// How often everything is asked before others have their turn.
+const TURN_PASSES: u32 = 64;
 /// The return code of libssh2 for "not now" (`LIBSSH2_ERROR_EAGAIN`).
 pub(super) const AGAIN: i32 = -37;
 
@@ -167,15 +169,25 @@ impl Readiness {
         if readable || writable { Poll::Ready(()) } else { Poll::Pending }
     }
 
-    /// Works on the socket until `work` says that nothing moved; then waits are for new events.
-    pub(super) fn drain(&self, outbound: bool, mut work: impl FnMut() -> bool) {
-        while work() {}
-        let interest = if outbound { Interest::READABLE | Interest::WRITABLE } else { Interest::READABLE };
-        self.registered.try_io(interest, || {
-            // What came in between is worked on before its notice is taken down.
-            while work() {}
-            Err(io::ErrorKind::WouldBlock.into())
-        });
+    /// Works on the socket until `work` says that nothing moved; then waits are for new events. Returns whether there may be
+    /// more to do at once: a host that never stops leaves others their turn.
+    pub(super) fn drain(&self, outbound: bool, mut work: impl FnMut() -> bool) -> bool {
+        for _ in 0..TURN_PASSES {
+            if work() {
+                continue;
+            }
+            let interest = if outbound { Interest::READABLE | Interest::WRITABLE } else { Interest::READABLE };
+            let mut moved = false;
+            self.registered.try_io(interest, || {
+                // What came in between is worked on before its notice is taken down.
+                moved = work();
+                if moved { Ok(()) } else { Err(io::ErrorKind::WouldBlock.into()) }
+            });
+            if !moved {
+                return false;
+            }
+        }
+        true
     }
 }
 

@@ -108,10 +108,7 @@ enum Moved {
 impl Pump {
     async fn run(mut self, mut wishes: mpsc::Receiver<Request>) {
         let mut idle_until = Instant::now() + IDLE;
-        loop {
-            if !self.turn() {
-                break;
-            }
+        while let Some(more) = self.turn() {
             if !self.ways.is_empty() || self.opening.is_some() {
                 idle_until = Instant::now() + IDLE;
             }
@@ -121,9 +118,11 @@ impl Pump {
                     Some(wish) => self.wished.push_back(wish),
                     None if idle => break,
                     // Nobody can wish any more; those who have a way keep it.
+                    None if more => {}
                     None => self.wait().await,
                 },
-                () = self.wait() => {}
+                () = self.wait(), if !more => {}
+                () = tokio::task::yield_now(), if more => {}
                 () = sleep_until(idle_until), if idle => break,
                 () = sleep_until(self.opening_until.unwrap_or(idle_until)), if self.opening_until.is_some() => {
                     if let Some(request) = self.opening.take() {
@@ -139,11 +138,11 @@ impl Pump {
     }
 
     /// Moves everything that can be moved; false when the connection is lost.
-    fn turn(&mut self) -> bool {
+    fn turn(&mut self) -> Option<bool> {
         let Pump { session, ways, opening, opening_until, wished } = self;
         let mut alive = true;
         let outbound = waits_to_write(session);
-        session.readiness.drain(outbound, || {
+        let more = session.readiness.drain(outbound, || {
             let mut moved = false;
             if opening.is_none() {
                 *opening = wished.pop_front().filter(|wish| !wish.answer.is_closed());
@@ -182,7 +181,7 @@ impl Pump {
             }
             moved && alive
         });
-        alive
+        alive.then_some(more)
     }
 
     /// Waits until something may move.

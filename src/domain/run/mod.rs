@@ -567,7 +567,9 @@ impl Run {
     #[must_use]
     pub fn failures(&self, group: &PlannedGroup, batch: Option<u32>) -> u32 {
         let meant = |lane: &Lane| lane.group == group.number && batch.is_none_or(|batch| lane.batch == batch);
-        let failed = |lane: &&Lane| meant(lane) && lane.has_failed(&group.steps, self.timed_at());
+        // What a person kept from beginning has not failed.
+        let kept = |lane: &Lane| lane.stopped && lane.is_untouched();
+        let failed = |lane: &&Lane| meant(lane) && !kept(lane) && lane.has_failed(&group.steps, self.timed_at());
         u32::try_from(self.lanes.iter().filter(failed).count()).unwrap_or(u32::MAX)
     }
 

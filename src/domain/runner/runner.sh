@@ -118,7 +118,8 @@ audit $sg_audit end
 "
 	sg_blank
 	exec 9<>"$sg_at.state"
-	{ printf %s "$sg_text" >&9; } 2>/dev/null
+	# What cannot be written down cannot be run, by nobody else either.
+	{ printf %s "$sg_text" >&9; } 2>/dev/null || { sg_say end 'never - 0 0 0 0'; exit 0; }
 }
 
 # Adds the line that says which session the script begins in; fails when somebody wrote first that it must not. While the
@@ -190,10 +191,17 @@ sg_readers() {
 # Reads the streams of a script that ended into one file, which costs one process. When something that was left in the
 # background holds them, the watcher ends the wait, and they are read as those of a script that goes on.
 sg_gather() {
-	trap 'kill "$sg_cat"' TERM
 	LC_ALL=C cat - /proc/self/fd/8 <&7 >"$sg_at.both" 2>/dev/null &
 	sg_cat=$!
-	if wait "$sg_cat"; then
+	wait "$sg_cat"
+	sg_passed=$?
+	while [ "$sg_enough" ] && sg_lives "$sg_cat"; do
+		# Only what waits for more is ended; what is being written is not thrown away.
+		if sg_stat "$sg_cat" && [ "$sg_state" = S ]; then kill "$sg_cat"; else sleep 1; fi
+		wait "$sg_cat"
+		sg_passed=$?
+	done
+	if [ "$sg_passed" -eq 0 ]; then
 		sg_note both
 		sg_wake
 	elif grep -qF "$sg_mark" "$sg_at.both"; then
@@ -382,7 +390,7 @@ sg_look() {
 
 # Whether the process that leads the step's session lives.
 sg_is_led() {
-	sg_stat "${sg_of_session% *}" && [ "$sg_born" = "${sg_of_session#* }" ] && [ "$sg_state" != Z ]
+	[ "$sg_of_session" ] && sg_stat "${sg_of_session% *}" && [ "$sg_born" = "${sg_of_session#* }" ] && [ "$sg_state" != Z ]
 }
 
 # Ends everything in the step's session: TERM, the grace, KILL; sets sg_left to what lives on.
@@ -440,8 +448,8 @@ sg_all_said() {
 # Waits for the streams' ends a little: what was left in the background may hold them.
 sg_linger() {
 	sg_naps=0
-	while ! sg_all_said && [ "$sg_naps" -lt 10 ]; do
-		[ "$sg_naps" -ne 2 ] || [ ! "$sg_waiter" ] || kill -s TERM "$sg_waiter" 2>/dev/null
+	while ! sg_all_said && { [ "$sg_naps" -lt 10 ] || sg_lives "$sg_waiter"; }; do
+		[ "$sg_naps" -lt 2 ] || [ ! "$sg_waiter" ] || kill -s TERM "$sg_waiter" 2>/dev/null
 		[ ! "$sg_shown" ] || sg_show
 		sg_nap
 		sg_naps=$((sg_naps + 1))
@@ -458,7 +466,8 @@ sg_start() {
 			exec 9<&-
 			sg_job
 		) >&3 2>&4 3>&- 4>&- 6<&- 7<&- 8<&-
-		sg_code=$? sg_word=exit
+		sg_code=$? sg_word=exit sg_enough=
+		trap sg_enough=yes TERM
 		[ ! -s "$sg_at.both" ] || sg_word=signal
 		exec 2>/dev/null 3>&- 4>&-
 		sg_note "code $sg_code $sg_word"
@@ -472,12 +481,44 @@ sg_start() {
 # Says what the script's status $1 means. A shell folds a signal into the status and says so on standard error ($2 is
 # "signal" then): dash and busybox for all signals but INT and PIPE, bash not for TERM either.
 sg_verdict() {
+	case $sg_of_session in
+		'' | 'void 0')
+			# It never began.
+			if [ "$sg_act" = kill ]; then sg_stop=cancelled; fi
+			sg_record "${sg_stop:-died}" -
+			return 0
+			;;
+	esac
 	if [ "$1" -gt 128 ] && { [ "$2" = signal ] || [ "$1" -eq 130 ] || [ "$1" -eq 141 ] ||
 		{ [ "${BASH_VERSION:-}" ] && [ "$1" -eq 143 ]; }; }; then
 		sg_record signal "$(($1 - 128))"
 	else
 		sg_record exit "$1"
 	fi
+}
+
+# Takes the status of whoever waited for the script, who is gone and could not write it down, on a full disk. A large one may
+# be that of a signal that ended them, and bash has numbers of its own; then nobody knows.
+sg_bereave() {
+	wait "$sg_child"
+	sg_status=$?
+	case $sg_status in
+		[0-9] | [0-9][0-9] | 1[01][0-9] | 12[0-8]) [ ! "$sg_of_session" ] || sg_of_code="$sg_status exit" ;;
+	esac
+	[ "$sg_of_code" ] || sg_stop=died
+}
+
+# Reads what is left of the streams when whoever was to read them is gone.
+sg_inherit() {
+	sg_learn
+	if [ "$sg_of_both" ] || [ -e "$sg_at.out" ]; then
+		# They were read, or somebody reads them.
+		return 0
+	elif sg_claim watcher; then
+		sg_readers
+	elif grep -qF "$sg_mark" "$sg_at.both"; then
+		sg_of_both=yes
+	fi 2>/dev/null
 }
 
 # Watches the step that this process started.
@@ -488,10 +529,9 @@ sg_watch() {
 		sg_nap
 		sg_learn
 		if ! sg_lives "$sg_child" && ! sg_is_led; then
-			# What it could not write down, on a full disk, is its own status.
 			sg_learn
-			[ "$sg_of_code" ] || wait "$sg_child"
-			: "${sg_of_code:=$? exit}"
+			[ "$sg_of_code" ] || sg_bereave
+			[ ! "$sg_stop" ] || break
 		fi
 		[ ! "$sg_of_code" ] || break
 		# What has not begun has nothing to show.
@@ -518,7 +558,10 @@ sg_watch() {
 		if [ "$sg_limit" -gt 0 ] && [ "$((sg_now - sg_began))" -ge "$sg_limit" ]; then sg_stop=timed_out; fi
 		if [ "$sg_idle" -gt 0 ] && [ "$((sg_now - sg_quiet))" -ge "$sg_idle" ]; then sg_stop=idle; fi
 	done
-	[ "$sg_began" ] || exec 6<&- 7<&- 8<&-
+	if [ ! "$sg_began" ]; then
+		sg_lives "$sg_child" || sg_inherit
+		exec 6<&- 7<&- 8<&-
+	fi
 	# What ended by itself before it was stopped ended by itself.
 	sg_learn
 	if [ "$sg_of_code" ]; then

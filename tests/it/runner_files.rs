@@ -1,0 +1,111 @@
+//! What befalls the runner on a host: a disk that is full, a home that is not there, what is old, a process that is killed.
+
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use spoolgate::domain::runner::Offsets;
+use spoolgate::domain::runner::answer::Verdict;
+
+use crate::runner::{Account, check, each_shell, plan, wait_until};
+
+#[test]
+fn a_disk_that_fills_up_hides_no_end() {
+    each_shell(|account| {
+        let disk = account.home.path().join(".spoolgate");
+        std::fs::create_dir(&disk).unwrap();
+        let mount = |program: &str, words: &[&str]| {
+            assert!(Command::new(program).args(words).arg(&disk).status().unwrap().success());
+        };
+        mount("mount", &["-t", "tmpfs", "-o", "size=64k,mode=700", "tmpfs"]);
+        for (n, nap) in ["", "sleep 1; "].into_iter().enumerate() {
+            let step = plan(&format!("cat /dev/zero >\"$HOME/.spoolgate/filler\"; {nap}exit 7"), 30);
+            let heard = account.run(&step);
+            assert_eq!(heard.ended.map(|ended| ended.0), Some(Verdict::Exit(7)), "{n}: {}", heard.noise);
+            std::fs::remove_file(disk.join("filler")).unwrap();
+        }
+        mount("umount", &["-l"]);
+    });
+}
+
+#[test]
+fn a_home_that_cannot_be_written_is_no_obstacle_and_a_trap_is_not_used() {
+    each_shell(|account| {
+        let account = Account { home: tempfile::tempdir().unwrap(), shell: account.shell, user: Some("65534") };
+        // The home belongs to root, so nobody's files go elsewhere.
+        let step = plan(&format!("id -un # {} {}", std::process::id(), account.shell[0]), 30);
+        check(&account.run(&step), Verdict::Exit(0), "nobody\n", "");
+        assert!(!account.file(&step, "state").exists());
+        let used: Vec<PathBuf> = ["/var/tmp", "/tmp"]
+            .iter()
+            .map(|dir| Path::new(dir).join(".spoolgate-65534").join(format!("{}.state", step.id.as_str())))
+            .filter(|file| file.exists())
+            .collect();
+        assert_eq!(used.len(), 1, "{used:?}");
+        for file in std::fs::read_dir(used[0].parent().unwrap()).unwrap().map(Result::unwrap) {
+            if file.file_name().to_string_lossy().starts_with(step.id.as_str()) {
+                std::fs::remove_file(file.path()).unwrap();
+            }
+        }
+    });
+}
+
+#[test]
+fn what_ended_long_ago_is_cleaned_away_and_nothing_else() {
+    each_shell(|account| {
+        check(&account.run(&plan("true", 30)), Verdict::Exit(0), "", "");
+        let dir = account.home.path().join(".spoolgate");
+        let month_ago = std::time::SystemTime::UNIX_EPOCH + Duration::from_hours(24);
+        for (name, text, old) in [
+            ("1-1-old-1-a.state", "run 1 b 2 end\n\nexit exit 0 - 0 - 0 end\n", true),
+            ("1-1-old-1-a.out.tail", "", true),
+            ("1-1-runs-1-b.state", "run 1 b 2 end\n", true),
+            ("1-1-new-1-c.state", "void end\n\nexit never end\n", false),
+            ("1-1-new-1-c.out", "", true),
+        ] {
+            let mut file = std::fs::File::create(dir.join(name)).unwrap();
+            file.write_all(text.as_bytes()).unwrap();
+            if old {
+                file.set_modified(month_ago).unwrap();
+            }
+        }
+        check(&account.run(&plan("true # again", 30)), Verdict::Exit(0), "", "");
+        let left = |name: &str| dir.join(name).exists();
+        wait_until("the old one to go", || !left("1-1-old-1-a.state"));
+        assert!(!left("1-1-old-1-a.out.tail"), "all of it");
+        assert!(left("1-1-runs-1-b.state"), "what has not ended stays, however old");
+        assert!(left("1-1-new-1-c.state") && left("1-1-new-1-c.out"), "what ended lately stays");
+    });
+}
+
+/// Whoever waits for the script may be killed for want of memory: nobody knows its status then, and that is said at its end.
+#[test]
+fn a_script_whose_waiter_was_killed_is_shown_to_its_end() {
+    each_shell(|account| {
+        for nap in ["0.1", "1"] {
+            let step = plan(&format!("echo on; sleep {nap}; echo off >&2; exit 4"), 30);
+            let child = account.start(&step.text(Offsets::default(), "n1"));
+            wait_until("it runs", || account.knows(&step, "session "));
+            for waiter in children(child.id()).into_iter().filter(|(_, name)| name != "sleep") {
+                let pid = nix::unistd::Pid::from_raw(waiter.0);
+                nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL).unwrap();
+            }
+            let heard = Account::hear(child, "n1", (&step.id, Offsets::default()));
+            assert_eq!(heard.ended.map(|ended| ended.0), Some(Verdict::Died { left: false }), "{}", heard.noise);
+            assert_eq!(heard.out, b"on\n");
+        }
+    });
+}
+
+/// Returns the numbers and names of a process's children.
+fn children(parent: u32) -> Vec<(i32, String)> {
+    let stats = std::fs::read_dir("/proc").unwrap().filter_map(|entry| {
+        let text = std::fs::read_to_string(entry.ok()?.path().join("stat")).ok()?;
+        let (head, rest) = text.rsplit_once(") ")?;
+        let (pid, name) = head.split_once(" (")?;
+        let of: u32 = rest.split(' ').nth(1)?.parse().ok()?;
+        (of == parent).then_some((pid.parse().ok()?, name.to_owned()))
+    });
+    stats.collect()
+}
