@@ -15,11 +15,17 @@ const KEPT: u64 = 16 << 20;
 #[test]
 fn a_flood_is_kept_to_the_byte_and_holds_nobody_up() {
     let (floods, bytes) = (from_env("FLOOD_HOSTS", 2), from_env("FLOOD_MIB", 64) << 20);
-    let sshd = Sshd::start();
+    let (sshd, far) = (Sshd::start(), Sshd::start());
+    far.let_in(&sshd);
+    // They stand for machines of their own, and share this one's processors with the daemon and the quiet host.
+    far.step_back();
     let named: Vec<(String, String)> = (1..=floods).map(|n| (format!("web{n}"), format!("127.0.1.{n}"))).collect();
-    let mut pairs: Vec<(&str, &str)> = named.iter().map(|(name, address)| (name.as_str(), address.as_str())).collect();
-    pairs.push(("quiet", "127.0.2.1"));
-    let mut world = World::new(&pairs, Some(&sshd));
+    let mut world = World::new(&[("quiet", "127.0.2.1")], Some(&sshd));
+    let entry = |(name, address): &(String, String)| {
+        format!("[host.\"{name}\"]\naddress = \"{address}\"\nport = {}\n", far.port())
+    };
+    world.write_etc("inventory/far.toml", &named.iter().map(entry).collect::<String>());
+    world.write_etc("known_hosts", &(sshd.known_hosts() + &far.known_hosts()));
     world.start();
     // One line without an end, and lines of 107 bytes: ten million of them are a gibibyte.
     let flood = format!(
