@@ -4,12 +4,14 @@
 //! whatever the command prints; the end is known only after the host said so.
 
 use std::io::{self, BufRead, Cursor, Read as _, Write as _};
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use ssh2::Channel;
+use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
 
-use crate::adapters::ssh::socket::{AGAIN, Held};
+use crate::adapters::ssh::socket::{AGAIN, Held, is_again};
 use crate::adapters::ssh::{Session, SshError};
 use crate::domain::output::{ExecEnd, Stream};
 use crate::domain::runner::{Program, command_line};
@@ -20,6 +22,11 @@ const WRITE_BYTES_MAX: usize = 32_700;
 const BUFFER_BYTES: usize = 16 << 10;
 /// How many blocks are moved one way before others have their turn.
 const TURN_BLOCKS: u32 = 16;
+/// How many hosts that never stop talking are listened to at once: half of the processors are there for all others.
+static FLOODS: LazyLock<Semaphore> = LazyLock::new(|| {
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    Semaphore::new((processors / 2).max(1))
+});
 /// How long a process that was left in the background may hold the streams open after the command's end.
 const LINGER: Duration = Duration::from_secs(2);
 /// How many keepalives may go out, a period apart, without a byte from the host.
@@ -162,18 +169,30 @@ impl Session {
             held: Held::default(),
         };
         let mut quiet_since = Instant::now();
-        let mut unanswered = 0;
+        let (mut unanswered, mut flooded) = (0, false);
         loop {
             let keepalive = quiet_since + self.keepalive;
             let until = pump.linger_until.map_or(keepalive, |linger| linger.min(keepalive));
             let ssh = self.ssh.clone();
             let channel = self.abandoned.last_mut().expect("the channel was put there");
             pump.moved = false;
-            let turn = self.readiness.retry(|| ssh.block_directions(), || pump.turn(channel, sink));
-            match timeout_at(until, turn).await {
+            let mut first = None;
+            if flooded {
+                // Never held while nothing comes.
+                let _listening = FLOODS.acquire().await;
+                first = Some(pump.turn(channel, sink)).filter(|turn| !turn.as_ref().is_err_and(is_again));
+            }
+            let turn = if let Some(turn) = first {
+                Ok(turn)
+            } else {
+                let turn = self.readiness.retry(|| ssh.block_directions(), || pump.turn(channel, sink));
+                timeout_at(until, turn).await
+            };
+            flooded = matches!(turn, Ok(Ok(Turn::Flooded)));
+            match turn {
                 Ok(Ok(Turn::Ended)) => return Ok(false),
                 Ok(Ok(Turn::Enough)) => return Ok(true),
-                Ok(Ok(Turn::Moved)) => {
+                Ok(Ok(Turn::Moved | Turn::Flooded)) => {
                     quiet_since = Instant::now();
                     // A host that never stops talking leaves other hosts their turn.
                     tokio::task::yield_now().await;
@@ -234,6 +253,8 @@ impl Session {
 enum Turn {
     /// Bytes went in or out.
     Moved,
+    /// The host said more than is heard in one turn.
+    Flooded,
     /// The host closed both streams.
     Ended,
     /// All was heard that was to be heard.
@@ -282,13 +303,15 @@ impl<F: BufRead> Pump<F> {
     ) -> Result<Turn, ssh2::Error> {
         self.moved = false;
         self.feed(channel)?;
-        self.drain(channel, Stream::Out, sink)?;
-        self.drain(channel, Stream::Err, sink)?;
+        let flooded = self.drain(channel, Stream::Out, sink)? | self.drain(channel, Stream::Err, sink)?;
         if self.enough {
             return Ok(Turn::Enough);
         }
         if channel.eof() {
             return Ok(Turn::Ended);
+        }
+        if flooded {
+            return Ok(Turn::Flooded);
         }
         if self.linger_until.is_none() && has_ended(channel) {
             self.linger_until = Some(Instant::now() + LINGER);
@@ -343,12 +366,13 @@ impl<F: BufRead> Pump<F> {
         Ok(())
     }
 
+    /// Hands on what there is of a stream; returns whether there may be more.
     fn drain(
         &mut self,
         channel: &mut Channel,
         stream: Stream,
         sink: &mut (impl FnMut(Stream, &[u8]) -> bool + Send),
-    ) -> Result<(), ssh2::Error> {
+    ) -> Result<bool, ssh2::Error> {
         let number = match stream {
             Stream::Out => 0,
             Stream::Err => ssh2::EXTENDED_DATA_STDERR,
@@ -357,16 +381,16 @@ impl<F: BufRead> Pump<F> {
         let mut buffer = [0; BUFFER_BYTES];
         for _ in 0..TURN_BLOCKS {
             match channel.stream(number).read(&mut buffer) {
-                Ok(0) => return Ok(()),
+                Ok(0) => return Ok(false),
                 Ok(count) => {
                     self.moved = true;
                     self.enough |= sink(stream, &buffer[..count]);
                 }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
                 Err(_) => return Err(broken()),
             }
         }
-        Ok(())
+        Ok(true)
     }
 }
 
