@@ -105,9 +105,9 @@ fn check_audit(world: &World, id: u64, record: &Value) {
     // The host keeps where the audit ended when its step was sent.
     let home = world.etc().parent().unwrap().join("home/.spoolgate");
     let gate = std::fs::read_dir(home).unwrap().map(|entry| entry.unwrap().path());
-    let gate = gate.filter(|path| path.extension().is_some_and(|ending| ending == "start")).min().unwrap();
+    let gate = gate.filter(|path| path.extension().is_some_and(|ending| ending == "state")).min().unwrap();
     let kept = std::fs::read_to_string(gate).unwrap();
-    let kept = kept.lines().find_map(|line| line.strip_prefix("audit ")).unwrap().to_owned();
+    let kept = kept.lines().find_map(|line| line.strip_prefix("audit ")?.strip_suffix(" end")).unwrap().to_owned();
     world.run(0, &["audit", "verify", "--head", &kept]).ok();
     // An end that is cut off is known to who remembers it, and to the history.
     let file = std::fs::read_dir(world.state().join("audit")).unwrap().next().unwrap().unwrap().path();

@@ -455,7 +455,8 @@ fn who_is_slow_keeps_nobody_else_waiting() {
             assert_eq!(heard.status, 200, "way {way}: {heard:?}");
             slowest = slowest.max(begin.elapsed());
         }
-        assert!(slowest < Duration::from_secs(1), "way {way}: {slowest:?}");
+        // Far less than a slow one is waited for, with room for a busy machine.
+        assert!(slowest < Duration::from_secs(4), "way {way}: {slowest:?}");
         drop(streams);
     }
     let large = vec![b'x'; (1 << 20) + 1];
