@@ -23,7 +23,7 @@ lint: ## Check format, lints, docs and shell scripts
 	$(CARGO) fmt --check
 	$(CARGO) clippy --all-targets -- -D warnings
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --no-deps --document-private-items
-	shellcheck templates/*.sh hooks/spoolgate-git-hook src/domain/runner/runner.sh .ci/run .ci/install .ci/install-peers .ci/screens
+	shellcheck templates/*.sh hooks/spoolgate-git-hook src/domain/runner/runner.sh src/domain/file_step/*.sh .ci/run .ci/install .ci/install-peers .ci/screens
 
 bench: ## Measure; prints figures and ratios, judges nothing
 	.ci/install

@@ -4,7 +4,7 @@
 //! All of them reach the same sshd on loopback, one address a host, with one key exchange, cipher and kind of host key,
 //! as many hosts at once. They run in turn within each round; figures are medians. The daemon's wall is from the rename
 //! into `spool/ready` to the record in `spool/done`. Prints figures and ratios of one run; judges nothing. `.ci/install-peers`
-//! installs the tools. Sizes: `HOSTS`, `FIVE`, `ROUNDS`; `TOOLS=spoolgate,ssh-xargs` are those alone.
+//! installs the tools. Sizes: `HOSTS`, `FIVE`, `ROUNDS`, `AT_ONCE` (64 hosts); `TOOLS=spoolgate,ssh-xargs` are those alone.
 #![expect(
     clippy::print_stdout,
     clippy::print_stderr,
@@ -35,8 +35,6 @@ use sshd::Sshd;
 use tools::{Files, Job};
 use world::World;
 
-/// How many hosts every tool works on at once.
-const AT_ONCE: usize = 64;
 /// A tool that took longer, in seconds, runs in the first round only.
 const SLOW_S: f64 = 20.0;
 /// How long a tool may take at all.
@@ -84,7 +82,8 @@ impl Bench {
         let pairs: Vec<(&str, &str)> = named.iter().map(|(name, address)| (name.as_str(), address.as_str())).collect();
         let mut world = World::new(&pairs, Some(&sshd));
         let config = std::fs::read_to_string(world.etc().join("spoolgate.toml")).unwrap();
-        let limits = format!("[limits]\nhosts_in_flight = {AT_ONCE}\nhosts_per_group = {hosts}\n");
+        let at_once = at_once();
+        let limits = format!("[limits]\nhosts_in_flight = {at_once}\nhosts_per_group = {hosts}\n");
         world.write_etc("spoolgate.toml", &(config + &limits));
         let step = |(n, step): (usize, &&str)| format!("[[step]]\nname = \"s{n}\"\nscript = \"{step}\"\n");
         for (name, steps) in [("one", &["true"][..]), ("five", &["true", "hostname", "uptime", "id", "true"])] {
@@ -115,7 +114,7 @@ impl Bench {
             let dir = self.world.etc().with_file_name("peers");
             std::fs::create_dir_all(&dir).unwrap();
             self.runs += 1;
-            for tool in Files::write(&self.sshd, &dir, job, AT_ONCE, self.runs).tools(job) {
+            for tool in Files::write(&self.sshd, &dir, job, at_once(), self.runs).tools(job) {
                 let slow = costs.get(tool.name).is_some_and(|before| before[0].wall > SLOW_S);
                 if !self.wants(tool.name) || slow {
                     continue;
@@ -172,11 +171,16 @@ fn say(job: &Job, round: usize, tool: &str, cost: &Cost) {
     );
 }
 
+/// How many hosts every tool works on at once.
+fn at_once() -> usize {
+    from_env("AT_ONCE", 64)
+}
+
 /// Prints medians, the quickest tool first, and what they are to the job's base and to us.
 fn print_table(job: &Job, costs: &BTreeMap<&'static str, Vec<Cost>>, how: &str) {
-    let (hosts, base) = (job.addresses.len(), job.base);
+    let (hosts, base, at_once) = (job.addresses.len(), job.base, at_once());
     println!(
-        "\n{}: `{}` on {hosts} hosts, {AT_ONCE} at once, curve25519-sha256 + aes128-gcm + ed25519 on both sides; medians; CPU by {how}",
+        "\n{}: `{}` on {hosts} hosts, {at_once} at once, curve25519-sha256 + aes128-gcm + ed25519 on both sides; medians; CPU by {how}",
         job.name,
         job.steps.join("`, `")
     );

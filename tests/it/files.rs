@@ -2,11 +2,14 @@
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
 
 use serde_json::{Value, json};
 use spoolgate::base::digest::Digest;
+use spoolgate::domain::file_step::BRING;
 
 use crate::relay::Relay;
+use crate::runner::SHELLS;
 use crate::sshd::Sshd;
 use crate::world::{ALICE, BOB, World, wait_for};
 
@@ -212,10 +215,12 @@ fn what_a_step_fetches_stands_beside_its_log() {
 #[test]
 fn an_upload_that_breaks_off_is_taken_up_again() {
     let sshd = Sshd::start();
-    let relays: Vec<Relay> = [20_000, 300_000, 700_000].map(|cut| Relay::start(sshd.port(), cut)).into();
-    for (n, relay) in relays.iter().enumerate() {
+    // In an archive, and by itself.
+    let cuts = [(20_000, 2_000_000), (300_000, 2_000_000), (700_000, 2_000_000), (300_000, 6_000_000_u32)];
+    let relays: Vec<(Relay, u32)> = cuts.map(|(cut, length)| (Relay::start(sshd.port(), cut), length)).into();
+    for (n, (relay, length)) in relays.iter().enumerate() {
         let (world, there) = world(&sshd, relay.port(), COPIES);
-        let bytes: Vec<u8> = (0..2_000_000_u32).map(|n| (n % 251) as u8).collect();
+        let bytes: Vec<u8> = (0..*length).map(|n| (n % 251) as u8).collect();
         std::fs::write(world.etc().join("files/app-1.bin"), &bytes).unwrap();
         let (id, record) = run(&world, &format!("cut{n}"), &there, &[]);
         assert_eq!(record["outcome"], "ok", "{record:#}");
@@ -242,4 +247,59 @@ fn a_daemon_that_is_killed_during_an_upload_goes_on_with_it() {
     let record = world.record(id);
     assert_eq!(record["outcome"], "ok", "{record:#} {}", log(&world, id, "package"));
     assert!(std::fs::read(there.join("again.bin")).unwrap() == bytes);
+}
+
+/// Has a shell take a large file into `dir`; `path` is where it finds programs, and no file may be longer than `kib`.
+fn bring(shell: &[&str], dir: &Path, path: &str, kib: u32, digest: &Digest, length: usize, bytes: &[u8]) -> Output {
+    std::fs::write(dir.join("bring"), BRING).unwrap();
+    let stdin = dir.join("stdin");
+    std::fs::write(&stdin, bytes).unwrap();
+    // A shell that is told of a file that is too long by a signal would end by it.
+    let line = format!("trap '' XFSZ; ulimit -f {kib}; exec \"$@\"");
+    let mut command = Command::new("/bin/bash");
+    command.args(["-c", &line, "sh"]).args(shell).arg(dir.join("bring")).arg(dir);
+    command.args([digest.hex(), length.to_string()]).env("PATH", path).stdin(std::fs::File::open(stdin).unwrap());
+    command.stdout(Stdio::piped()).stderr(Stdio::piped()).output().unwrap()
+}
+
+#[test]
+fn a_large_file_is_there_when_it_was_compared_and_never_before() {
+    let path = std::env::var("PATH").unwrap();
+    let bytes: Vec<u8> = (0..300_000_u32).map(|n| (n % 251) as u8).collect();
+    let digest = Digest::of(&bytes);
+    for shell in SHELLS {
+        let bare = tempfile::tempdir().unwrap();
+        for program in ["sha256sum", "tee", "wc", "rm", "mv"] {
+            let place = path.split(':').map(|dir| Path::new(dir).join(program)).find(|place| place.exists()).unwrap();
+            std::os::unix::fs::symlink(place, bare.path().join(program)).unwrap();
+        }
+        // A program of this name that knows no SHA-256, beside busybox's others; and none at all.
+        let odd = tempfile::tempdir().unwrap();
+        for (name, program) in [("openssl", "true"), ("tee", "busybox"), ("wc", "busybox"), ("sha256sum", "busybox")] {
+            std::os::unix::fs::symlink(Path::new("/bin").join(program), odd.path().join(name)).unwrap();
+        }
+        let interpreter =
+            path.split(':').map(|dir| Path::new(dir).join(shell[0])).find(|place| place.exists()).unwrap();
+        let shell = [&[interpreter.to_str().unwrap()], &shell[1..]].concat();
+        for path in [path.clone(), bare.path().display().to_string(), format!("{}:{path}", odd.path().display())] {
+            let dir = tempfile::tempdir().unwrap();
+            let whole = dir.path().join(format!("{}.whole", digest.hex()));
+            for (kib, length, bytes) in [
+                (1000, 300_000, &bytes[..299_999]),
+                (1000, 300_000, &[&bytes[..], b"!"].concat()[..]),
+                (1000, 300_000, &b""[..]),
+                (1000, 299_999, &bytes[..]),
+                (200, 300_000, &bytes[..]),
+            ] {
+                let output = bring(&shell, dir.path(), &path, kib, &digest, length, bytes);
+                assert!(!output.status.success(), "{shell:?} {path} {kib} {length} {output:?}");
+                assert!(!output.stderr.is_empty(), "{shell:?} {path} {kib} {length}");
+                let left = std::fs::read_dir(dir.path()).unwrap().count();
+                assert_eq!(left, 2, "{shell:?} {path} {kib} {length}: beside what the test wrote");
+            }
+            let output = bring(&shell, dir.path(), &path, 1000, &digest, 300_000, &bytes);
+            assert!(output.status.success(), "{shell:?} {path} {output:?}");
+            assert!(std::fs::read(&whole).unwrap() == bytes);
+        }
+    }
 }

@@ -73,13 +73,17 @@ pub(crate) fn step_with(script: &str, args: Vec<String>, env: &BTreeMap<String, 
 impl Step {
     /// The program that has a host forget it.
     pub(crate) fn forget(&self) -> Program {
+        forget_program(&self.planned, &self.call("n5", false, None))
+    }
+
+    fn call<'a>(&'a self, nonce: &'a str, begun: bool, sent_s: Option<u64>) -> Call<'a> {
         let (offsets, audit) = (Offsets::default(), Head::default());
-        let call = Call { id: &self.id, nonce: "n5", offsets, clean: false, begun: false, audit };
-        forget_program(&self.planned, &call)
+        Call { id: &self.id, nonce, offsets, clean: false, begun, sent_s, audit }
     }
 
     pub(crate) fn text(&self, offsets: Offsets, nonce: &str) -> Vec<u8> {
-        let call = Call { id: &self.id, nonce, offsets, clean: true, begun: false, audit: Head::default() };
+        let call =
+            Call { id: &self.id, nonce, offsets, clean: true, begun: false, sent_s: None, audit: Head::default() };
         {
             let (earlier, secrets) = (Earlier::default(), BTreeMap::new());
             let told = Told::preview(&earlier, &secrets);
@@ -170,14 +174,12 @@ impl Account {
 
     /// Asks for a step of which the host said before that it runs.
     fn ask_again(&self, step: &Step) -> Heard {
-        let call = Call {
-            id: &step.id,
-            nonce: "n4",
-            offsets: Offsets::default(),
-            clean: false,
-            begun: true,
-            audit: Head::default(),
-        };
+        self.resend(step, true, Some(1))
+    }
+
+    /// Sends a step that may have been sent `sent_s` seconds ago for the first time.
+    pub(crate) fn resend(&self, step: &Step, begun: bool, sent_s: Option<u64>) -> Heard {
+        let call = step.call("n4", begun, sent_s);
         let host = "web1".parse().unwrap();
         let (earlier, secrets) = (Earlier::default(), BTreeMap::new());
         let told = Told::preview(&earlier, &secrets);
@@ -186,15 +188,12 @@ impl Account {
     }
 
     fn kill(&self, step: &Step) -> Heard {
-        let call = Call {
-            id: &step.id,
-            nonce: "n3",
-            offsets: Offsets::default(),
-            clean: false,
-            begun: false,
-            audit: Head::default(),
-        };
-        Account::hear(self.start(&kill_program(&step.planned, &call).stdin()), "n3", (&step.id, Offsets::default()))
+        self.kill_sent(step, None)
+    }
+
+    pub(crate) fn kill_sent(&self, step: &Step, sent_s: Option<u64>) -> Heard {
+        let program = kill_program(&step.planned, &step.call("n3", false, sent_s));
+        Account::hear(self.start(&program.stdin()), "n3", (&step.id, Offsets::default()))
     }
 
     /// Whether a line of a step's state begins with `word`.

@@ -1,6 +1,7 @@
 //! What befalls the runner on a host: a disk that is full, a home that is not there, what is old, a process that is killed.
 
 use std::io::Write as _;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -48,6 +49,57 @@ fn a_home_that_cannot_be_written_is_no_obstacle_and_a_trap_is_not_used() {
                 std::fs::remove_file(file.path()).unwrap();
             }
         }
+    });
+}
+
+#[test]
+fn what_began_elsewhere_is_found_there_and_not_started_again() {
+    each_shell(|account| {
+        let home = tempfile::tempdir().unwrap();
+        let account = Account { home, shell: account.shell, user: Some("65534") };
+        let own = |path: &Path| std::os::unix::fs::chown(path, Some(65534), None).unwrap();
+        // Its home could not be written; now it can.
+        let step = plan(&format!("echo $$ # {} {}", std::process::id(), account.shell[0]), 30);
+        let first = account.run(&step);
+        own(account.home.path());
+        let second = account.resend(&step, false, Some(1));
+        assert_eq!(second.out, first.out);
+        assert!(!account.file(&step, "state").exists());
+        let elsewhere = ["/var/tmp", "/tmp"].map(|dir| Path::new(dir).join(".spoolgate-65534"));
+        for file in elsewhere.iter().flat_map(|dir| std::fs::read_dir(dir).into_iter().flatten()).map(Result::unwrap) {
+            if file.file_name().to_string_lossy().starts_with(step.id.as_str()) {
+                std::fs::remove_file(file.path()).unwrap();
+            }
+        }
+        // It could be written, and cannot be now.
+        let step = plan(&format!("echo $$; : {}", account.shell[0]), 30);
+        let first = account.run(&step);
+        assert!(account.file(&step, "state").exists());
+        let dir = account.home.path().join(".spoolgate");
+        std::fs::set_permissions(&dir, std::fs::Permissions::from_mode(0o500)).unwrap();
+        assert_eq!(account.resend(&step, false, Some(1)).out, first.out);
+    });
+}
+
+/// What was written of a step may be lost with the power of its host, and its script may have run.
+#[test]
+fn what_a_host_may_have_lost_when_it_was_restarted_is_not_started_again() {
+    const SINCE_THE_LAST_START_AND_LONGER: Option<u64> = Some(1_000_000_000);
+    each_shell(|account| {
+        let step = plan("echo started >>\"$HOME/journal\"", 30);
+        let forgotten = |heard: crate::runner::Heard| assert_eq!(heard.ended.unwrap().0, Verdict::Forgotten);
+        forgotten(account.resend(&step, false, SINCE_THE_LAST_START_AND_LONGER));
+        // A file system may have kept the name alone.
+        let state = account.file(&step, "state");
+        std::fs::write(&state, "").unwrap();
+        forgotten(account.resend(&step, false, SINCE_THE_LAST_START_AND_LONGER));
+        std::fs::remove_file(state).unwrap();
+        forgotten(account.kill_sent(&step, SINCE_THE_LAST_START_AND_LONGER));
+        assert!(!account.home.path().join("journal").exists());
+        // A host that runs for longer than that would know of it.
+        check(&account.resend(&step, false, Some(1)), Verdict::Exit(0), "", "");
+        check(&account.resend(&step, false, SINCE_THE_LAST_START_AND_LONGER), Verdict::Exit(0), "", "");
+        assert_eq!(std::fs::read_to_string(account.home.path().join("journal")).unwrap(), "started\n");
     });
 }
 

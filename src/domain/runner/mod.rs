@@ -19,6 +19,7 @@ use crate::base::limits;
 use crate::base::text::Secret;
 use crate::domain::audit::Head;
 use crate::domain::callback::Callback;
+use crate::domain::file_step;
 use crate::domain::plan::{Plan, PlannedStep};
 use crate::domain::run::earlier::Earlier;
 use crate::domain::template::tokens::FLOW_ID;
@@ -100,6 +101,8 @@ pub struct Call<'a> {
     pub clean: bool,
     /// Whether the host said before that it runs: then it is shown or lost, and never started.
     pub begun: bool,
+    /// How long ago, in seconds, it may have been sent the first time; `None` when it was not.
+    pub sent_s: Option<u64>,
     /// Where the audit ended when it was sent, for the host to keep beside the gate.
     pub audit: Head,
 }
@@ -213,7 +216,8 @@ fn push_files(text: &mut String, step: &PlannedStep, host: &HostName) {
 pub fn want_program(step: &PlannedStep, host: &HostName, call: &Call<'_>) -> Program {
     let mut text = String::with_capacity(1024);
     push_head(&mut text, "want", call);
-    push_variable(&mut text, "sg_needs", "tar sha256sum");
+    push_variable(&mut text, "sg_needs", "tar sha256sum tee");
+    push_variable(&mut text, "sg_script", &BRING);
     text.push_str("sg_files() {\n\"$1\"");
     push_files(&mut text, step, host);
     text.push_str("\n}\n");
@@ -226,6 +230,15 @@ pub fn bring_command(step: &PlannedStep, directory: &str) -> Vec<String> {
     let mut command = shell_of(step);
     // No archive of ours holds owners; `o` keeps root from giving the files away.
     command.extend(["-c", "umask 077; exec tar -xomf - -C \"$0\"", directory].map(str::to_owned));
+    command
+}
+
+/// Returns the command that takes one large file on standard input to the directory that a host answered, as the step's
+/// account. What it runs came with the question: not every login shell takes a text of several lines.
+#[must_use]
+pub fn bring_whole_command(step: &PlannedStep, directory: &str, digest: &Digest, length: u64) -> Vec<String> {
+    let mut command = shell_of(step);
+    command.extend([format!("{directory}/bring"), directory.to_owned(), digest.hex(), length.to_string()]);
     command
 }
 
@@ -279,10 +292,15 @@ pub fn runner_text() -> &'static str {
 }
 
 /// The runner's text without what a shell does not need.
-static RUNNER: LazyLock<String> = LazyLock::new(|| {
-    let lines = include_str!("runner.sh").lines().map(|line| line.trim_start_matches('\t'));
+static RUNNER: LazyLock<String> = LazyLock::new(|| bare(include_str!("runner.sh")));
+/// What takes a large file, likewise.
+static BRING: LazyLock<String> = LazyLock::new(|| bare(file_step::BRING));
+
+/// Returns a shell's text without indents, comments and empty lines.
+fn bare(text: &str) -> String {
+    let lines = text.lines().map(|line| line.trim_start_matches('\t'));
     lines.filter(|line| !line.is_empty() && !line.starts_with('#')).fold(String::new(), |text, line| text + line + "\n")
-});
+}
 
 fn push_head(text: &mut String, act: &str, call: &Call<'_>) {
     text.push_str("{\n");
@@ -292,6 +310,7 @@ fn push_head(text: &mut String, act: &str, call: &Call<'_>) {
     push_variable(text, "sg_needs", "");
     push_variable(text, "sg_clean", if call.clean { "yes" } else { "" });
     push_variable(text, "sg_begun", if call.begun { "yes" } else { "" });
+    push_variable(text, "sg_since", &call.sent_s.map_or_else(String::new, |seconds| seconds.to_string()));
     push_variable(text, "sg_audit", &call.audit.to_string());
     let numbers = [
         ("sg_head", limits::OUTPUT_HEAD_BYTES),
@@ -371,6 +390,7 @@ mod tests {
             offsets: Offsets::default(),
             clean: false,
             begun: false,
+            sent_s: None,
             audit: Head::default(),
         };
         let (earlier, secrets) = (Earlier::default(), BTreeMap::new());

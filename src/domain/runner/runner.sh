@@ -5,7 +5,7 @@
 #
 # What is sent in front of this text sets sg_id, sg_nonce, sg_act (run, kill, forget, want, take), sg_script, sg_interpreter, sg_head, sg_tail,
 # sg_limit, sg_idle, sg_grace, sg_out_at, sg_err_at, sg_clean, sg_audit, sg_begun (the host said
-# before that it runs), sg_needs (a program that must be there) and the functions sg_job and sg_files, which hands the
+# before that it runs), sg_since (for how many seconds it may have been sent already; nothing when it was not), sg_needs (a program that must be there) and the functions sg_job and sg_files, which hands the
 # files that the step puts here to what it is given, by fours: SHA-256, mode, owner, place. Everything happens inside one
 # compound command, so a text that was cut off in transit does nothing.
 #
@@ -103,6 +103,23 @@ sg_find_base() {
 sg_usable() {
 	[ -d "$sg_base" ] || mkdir -m 700 "$sg_base" 2>/dev/null
 	[ -d "$sg_base" ] && [ ! -L "$sg_base" ] && [ -O "$sg_base" ] && [ -w "$sg_base" ]
+}
+
+# Looks for a step that may have been sent before wherever there may have been room for it then. Where there is nothing and
+# this host was started since, what was written of it may be lost: nobody knows whether it ran.
+sg_recall() {
+	if [ -s "$sg_at.state" ]; then return 0; fi
+	for sg_line in "${HOME:-/nonexistent}/.spoolgate" /var/tmp/.spoolgate-* /tmp/.spoolgate-*; do
+		if [ -s "$sg_line/$sg_id.state" ] && [ ! -L "$sg_line" ] && [ -O "$sg_line" ] && [ -O "$sg_line/$sg_id.state" ]; then
+			sg_at=$sg_line/$sg_id
+			return 0
+		fi
+	done
+	sg_clock
+	if [ "$sg_now" -le "$sg_since" ]; then
+		sg_say end 'forgotten - 0 0 0 0'
+		exit 0
+	fi
 }
 
 # Passes the gate; fails when somebody passed it before.
@@ -634,10 +651,13 @@ sg_follow() {
 
 # Says where files are to be brought, and which of them: those that are neither in their place nor there already.
 sg_want() {
-	mkdir -p "$sg_at.files" && chmod 700 "$sg_at.files" || return 1
+	mkdir -p "$sg_at.files" && chmod 700 "$sg_at.files" && printf %s "$sg_script" >"$sg_at.files/bring" || return 1
 	printf '%s\n' "$sg_at.files"
 	while [ "$#" -ge 4 ]; do
-		sg_has "$4" "$1" || sg_has "$sg_at.files/$1" "$1" || printf '%s\n' "$1"
+		# One that was compared while it came may have been lost since, with the host's power.
+		sg_line=$sg_at.files/$1.whole
+		[ ! -f "$sg_line" ] || sg_has "$sg_line" "$1" || rm -f "$sg_at.files/$1.whole"
+		[ -f "$sg_at.files/$1.whole" ] || sg_has "$4" "$1" || sg_has "$sg_at.files/$1" "$1" || printf '%s\n' "$1"
 		shift 4
 	done
 }
@@ -660,6 +680,7 @@ sg_main() {
 		fi
 	done
 	sg_at=$sg_base/$sg_id
+	[ ! "$sg_since" ] || sg_recall
 	sg_mark="spoolgate-err $sg_id"
 	case $sg_act in
 		run)

@@ -234,6 +234,7 @@ fn describe_bytes(text: &mut String, plan: &Plan, task: TaskId) {
                     offsets: Offsets::default(),
                     clean: false,
                     begun: false,
+                    sent_s: None,
                     audit: Head::default(),
                 };
                 let told = Told::preview(&earlier, &secrets);

@@ -4,7 +4,7 @@
 //! once, has compared its digest; to bring or to take twice changes nothing. A file that was taken appears here whole, or not.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io;
+use std::io::{self, BufRead, BufReader};
 use std::path::Path;
 
 use crate::adapters::archive::Archive;
@@ -16,11 +16,15 @@ use crate::domain::mask::Masker;
 use crate::domain::output::{ExecEnd, Stream};
 use crate::domain::plan::{Plan, PlannedStep};
 use crate::domain::runner::answer::{Answer, Verdict};
-use crate::domain::runner::{Offsets, Program, RunnerId, bring_command};
+use crate::domain::runner::{Offsets, Program, RunnerId, bring_command, bring_whole_command};
 use crate::shells::daemon::link::{Link, LinkError, LinkSettings};
 
 /// How much of an answer about files is looked at: a name and a digest for each.
 const ANSWER_BYTES_MAX: usize = 1 << 20;
+/// From how many bytes on a file goes by itself, to be compared while it comes; others share an archive.
+const LARGE_BYTES: u64 = 4 << 20;
+/// How much of a large file is read at once.
+const PIECE_BYTES: usize = 256 << 10;
 /// How much of what a command complained about is told.
 const NOISE_BYTES_MAX: usize = 2 << 10;
 
@@ -61,22 +65,32 @@ pub(super) async fn bring(
             archive.add_text(*digest, text);
         } else {
             let (folder, name) = (settings.files.clone(), file.from.clone());
+            let length = folder.length(&name).unwrap_or_default();
             let open = move || folder.open(&name).map_err(|error| io::Error::other(format!("files/{name}: {error}")));
-            archive.add_file(*digest, open);
+            if length < LARGE_BYTES {
+                archive.add_file(*digest, open);
+                continue;
+            }
+            let content = open().map_err(|error| NotCarried::Refused(error.to_string()))?;
+            let content = BufReader::with_capacity(PIECE_BYTES, content);
+            let command = bring_whole_command(step, directory, digest, length);
+            feed(link, &command, content, &format!("files/{}", file.from)).await?;
         }
     }
-    if archive.is_empty() {
-        return Ok(());
-    }
+    if archive.is_empty() { Ok(()) } else { feed(link, &bring_command(step, directory), archive, "the files").await }
+}
+
+/// Has a host take `what` on a command's standard input.
+async fn feed(link: &mut Link, command: &[String], content: impl BufRead + Send, what: &str) -> Result<(), NotCarried> {
     let mut noise = Vec::new();
     let mut keep = |_, bytes: &[u8]| {
         let room = NOISE_BYTES_MAX.saturating_sub(noise.len());
         noise.extend_from_slice(&bytes[..bytes.len().min(room)]);
     };
-    match link.feed(&bring_command(step, directory), &mut archive, &mut keep).await? {
+    match link.feed(command, content, &mut keep).await? {
         ExecEnd::Exit(0) => Ok(()),
         _ => Err(NotCarried::Refused(format!(
-            "the host did not take the files: {}",
+            "the host did not take {what}: {}",
             String::from_utf8_lossy(&noise).trim()
         ))),
     }

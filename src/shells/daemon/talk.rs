@@ -42,6 +42,8 @@ pub(super) const BACKOFF_LAST: Duration = Duration::from_secs(30);
 const BRING_AGAIN: u32 = 5;
 /// How long the end of standard error may come after the last word.
 const LINGER: Duration = Duration::from_secs(2);
+/// How much two clocks may differ over the time for which a host is gone back to.
+const CLOCK_SLACK_S: u64 = 5;
 /// How often reports of another engine are recorded at most.
 const REPORT_EVERY: Duration = Duration::from_millis(500);
 
@@ -195,7 +197,9 @@ impl<'a> Talk<'a> {
 
     fn call<'c>(&'c self, nonce: &'c str, offsets: Offsets) -> Call<'c> {
         let (clean, begun, audit) = (false, self.begun, self.start.audit);
-        Call { id: &self.id, nonce, offsets, clean, begun, audit }
+        let ago_ms = now().0.saturating_sub(self.start.since.0);
+        let sent_s = self.sent.then(|| u64::try_from(ago_ms).unwrap_or_default() / 1000 + CLOCK_SLACK_S);
+        Call { id: &self.id, nonce, offsets, clean, begun, sent_s, audit }
     }
 
     /// Goes on until the host says how the step ended.
