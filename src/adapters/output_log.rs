@@ -5,7 +5,8 @@
 //! of stream, written before the bytes it speaks of, so the two can be told apart and a new daemon knows how much of each
 //! stream is there. Of each stream the head and the tail are kept; the tail's lines have a capital letter.
 //!
-//! After a power cut the last bytes may be missing: they are asked for again, since the host keeps them.
+//! After a power cut, or a write that failed, the last bytes may be missing: they are asked for again, since the host keeps
+//! them. A log that was not written to the end is opened again before it is written on.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
@@ -70,6 +71,7 @@ impl OutputLog {
     /// Counts what is there. What no mark speaks of was not written whole; it is cut off and comes again.
     fn read_back(&mut self) -> io::Result<()> {
         let mut file = OpenOptions::new().read(true).write(true).open(&self.path)?;
+        cut_to_whole_lines(&self.path.with_extension("streams"))?;
         let length = file.metadata()?.len();
         let marks = marks(&self.path);
         if marks.first().is_none_or(|mark| mark.offset != 0) {
@@ -258,6 +260,19 @@ pub fn only(stream: Stream, log: &Path, from: u64, bytes: &[u8]) -> Vec<u8> {
     kept
 }
 
+/// Cuts off a last line that was not written whole: the next one would become a part of it.
+fn cut_to_whole_lines(path: &Path) -> io::Result<()> {
+    let bytes = match std::fs::read(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        bytes => bytes?,
+    };
+    let whole = bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
+    if whole < bytes.len() {
+        OpenOptions::new().write(true).open(path)?.set_len(whole as u64)?;
+    }
+    Ok(())
+}
+
 fn create(path: &Path) -> io::Result<File> {
     if let Some(dir) = path.parent() {
         std::fs::create_dir_all(dir)?;
@@ -323,6 +338,34 @@ mod tests {
             let mut want = whole.to_vec();
             want.sort_unstable();
             assert_eq!(sorted, want, "cut at {cut}");
+        }
+    }
+
+    #[test]
+    fn marks_cut_at_any_byte_are_written_again() {
+        let pieces = [(Stream::Out, &b"one\n"[..]), (Stream::Err, b"bad\n"), (Stream::Out, b"two\n")];
+        for cut in 0..=16 {
+            let dir = tempfile::tempdir().unwrap();
+            let mut log = open(&dir);
+            let path = log.path.clone();
+            for (stream, bytes) in pieces {
+                log.write(stream, bytes, Timestamp(1)).unwrap();
+            }
+            drop(log);
+            let streams = path.with_extension("streams");
+            let marks = File::options().write(true).open(&streams).unwrap();
+            assert!(cut <= marks.metadata().unwrap().len());
+            marks.set_len(cut).unwrap();
+            // A write that failed left the bytes before the mark that it could not write whole.
+            let known = std::fs::read_to_string(&streams).unwrap().matches('\n').count();
+            File::options().write(true).open(&path).unwrap().set_len(4 * known as u64).unwrap();
+            let mut log = open(&dir);
+            for (stream, bytes) in &pieces[known..] {
+                log.write(*stream, bytes, Timestamp(2)).unwrap();
+            }
+            assert_eq!(std::fs::read(&path).unwrap(), b"one\nbad\ntwo\n", "cut at {cut}");
+            assert_eq!(piece(Stream::Err, &path, None, 99).unwrap().bytes, b"bad\n", "cut at {cut}");
+            assert_eq!(piece(Stream::Out, &path, None, 99).unwrap().bytes, b"one\ntwo\n", "cut at {cut}");
         }
     }
 

@@ -1,12 +1,15 @@
 //! More output than anybody wants, from many hosts at once: kept to the byte, in little memory, and in nobody's way.
 
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
+use spoolgate::adapters::output_log;
+use spoolgate::domain::output::Stream;
 
 use crate::remote::{from_env, log, task};
 use crate::sshd::Sshd;
-use crate::world::{World, wait_at_most, wait_for};
+use crate::world::{ALICE, BOB, World, wait_at_most, wait_for};
 
 /// What is kept of a stream: the head and the tail.
 const KEPT: u64 = 16 << 20;
@@ -100,4 +103,36 @@ fn peak_kb(pid: u32) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
     line.trim().trim_end_matches(" kB").parse().unwrap()
+}
+
+/// A disk that is full here keeps the host's output there: it comes when there is room again, to the byte.
+#[test]
+fn a_full_disk_of_ours_loses_no_output() {
+    let sshd = Sshd::start();
+    let mut world = World::new(&[("web1", "127.0.1.1")], Some(&sshd));
+    world.start();
+    let script = "i=0; while [ $i -lt 3000 ]; do i=$((i+1)); echo \"out $i\"; echo \"error $i\" >&2; done";
+    world.drop_file("new", "full.json", &task("full", script, &["web1".to_owned()], 60), ALICE);
+    let id = world.task_of("full");
+    world.stands(id, "new");
+    let output = world.state().join(format!("runs/{id}/output"));
+    std::fs::create_dir_all(&output).unwrap();
+    let mount = |program: &str, words: &[&str]| {
+        assert!(Command::new(program).args(words).arg(&output).status().unwrap().success(), "{program} {words:?}");
+    };
+    mount("mount", &["-t", "tmpfs", "-o", "size=24k", "tmpfs"]);
+    world.approve(BOB, id).ok();
+    wait_for("the full disk to be said", || world.daemon_log().contains("check the disk").then_some(()));
+    assert!(world.try_record(id).is_none());
+    mount("mount", &["-o", "remount,size=8m"]);
+    let record = world.record(id);
+    let log = output.join("web1/script.log");
+    let stream = |stream| output_log::piece(stream, &log, Some(0), u64::MAX).unwrap().bytes;
+    let (out, err) = (stream(Stream::Out), stream(Stream::Err));
+    mount("umount", &["-l"]);
+    assert_eq!(record["outcome"], "ok", "{record:#}");
+    let lines = |word: &str| (1..=3000).map(|n| format!("{word} {n}\n")).collect::<String>();
+    assert!(out == lines("out").as_bytes() && err == lines("error").as_bytes(), "{} and {}", out.len(), err.len());
+    let step = &record["results"]["web1"][0];
+    assert_eq!((step["out_bytes"].as_u64(), step["attempts"].as_u64()), (Some(out.len() as u64), Some(1)), "{step:#}");
 }

@@ -110,13 +110,9 @@ impl<'a> Talk<'a> {
     ) -> Talk<'a> {
         let id = RunnerId::new(&start.run_key, start.task, start.group, &start.host, step, start.attempt);
         let log_path = output.join(log_name(&start.step, start.attempt));
-        let log = OutputLog::open(log_path.clone());
-        let log = log.map_err(|error| tracing::error!(task = %start.task, host = %start.host, "{error}")).ok();
         let shown = (Shown::default(), Shown::default());
-        // Only a host that ran it can have sent output.
-        let begun = log.as_ref().is_some_and(|log| log.offsets() != Offsets::default());
         let (secrets, masker) = (BTreeMap::new(), Masker::default());
-        Talk {
+        let mut talk = Talk {
             start,
             host,
             step,
@@ -124,16 +120,26 @@ impl<'a> Talk<'a> {
             clean,
             id,
             sent: start.resume,
-            begun,
+            begun: false,
             to_bring: (!step.files.is_empty()).then_some(BRING_AGAIN),
             calls: 0,
-            log,
+            log: None,
             shown,
             secrets,
             masker,
             inputs,
             log_path,
-        }
+        };
+        talk.log = talk.open_log();
+        // Only a host that ran it can have sent output.
+        talk.begun = talk.offsets() != Offsets::default();
+        talk
+    }
+
+    /// Opens the log where it ends. Without one nothing that is printed is kept.
+    fn open_log(&self) -> Option<OutputLog> {
+        let log = OutputLog::open(self.log_path.clone());
+        log.map_err(|error| tracing::error!(task = %self.start.task, host = %self.start.host, "{error}")).ok()
     }
 
     /// Reads the secrets of the task: those that the step gets, and all that are known to be hidden. A step that was sent
@@ -457,10 +463,12 @@ impl<'a> Talk<'a> {
             out.break_off(|bytes| keep(Stream::Out, bytes));
             err.break_off(|bytes| keep(Stream::Err, bytes));
         }
-        if let Some(error) = broken {
-            tracing::error!(task = %self.start.task, host = %self.start.host, "{error}");
-        }
-        ended
+        let Some(error) = broken else { return ended };
+        // The host keeps what could not be written here: its end is heard when there is room for what comes before.
+        tracing::error!(task = %self.start.task, host = %self.start.host, "its output waits on the host: {error}");
+        answer.ended = None;
+        self.log = self.open_log();
+        Err(LinkError { why: error.to_string(), never_sent: false, unreachable: false })
     }
 }
 
