@@ -52,14 +52,6 @@ impl FileFolder {
         if file.metadata()?.is_file() { Ok(file) } else { Err(io::Error::other("it is no regular file")) }
     }
 
-    /// Returns how long a file beneath the folder is, in bytes.
-    ///
-    /// # Errors
-    /// When it is not there or lies elsewhere.
-    pub fn length(&self, name: &str) -> io::Result<u64> {
-        Ok(self.place(name)?.metadata()?.len())
-    }
-
     /// Returns where a name leads, if that is beneath the folder.
     fn place(&self, name: &str) -> io::Result<PathBuf> {
         if !is_beneath(name) {

@@ -6,10 +6,11 @@ use std::process::{Command, Output, Stdio};
 
 use serde_json::{Value, json};
 use spoolgate::base::digest::Digest;
-use spoolgate::domain::file_step::BRING;
+use spoolgate::domain::file_step::{BRING, INSTALL};
+use spoolgate::domain::runner::answer::Verdict;
 
 use crate::relay::Relay;
-use crate::runner::SHELLS;
+use crate::runner::{SHELLS, each_shell, step_with_file};
 use crate::sshd::Sshd;
 use crate::world::{ALICE, BOB, World, wait_for};
 
@@ -247,17 +248,34 @@ fn a_daemon_that_is_killed_during_an_upload_goes_on_with_it() {
     let record = world.record(id);
     assert_eq!(record["outcome"], "ok", "{record:#} {}", log(&world, id, "package"));
     assert!(std::fs::read(there.join("again.bin")).unwrap() == bytes);
+    // The step itself is on its way when the next one is killed.
+    std::fs::remove_file(there.join("again.bin")).unwrap();
+    std::fs::remove_file(there.join("new folder/app.bin")).unwrap();
+    world.drop_file("ready", "began.json", &task("began", &there, &["web1"], &[]), 0);
+    let id = world.task_of("began");
+    let begins = format!("{id}-1-package-");
+    wait_for("the step to begin", || {
+        let mut files = std::fs::read_dir(sshd.home().join(".spoolgate")).ok()?.map(|file| file.unwrap().path());
+        let is_state = |path: &Path| path.extension().is_some_and(|extension| extension == "state");
+        let named = |path: &Path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(&begins));
+        files.any(|path| is_state(&path) && named(&path)).then_some(())
+    });
+    world.kill_daemon();
+    world.start();
+    let record = world.record(id);
+    assert_eq!(record["outcome"], "ok", "{record:#} {}", log(&world, id, "package"));
+    assert_eq!(log(&world, id, "package"), format!("changed {}/new folder/app.bin\n", there.display()));
 }
 
 /// Has a shell take a large file into `dir`; `path` is where it finds programs, and no file may be longer than `kib`.
 fn bring(shell: &[&str], dir: &Path, path: &str, kib: u32, digest: &Digest, length: usize, bytes: &[u8]) -> Output {
-    std::fs::write(dir.join("bring"), BRING).unwrap();
+    std::fs::write(dir.join("bring.sh"), BRING).unwrap();
     let stdin = dir.join("stdin");
     std::fs::write(&stdin, bytes).unwrap();
     // A shell that is told of a file that is too long by a signal would end by it.
     let line = format!("trap '' XFSZ; ulimit -f {kib}; exec \"$@\"");
     let mut command = Command::new("/bin/bash");
-    command.args(["-c", &line, "sh"]).args(shell).arg(dir.join("bring")).arg(dir);
+    command.args(["-c", &line, "sh"]).args(shell).arg(dir.join("bring.sh")).arg(dir);
     command.args([digest.hex(), length.to_string()]).env("PATH", path).stdin(std::fs::File::open(stdin).unwrap());
     command.stdout(Stdio::piped()).stderr(Stdio::piped()).output().unwrap()
 }
@@ -302,4 +320,57 @@ fn a_large_file_is_there_when_it_was_compared_and_never_before() {
             assert!(std::fs::read(&whole).unwrap() == bytes);
         }
     }
+}
+
+/// Two places want the same large file, and there is no room for it twice: what was not copied whole is put nowhere.
+#[test]
+fn a_copy_that_ends_early_is_put_nowhere() {
+    let bytes: Vec<u8> = (0..300_000_u32).map(|n| (n % 251) as u8).collect();
+    let digest = Digest::of(&bytes).hex();
+    for shell in SHELLS {
+        let dir = tempfile::tempdir().unwrap();
+        let files = dir.path().join("files");
+        std::fs::create_dir(&files).unwrap();
+        std::fs::write(files.join(format!("{digest}.whole")), &bytes).unwrap();
+        let script = dir.path().join("install.sh");
+        std::fs::write(&script, INSTALL).unwrap();
+        let places = ["a", "b"].map(|name| dir.path().join(name));
+        let mut command = Command::new("/bin/bash");
+        command.args(["-c", "trap '' XFSZ; ulimit -f 200; exec \"$@\"", "sh"]).args(shell).arg(&script);
+        for place in &places {
+            command.args([digest.as_str(), "0644", "-"]).arg(place);
+        }
+        let output = command.env("SPOOLGATE_FILES", &files).env("SPOOLGATE_TASK", "7").output().unwrap();
+        assert!(!output.status.success(), "{shell:?} {output:?}");
+        let said = format!("{}: what arrived is not what was approved", places[0].display());
+        assert!(String::from_utf8_lossy(&output.stderr).contains(&said), "{shell:?} {output:?}");
+        assert!(!places[0].exists(), "{shell:?}");
+        assert!(std::fs::read(&places[1]).unwrap() == bytes, "{shell:?}");
+    }
+}
+
+#[test]
+fn what_came_whole_is_asked_for_again_when_it_is_not() {
+    each_shell(|account| {
+        let bytes = [7; 1000];
+        let digest = Digest::of(&bytes);
+        let step = step_with_file(&digest, &account.home.path().join("place"));
+        let asked = |sent_s| {
+            let heard = account.want(&step, sent_s);
+            assert!(matches!(heard.ended, Some((Verdict::Exit(0), ..))), "{:?} {}", heard.ended, heard.noise);
+            String::from_utf8(heard.out).unwrap().lines().map(str::to_owned).collect::<Vec<_>>()
+        };
+        let files = account.file(&step, "files");
+        let whole = files.join(format!("{}.whole", digest.hex()));
+        let both = vec![files.display().to_string(), digest.hex()];
+        assert_eq!(asked(None), both);
+        std::fs::write(&whole, bytes).unwrap();
+        assert_eq!(asked(Some(1)), both[..1]);
+        std::fs::write(&whole, &bytes[..999]).unwrap();
+        assert_eq!(asked(Some(1)), both);
+        assert!(!whole.exists());
+        // What has begun, or may have, needs nothing any more.
+        assert!(asked(Some(1_000_000_000)).is_empty());
+        assert!(matches!(account.run(&step).ended, Some((Verdict::Forgotten, ..))));
+    });
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{Read as _, Write as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -10,11 +10,14 @@ use spoolgate::base::digest::Digest;
 use spoolgate::base::ids::{GroupNo, TaskId};
 use spoolgate::base::limits;
 use spoolgate::domain::audit::Head;
+use spoolgate::domain::file_step::INSTALL;
 use spoolgate::domain::output::Stream;
 use spoolgate::domain::plan::{Plan, PlannedStep};
 use spoolgate::domain::run::earlier::Earlier;
 use spoolgate::domain::runner::answer::{Answer, Shown, Verdict};
-use spoolgate::domain::runner::{Call, Offsets, Program, RunnerId, Told, forget_program, kill_program, run_program};
+use spoolgate::domain::runner::{
+    Call, Offsets, Program, RunnerId, Told, forget_program, kill_program, run_program, want_program,
+};
 
 pub(crate) const SHELLS: [&[&str]; 3] = [&["dash"], &["bash", "--posix"], &["busybox", "ash"]];
 /// A bash whose here-documents are files, as those of older versions are.
@@ -67,6 +70,14 @@ pub(crate) fn step_with(script: &str, args: Vec<String>, env: &BTreeMap<String, 
     let mut step = plan(script, 60);
     step.planned.args = args;
     step.plan.env = env.iter().map(|(name, value)| (name.parse().unwrap(), value.clone())).collect();
+    step
+}
+
+/// A step that puts one file in its place.
+pub(crate) fn step_with_file(digest: &Digest, place: &Path) -> Step {
+    let mut step = plan(INSTALL, 60);
+    let file = serde_json::json!({"digest": digest, "from": "a", "mode": "0644", "to": place});
+    step.planned.files = vec![serde_json::from_value(file).unwrap()];
     step
 }
 
@@ -185,6 +196,12 @@ impl Account {
         let told = Told::preview(&earlier, &secrets);
         let program = run_program(&step.plan, TaskId(7), &host, GroupNo(1), &step.planned, &call, &told);
         Account::hear(self.start(&program.stdin()), "n4", (&step.id, Offsets::default()))
+    }
+
+    /// Asks which files a step needs brought.
+    pub(crate) fn want(&self, step: &Step, sent_s: Option<u64>) -> Heard {
+        let program = want_program(&step.planned, &"web1".parse().unwrap(), &step.call("n6", false, sent_s));
+        Account::hear(self.start(&program.stdin()), "n6", (&step.id, Offsets::default()))
     }
 
     fn kill(&self, step: &Step) -> Heard {

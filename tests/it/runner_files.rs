@@ -81,6 +81,26 @@ fn what_began_elsewhere_is_found_there_and_not_started_again() {
     });
 }
 
+#[test]
+fn what_ran_is_shown_though_its_disk_cannot_be_written_any_more() {
+    each_shell(|account| {
+        let disk = account.home.path().join(".spoolgate");
+        std::fs::create_dir(&disk).unwrap();
+        // A last nap may hold a file for a moment.
+        let mount = |program: &str, words: &[&str]| {
+            wait_until(program, || Command::new(program).args(words).arg(&disk).status().unwrap().success());
+        };
+        mount("mount", &["-t", "tmpfs", "-o", "size=1m,mode=700", "tmpfs"]);
+        let steps = ["echo soon", "sleep 0.5; echo later; echo late >&2; exit 3"].map(|script| plan(script, 30));
+        let before = steps.each_ref().map(|step| account.run(step).ended.unwrap().0);
+        mount("mount", &["-o", "remount,ro"]);
+        let after = steps.each_ref().map(|step| account.resend(step, true, Some(1)));
+        mount("umount", &["-l"]);
+        check(&after[0], before[0], "soon\n", "");
+        check(&after[1], Verdict::Exit(3), "later\n", "late\n");
+    });
+}
+
 /// What was written of a step may be lost with the power of its host, and its script may have run.
 #[test]
 fn what_a_host_may_have_lost_when_it_was_restarted_is_not_started_again() {
@@ -93,10 +113,16 @@ fn what_a_host_may_have_lost_when_it_was_restarted_is_not_started_again() {
         let state = account.file(&step, "state");
         std::fs::write(&state, "").unwrap();
         forgotten(account.resend(&step, false, SINCE_THE_LAST_START_AND_LONGER));
+        forgotten(account.run(&step));
         std::fs::remove_file(state).unwrap();
         forgotten(account.kill_sent(&step, SINCE_THE_LAST_START_AND_LONGER));
         assert!(!account.home.path().join("journal").exists());
+        // What was said holds: neither what was under way then starts it, nor whoever asks later.
+        forgotten(account.run(&step));
+        forgotten(account.resend(&step, false, Some(1)));
+        assert!(!account.home.path().join("journal").exists());
         // A host that runs for longer than that would know of it.
+        let step = plan("echo started >>\"$HOME/journal\"; :", 30);
         check(&account.resend(&step, false, Some(1)), Verdict::Exit(0), "", "");
         check(&account.resend(&step, false, SINCE_THE_LAST_START_AND_LONGER), Verdict::Exit(0), "", "");
         assert_eq!(std::fs::read_to_string(account.home.path().join("journal")).unwrap(), "started\n");

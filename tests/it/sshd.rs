@@ -47,6 +47,11 @@ impl Sshd {
         }
     }
 
+    /// Returns the home of every account.
+    pub(crate) fn home(&self) -> PathBuf {
+        self.dir.path().join("home")
+    }
+
     pub(crate) fn port(&self) -> u16 {
         self.port
     }

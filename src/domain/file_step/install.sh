@@ -87,7 +87,7 @@ while [ "$#" -ge 4 ]; do
 	for other; do
 		[ "$other" != "$digest" ] || again=yes
 	done
-	if [ "$again" ]; then cp -- "$arrived" "$dressed" && whole=; else mv -f -- "$arrived" "$dressed"; fi
+	if [ "$again" ]; then whole= && cp -- "$arrived" "$dressed"; else mv -f -- "$arrived" "$dressed"; fi
 	if [ ! "$whole" ] && { ! digest_of "$dressed" || [ "$sum" != "$digest" ]; }; then
 		fail "$place: what arrived is not what was approved"
 	elif { [ "$owner" != - ] && ! chown -- "$owner" "$dressed"; } || ! chmod -- "$mode" "$dressed"; then

@@ -20,7 +20,7 @@ pub use render::{Source, Texts};
 
 /// What puts files in their places.
 pub const INSTALL: &str = include_str!("install.sh");
-/// What takes a large file, before it is put in its place. Arguments: a directory, its SHA-256, its length.
+/// What takes a large file, before it is put in its place. Arguments: a directory, the file's SHA-256, its length in bytes.
 pub const BRING: &str = include_str!("bring.sh");
 /// What makes a copy to be carried away.
 pub const FETCH: &str = include_str!("fetch.sh");

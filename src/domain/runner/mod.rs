@@ -234,11 +234,16 @@ pub fn bring_command(step: &PlannedStep, directory: &str) -> Vec<String> {
 }
 
 /// Returns the command that takes one large file on standard input to the directory that a host answered, as the step's
-/// account. What it runs came with the question: not every login shell takes a text of several lines.
+/// account. What it runs came with the question, under its `nonce`: not every login shell takes a text of several lines.
 #[must_use]
-pub fn bring_whole_command(step: &PlannedStep, directory: &str, digest: &Digest, length: u64) -> Vec<String> {
+pub fn bring_whole_command(
+    step: &PlannedStep,
+    (directory, nonce): (&str, &str),
+    digest: &Digest,
+    length: u64,
+) -> Vec<String> {
     let mut command = shell_of(step);
-    command.extend([format!("{directory}/bring"), directory.to_owned(), digest.hex(), length.to_string()]);
+    command.extend([format!("{directory}/{nonce}.sh"), directory.to_owned(), digest.hex(), length.to_string()]);
     command
 }
 

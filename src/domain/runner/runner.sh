@@ -12,7 +12,8 @@
 # Files of the step, side by side: a directory of its own would cost a process, and each file costs the file system.
 #   ID.state   made with O_EXCL: the one gate. What is known of the step, a line each that is only ever appended; of two
 #              lines that begin alike the first one holds, and a line without its "end" does not:
-#     run PID BOOT STARTTIME | void    the runner that passed the gate; or: never to be run
+#     run PID BOOT STARTTIME | void    the runner that passed the gate; or: never to be run. BOOT is "lost" where this host was
+#                                      started after the step was sent and knows nothing of it: it is not started any more
 #     audit WORDS                      where the sender's audit ended then
 #     session ID STARTTIME             the session that the script runs in; "void 0": it must not begin any more
 #     reader NAME                      who reads the streams, where pipes have names
@@ -92,37 +93,48 @@ sg_clock() {
 sg_find_base() {
 	sg_base=${HOME:-/nonexistent}/.spoolgate
 	if sg_usable; then return 0; fi
-	sg_user=$(id -u)
-	for sg_base in "/var/tmp/.spoolgate-$sg_user" "/tmp/.spoolgate-$sg_user"; do
+	sg_uid=$(id -u)
+	for sg_base in "/var/tmp/.spoolgate-$sg_uid" "/tmp/.spoolgate-$sg_uid"; do
 		if sg_usable; then return 0; fi
 	done
 	return 1
 }
 
-# Makes sg_base, or takes it when it is ours alone: in a directory of everybody the name may be somebody's trap.
+# Makes sg_base, or takes it when it is ours alone.
 sg_usable() {
 	[ -d "$sg_base" ] || mkdir -m 700 "$sg_base" 2>/dev/null
-	[ -d "$sg_base" ] && [ ! -L "$sg_base" ] && [ -O "$sg_base" ] && [ -w "$sg_base" ]
+	sg_is_ours "$sg_base" && [ -w "$sg_base" ]
 }
 
-# Looks for a step that may have been sent before wherever there may have been room for it then. Where there is nothing and
-# this host was started since, what was written of it may be lost: nobody knows whether it ran.
+# Whether $1 is a directory of ours and no link. In a directory of everybody the name may be somebody's trap, and change between
+# two looks: whoever is inside looks at one directory, and if that has the name, it keeps it, for it is ours.
+sg_is_ours() {
+	case $1 in
+		/var/tmp/* | /tmp/*) (CDPATH='' cd -P -- "$1" && [ "$PWD" = "$1" ] && [ -O . ]) >/dev/null 2>&1 ;;
+		*) [ -d "$1" ] && [ ! -L "$1" ] && [ -O "$1" ] ;;
+	esac
+}
+
+# Looks for a step that may have been sent before wherever there may have been room for it then.
 sg_recall() {
-	if [ -s "$sg_at.state" ]; then return 0; fi
-	for sg_line in "${HOME:-/nonexistent}/.spoolgate" /var/tmp/.spoolgate-* /tmp/.spoolgate-*; do
-		if [ -s "$sg_line/$sg_id.state" ] && [ ! -L "$sg_line" ] && [ -O "$sg_line" ] && [ -O "$sg_line/$sg_id.state" ]; then
+	if [ -e "$sg_at.state" ]; then return 0; fi
+	sg_uid=$(id -u)
+	for sg_line in "${HOME:-/nonexistent}/.spoolgate" "/var/tmp/.spoolgate-$sg_uid" "/tmp/.spoolgate-$sg_uid"; do
+		if [ -e "$sg_line/$sg_id.state" ] && sg_is_ours "$sg_line"; then
 			sg_at=$sg_line/$sg_id
 			return 0
 		fi
 	done
-	sg_clock
-	if [ "$sg_now" -le "$sg_since" ]; then
-		sg_say end 'forgotten - 0 0 0 0'
-		exit 0
-	fi
 }
 
-# Passes the gate; fails when somebody passed it before.
+# Whether this host was started after the step may have been sent: what it wrote then may be lost.
+sg_is_younger() {
+	[ "$sg_since" ] || return 1
+	sg_clock
+	[ "$sg_now" -le "$sg_since" ]
+}
+
+# Passes the gate; fails when somebody passed it before. With $2 that is the word about a step for which it cannot be passed.
 sg_gate() {
 	set -C
 	# Where a special builtin such as ":" fails, the shell ends.
@@ -136,7 +148,7 @@ audit $sg_audit end
 	sg_blank
 	exec 9<>"$sg_at.state"
 	# What cannot be written down cannot be run, by nobody else either.
-	{ printf %s "$sg_text" >&9; } 2>/dev/null || { sg_say end 'never - 0 0 0 0'; exit 0; }
+	{ printf %s "$sg_text" >&9; } 2>/dev/null || { sg_say end "${2:-never} - 0 0 0 0"; exit 0; }
 }
 
 # Adds the line that says which session the script begins in; fails when somebody wrote first that it must not. While the
@@ -363,8 +375,9 @@ sg_show_both() {
 
 # Says that the step runs, and opens its streams.
 sg_begin() {
-	: >>"$sg_at.out"
-	: >>"$sg_at.err"
+	# A disk that cannot be written any more is no reason not to show them.
+	[ -e "$sg_at.out" ] || printf '' >>"$sg_at.out"
+	[ -e "$sg_at.err" ] || printf '' >>"$sg_at.err"
 	sg_said=yes
 	sg_say running "${sg_runner:-$$}"
 	[ "$sg_act" = kill ] || sg_open
@@ -602,8 +615,11 @@ sg_follow() {
 	fi
 	sg_naps=0
 	until sg_open_state && sg_learn && [ "$sg_of_run" ]; do
-		# Between making the file and writing it lies an instant.
-		[ "$sg_naps" -lt 25 ] || sg_refuse 'claimed, and the runner that claimed it never began'
+		# Between making the file and writing it lies an instant; or this host's power failed in it.
+		if [ "$sg_naps" -ge 25 ]; then
+			{ [ "$sg_naps" -eq 25 ] && sg_is_younger && sg_note 'run 0 lost 0'; } ||
+				sg_refuse 'claimed, and the runner that claimed it never began'
+		fi
 		sg_nap
 		sg_naps=$((sg_naps + 1))
 	done
@@ -617,7 +633,13 @@ sg_follow() {
 		if [ ! "$sg_said" ] && [ -e "$sg_at.out" ] && [ -e "$sg_at.err" ]; then sg_begin; fi
 		if [ "$sg_old_boot" != "$sg_boot" ]; then
 			# shellcheck disable=SC2086 # the words are wanted
-			if [ "$sg_of_code" ]; then sg_verdict $sg_of_code; else sg_record rebooted -; fi
+			if [ "$sg_of_code" ]; then
+				sg_verdict $sg_of_code
+			elif [ "$sg_old_boot" = lost ]; then
+				sg_record forgotten -
+			else
+				sg_record rebooted -
+			fi
 			[ "$sg_of_exit" ] || sg_refuse "cannot write $sg_at.state; is the disk full?"
 		elif ! sg_stat "$sg_runner" || [ "$sg_born" != "$sg_old_born" ] || [ "$sg_state" = Z ]; then
 			# Nobody watches it any more: what is left of it must not run on unseen. Its end may have come just now.
@@ -651,7 +673,7 @@ sg_follow() {
 
 # Says where files are to be brought, and which of them: those that are neither in their place nor there already.
 sg_want() {
-	mkdir -p "$sg_at.files" && chmod 700 "$sg_at.files" && printf %s "$sg_script" >"$sg_at.files/bring" || return 1
+	mkdir -p "$sg_at.files" && chmod 700 "$sg_at.files" && printf %s "$sg_script" >"$sg_at.files/$sg_nonce.sh" || return 1
 	printf '%s\n' "$sg_at.files"
 	while [ "$#" -ge 4 ]; do
 		# One that was compared while it came may have been lost since, with the host's power.
@@ -681,6 +703,12 @@ sg_main() {
 	done
 	sg_at=$sg_base/$sg_id
 	[ ! "$sg_since" ] || sg_recall
+	case $sg_act in
+		run | kill | want)
+			# Whoever comes later, with whatever was sent before, is not to start it either.
+			[ -e "$sg_at.state" ] || ! sg_is_younger || sg_gate 'run 0 lost 0' forgotten || :
+			;;
+	esac
 	sg_mark="spoolgate-err $sg_id"
 	case $sg_act in
 		run)

@@ -1,10 +1,11 @@
 //! Brings files to a host before a step that puts them in their places, and takes away what a step fetched. Floor 4.
 //!
 //! **Invariant:** what is brought lies in a private directory of the attempt until the step's own script, which starts at most
-//! once, has compared its digest; to bring or to take twice changes nothing. A file that was taken appears here whole, or not.
+//! once, moves it. Its digest was compared there: by that script, or on arrival where the name says so. To bring or to take twice
+//! changes nothing. A file that was taken appears here whole, or not.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{self, BufRead, BufReader};
+use std::io::{self, BufRead, BufReader, Read as _};
 use std::path::Path;
 
 use crate::adapters::archive::Archive;
@@ -50,6 +51,10 @@ pub(super) async fn bring(
     (want, nonce, id): (&Program, &str, &RunnerId),
 ) -> Result<(), NotCarried> {
     let answer = ask(link, want, nonce, id).await?;
+    // What has begun has had its files.
+    if answer.is_empty() {
+        return Ok(());
+    }
     let mut lines = answer.lines();
     let directory = lines.next().filter(|line| line.starts_with('/') && !line.contains(char::is_control));
     let Some(directory) = directory else {
@@ -67,15 +72,16 @@ pub(super) async fn bring(
             archive.add_text(*digest, text);
         } else {
             let (folder, name) = (settings.files.clone(), file.from.clone());
-            let length = folder.length(&name).unwrap_or_default();
             let open = move || folder.open(&name).map_err(|error| io::Error::other(format!("files/{name}: {error}")));
+            let unreadable = |error: io::Error| NotCarried::Refused(error.to_string());
+            let content = open().map_err(unreadable)?;
+            let length = content.metadata().map_err(unreadable)?.len();
             if !alone || length < LARGE_BYTES {
                 archive.add_file(*digest, open);
                 continue;
             }
-            let content = open().map_err(|error| NotCarried::Refused(error.to_string()))?;
-            let content = BufReader::with_capacity(PIECE_BYTES, content);
-            let command = bring_whole_command(step, directory, digest, length);
+            let content = BufReader::with_capacity(PIECE_BYTES, content.take(length));
+            let command = bring_whole_command(step, (directory, nonce), digest, length);
             feed(link, &command, content, &format!("files/{}", file.from)).await?;
         }
     }

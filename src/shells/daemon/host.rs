@@ -194,7 +194,7 @@ fn leaves_something(start: &Start) -> bool {
 }
 
 /// Returns how long ago a step was sent first.
-fn elapsed(start: &Start) -> Duration {
+pub(super) fn elapsed(start: &Start) -> Duration {
     Duration::from_millis(u64::try_from(now().0.saturating_sub(start.since.0)).unwrap_or(0))
 }
 

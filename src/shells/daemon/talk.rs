@@ -31,6 +31,7 @@ use crate::domain::runner::{
 use crate::engine::{Input, Start};
 use crate::shells::clock::now;
 use crate::shells::daemon::carry::{self, NotCarried};
+use crate::shells::daemon::host::elapsed;
 use crate::shells::daemon::link::{Link, LinkError, LinkSettings};
 
 /// How long after the first failure a host is tried again; each time twice as long.
@@ -96,6 +97,8 @@ pub(super) struct Talk<'a> {
     /// Where reports of another engine go.
     inputs: UnboundedSender<Input>,
     log_path: PathBuf,
+    /// When this process first had to do with it.
+    known_since: Instant,
 }
 
 impl<'a> Talk<'a> {
@@ -121,7 +124,7 @@ impl<'a> Talk<'a> {
             id,
             sent: start.resume,
             begun: false,
-            to_bring: (!step.files.is_empty()).then_some(BRING_AGAIN),
+            to_bring: bring_again(step),
             calls: 0,
             log: None,
             shown,
@@ -129,6 +132,7 @@ impl<'a> Talk<'a> {
             masker,
             inputs,
             log_path,
+            known_since: Instant::now(),
         };
         talk.log = talk.open_log();
         // Only a host that ran it can have sent output.
@@ -194,6 +198,8 @@ impl<'a> Talk<'a> {
     /// Removes from the host what the step printed, once its end is on record: it may hold secrets.
     pub(super) async fn forget(&mut self, link: &mut Link) {
         let nonce = self.nonce();
+        // It is looked for wherever it may be.
+        self.sent = true;
         let call = self.call(&nonce, Offsets::default());
         let program = forget_program(self.step, &call);
         if let Err(error) = link.exec(&program, &mut |_, _: &[u8]| {}).await {
@@ -203,8 +209,9 @@ impl<'a> Talk<'a> {
 
     fn call<'c>(&'c self, nonce: &'c str, offsets: Offsets) -> Call<'c> {
         let (clean, begun, audit) = (false, self.begun, self.start.audit);
-        let ago_ms = now().0.saturating_sub(self.start.since.0);
-        let sent_s = self.sent.then(|| u64::try_from(ago_ms).unwrap_or_default() / 1000 + CLOCK_SLACK_S);
+        // The clock may have been set back since.
+        let ago = elapsed(self.start).max(self.known_since.elapsed());
+        let sent_s = self.sent.then(|| ago.as_secs() + CLOCK_SLACK_S);
         Call { id: &self.id, nonce, offsets, clean, begun, sent_s, audit }
     }
 
@@ -248,7 +255,11 @@ impl<'a> Talk<'a> {
                     error.why
                 }
                 // A connection that was kept from the last step may have died since; nothing was sent over it.
-                Heard::Broken(error) if !self.sent && kept && error.never_sent => continue,
+                Heard::Broken(error) if !self.sent && kept && error.never_sent => {
+                    // Nor is it known what became of the files that the host has got.
+                    self.to_bring = bring_again(self.step);
+                    continue;
+                }
                 Heard::Broken(error) if !self.sent => {
                     let made = if error.unreachable { Ending::Unreachable } else { Ending::NotSent };
                     return (made(error.why), self.facts());
@@ -291,6 +302,7 @@ impl<'a> Talk<'a> {
         })?;
         let verdict = match verdict {
             Verdict::Never => Verdict::Never,
+            Verdict::Forgotten => Verdict::Forgotten,
             known => match self.show(&mut link).await {
                 Heard::Ended(verdict) => verdict,
                 Heard::Refused(_) | Heard::Broken(_) | Heard::NotKept(_) => known,
@@ -353,8 +365,14 @@ impl<'a> Talk<'a> {
             let nonce = self.nonce();
             let want = want_program(self.step, &self.start.host, &self.call(&nonce, Offsets::default()));
             let of = (&**plan, self.step, &self.start.host);
-            if let Err(why) = carry::bring(link, &self.settings, of, (&want, &nonce, &self.id)).await {
-                return why.into();
+            match carry::bring(link, &self.settings, of, (&want, &nonce, &self.id)).await {
+                Ok(()) => {}
+                // Whether it began before, the host knows. If not, its script ends without the files, and that is told; to
+                // bring them until they are taken could last for ever.
+                Err(NotCarried::Refused(why)) if self.sent => {
+                    tracing::warn!(task = %self.start.task, host = %self.start.host, "goes on without its files: {why}");
+                }
+                Err(why) => return why.into(),
             }
             self.to_bring = None;
         }
@@ -470,6 +488,11 @@ impl<'a> Talk<'a> {
         self.log = self.open_log();
         Err(LinkError { why: error.to_string(), never_sent: false, unreachable: false })
     }
+}
+
+/// Returns how often bringing a step's files may break off, if it has any.
+fn bring_again(step: &PlannedStep) -> Option<u32> {
+    (!step.files.is_empty()).then_some(BRING_AGAIN)
 }
 
 /// Says what a verdict means for the step.
