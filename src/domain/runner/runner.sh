@@ -391,7 +391,7 @@ sg_rest() {
 	tail -c "+$((sg_block + 1))" "$sg_at.$1.tail"
 }
 
-# Sleeps for a fifth of a second; a signal ends it early. What sleeps already is not started again.
+# Sleeps for a tick; a signal ends it early. What sleeps already is not started again.
 sg_nap() {
 	if ! sg_lives "$sg_sleep"; then
 		# shellcheck disable=SC2217 # whoever asks must not wait for it
@@ -554,7 +554,7 @@ sg_inherit() {
 # Watches the step that this process started.
 sg_watch() {
 	# What ends at once costs hardly any processes; what does not is shown soon.
-	sg_tick=0.2 sg_began=
+	sg_tick=0.18 sg_began=
 	while [ ! "$sg_stop" ]; do
 		sg_nap
 		sg_learn
@@ -568,9 +568,14 @@ sg_watch() {
 		[ "$sg_of_session" ] || continue
 		sg_clock
 		if [ "$sg_began" ]; then
-			[ "$sg_tick" = 1 ] || sg_tick=0.2
+			# Its first output is shown soon, however busy the host is.
+			case $sg_tick in
+				0.02) sg_tick=0.04 ;;
+				0.04) sg_tick=0.08 ;;
+				0.08) sg_tick=0.2 ;;
+			esac
 		else
-			[ "$sg_tick" = 1 ] || sg_tick=0.03
+			[ "$sg_tick" = 1 ] || sg_tick=0.02
 			# Who waits for the script reads them already, if it ended just now.
 			sg_claim watcher || continue
 			sg_readers
