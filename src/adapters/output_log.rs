@@ -47,11 +47,12 @@ pub struct OutputLog {
 const STREAM_BYTES_MAX: u64 = limits::OUTPUT_HEAD_BYTES + limits::OUTPUT_TAIL_BYTES;
 
 impl OutputLog {
-    /// Begins the log at `path`, which ends in `.log`, or goes on with what an earlier daemon wrote of the same attempt.
+    /// Begins the log at `path`, which ends in `.log`, or goes on with what was written of the same attempt before. Where
+    /// something is hidden in it, it goes on before the stars that a stream ends with: they may stand for a part of it.
     ///
     /// # Errors
     /// When what is there cannot be read.
-    pub fn open(path: PathBuf) -> Result<OutputLog, OutputLogError> {
+    pub fn open(path: PathBuf, hides: bool) -> Result<OutputLog, OutputLogError> {
         let mut log = OutputLog {
             path,
             files: None,
@@ -60,7 +61,7 @@ impl OutputLog {
             refused: 0,
             digester: Digester::default(),
         };
-        match log.read_back() {
+        match log.read_back(hides) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
                 Err(OutputLogError { path: log.path, source: error })
             }
@@ -69,14 +70,22 @@ impl OutputLog {
     }
 
     /// Counts what is there. What no mark speaks of was not written whole; it is cut off and comes again.
-    fn read_back(&mut self) -> io::Result<()> {
+    fn read_back(&mut self, hides: bool) -> io::Result<()> {
         let mut file = OpenOptions::new().read(true).write(true).open(&self.path)?;
-        cut_to_whole_lines(&self.path.with_extension("streams"))?;
-        let length = file.metadata()?.len();
+        let marks_lost = cut_to_whole_lines(&self.path.with_extension("streams"))?;
         let marks = marks(&self.path);
         if marks.first().is_none_or(|mark| mark.offset != 0) {
             return file.set_len(0);
         }
+        let mut length = file.metadata()?.len();
+        if let Some(last) = marks.last().filter(|_| marks_lost) {
+            // Nobody knows from where on they are another stream's.
+            length = length.min(last.offset);
+        }
+        if hides {
+            length = before_stars(&file, length, &marks)?;
+        }
+        file.set_len(length)?;
         for (n, mark) in marks.iter().enumerate() {
             let end = marks.get(n + 1).map_or(length, |next| next.offset.min(length));
             let count = end.saturating_sub(mark.offset);
@@ -154,10 +163,62 @@ impl OutputLog {
         OutputFacts {
             out_bytes: out.total.unwrap_or(0).max(self.kept.out),
             err_bytes: err.total.unwrap_or(0).max(self.kept.err),
-            dropped_bytes: out.cut + err.cut + self.refused,
+            dropped_bytes: out.cut + err.cut + self.refused + missing(out, self.kept.out) + missing(err, self.kept.err),
             sha256: any.then(|| self.digester.finish()),
         }
     }
+}
+
+/// Says how much there was of output of which nothing could be kept.
+#[must_use]
+pub fn nothing_kept(out: Shown, err: Shown) -> OutputFacts {
+    OutputFacts {
+        out_bytes: out.total.unwrap_or(0),
+        err_bytes: err.total.unwrap_or(0),
+        dropped_bytes: out.total.unwrap_or(0) + err.total.unwrap_or(0),
+        sha256: None,
+    }
+}
+
+/// Returns how many bytes of a stream the host kept that did not come.
+fn missing(shown: Shown, kept: u64) -> u64 {
+    shown.total.unwrap_or(0).saturating_sub(shown.cut).saturating_sub(kept)
+}
+
+/// Returns the length up to which neither stream ends in stars, or in line ends behind stars.
+fn before_stars(log: &File, mut length: u64, marks: &[Mark]) -> io::Result<u64> {
+    loop {
+        let before = length;
+        for stream in [Stream::Out, Stream::Err] {
+            length = length.min(stars_begin(log, length, marks, stream)?.unwrap_or(length));
+        }
+        if length == before {
+            return Ok(length);
+        }
+    }
+}
+
+/// Returns where the stars begin in a log that one stream ends with.
+fn stars_begin(log: &File, length: u64, marks: &[Mark], stream: Stream) -> io::Result<Option<u64>> {
+    const PIECE_BYTES: u64 = 64 << 10;
+    let mut begin = None;
+    for (n, mark) in marks.iter().enumerate().rev().filter(|(_, mark)| mark.stream == stream) {
+        let mut end = marks.get(n + 1).map_or(length, |next| next.offset).min(length);
+        while end > mark.offset {
+            let from = mark.offset.max(end.saturating_sub(PIECE_BYTES));
+            let mut piece = vec![0; usize::try_from(end - from).unwrap_or(0)];
+            log.read_exact_at(&mut piece, from)?;
+            for (back, byte) in (1..).zip(piece.iter().rev()) {
+                match byte {
+                    b'*' => begin = Some(end - back),
+                    b'\r' | b'\n' => {}
+                    _ => return Ok(begin),
+                }
+            }
+            end = from;
+        }
+    }
+    Ok(begin)
 }
 
 /// Where a run of bytes of one stream begins in a log.
@@ -260,17 +321,17 @@ pub fn only(stream: Stream, log: &Path, from: u64, bytes: &[u8]) -> Vec<u8> {
     kept
 }
 
-/// Cuts off a last line that was not written whole: the next one would become a part of it.
-fn cut_to_whole_lines(path: &Path) -> io::Result<()> {
+/// Cuts off a last line that was not written whole: the next one would become a part of it. Returns whether there was one.
+fn cut_to_whole_lines(path: &Path) -> io::Result<bool> {
     let bytes = match std::fs::read(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
         bytes => bytes?,
     };
     let whole = bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
     if whole < bytes.len() {
         OpenOptions::new().write(true).open(path)?.set_len(whole as u64)?;
     }
-    Ok(())
+    Ok(whole < bytes.len())
 }
 
 fn create(path: &Path) -> io::Result<File> {
@@ -286,7 +347,7 @@ mod tests {
     use crate::base::digest::Digest;
 
     fn open(dir: &tempfile::TempDir) -> OutputLog {
-        OutputLog::open(dir.path().join("web1/greet.log")).unwrap()
+        OutputLog::open(dir.path().join("web1/greet.log"), false).unwrap()
     }
 
     fn finish(log: OutputLog) -> OutputFacts {
@@ -341,6 +402,41 @@ mod tests {
         }
     }
 
+    /// What was to be hidden may have been written in part; the rest alone would not be known again.
+    #[test]
+    fn a_log_goes_on_before_stars() {
+        for (pieces, out, err) in [
+            (&[(Stream::Out, "a *")][..], 2, 0),
+            (&[(Stream::Out, "a **\n"), (Stream::Err, "bad\n"), (Stream::Out, "\r\n*")], 2, 0),
+            (&[(Stream::Out, "one\n"), (Stream::Err, "***"), (Stream::Out, "two\n")], 4, 0),
+            (&[(Stream::Err, "*bad\n"), (Stream::Out, "*one\n")], 5, 5),
+            (&[(Stream::Out, "**"), (Stream::Err, "\n")], 0, 0),
+        ] {
+            let dir = tempfile::tempdir().unwrap();
+            let mut log = open(&dir);
+            let path = log.path.clone();
+            for (stream, text) in pieces {
+                log.write(*stream, text.as_bytes(), Timestamp(1)).unwrap();
+            }
+            let whole = log.offsets();
+            assert_eq!(open(&dir).offsets(), whole);
+            let log = OutputLog::open(path.clone(), true).unwrap();
+            assert_eq!(log.offsets(), Offsets { out, err }, "{pieces:?}");
+            let kept = std::fs::read(&path).unwrap();
+            assert_eq!(kept.len() as u64, out + err);
+            assert_eq!(finish(log).sha256, (out + err > 0).then(|| Digest::of(&kept)));
+        }
+    }
+
+    #[test]
+    fn what_the_host_kept_and_did_not_come_is_counted() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut log = open(&dir);
+        log.write(Stream::Out, b"one\n", Timestamp(1)).unwrap();
+        let facts = log.finish(Shown { total: Some(10), cut: 3 }, Shown::default());
+        assert_eq!((facts.out_bytes, facts.dropped_bytes), (10, 6));
+    }
+
     #[test]
     fn marks_cut_at_any_byte_are_written_again() {
         let pieces = [(Stream::Out, &b"one\n"[..]), (Stream::Err, b"bad\n"), (Stream::Out, b"two\n")];
@@ -356,14 +452,18 @@ mod tests {
             let marks = File::options().write(true).open(&streams).unwrap();
             assert!(cut <= marks.metadata().unwrap().len());
             marks.set_len(cut).unwrap();
-            // A write that failed left the bytes before the mark that it could not write whole.
-            let known = std::fs::read_to_string(&streams).unwrap().matches('\n').count();
-            File::options().write(true).open(&path).unwrap().set_len(4 * known as u64).unwrap();
-            let mut log = open(&dir);
-            for (stream, bytes) in &pieces[known..] {
-                log.write(*stream, bytes, Timestamp(2)).unwrap();
+            let left = std::fs::read_to_string(&streams).unwrap();
+            let known = left.matches('\n').count();
+            if left.is_empty() || left.ends_with('\n') {
+                // A write that failed left the bytes before the mark that it could not write.
+                File::options().write(true).open(&path).unwrap().set_len(4 * known as u64).unwrap();
             }
-            assert_eq!(std::fs::read(&path).unwrap(), b"one\nbad\ntwo\n", "cut at {cut}");
+            let mut log = open(&dir);
+            let at = log.offsets();
+            for (stream, whole, from) in [(Stream::Err, "bad\n", at.err), (Stream::Out, "one\ntwo\n", at.out)] {
+                log.write(stream, &whole.as_bytes()[usize::try_from(from).unwrap()..], Timestamp(2)).unwrap();
+            }
+            assert_eq!(std::fs::read(&path).unwrap().len(), 12, "cut at {cut}");
             assert_eq!(piece(Stream::Err, &path, None, 99).unwrap().bytes, b"bad\n", "cut at {cut}");
             assert_eq!(piece(Stream::Out, &path, None, 99).unwrap().bytes, b"one\ntwo\n", "cut at {cut}");
         }

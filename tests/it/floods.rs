@@ -1,5 +1,6 @@
 //! More output than anybody wants, from many hosts at once: kept to the byte, in little memory, and in nobody's way.
 
+use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -117,22 +118,44 @@ fn a_full_disk_of_ours_loses_no_output() {
     world.stands(id, "new");
     let output = world.state().join(format!("runs/{id}/output"));
     std::fs::create_dir_all(&output).unwrap();
-    let mount = |program: &str, words: &[&str]| {
-        assert!(Command::new(program).args(words).arg(&output).status().unwrap().success(), "{program} {words:?}");
-    };
-    mount("mount", &["-t", "tmpfs", "-o", "size=24k", "tmpfs"]);
+    let disk = SmallDisk::mount(&output, "24k");
     world.approve(BOB, id).ok();
     wait_for("the full disk to be said", || world.daemon_log().contains("check the disk").then_some(()));
     assert!(world.try_record(id).is_none());
-    mount("mount", &["-o", "remount,size=8m"]);
+    disk.grow("8m");
     let record = world.record(id);
     let log = output.join("web1/script.log");
     let stream = |stream| output_log::piece(stream, &log, Some(0), u64::MAX).unwrap().bytes;
     let (out, err) = (stream(Stream::Out), stream(Stream::Err));
-    mount("umount", &["-l"]);
+    drop(disk);
     assert_eq!(record["outcome"], "ok", "{record:#}");
     let lines = |word: &str| (1..=3000).map(|n| format!("{word} {n}\n")).collect::<String>();
     assert!(out == lines("out").as_bytes() && err == lines("error").as_bytes(), "{} and {}", out.len(), err.len());
     let step = &record["results"]["web1"][0];
     assert_eq!((step["out_bytes"].as_u64(), step["attempts"].as_u64()), (Some(out.len() as u64), Some(1)), "{step:#}");
+}
+
+/// A file system of its own; gone with the test, however that ends.
+struct SmallDisk<'a>(&'a Path);
+
+impl<'a> SmallDisk<'a> {
+    fn mount(place: &'a Path, size: &str) -> SmallDisk<'a> {
+        let disk = SmallDisk(place);
+        disk.run("mount", &["-t", "tmpfs", "-o", &format!("size={size}"), "tmpfs"]);
+        disk
+    }
+
+    fn grow(&self, size: &str) {
+        self.run("mount", &["-o", &format!("remount,size={size}")]);
+    }
+
+    fn run(&self, program: &str, words: &[&str]) {
+        assert!(Command::new(program).args(words).arg(self.0).status().unwrap().success(), "{program} {words:?}");
+    }
+}
+
+impl Drop for SmallDisk<'_> {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(self.0).status();
+    }
 }

@@ -82,6 +82,11 @@ pub(crate) fn step_with_file(digest: &Digest, place: &Path) -> Step {
 }
 
 impl Step {
+    /// Has it need a systemd, which no host of these tests has.
+    pub(crate) fn limit_memory(&mut self) {
+        self.planned.memory_mib = 64;
+    }
+
     /// The program that has a host forget it.
     pub(crate) fn forget(&self) -> Program {
         forget_program(&self.planned, &self.call("n5", false, None))

@@ -101,6 +101,17 @@ fn what_ran_is_shown_though_its_disk_cannot_be_written_any_more() {
     });
 }
 
+/// Whether a host has what a step needs is asked before it begins, and no more when it has ended.
+#[test]
+fn what_ended_is_told_though_the_host_lacks_what_it_needed() {
+    each_shell(|account| {
+        let mut step = plan("exit 3", 30);
+        check(&account.run(&step), Verdict::Exit(3), "", "");
+        step.limit_memory();
+        check(&account.resend(&step, false, Some(1)), Verdict::Exit(3), "", "");
+    });
+}
+
 /// What was written of a step may be lost with the power of its host, and its script may have run.
 #[test]
 fn what_a_host_may_have_lost_when_it_was_restarted_is_not_started_again() {

@@ -40,7 +40,7 @@ pub enum Verdict {
     },
     /// The host was started again while it ran.
     Rebooted,
-    /// It ran, and the host does not know of it any more.
+    /// The host knows nothing of it, though it ran or may have run.
     Forgotten,
     /// It never started, and never will under this name.
     Never,

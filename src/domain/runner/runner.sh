@@ -110,7 +110,7 @@ sg_usable() {
 # two looks: whoever is inside looks at one directory, and if that has the name, it keeps it, for it is ours.
 sg_is_ours() {
 	case $1 in
-		/var/tmp/* | /tmp/*) (CDPATH='' cd -P -- "$1" && [ "$PWD" = "$1" ] && [ -O . ]) >/dev/null 2>&1 ;;
+		/var/tmp/.spoolgate-* | /tmp/.spoolgate-*) (CDPATH='' cd -P -- "$1" && [ "$PWD" = "$1" ] && [ -O . ]) >/dev/null 2>&1 ;;
 		*) [ -d "$1" ] && [ ! -L "$1" ] && [ -O "$1" ] ;;
 	esac
 }
@@ -145,10 +145,11 @@ sg_gate() {
 	sg_text="$1 end
 audit $sg_audit end
 "
-	sg_blank
-	exec 9<>"$sg_at.state"
-	# What cannot be written down cannot be run, by nobody else either.
-	{ printf %s "$sg_text" >&9; } 2>/dev/null || { sg_say end "${2:-never} - 0 0 0 0"; exit 0; }
+	sg_passed_as=${1#run }
+	# What cannot be written down cannot be run, by nobody else either. It is appended: who waited for it in vain may have said
+	# meanwhile that it must not run.
+	{ printf %s "$sg_text" >>"$sg_at.state"; } 2>/dev/null || { sg_say end "${2:-never} - 0 0 0 0"; exit 0; }
+	sg_open_state
 }
 
 # Adds the line that says which session the script begins in; fails when somebody wrote first that it must not. While the
@@ -162,7 +163,7 @@ sg_enter() {
 	sg_place=$((${#sg_text} + ${#sg_line} + 6))
 	{ printf '\n%s end\n' "$sg_line" && read -r sg_line sg_size </proc/self/fdinfo/1; } >>"$sg_at.state" || return 1
 	[ "$sg_size" != "$sg_place" ] || return 0
-	sg_open_state && sg_learn && [ "$sg_of_session" = "$sg_number $sg_born" ]
+	sg_open_state && sg_learn && [ "$sg_of_session" = "$sg_number $sg_born" ] && [ "$sg_of_run" = "$sg_passed_as" ]
 }
 
 # Makes the pipes of the script's streams without a process: 3 is the end that is written of standard output and 7 the
@@ -697,15 +698,6 @@ sg_has() {
 # Does what it was sent for. A step leaves the shell to whatever is sent next.
 sg_main() {
 	sg_tick=0.2 sg_stop='' sg_left='' sg_last='' sg_said='' sg_shown='' sg_waiter='' sg_runner=''
-	for sg_line in ${sg_needs:-}; do
-		command -v "$sg_line" >/dev/null || sg_refuse "this host has no $sg_line, and the step needs it"
-		if [ "$sg_line" = systemd-run ] && [ ! "$sg_begun" ]; then
-			sg_scope
-			# shellcheck disable=SC2086 # one word or two
-			sg_line=$(systemd-run --quiet --scope --collect $sg_user -- true 2>&1 </dev/null) ||
-				sg_refuse "its systemd holds nothing to limits: $(printf %s "$sg_line" | head -n 1)"
-		fi
-	done
 	sg_at=$sg_base/$sg_id
 	[ ! "$sg_since" ] || sg_recall
 	case $sg_act in
@@ -714,6 +706,7 @@ sg_main() {
 			[ -e "$sg_at.state" ] || ! sg_is_younger || sg_gate 'run 0 lost 0' forgotten || :
 			;;
 	esac
+	[ ! "$sg_needs" ] || [ -e "$sg_at.state" ] || sg_look_for_needs
 	sg_mark="spoolgate-err $sg_id"
 	case $sg_act in
 		run)
@@ -761,6 +754,19 @@ sg_main() {
 			;;
 	esac
 	exit 0
+}
+
+# Refuses a step that this host does not have the programs for.
+sg_look_for_needs() {
+	for sg_line in $sg_needs; do
+		command -v "$sg_line" >/dev/null || sg_refuse "this host has no $sg_line, and the step needs it"
+		if [ "$sg_line" = systemd-run ]; then
+			sg_scope
+			# shellcheck disable=SC2086 # one word or two
+			sg_line=$(systemd-run --quiet --scope --collect $sg_user -- true 2>&1 </dev/null) ||
+				sg_refuse "its systemd holds nothing to limits: $(printf %s "$sg_line" | head -n 1)"
+		fi
+	done
 }
 
 # Sets which systemd holds a step to its limits: whoever is not root asks their own.

@@ -119,6 +119,9 @@ impl HostOwner {
         };
         let mut talk =
             Talk::new(start, host, step, self.settings.clone(), self.clean, &self.output, self.inputs.clone());
+        if let Err(error) = talk.open_log() {
+            tracing::error!(task = %self.task, host = %self.host, "{error}");
+        }
         if let Err(error) = talk.read_secrets() {
             return Some((Ending::NotSent(error.to_string()), OutputFacts::default()));
         }

@@ -12,7 +12,7 @@ use tokio::sync::Notify;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::time::{Instant, sleep};
 
-use crate::adapters::output_log::{self, OutputLog};
+use crate::adapters::output_log::{self, OutputLog, OutputLogError};
 use crate::adapters::secrets::SecretError;
 use crate::adapters::spool::layout::log_name;
 use crate::base::digest::Digest;
@@ -45,6 +45,8 @@ const BRING_AGAIN: u32 = 5;
 const LINGER: Duration = Duration::from_secs(2);
 /// How much two clocks may differ over the time for which a host is gone back to.
 const CLOCK_SLACK_S: u64 = 5;
+/// For longer than that no host runs.
+const LONG_AGO_S: u64 = 1 << 30;
 /// How often reports of another engine are recorded at most.
 const REPORT_EVERY: Duration = Duration::from_millis(500);
 
@@ -61,6 +63,8 @@ enum Heard {
     Broken(LinkError),
     /// The step ended well, and what it fetched cannot be kept here.
     NotKept(String),
+    /// The host never started it, and never will.
+    NotBegun(String),
 }
 
 impl From<NotCarried> for Heard {
@@ -99,6 +103,8 @@ pub(super) struct Talk<'a> {
     log_path: PathBuf,
     /// When this process first had to do with it.
     known_since: Instant,
+    /// When this process sent it first.
+    sent_at: Option<Instant>,
 }
 
 impl<'a> Talk<'a> {
@@ -115,7 +121,7 @@ impl<'a> Talk<'a> {
         let log_path = output.join(log_name(&start.step, start.attempt));
         let shown = (Shown::default(), Shown::default());
         let (secrets, masker) = (BTreeMap::new(), Masker::default());
-        let mut talk = Talk {
+        Talk {
             start,
             host,
             step,
@@ -133,17 +139,23 @@ impl<'a> Talk<'a> {
             inputs,
             log_path,
             known_since: Instant::now(),
-        };
-        talk.log = talk.open_log();
-        // Only a host that ran it can have sent output.
-        talk.begun = talk.offsets() != Offsets::default();
-        talk
+            sent_at: None,
+        }
     }
 
-    /// Opens the log where it ends. Without one nothing that is printed is kept.
-    fn open_log(&self) -> Option<OutputLog> {
-        let log = OutputLog::open(self.log_path.clone());
-        log.map_err(|error| tracing::error!(task = %self.start.task, host = %self.start.host, "{error}")).ok()
+    /// Opens the log where it ends, if it is not open.
+    ///
+    /// # Errors
+    /// When it cannot be read: then nothing is to be heard yet.
+    pub(super) fn open_log(&mut self) -> Result<(), OutputLogError> {
+        if self.log.is_none() {
+            let hides = self.start.approved.plan().secret_names().next().is_some();
+            let log = OutputLog::open(self.log_path.clone(), hides)?;
+            // Only a host that ran it can have sent output.
+            self.begun |= log.offsets() != Offsets::default();
+            self.log = Some(log);
+        }
+        Ok(())
     }
 
     /// Reads the secrets of the task: those that the step gets, and all that are known to be hidden. A step that was sent
@@ -209,9 +221,13 @@ impl<'a> Talk<'a> {
 
     fn call<'c>(&'c self, nonce: &'c str, offsets: Offsets) -> Call<'c> {
         let (clean, begun, audit) = (false, self.begun, self.start.audit);
-        // The clock may have been set back since.
-        let ago = elapsed(self.start).max(self.known_since.elapsed());
-        let sent_s = self.sent.then(|| ago.as_secs() + CLOCK_SLACK_S);
+        let ago_s = match self.sent_at {
+            Some(at) if !self.start.resume => at.elapsed().as_secs(),
+            // A clock that shows a time before it was sent tells nothing: it may be as long ago as can be.
+            _ if now() < self.start.since => LONG_AGO_S,
+            _ => elapsed(self.start).max(self.known_since.elapsed()).as_secs(),
+        };
+        let sent_s = self.sent.then(|| ago_s.saturating_add(CLOCK_SLACK_S));
         Call { id: &self.id, nonce, offsets, clean, begun, sent_s, audit }
     }
 
@@ -240,6 +256,10 @@ impl<'a> Talk<'a> {
                 Heard::NotKept(why) => {
                     *link = open;
                     return (Ending::NotAllDone(why), self.facts());
+                }
+                Heard::NotBegun(why) => {
+                    *link = open;
+                    return (Ending::NotSent(why), self.facts());
                 }
                 Heard::Ended(verdict) => {
                     *link = open;
@@ -288,29 +308,36 @@ impl<'a> Talk<'a> {
             return Ok((Ending::Cancelled, self.facts()));
         }
         let mut link = Link::open(self.host, &self.settings).await.map_err(|error| error.why)?;
+        let verdict = self.end(&mut link).await?;
+        let verdict = match verdict {
+            Verdict::Never | Verdict::Forgotten => verdict,
+            known => match self.show(&mut link).await {
+                Heard::Ended(verdict) => verdict,
+                Heard::Refused(_) | Heard::Broken(_) | Heard::NotKept(_) | Heard::NotBegun(_) => known,
+            },
+        };
+        link.close().await;
+        let ending = self.last_words(ending(verdict));
+        Ok((ending, self.facts()))
+    }
+
+    /// Has the host end the step, or never start it; says how it ended.
+    async fn end(&mut self, link: &mut Link) -> Result<Verdict, String> {
         let nonce = self.nonce();
         let program = kill_program(self.step, &self.call(&nonce, Offsets::default()));
         let mut answer = Answer::new(&nonce, &self.id, Offsets::default());
         let ended = link.exec(&program, &mut |stream, bytes: &[u8]| answer.take(stream, bytes, |_, _| {})).await;
         answer.finish();
-        let (verdict, ..) = answer.ended.take().ok_or_else(|| match (ended, answer.refused.take()) {
+        let (verdict, out, err) = answer.ended.take().ok_or_else(|| match (ended, answer.refused.take()) {
             (_, Some(why)) => self.masker.text(&why),
             (Err(error), None) => error.why,
             (Ok(_), None) => {
                 format!("the host answered with something else: {}", self.masker.text(&answer.noise()))
             }
         })?;
-        let verdict = match verdict {
-            Verdict::Never => Verdict::Never,
-            Verdict::Forgotten => Verdict::Forgotten,
-            known => match self.show(&mut link).await {
-                Heard::Ended(verdict) => verdict,
-                Heard::Refused(_) | Heard::Broken(_) | Heard::NotKept(_) => known,
-            },
-        };
-        link.close().await;
-        let ending = self.last_words(ending(verdict));
-        Ok((ending, self.facts()))
+        // What was printed and does not come any more is counted.
+        self.shown = (out, err);
+        Ok(verdict)
     }
 
     /// Reports how each target fared in the end, if the step was handed to another engine: from the whole log, since earlier
@@ -344,7 +371,10 @@ impl<'a> Talk<'a> {
     /// Returns what is known of the output.
     pub(super) fn facts(&mut self) -> OutputFacts {
         let (out, err) = self.shown;
-        self.log.take().map_or_else(OutputFacts::default, |log| log.finish(out, err))
+        if let Err(error) = self.open_log() {
+            tracing::error!(task = %self.start.task, host = %self.start.host, "{error}");
+        }
+        self.log.take().map_or_else(|| output_log::nothing_kept(out, err), |log| log.finish(out, err))
     }
 
     fn offsets(&self) -> Offsets {
@@ -367,10 +397,17 @@ impl<'a> Talk<'a> {
             let of = (&**plan, self.step, &self.start.host);
             match carry::bring(link, &self.settings, of, (&want, &nonce, &self.id)).await {
                 Ok(()) => {}
-                // Whether it began before, the host knows. If not, its script ends without the files, and that is told; to
-                // bring them until they are taken could last for ever.
+                // To bring them until they are taken could last for ever. That it did not begin before, the host must say.
+                Err(NotCarried::Refused(why)) if self.sent && self.to_bring == Some(0) => {
+                    return match self.end(link).await {
+                        Ok(Verdict::Never) => Heard::NotBegun(why),
+                        Ok(verdict) => Heard::Ended(verdict),
+                        Err(_) => Heard::Refused(why),
+                    };
+                }
                 Err(NotCarried::Refused(why)) if self.sent => {
-                    tracing::warn!(task = %self.start.task, host = %self.start.host, "goes on without its files: {why}");
+                    self.to_bring = self.to_bring.map(|left| left.saturating_sub(1));
+                    return Heard::Refused(why);
                 }
                 Err(why) => return why.into(),
             }
@@ -391,6 +428,9 @@ impl<'a> Talk<'a> {
 
     /// Has the host start the step, or show what it started, from where the log ends.
     async fn show(&mut self, link: &mut Link) -> Heard {
+        if let Err(error) = self.open_log() {
+            return Heard::Refused(error.to_string());
+        }
         let nonce = self.nonce();
         let call = Call { clean: self.clean, ..self.call(&nonce, self.offsets()) };
         let (start, plan) = (self.start, self.start.approved.plan());
@@ -405,6 +445,7 @@ impl<'a> Talk<'a> {
         let mut answer = Answer::new(&nonce, &self.id, self.offsets());
         // Whoever stops waiting for what follows must not take it for unsent.
         let sent_before = std::mem::replace(&mut self.sent, true);
+        self.sent_at.get_or_insert_with(Instant::now);
         let ended = self.exec(link, &program, &mut answer).await;
         self.begun |= answer.running;
         self.sent = sent_before || answer.running || ended.as_ref().is_err_and(|error| !error.never_sent);
@@ -441,7 +482,8 @@ impl<'a> Talk<'a> {
         let (mut reports, mut reported) = (Vec::new(), Instant::now());
         let (log, masker) = (&mut self.log, &self.masker);
         let (mut out, mut err) = (Masked::default(), Masked::default());
-        let mut broken = None;
+        // What cannot be kept need not be heard.
+        let (mut broken, enough) = (None, Notify::new());
         let mut keep = |stream, bytes: &[u8]| {
             if let (Some(heard), Stream::Out) = (&mut heard, stream) {
                 reports.extend(heard.take(bytes));
@@ -454,6 +496,9 @@ impl<'a> Talk<'a> {
                 && broken.is_none()
             {
                 broken = log.write(stream, bytes, now()).err();
+                if broken.is_some() {
+                    enough.notify_one();
+                }
             }
         };
         let said = Notify::new();
@@ -471,6 +516,7 @@ impl<'a> Talk<'a> {
             ended = link.tell(program, &mut hear) => ended,
             // What was to end standard error may have been thrown away on the way.
             () = async { said.notified().await; sleep(LINGER).await } => Ok(None),
+            () = enough.notified() => Ok(None),
         };
         answer.finish();
         // Of a conversation that broke off, what was held back comes again: it is in no log yet.
@@ -485,7 +531,7 @@ impl<'a> Talk<'a> {
         // The host keeps what could not be written here: its end is heard when there is room for what comes before.
         tracing::error!(task = %self.start.task, host = %self.start.host, "its output waits on the host: {error}");
         answer.ended = None;
-        self.log = self.open_log();
+        self.log = None;
         Err(LinkError { why: error.to_string(), never_sent: false, unreachable: false })
     }
 }
