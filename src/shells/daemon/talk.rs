@@ -4,7 +4,9 @@
 //! have got it a failure is "not sent"; from then on only the host's own word ends the attempt, or the end of patience.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::convert::Infallible;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
@@ -19,6 +21,7 @@ use crate::base::digest::Digest;
 use crate::base::ids::{ParamName, SecretName};
 use crate::base::limits;
 use crate::base::text::Secret;
+use crate::domain::callback::Attempt;
 use crate::domain::delegate::{Report, Reports, last_words, not_done};
 use crate::domain::mask::{Masked, Masker};
 use crate::domain::output::{ExecEnd, Stream};
@@ -478,19 +481,15 @@ impl<'a> Talk<'a> {
         answer: &mut Answer,
     ) -> Result<Option<ExecEnd>, LinkError> {
         let mut heard = self.step.engine.map(|engine| Reports::new(engine, self.offsets().out == 0));
-        let (inputs, attempt) = (&self.inputs, self.start.attempt_name());
-        let (mut reports, mut reported) = (Vec::new(), Instant::now());
+        let reported =
+            Reported { waiting: Mutex::default(), inputs: self.inputs.clone(), attempt: self.start.attempt_name() };
         let (log, masker) = (&mut self.log, &self.masker);
         let (mut out, mut err) = (Masked::default(), Masked::default());
         // What cannot be kept need not be heard.
         let (mut broken, enough) = (None, Notify::new());
         let mut keep = |stream, bytes: &[u8]| {
             if let (Some(heard), Stream::Out) = (&mut heard, stream) {
-                reports.extend(heard.take(bytes));
-                if !reports.is_empty() && reported.elapsed() >= REPORT_EVERY {
-                    reported = Instant::now();
-                    let _ = inputs.send(Input::Reported(attempt.clone(), std::mem::take(&mut reports)));
-                }
+                reported.waiting().extend(heard.take(bytes));
             }
             if let Some(log) = log
                 && broken.is_none()
@@ -517,6 +516,7 @@ impl<'a> Talk<'a> {
             // What was to end standard error may have been thrown away on the way.
             () = async { said.notified().await; sleep(LINGER).await } => Ok(None),
             () = enough.notified() => Ok(None),
+            never = reported.pass_on_often() => match never {},
         };
         answer.finish();
         // Of a conversation that broke off, what was held back comes again: it is in no log yet.
@@ -527,12 +527,43 @@ impl<'a> Talk<'a> {
             out.break_off(|bytes| keep(Stream::Out, bytes));
             err.break_off(|bytes| keep(Stream::Err, bytes));
         }
+        reported.pass_on();
         let Some(error) = broken else { return ended };
         // The host keeps what could not be written here: its end is heard when there is room for what comes before.
         tracing::error!(task = %self.start.task, host = %self.start.host, "its output waits on the host: {error}");
         answer.ended = None;
         self.log = None;
         Err(LinkError { why: error.to_string(), never_sent: false, unreachable: false })
+    }
+}
+
+/// What another engine said of its hosts in a conversation.
+struct Reported {
+    /// What was not passed on yet.
+    waiting: Mutex<Vec<Report>>,
+    inputs: UnboundedSender<Input>,
+    attempt: Attempt,
+}
+
+impl Reported {
+    fn waiting(&self) -> MutexGuard<'_, Vec<Report>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Passes on now and then what waits: an engine may be silent for a long time after it said something.
+    async fn pass_on_often(&self) -> Infallible {
+        loop {
+            sleep(REPORT_EVERY).await;
+            self.pass_on();
+        }
+    }
+
+    fn pass_on(&self) {
+        let reports = std::mem::take(&mut *self.waiting());
+        if !reports.is_empty() {
+            // A daemon that stops hears nothing more; the next one reads the log.
+            let _ = self.inputs.send(Input::Reported(self.attempt.clone(), reports));
+        }
     }
 }
 
