@@ -7,6 +7,7 @@ mod carry;
 mod host;
 mod link;
 mod perform;
+mod reported;
 mod spool_inbox;
 mod talk;
 mod web;

@@ -4,9 +4,7 @@
 //! have got it a failure is "not sent"; from then on only the host's own word ends the attempt, or the end of patience.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::convert::Infallible;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
@@ -21,7 +19,6 @@ use crate::base::digest::Digest;
 use crate::base::ids::{ParamName, SecretName};
 use crate::base::limits;
 use crate::base::text::Secret;
-use crate::domain::callback::Attempt;
 use crate::domain::delegate::{Report, Reports, last_words, not_done};
 use crate::domain::mask::{Masked, Masker};
 use crate::domain::output::{ExecEnd, Stream};
@@ -36,6 +33,7 @@ use crate::shells::clock::now;
 use crate::shells::daemon::carry::{self, NotCarried};
 use crate::shells::daemon::host::elapsed;
 use crate::shells::daemon::link::{Link, LinkError, LinkSettings};
+use crate::shells::daemon::reported::Reported;
 
 /// How long after the first failure a host is tried again; each time twice as long.
 pub(super) const BACKOFF_FIRST: Duration = Duration::from_secs(1);
@@ -50,8 +48,6 @@ const LINGER: Duration = Duration::from_secs(2);
 const CLOCK_SLACK_S: u64 = 5;
 /// For longer than that no host runs.
 const LONG_AGO_S: u64 = 1 << 30;
-/// How often reports of another engine are recorded at most.
-const REPORT_EVERY: Duration = Duration::from_millis(500);
 
 /// How an attempt ended, and what it printed.
 pub(super) type Ended = (Ending, OutputFacts);
@@ -481,8 +477,7 @@ impl<'a> Talk<'a> {
         answer: &mut Answer,
     ) -> Result<Option<ExecEnd>, LinkError> {
         let mut heard = self.step.engine.map(|engine| Reports::new(engine, self.offsets().out == 0));
-        let reported =
-            Reported { waiting: Mutex::default(), inputs: self.inputs.clone(), attempt: self.start.attempt_name() };
+        let reported = Reported::new(self.inputs.clone(), self.start.attempt_name());
         let (log, masker) = (&mut self.log, &self.masker);
         let (mut out, mut err) = (Masked::default(), Masked::default());
         // What cannot be kept need not be heard.
@@ -534,36 +529,6 @@ impl<'a> Talk<'a> {
         answer.ended = None;
         self.log = None;
         Err(LinkError { why: error.to_string(), never_sent: false, unreachable: false })
-    }
-}
-
-/// What another engine said of its hosts in a conversation.
-struct Reported {
-    /// What was not passed on yet.
-    waiting: Mutex<Vec<Report>>,
-    inputs: UnboundedSender<Input>,
-    attempt: Attempt,
-}
-
-impl Reported {
-    fn waiting(&self) -> MutexGuard<'_, Vec<Report>> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Passes on now and then what waits: an engine may be silent for a long time after it said something.
-    async fn pass_on_often(&self) -> Infallible {
-        loop {
-            sleep(REPORT_EVERY).await;
-            self.pass_on();
-        }
-    }
-
-    fn pass_on(&self) {
-        let reports = std::mem::take(&mut *self.waiting());
-        if !reports.is_empty() {
-            // A daemon that stops hears nothing more; the next one reads the log.
-            let _ = self.inputs.send(Input::Reported(self.attempt.clone(), reports));
-        }
     }
 }
 
