@@ -8,7 +8,8 @@ use serde::{Deserialize, Serialize};
 use crate::base::digest::Digest;
 use crate::base::ids::{Actor, TaskId};
 use crate::base::time::Timestamp;
-use crate::domain::run::{Act, TaskState};
+use crate::domain::problem::Problem;
+use crate::domain::run::{Act, DropKey, TaskState};
 
 /// What one line says.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -54,6 +55,26 @@ impl Entry {
             plan: Some(act.plan),
             detail: act.detail.clone(),
         }
+    }
+
+    /// Returns the entry of a file from `drop_box` that was not taken, about an ended task or none: its name and digest, and
+    /// the first thing wrong with it.
+    #[must_use]
+    pub fn of_refused(
+        at: Timestamp,
+        by: &Actor,
+        task: Option<TaskId>,
+        drop_box: &str,
+        key: &DropKey,
+        problems: &[Problem],
+    ) -> Entry {
+        let more = match problems.len() {
+            0 | 1 => String::new(),
+            count => format!(" (and {} more)", count - 1),
+        };
+        let why = problems.first().map(ToString::to_string).unwrap_or_default();
+        let detail = format!("{drop_box}/{} {}: {why}{more}", key.name, key.digest);
+        Entry { by: Some(by.clone()), task, ..Entry::of_daemon(at, "refused", Some(detail)) }
     }
 
     /// Returns the entry of something the daemon did that is about no task.
@@ -155,11 +176,13 @@ impl Head {
     }
 }
 
-/// Returns the task that a line is about, without reading all of it. Inside of strings a quotation mark has a backslash before it, so the word stands for itself.
+/// Returns the task whose journal a line is about, without reading all of the line; none for a file that was refused. Inside of
+/// strings a quotation mark has a backslash before it, so the word stands for itself.
 #[must_use]
 pub fn task_of(line: &[u8]) -> Option<TaskId> {
     let rest = std::str::from_utf8(line).ok()?.split_once("\"task\":")?.1;
-    rest.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok().map(TaskId)
+    let (id, rest) = rest.split_at(rest.find(|c: char| !c.is_ascii_digit())?);
+    if rest.starts_with(",\"event\":") { id.parse().ok().map(TaskId) } else { None }
 }
 
 /// What is wrong with a line of a chain.
@@ -219,6 +242,8 @@ mod tests {
         entry.by = Some(Actor { uid: 1, user: "\"task\":97".to_owned() });
         check(&entry, None);
         entry.task = Some(TaskId(12));
+        check(&entry, None);
+        entry.event = Some(3);
         check(&entry, Some(12));
     }
 

@@ -62,7 +62,7 @@ impl Engine {
         let wish = match read_wish(&file.bytes, &self.library.zone) {
             Ok(wish) => wish,
             Err(unreadable) if unreadable.truncated && file.may_grow => return,
-            Err(unreadable) => return refuse(file, unreadable.problems, out),
+            Err(unreadable) => return refuse(file, None, unreadable.problems, out),
         };
         match wish {
             Wish::Task(submission) => {
@@ -88,7 +88,7 @@ impl Engine {
         let Some(made) = made else { return consume(file, None, out) };
         let submission = match read_task(made.text.as_bytes(), &self.library.zone) {
             Ok(submission) => submission,
-            Err(unreadable) => return refuse(file, unreadable.problems, out),
+            Err(unreadable) => return refuse(file, None, unreadable.problems, out),
         };
         // However many hooks report a push, it is one; the same change on another day is another one.
         let known = submission.idempotency_key.as_ref().and_then(|key| self.keys.get(&KeyOf::new(key, file.key.uid)));
@@ -109,12 +109,12 @@ impl Engine {
     fn on_task(&mut self, submission: Submission, into: Schedule, file: Dropped, out: &mut Outbox) {
         if let Some(key) = submission.idempotency_key.as_ref().filter(|key| key.starts_with(PUSH_KEY)) {
             let wanted = format!("a key that does not begin with {PUSH_KEY}: those stand for pushes");
-            return refuse(file, vec![Problem::new("/idempotency_key", key, wanted)], out);
+            return refuse(file, None, vec![Problem::new("/idempotency_key", key, wanted)], out);
         }
         if let Some(answer) = self.repeated(&submission, &file) {
             return match answer {
                 Ok(id) => consume(file, Some(id), out),
-                Err(problem) => refuse(file, vec![problem], out),
+                Err(problem) => refuse(file, None, vec![problem], out),
             };
         }
         self.on_new(submission, into, file, out);
@@ -130,7 +130,7 @@ impl Engine {
                 self.accept(file, submission, plan, admission, out);
             }
             Ok((plan, admission)) => self.accept(file, submission, plan, admission, out),
-            Err(problems) => refuse(file, problems, out),
+            Err(problems) => refuse(file, None, problems, out),
         }
     }
 
@@ -264,6 +264,9 @@ fn consume(file: Dropped, task: Option<TaskId>, out: &mut Outbox) {
     out.durable(Effect::Consume { drop_box: file.drop_box, key: file.key, task });
 }
 
-fn refuse(file: Dropped, problems: Vec<Problem>, out: &mut Outbox) {
+/// Refuses a file into `bad/`. The journal of an ended task says nothing more, and there may be none: the audit has it alone.
+pub(super) fn refuse(file: Dropped, task: Option<TaskId>, problems: Vec<Problem>, out: &mut Outbox) {
+    let entry = Entry::of_refused(out.now(), &file.owner.actor, task, file.drop_box.name(), &file.key, &problems);
+    out.durable(Effect::Audit(entry));
     out.durable(Effect::Refuse { drop_box: file.drop_box, key: file.key, problems });
 }

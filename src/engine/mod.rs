@@ -57,6 +57,18 @@ pub enum DropBox {
     Ready,
 }
 
+impl DropBox {
+    /// Returns the name of its directory.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            DropBox::Orders => "orders",
+            DropBox::New => "new",
+            DropBox::Ready => "ready",
+        }
+    }
+}
+
 /// A file that stands in a drop box, as it was read.
 #[derive(Clone, Debug)]
 pub struct Dropped {

@@ -1,8 +1,8 @@
 //! What becomes of an order: one validator for the dashboard, the CLI and scripts.
 //!
 //! **Invariant:** an order that is obeyed, and one about an unfinished task that is not, is answered by an event in the
-//! task's journal, with the reason; every other one is refused into `bad/`. What an order means is settled here, host by host, so that the event
-//! says exactly what was done.
+//! task's journal, with the reason; every other one is refused into `bad/`, and the audit says so. What an order means is
+//! settled here, host by host, so that the event says exactly what was done.
 
 use std::collections::BTreeSet;
 
@@ -14,6 +14,7 @@ use crate::domain::problem::Problem;
 use crate::domain::run::lane::{Lane, Next};
 use crate::domain::run::{Event, LaneName, Ordered, Outcome, Place, Run, Stage, StepState, TaskState};
 use crate::domain::wire::read_order;
+use crate::engine::intake::refuse;
 use crate::engine::outbox::Outbox;
 use crate::engine::schedule::frozen;
 use crate::engine::{Dropped, Effect, Engine, FoundTask};
@@ -23,7 +24,7 @@ impl Engine {
         let order = match read_order(&file.bytes, &self.library.zone) {
             Ok(order) => order,
             Err(unreadable) if unreadable.truncated && file.may_grow => return,
-            Err(unreadable) => return refuse(file, unreadable.problems, out),
+            Err(unreadable) => return refuse(file, None, unreadable.problems, out),
         };
         let found = self.find(&order.task);
         match found {
@@ -50,7 +51,7 @@ impl Engine {
                     Some(id) => format!("a task that has not ended; task {id} has"),
                     None => "the number or name of a task; try: spoolgate ls".to_owned(),
                 };
-                refuse(file, vec![Problem::new("/task", &order.task, wanted)], out);
+                refuse(file, found, vec![Problem::new("/task", &order.task, wanted)], out);
             }
         }
     }
@@ -67,7 +68,7 @@ impl Engine {
             _ => {
                 for file in files {
                     let wanted = "a task whose files can be read";
-                    refuse(file, vec![Problem::new("/task", id.to_string(), wanted)], out);
+                    refuse(file, Some(id), vec![Problem::new("/task", id.to_string(), wanted)], out);
                 }
                 return;
             }
@@ -126,7 +127,7 @@ impl Engine {
             }
             // The journal of a task that has ended says how it ended, and nothing more unless it runs again.
             Err(Refusal(why)) if before == TaskState::Done => {
-                refuse(file, vec![Problem::new("/order", order.wish.right().word(), why)], out);
+                refuse(file, Some(id), vec![Problem::new("/order", order.wish.right().word(), why)], out);
                 return false;
             }
             Err(Refusal(why)) => {
@@ -158,10 +159,6 @@ impl Engine {
         }
         self.watch_id(id);
     }
-}
-
-fn refuse(file: Dropped, problems: Vec<Problem>, out: &mut Outbox) {
-    out.durable(Effect::Refuse { drop_box: file.drop_box, key: file.key, problems });
 }
 
 /// Decides whether this person may do this at all; the answer is the rule that says so.

@@ -52,6 +52,12 @@ fn every_act_has_who_when_and_what_it_did_in_show_record_and_audit() {
     // Retried when what was missing is there: the manual step asks on both hosts, then a step fails again.
     std::fs::write(&flag, "").unwrap();
     assert_eq!(run(ALICE, &["retry", &word]).code, 6, "no rule lets Alice retry");
+    world.drop_file("new", "broken.json", b"{\"hosts\": 7}", ALICE);
+    let refused = wait_for("the broken file in the audit", || {
+        let lines = run(0, &["audit", "tail", "--json"]).ok();
+        lines.lines().find(|line| line.contains("new/broken.json sha256:")).map(str::to_owned)
+    });
+    assert!(refused.contains("\"by\":{\"uid\":") && refused.contains("/task_name: found nothing"), "{refused}");
     run(0, &["retry", &word, "--reason", "it is there now"]).ok();
     let asks = |host: &str| run(0, &["release", &word, "ask", "--host", host]).code == 0;
     wait_for("here to ask", || asks("here").then_some(()));
@@ -96,6 +102,15 @@ fn check_acts(record: &Value) {
 fn check_audit(world: &World, id: u64, record: &Value) {
     let audit = world.run(0, &["audit", "show", &id.to_string(), "--json"]).ok();
     let lines: Vec<Value> = audit.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    // What the ended task's journal does not say: who wanted more of it, and was refused.
+    let (lines, refused): (Vec<Value>, Vec<Value>) = lines.into_iter().partition(|line| line.get("event").is_some());
+    let [refused] = &refused[..] else { panic!("one order was refused: {refused:?}") };
+    assert_eq!((&refused["act"], &refused["by"]["uid"]), (&json!("refused"), &json!(ALICE)));
+    let detail = refused["detail"].as_str().unwrap();
+    assert!(
+        detail.starts_with("orders/") && detail.contains("sha256:") && detail.contains("/order: found retry; "),
+        "{detail}"
+    );
     let words = |acts: &[Value]| acts.iter().map(|act| act["act"].as_str().unwrap().to_owned()).collect::<Vec<_>>();
     assert_eq!(words(&lines), words(record["acts"].as_array().unwrap()), "the audit has every act, in order");
     let verified = world.run(0, &["audit", "verify"]).ok();

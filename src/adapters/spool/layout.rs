@@ -38,11 +38,7 @@ impl Layout {
     /// Returns a drop box.
     #[must_use]
     pub fn drop_box(&self, drop_box: DropBox) -> PathBuf {
-        self.spool().join(match drop_box {
-            DropBox::New => "new",
-            DropBox::Ready => "ready",
-            DropBox::Orders => "orders",
-        })
+        self.spool().join(drop_box.name())
     }
 
     /// Returns `audit/`.

@@ -158,6 +158,8 @@ impl World {
                 assert!(!known || start.resume, "{} of task {} sent twice to {}", start.step, start.task, start.host);
                 self.flights.push((start.task, start.group, start.host, start.step, start.attempt));
             }
+            // A file that was refused, perhaps once more after a crash.
+            Effect::Audit(entry) if entry.event.is_none() => assert_eq!(entry.act, "refused"),
             Effect::Audit(entry) => {
                 let (task, event) = (entry.task.expect("a task's"), entry.event.expect("a line's"));
                 assert!(!disk.audit.contains(&(task, event)), "line {event} of task {task} audited twice");
