@@ -275,6 +275,8 @@ pub struct Start {
     pub run_key: Digest,
     /// Whether an earlier daemon may have sent it; the host knows.
     pub resume: bool,
+    /// Whether it was to be sent so long ago that it may only be shown, and not begin any more.
+    pub late: bool,
     /// What its script is told of the steps before it.
     pub earlier: Earlier,
     /// Where the audit ended when it was sent, for the host to keep; whoever performs it fills it in.

@@ -217,6 +217,16 @@ impl Engine {
         let (Some(run), Some(progress)) = (self.runs.get_mut(&id), self.running.get_mut(&id)) else { return false };
         let Some((group, batch)) = progress.following else { return false };
         let (interval_s, gate) = (run.plan.batch_interval_s, run.plan.batch_gate);
+        // Nobody is asked to go on with a batch that was cancelled meanwhile.
+        let has_work = (0..run.lanes.len()).any(|n| {
+            let lane = &run.lanes[n];
+            (lane.group, lane.batch) == (group, batch) && next_step(run, n) != Next::Nothing
+        });
+        if !has_work {
+            Engine::record(run, Event::BatchStarted { group, batch }, out);
+            *progress = self::progress(run, out);
+            return true;
+        }
         if run.batch_wait.is_none() && (interval_s > 0 || gate) {
             let ms = i64::try_from(interval_s.saturating_mul(1000)).unwrap_or(i64::MAX);
             let until = (interval_s > 0).then(|| out.now().plus_ms(ms));
@@ -295,6 +305,7 @@ impl Engine {
             since,
             run_key,
             resume: false,
+            late: false,
             earlier,
             audit: Head::default(),
             callback: None,
@@ -323,6 +334,7 @@ impl Engine {
                 since,
                 run_key,
                 resume: true,
+                late: out.now().0 - since.0 > self.library.defaults.late_after_ms,
                 earlier: Earlier::of(run, position, open),
                 audit: Head::default(),
                 callback: None,

@@ -89,6 +89,15 @@ fn a_gate_waits_for_a_person() {
 }
 
 #[test]
+fn nobody_is_asked_to_go_on_with_a_batch_that_was_cancelled() {
+    let (world, id) = run(2, &json!({"batches": ["1", "1"], "batch_gate": true}));
+    let asked = || world.events(id).iter().any(|event| event["event"] == "batch_waits");
+    wait_for("the gate", || asked().then_some(()));
+    world.run(0, &["cancel", &id.to_string(), "--batch", "2", "--reason", "enough"]).ok();
+    assert_eq!(world.record(id)["results"]["h2"][0]["attempts"], 0, "the second host never began");
+}
+
+#[test]
 fn too_many_failures_let_no_other_host_begin() {
     let (world, id) = run(6, &json!({"batches": [1, 2, 3], "max_fail": 0, "env": {"BAD": "h2"}}));
     let record = world.record(id);
@@ -120,7 +129,8 @@ fn a_selector_is_planned_as_names_and_another_choice_waits_again() {
     world.drop_file("new", "chosen.json", task.to_string().as_bytes(), ALICE);
     let id = world.task_of("chosen");
     let plan = |version: &str| {
-        let text = std::fs::read(world.state().join(format!("runs/{id}/{version}.json"))).unwrap();
+        let path = world.state().join(format!("runs/{id}/{version}.json"));
+        let text = wait_for("the plan", || std::fs::read(&path).ok());
         let plan: serde_json::Value = serde_json::from_slice(&text).unwrap();
         plan["hosts"].as_object().unwrap().keys().cloned().collect::<Vec<_>>()
     };

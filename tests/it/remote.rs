@@ -197,6 +197,65 @@ fn a_kill_that_cannot_be_proved_is_said_and_proved_when_the_host_is_back() {
     assert!(!someone_runs(&format!("sleep {mark}")), "nothing of it is left");
 }
 
+#[test]
+fn a_step_whose_runner_is_killed_before_it_says_a_word_is_not_taken_for_unsent() {
+    let sshd = Sshd::start();
+    let mut world = World::new(&[("web1", "127.0.1.1")], Some(&sshd));
+    world.write_etc("inventory/more.toml", "[host.here]\nconnection = \"local\"\n");
+    world.start();
+    // The script's parent waits for it; that one's parent is the runner.
+    let mark = format!("75311{}", std::process::id() % 1000);
+    let kills = format!(
+        "echo once >>{}; kill -9 $(cut -d ' ' -f 4 /proc/$PPID/stat); sleep {mark}",
+        journal_path(&world).display()
+    );
+    for host in ["web1", "here"] {
+        let name = format!("killed-{host}");
+        world.drop_file("ready", &format!("{name}.json"), &task(&name, &kills, &[host.to_owned()], 60), 0);
+        let record = world.record(world.task_of(&name));
+        assert_eq!(record["results"][host][0]["outcome"], "failed", "{record:#}");
+        let reason = record["results"][host][0]["reason"].as_str().unwrap();
+        assert!(reason.contains("its runner was killed on the host"), "{reason}");
+        assert!(!someone_runs(&format!("sleep {mark}")), "nothing of it is left");
+    }
+    assert_eq!(journal(&world)["once"], 2, "each started once");
+}
+
+#[test]
+fn a_step_that_was_not_sent_before_the_daemon_was_down_for_long_does_not_begin_by_itself() {
+    let sshd = Sshd::start();
+    let mut world = World::new(&[], Some(&sshd));
+    let relays = BTreeMap::from([("web1".to_owned(), Relay::start(sshd.port(), 0))]);
+    behind_relays(&world, &sshd, &relays);
+    let config = std::fs::read_to_string(world.etc().join("spoolgate.toml")).unwrap();
+    world.write_etc("spoolgate.toml", &(config + "[limits]\nlate_after_s = 1\n"));
+    relays["web1"].silence(true);
+    world.start();
+    let script = format!("echo once >>{}", journal_path(&world).display());
+    world.drop_file("ready", "late.json", &task("late", &script, &["web1".to_owned()], 60), 0);
+    let id = world.task_of("late");
+    let started = wait_for("the connection to be made", || {
+        let events = world.events(id);
+        events.iter().find(|event| event["event"] == "step_started").map(|event| event["at"].clone())
+    });
+    world.kill_daemon();
+    let since: jiff::Timestamp = started.as_str().unwrap().parse().unwrap();
+    let late = || spoolgate::shells::clock::now().0 - since.as_millisecond() > 1_500;
+    wait_for("its time to pass", || late().then_some(()));
+    relays["web1"].cut();
+    relays["web1"].silence(false);
+    world.start();
+    let record = world.record(id);
+    let reason = record["results"]["web1"][0]["reason"].as_str().unwrap();
+    assert!(reason.contains("the daemon was not running when it was to be sent"), "{reason}");
+    assert!(!journal_path(&world).exists(), "it never began");
+    // Somebody who looks at it decides.
+    world.run(0, &["retry", &id.to_string(), "--reason", "still wanted"]).ok();
+    wait_for("the second attempt", || journal_path(&world).exists().then_some(()));
+    wait_for("its end", || (world.try_record(id)?["outcome"] == "ok").then_some(()));
+    assert_eq!(journal(&world)["once"], 1);
+}
+
 /// The template of these tests: one step, told in full.
 fn template(world: &World, step: &str) {
     let text = format!("id = 900\nname = \"remote\"\ntitle = \"t\"\n[[step]]\nname = \"one\"\n{step}\n");

@@ -17,6 +17,7 @@ use crate::adapters::spool::{SpoolError, bad, intake};
 use crate::adapters::syslog;
 use crate::base::digest::Digest;
 use crate::base::ids::{GroupNo, HostName, TaskId};
+use crate::base::text::visible;
 use crate::base::time::Timestamp;
 use crate::domain::audit::Entry;
 use crate::domain::callback::{Callback, CallbackKey};
@@ -238,7 +239,7 @@ impl Performer {
                 // A file that replaced it meanwhile was not judged; it is looked at in its turn.
                 Effect::Refuse { drop_box, key, .. } if !intake::stands(&self.layout, drop_box, &key) => {}
                 Effect::Refuse { drop_box, key, problems } => {
-                    tracing::info!(file = %key.name, owner = key.uid, problems = problems.len(), "refused");
+                    tracing::info!(file = %visible(&key.name), owner = key.uid, problems = problems.len(), "refused");
                     bad::refuse(&mut self.store, drop_box, &key.name, Some(key.uid), &problems, now())?;
                 }
                 _ => {}

@@ -13,6 +13,7 @@ use crate::adapters::spool::layout::Layout;
 use crate::adapters::spool::store::Store;
 use crate::adapters::users;
 use crate::adapters::watch::Notice;
+use crate::base::text::visible;
 use crate::base::time::Timestamp;
 use crate::domain::policy::Person;
 use crate::engine::{DropBox, Dropped, Input};
@@ -160,11 +161,11 @@ impl SpoolInbox {
                 Looked::Gone => {}
                 Looked::Later(error) => {
                     if self.complained.len() < FILES_PER_TURN && self.complained.insert((drop_box, name.clone())) {
-                        tracing::warn!(file = %name, "cannot be looked at now, and will be at every rescan: {error}");
+                        tracing::warn!(file = %visible(&name), "cannot be looked at now, and will be at every rescan: {error}");
                     }
                 }
                 Looked::Refused { uid, problems } => {
-                    tracing::info!(file = %name, problems = problems.len(), "refused");
+                    tracing::info!(file = %visible(&name), problems = problems.len(), "refused");
                     bad::refuse(store, drop_box, &name, uid, &problems, now)?;
                 }
             }

@@ -3,6 +3,8 @@
 //! **Invariant:** the same program goes over every connection, and the host starts the step at most once. Until a host may
 //! have got it a failure is "not sent"; from then on only the host's own word ends the attempt, or the end of patience.
 
+mod began;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -34,6 +36,7 @@ use crate::shells::daemon::carry::{self, NotCarried};
 use crate::shells::daemon::host::elapsed;
 use crate::shells::daemon::link::{Link, LinkError, LinkSettings};
 use crate::shells::daemon::reported::Reported;
+use began::Wordless;
 
 /// How long after the first failure a host is tried again; each time twice as long.
 pub(super) const BACKOFF_FIRST: Duration = Duration::from_secs(1);
@@ -46,11 +49,26 @@ const BRING_AGAIN: u32 = 5;
 const LINGER: Duration = Duration::from_secs(2);
 /// How much two clocks may differ over the time for which a host is gone back to.
 const CLOCK_SLACK_S: u64 = 5;
+/// Why what was not sent in time is not sent any more.
+const TOO_LATE: &str = "the daemon was not running when it was to be sent, and too long for it to begin now; retry it";
+/// Why what was sent once is not sent again.
+const CUT_SHORT: &str = "its shell on the host was killed before it began";
 /// For longer than that no host runs.
 const LONG_AGO_S: u64 = 1 << 30;
 
 /// How an attempt ended, and what it printed.
 pub(super) type Ended = (Ending, OutputFacts);
+
+/// What is known of a step's beginning on its host.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Begun {
+    /// The host may have started it, and may still.
+    Perhaps,
+    /// The host may have started it, and must not any more.
+    NeverIfNotYet,
+    /// The host said that it runs: it is shown or lost.
+    Yes,
+}
 
 /// What one conversation came to.
 enum Heard {
@@ -85,8 +103,7 @@ pub(super) struct Talk<'a> {
     id: RunnerId,
     /// Whether the host may have got the program.
     sent: bool,
-    /// Whether the host said that it runs.
-    begun: bool,
+    begun: Begun,
     /// How often bringing the step's files may still break off; nothing once the host has them.
     to_bring: Option<u32>,
     /// How many conversations there were.
@@ -128,7 +145,7 @@ impl<'a> Talk<'a> {
             clean,
             id,
             sent: start.resume,
-            begun: false,
+            begun: if start.late { Begun::NeverIfNotYet } else { Begun::Perhaps },
             to_bring: bring_again(step),
             calls: 0,
             log: None,
@@ -151,7 +168,9 @@ impl<'a> Talk<'a> {
             let hides = self.start.approved.plan().secret_names().next().is_some();
             let log = OutputLog::open(self.log_path.clone(), hides)?;
             // Only a host that ran it can have sent output.
-            self.begun |= log.offsets() != Offsets::default();
+            if log.offsets() != Offsets::default() {
+                self.begun = Begun::Yes;
+            }
             self.log = Some(log);
         }
         Ok(())
@@ -173,7 +192,7 @@ impl<'a> Talk<'a> {
             Err(error) if !sent => return Err(error),
             Err(error) => {
                 // It is shown as stars or lost, and never started without them.
-                self.begun = true;
+                self.begun = Begun::Yes;
                 self.hide_everything(&error.to_string());
                 return Ok(());
             }
@@ -219,7 +238,7 @@ impl<'a> Talk<'a> {
     }
 
     fn call<'c>(&'c self, nonce: &'c str, offsets: Offsets) -> Call<'c> {
-        let (clean, begun, audit) = (false, self.begun, self.start.audit);
+        let (clean, begun, audit) = (false, self.begun == Begun::Yes, self.start.audit);
         let ago_s = match self.sent_at {
             Some(at) if !self.start.resume => at.elapsed().as_secs(),
             // A clock that shows a time before it was sent tells nothing: it may be as long ago as can be.
@@ -389,30 +408,15 @@ impl<'a> Talk<'a> {
 
     /// Brings the step's files, has the host show the step to its end, and takes what it fetched.
     async fn converse(&mut self, link: &mut Link) -> Heard {
-        let plan = self.start.approved.plan();
-        if self.to_bring.is_some() {
-            let nonce = self.nonce();
-            let want = want_program(self.step, &self.start.host, &self.call(&nonce, Offsets::default()));
-            let of = (&**plan, self.step, &self.start.host);
-            match carry::bring(link, &self.settings, of, (&want, &nonce, &self.id)).await {
-                Ok(()) => {}
-                // To bring them until they are taken could last for ever. That it did not begin before, the host must say.
-                Err(NotCarried::Refused(why)) if self.sent && self.to_bring == Some(0) => {
-                    return match self.end(link).await {
-                        Ok(Verdict::Never) => Heard::NotBegun(why),
-                        Ok(verdict) => Heard::Ended(verdict),
-                        Err(_) => Heard::Refused(why),
-                    };
-                }
-                Err(NotCarried::Refused(why)) if self.sent => {
-                    self.to_bring = self.to_bring.map(|left| left.saturating_sub(1));
-                    return Heard::Refused(why);
-                }
-                Err(why) => return why.into(),
+        let heard = if self.begun == Begun::NeverIfNotYet {
+            let why = if self.start.late { TOO_LATE } else { CUT_SHORT };
+            self.if_begun(link, why).await.unwrap_or_else(Wordless::into_refused)
+        } else {
+            match self.bring(link).await {
+                Ok(()) => self.show(link).await,
+                Err(heard) => heard,
             }
-            self.to_bring = None;
-        }
-        let heard = self.show(link).await;
+        };
         let (Some(fetch), Heard::Ended(Verdict::Exit(0))) = (&self.step.fetch, &heard) else { return heard };
         let nonce = self.nonce();
         let take = take_program(self.step, &self.call(&nonce, Offsets::default()));
@@ -425,13 +429,55 @@ impl<'a> Talk<'a> {
         heard
     }
 
+    /// Brings the step's files, if the host does not have them.
+    ///
+    /// # Errors
+    /// What the conversation came to.
+    async fn bring(&mut self, link: &mut Link) -> Result<(), Heard> {
+        let plan = self.start.approved.plan();
+        if self.to_bring.is_some() {
+            let nonce = self.nonce();
+            let want = want_program(self.step, &self.start.host, &self.call(&nonce, Offsets::default()));
+            let of = (&**plan, self.step, &self.start.host);
+            match carry::bring(link, &self.settings, of, (&want, &nonce, &self.id)).await {
+                Ok(()) => {}
+                // To bring them until they are taken could last for ever. That it did not begin before, the host must say.
+                Err(NotCarried::Refused(why)) if self.sent && self.to_bring == Some(0) => {
+                    return Err(match self.end(link).await {
+                        Ok(Verdict::Never) => Heard::NotBegun(why),
+                        Ok(verdict) => Heard::Ended(verdict),
+                        Err(_) => Heard::Refused(why),
+                    });
+                }
+                Err(NotCarried::Refused(why)) if self.sent => {
+                    self.to_bring = self.to_bring.map(|left| left.saturating_sub(1));
+                    return Err(Heard::Refused(why));
+                }
+                Err(why) => return Err(why.into()),
+            }
+            self.to_bring = None;
+        }
+        Ok(())
+    }
+
     /// Has the host start the step, or show what it started, from where the log ends.
     async fn show(&mut self, link: &mut Link) -> Heard {
+        match self.tell(link).await {
+            Ok(heard) => heard,
+            Err(silence) => self.after_silence(link, silence).await,
+        }
+    }
+
+    /// Says to the host what is to be done, and hears what becomes of it.
+    ///
+    /// # Errors
+    /// When the runner says nothing.
+    async fn tell(&mut self, link: &mut Link) -> Result<Heard, Wordless> {
         if let Err(error) = self.open_log() {
-            return Heard::Refused(error.to_string());
+            return Ok(Heard::Refused(error.to_string()));
         }
         let nonce = self.nonce();
-        let call = Call { clean: self.clean, ..self.call(&nonce, self.offsets()) };
+        let call = Call { clean: self.clean, begun: self.begun != Begun::Perhaps, ..self.call(&nonce, self.offsets()) };
         let (start, plan) = (self.start, self.start.approved.plan());
         let told = Told {
             attempt: start.attempt,
@@ -446,27 +492,29 @@ impl<'a> Talk<'a> {
         let sent_before = std::mem::replace(&mut self.sent, true);
         self.sent_at.get_or_insert_with(Instant::now);
         let ended = self.exec(link, &program, &mut answer).await;
-        self.begun |= answer.running;
+        if answer.running {
+            self.begun = Begun::Yes;
+        }
         self.sent = sent_before || answer.running || ended.as_ref().is_err_and(|error| !error.never_sent);
         match (answer.ended.take(), &ended) {
             // A connection that broke after the last word may have swallowed the end of standard error.
             (Some((_, out, err)), Err(_)) if out.total.is_none() || err.total.is_none() => {}
             (Some((verdict, out, err)), _) => {
                 self.shown = (out, err);
-                return Heard::Ended(verdict);
+                return Ok(Heard::Ended(verdict));
             }
             (None, _) => {}
         }
         if let Some(why) = answer.refused.take() {
-            return Heard::Refused(self.masker.text(&why));
+            return Ok(Heard::Refused(self.masker.text(&why)));
         }
         match ended {
-            Err(error) => Heard::Broken(error),
+            Err(error) => Ok(Heard::Broken(error)),
             Ok(_) if answer.running => {
                 let why = "the host's runner ended without a word".to_owned();
-                Heard::Broken(LinkError { why, never_sent: false, unreachable: false })
+                Ok(Heard::Broken(LinkError { why, never_sent: false, unreachable: false }))
             }
-            Ok(end) => Heard::Refused(refusal(end.as_ref(), &self.masker.text(&answer.noise()))),
+            Ok(end) => Err(Wordless::new(end, &self.masker.text(&answer.noise()))),
         }
     }
 
@@ -559,18 +607,5 @@ fn ending(verdict: Verdict) -> Ending {
         Verdict::Rebooted => Ending::Lost("the host was started again while it ran".to_owned()),
         Verdict::Forgotten => Ending::Lost("the host does not know of it any more".to_owned()),
         Verdict::Never => Ending::NotSent("it never began on the host".to_owned()),
-    }
-}
-
-/// Says what came instead of the runner.
-fn refusal(end: Option<&ExecEnd>, noise: &str) -> String {
-    let how = match end {
-        None => "it waits".to_owned(),
-        Some(ExecEnd::Exit(code)) => format!("exit code {code}"),
-        Some(ExecEnd::Signal(name)) => format!("signal {name}"),
-    };
-    match noise {
-        "" => format!("the host ran no shell for it ({how})"),
-        noise => format!("the host ran no shell for it ({how}): {noise}"),
     }
 }
