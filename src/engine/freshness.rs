@@ -4,7 +4,9 @@
 //! approved and before its first step; when it is another one, nothing of the old one runs. Policy is asked anew as well:
 //! who must approve, and whether those who did still may.
 
-use crate::base::ids::TaskId;
+use std::collections::HashMap;
+
+use crate::base::ids::{TaskId, is_token_uid};
 use crate::base::time::Timestamp;
 use crate::domain::plan::{Plan, resolve};
 use crate::domain::plan_diff::differences;
@@ -102,7 +104,15 @@ impl Engine {
         }
         let mut kept: Vec<&Approval> = Vec::new();
         for (_, vote) in &run.approvals {
-            match policy.allows(&self.person(&vote.by), Right::Approve, &subject) {
+            let person = self.person(&vote.by);
+            // An approval counts for the groups that its giver was in, as long as they are.
+            let left = vote.groups.difference(&person.groups).next();
+            if let Some(group) = left.filter(|_| self.people.contains_key(&vote.by.uid)) {
+                let why = format!("{} is not in the group {group} any more", vote.by.user);
+                events.push(Event::Lapsed { by: vote.by.clone(), why });
+                continue;
+            }
+            match policy.allows(&person, Right::Approve, &subject) {
                 Ok(_) => kept.push(vote),
                 Err(Refusal(why)) => events.push(Event::Lapsed { by: vote.by.clone(), why }),
             }
@@ -120,6 +130,27 @@ impl Engine {
             events.push(Event::Readmitted { needs, why });
         }
         events
+    }
+
+    /// Remembers which groups somebody is in who was judged just now.
+    pub(super) fn meet(&mut self, person: &Person) {
+        if !is_token_uid(person.actor.uid) {
+            self.people.insert(person.actor.uid, person.clone());
+        }
+    }
+
+    /// Learns which groups people are in now. Where somebody's changed, every ready task is judged anew.
+    pub(super) fn take_people(&mut self, people: HashMap<u32, Person>, out: &mut Outbox) {
+        let differs = |person: &Person| {
+            let known = self.people.get(&person.actor.uid);
+            known.is_some_and(|known| known.groups != person.groups)
+        };
+        let changed = people.values().any(differs);
+        self.people.extend(people);
+        if changed {
+            self.generation += 1;
+            self.recheck_ready(out);
+        }
     }
 
     /// Returns a person with the groups that the system knows for them; without groups when it was not asked.

@@ -212,6 +212,7 @@ impl Engine {
         admission: Admission,
         out: &mut Outbox,
     ) {
+        self.meet(&file.owner);
         let id = TaskId(self.next_id);
         self.next_id += 1;
         let name = file.key.name.strip_suffix(".json").unwrap_or(&file.key.name).to_owned();

@@ -127,6 +127,8 @@ pub enum Input {
     /// Configuration, templates, inventory or policy were read again; with the groups that the system knows now for
     /// [`Engine::people`].
     Reloaded(Arc<Library>, HashMap<u32, Person>),
+    /// Which groups the people are in now whom judgements depend on, asked before something is judged or started.
+    People(HashMap<u32, Person>),
     /// They changed and cannot be read: until they can, nothing is approved and nothing starts.
     LibraryBroken(String),
     /// What [`Effect::Fetch`] asked for; `None` when it cannot be read.
@@ -398,6 +400,10 @@ impl Engine {
                 self.recheck_ready(&mut out);
                 return out.into_effects();
             }
+            Input::People(people) => {
+                self.take_people(people, &mut out);
+                return out.into_effects();
+            }
             Input::LibraryBroken(why) => {
                 self.broken_library = Some(why);
                 return out.into_effects();
@@ -421,15 +427,14 @@ impl Engine {
         !self.due.is_empty() || self.timers.first().is_some_and(|(at, _)| *at <= now)
     }
 
-    /// Returns the people whose rights waiting tasks depend on: submitters and approvers.
+    /// Returns the people whose rights unfinished tasks depend on: submitters and approvers.
     #[must_use]
     pub fn people(&self) -> BTreeSet<u32> {
-        let waiting = self.runs.values().filter(|run| matches!(run.state(), TaskState::New | TaskState::Ready));
         let of = |run: &Run| {
             let voters: Vec<u32> = run.approvals.iter().map(|(_, vote)| vote.by.uid).collect();
             voters.into_iter().chain([run.accepted.by.uid]).filter(|uid| !is_token_uid(*uid))
         };
-        waiting.flat_map(of).collect()
+        self.runs.values().flat_map(of).collect()
     }
 
     /// Whether the library on disk cannot be read.

@@ -99,6 +99,7 @@ impl Engine {
             Wish::Retry { .. } => self.differs(id),
             _ => Ok(()),
         };
+        self.meet(&file.owner);
         let Some(run) = self.runs.get_mut(&id) else { return true };
         let before = run.state();
         let by = file.owner.actor.clone();

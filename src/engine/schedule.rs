@@ -250,10 +250,7 @@ impl Engine {
     fn start_lane(&mut self, id: TaskId, lane: usize, out: &mut Outbox) -> bool {
         let run = &self.runs[&id];
         let Next::Start { step, not_before, .. } = next_step(run, lane) else { return true };
-        let in_freeze = || {
-            let timed = run.plan.group(run.lanes[lane].group)?.steps[step].trigger == Trigger::Timed;
-            frozen(run, &self.library.policy, out.now()).filter(|_| timed).map(|frozen| frozen.until)
-        };
+        let in_freeze = || step_frozen(run, lane, step, &self.library.policy, out.now());
         if let Some(at) = not_before.filter(|at| *at > out.now()).or_else(in_freeze) {
             self.timers.insert((at, id));
             return false;
@@ -284,7 +281,8 @@ impl Engine {
         }
         let Stage::Running { approved, .. } = &run.stage else { return false };
         let Next::Start { step, attempt, not_before } = next_step(run, lane) else { return false };
-        if !run.may_start() || not_before.is_some_and(|at| at > out.now()) {
+        let in_freeze = || step_frozen(run, lane, step, &self.library.policy, out.now()).is_some();
+        if !run.may_start() || not_before.is_some_and(|at| at > out.now()) || in_freeze() {
             return false;
         }
         let earlier = Earlier::of(run, lane, step);
@@ -472,6 +470,12 @@ pub(super) fn frozen(run: &Run, policy: &Policy, now: Timestamp) -> Option<Froze
     let subject = Subject::of(&run.plan, &run.accepted.by, &run.accepted.claims, policy);
     let approvals: Vec<&Approval> = run.approvals.iter().map(|(_, approval)| approval).collect();
     policy.frozen(&subject, &approvals, now)
+}
+
+/// Returns until when a freeze keeps a lane's timed step from beginning, if one does.
+fn step_frozen(run: &Run, lane: usize, step: usize, policy: &Policy, now: Timestamp) -> Option<Timestamp> {
+    let timed = run.plan.group(run.lanes[lane].group)?.steps[step].trigger == Trigger::Timed;
+    if timed { frozen(run, policy, now).map(|frozen| frozen.until) } else { None }
 }
 
 /// Returns the effect that writes a closed run's record.

@@ -438,31 +438,6 @@ fn tasks_whose_time_passed_while_the_daemon_was_down_do_what_their_templates_say
 }
 
 #[test]
-fn a_freeze_lets_nothing_start_but_what_the_excepted_approve() {
-    let mut world = World::new(&[], None);
-    world.write_etc("inventory/hosts.toml", "[host.here]\nconnection = \"local\"\nvars = { environment = \"prod\" }\n");
-    let policy = std::fs::read_to_string(world.etc().join("policy.toml")).unwrap();
-    let freeze = format!(
-        "[[freeze]]\nname = \"quiet\"\nenvironments = [\"prod\"]\nfrom = \"2020-01-01 00:00\"\nto = \"{}\"\nexcept = [\"root\"]\n",
-        in_seconds(6)
-    );
-    world.write_etc("policy.toml", &(policy + &freeze));
-    world.start();
-    let task = json!({"task_name": "t", "hosts": {"1": ["here"]}, "script": "true"}).to_string();
-    for name in ["waits", "goes"] {
-        world.drop_file("new", &format!("{name}.json"), task.as_bytes(), ALICE);
-    }
-    let (waits, goes) = (world.task_of("waits"), world.task_of("goes"));
-    world.approve(BOB, waits).ok();
-    let frozen = event(&world, waits, "frozen");
-    assert_eq!(frozen["freeze"], "quiet");
-    world.approve(0, goes).ok();
-    assert_eq!(world.record(goes)["outcome"], "ok", "root may break it");
-    world.stands(waits, "ready");
-    assert_eq!(world.record(waits)["outcome"], "ok", "and it starts by itself when the freeze ends");
-}
-
-#[test]
 fn policy_explains_itself() {
     let world = World::new(&[], None);
     let said = world.run(0, &["policy", "check"]).ok();
@@ -485,4 +460,48 @@ fn policy_explains_itself() {
     let wrong = world.run(0, &["policy", "check"]);
     assert_eq!(wrong.code, 5, "{}", wrong.err);
     assert!(wrong.err.contains("policy.toml:4"), "{}", wrong.err);
+}
+
+#[test]
+fn an_approval_counts_for_the_groups_that_its_giver_is_in_when_the_task_starts() {
+    // Every Debian has this account; which groups it is in is the daemon's own view.
+    const GAMES: u32 = 5;
+    let mut world = World::new(&[], None);
+    world.write_etc("inventory/hosts.toml", "[host.here]\nconnection = \"local\"\n");
+    world.write_etc(
+        "policy.toml",
+        "[[submit]]\nwho = [\"uid-61001\"]\ntemplates = [\"*\"]\ninto = [\"new\"]\n\
+         [[approve]]\nwho = [\"@leads\"]\ntemplates = [\"*\"]\n[[control]]\nwho = [\"root\"]\ntemplates = [\"*\"]\n",
+    );
+    let groups = world.etc().with_file_name("group");
+    let known = std::fs::read_to_string("/etc/group").unwrap();
+    let of_leads = |member: &str| std::fs::write(&groups, format!("{known}leads:x:64999:{member}\n")).unwrap();
+    of_leads("games");
+    let bind = format!("mount --bind {} /etc/group && exec \"$@\"", groups.display());
+    world.through = ["unshare", "--mount", "sh", "-c", &bind, "sh"].map(str::to_owned).to_vec();
+    world.start();
+    let drop = |name: &str, script: &str| {
+        let task = json!({"task_name": name, "script": script, "hosts": {"1": ["here"]}}).to_string();
+        world.drop_file("new", &format!("{name}.json"), task.as_bytes(), ALICE);
+        world.task_of(name)
+    };
+    let approve = |id: u64, start: &str| {
+        let digest = world.digest(id);
+        world.run(GAMES, &["approve", &id.to_string(), "--digest", &digest, "--start", start]).ok();
+    };
+    // What has ended is judged by the groups of its approvers, too.
+    let fails = drop("fails", "false");
+    approve(fails, &in_seconds(0));
+    assert_eq!(world.record(fails)["outcome"], "failed");
+    world.run(0, &["retry", &fails.to_string(), "--reason", "again"]).ok();
+    wait_for("its second end", || (world.try_record(fails)?["results"]["here"][0]["attempts"] == 2).then_some(()));
+    let later = drop("later", "true");
+    approve(later, &in_seconds(2));
+    world.stands(later, "ready");
+    of_leads("");
+    let lapsed = event(&world, later, "lapsed");
+    assert!(lapsed["why"].as_str().unwrap().contains("no rule in policy.toml lets games approve"), "{lapsed}");
+    world.stands(later, "new");
+    let refused = world.run(0, &["retry", &fails.to_string(), "--reason", "again"]);
+    assert_eq!(refused.code, 6, "{}", refused.err);
 }

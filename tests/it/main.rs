@@ -17,6 +17,7 @@ mod files;
 mod fleet;
 mod floods;
 mod flows;
+mod freezes;
 mod git;
 mod hostile;
 mod http;

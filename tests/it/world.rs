@@ -63,6 +63,8 @@ pub(crate) struct World {
     pub(crate) agent: Option<PathBuf>,
     /// Variables of the daemon.
     pub(crate) environment: Vec<(std::ffi::OsString, std::ffi::OsString)>,
+    /// A command that makes its surroundings and becomes the daemon: the words in front of the daemon's own.
+    pub(crate) through: Vec<String>,
 }
 
 impl World {
@@ -71,7 +73,7 @@ impl World {
         assert!(nix::unistd::geteuid().is_root(), "whole-system tests drop files as several users: run them as root");
         let dir = tempfile::Builder::new().prefix("spoolgate-world.").tempdir().unwrap();
         std::fs::set_permissions(dir.path(), PermissionsExt::from_mode(0o755)).unwrap();
-        let world = World { dir, daemon: None, agent: None, environment: Vec::new() };
+        let world = World { dir, daemon: None, agent: None, environment: Vec::new(), through: Vec::new() };
         for folder in ["etc/inventory", "etc/templates", "drop", "home"] {
             std::fs::create_dir_all(world.dir.path().join(folder)).unwrap();
         }
@@ -125,8 +127,18 @@ impl World {
         let log =
             std::fs::OpenOptions::new().create(true).append(true).open(self.dir.path().join("daemon.log")).unwrap();
         let from = log.metadata().unwrap().len();
-        let daemon = self
-            .command()
+        let mut command = self.command();
+        if let [program, words @ ..] = &self.through[..] {
+            let inner = std::mem::replace(&mut command, Command::new(program));
+            command.args(words).arg(inner.get_program());
+            for (name, value) in inner.get_envs() {
+                match value {
+                    Some(value) => command.env(name, value),
+                    None => command.env_remove(name),
+                };
+            }
+        }
+        let daemon = command
             .envs(self.environment.clone())
             .arg("daemon")
             .stdin(Stdio::null())

@@ -2,7 +2,7 @@
 //!
 //! **Invariant:** pure. A warning decides nothing; what it is about stands in the plan and its digest.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::LazyLock;
 
 use regex_lite::Regex;
@@ -28,6 +28,7 @@ impl Plan {
         let mut warnings = Vec::new();
         warnings.extend(self.keyless());
         warnings.extend(self.through_commands());
+        warnings.extend(self.groups.iter().flat_map(|group| self.twice_in(&group.hosts)));
         let steps = || self.groups.iter().flat_map(|group| &group.steps);
         let values = self.env.iter().chain(steps().flat_map(|step| &step.env));
         let values: BTreeSet<(&str, &str)> = values.map(|(name, value)| (name.as_str(), value.as_str())).collect();
@@ -92,6 +93,24 @@ impl Plan {
         ))
     }
 
+    /// Says which hosts of a group are two names for one machine: whatever runs on each of them runs there twice.
+    fn twice_in<'p>(&'p self, hosts: &'p [HostName]) -> impl Iterator<Item = String> + 'p {
+        let mut first_at = BTreeMap::new();
+        hosts.iter().filter_map(move |name| {
+            let host = self.hosts.get(name).filter(|host| host.connection == Connection::Ssh)?;
+            let way: Vec<(&str, u16)> = host.jump.iter().map(|hop| (hop.address.as_str(), hop.port)).collect();
+            let place = (way, &host.proxy_command, host.address.to_ascii_lowercase(), host.port, &host.user);
+            let first = *first_at.entry(place).or_insert(name);
+            let twice = || {
+                format!(
+                    "{first} and {name} are one machine ({}:{}): each step runs on it twice",
+                    host.address, host.port
+                )
+            };
+            (first != name).then(twice)
+        })
+    }
+
     fn script_warnings(&self, step: &PlannedStep) -> Vec<String> {
         let script = self.scripts.get(&step.script).map_or("", String::as_str);
         let mut warnings = Vec::new();
@@ -121,7 +140,7 @@ impl Plan {
 mod tests {
     use super::*;
     use crate::base::digest::Digest;
-    use crate::domain::plan::PlannedGroup;
+    use crate::domain::plan::{PlannedGroup, PlannedHost};
 
     #[track_caller]
     fn check(script: &str, value: &str, want: &[&str]) {
@@ -154,5 +173,29 @@ mod tests {
         check("true", "$(id)", &["parameter P holds the character $: its script must quote it (\"$P\")"]);
         check("true", "a\u{202e}b", &["parameter P holds hidden characters"]);
         check("tr\u{200b}ue", "版本 1.2-3_x/y@z:1", &["the script of a holds hidden characters"]);
+    }
+
+    #[test]
+    fn two_names_of_one_machine_are_named() {
+        let host = |address: &str, user: &str| PlannedHost {
+            address: address.to_owned(),
+            connection: Connection::Ssh,
+            host_keys: ["ssh-ed25519 SHA256:47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU".parse().unwrap()].into(),
+            user: user.to_owned(),
+            ..PlannedHost::local_for_tests()
+        };
+        let mut plan = Plan::empty_for_tests();
+        let hosts = [
+            ("a", "far.example", "ops"),
+            ("b", "Far.example", "ops"),
+            ("c", "far.example", "root"),
+            ("d", "near.example", "ops"),
+        ];
+        plan.hosts = hosts.iter().map(|(name, address, user)| (name.parse().unwrap(), host(address, user))).collect();
+        let all = plan.hosts.keys().cloned().collect();
+        plan.groups.push(PlannedGroup { hosts: all, ..PlannedGroup::one_step_for_tests("true") });
+        assert_eq!(plan.warnings(), ["a and b are one machine (Far.example:22): each step runs on it twice"]);
+        plan.groups[0].hosts.retain(|name| name.as_str() != "a");
+        assert_eq!(plan.warnings(), Vec::<String>::new());
     }
 }

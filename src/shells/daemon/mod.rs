@@ -36,12 +36,13 @@ use crate::adapters::tokens::TokensOnDisk;
 use crate::adapters::users;
 use crate::adapters::watch::{Notice, SpoolWatch};
 use crate::base::digest::Digest;
+use crate::base::ids::is_token_uid;
 use crate::base::limits;
 use crate::base::time::Timestamp;
 use crate::domain::callback::{Attempt, CallbackKey};
 use crate::domain::plan::Library;
 use crate::domain::policy::{Person, Policy};
-use crate::domain::run::{DropKey, Event};
+use crate::domain::run::{DropKey, Event, Recorded};
 use crate::engine::{DropBox, Dropped, Effect, Engine, Input};
 use crate::shells::ask_ssh;
 use crate::shells::clock::{now, unique};
@@ -273,15 +274,14 @@ async fn turn(
             continue;
         }
         let new = (!files.is_empty()).then(|| Input::Dropped(std::mem::take(&mut files)));
-        // What is judged or started now is compared with what stands on disk now.
-        if look == Look::IfNeeded && (new.is_some() || engine.needs_library(now())) {
-            look = Look::IfChanged;
-        }
+        look = look.at(new.iter().chain(&inputs), engine);
+        // Who left a group since is not in it any more, whether a file of the configuration changed or not.
+        let people = (look != Look::IfNeeded).then(|| Input::People(people_of(engine, &inputs)));
         let read = library.look(look, new.iter().chain(&inputs), engine, performer)?;
         // People come first: nothing starts that somebody has just stopped.
         let then = read.is_some().then_some(Input::Tick);
         let mut effects = std::mem::take(&mut said);
-        for input in read.into_iter().chain(new).chain(inputs).chain(then) {
+        for input in read.into_iter().chain(people).chain(new).chain(inputs).chain(then) {
             effects.extend(engine.handle(now(), input));
         }
         look = Look::IfNeeded;
@@ -335,6 +335,16 @@ enum Look {
     IfChanged,
     /// In any case.
     Now,
+}
+
+impl Look {
+    /// Returns whether to look in a turn with these inputs: what is judged or started now is compared with what stands on disk
+    /// now.
+    fn at<'i>(self, mut inputs: impl Iterator<Item = &'i Input>, engine: &Engine) -> Look {
+        let judges = |input: &Input| matches!(input, Input::Dropped(_) | Input::Fetched(..));
+        let needed = self == Look::IfNeeded && (inputs.any(judges) || engine.needs_library(now()));
+        if needed { Look::IfChanged } else { self }
+    }
 }
 
 /// The configuration directory, as it was read last.
@@ -398,7 +408,7 @@ impl LibraryOnDisk<'_> {
                     performer.audit("configuration_read", Some(digests.clone()));
                     self.digests = digests;
                 }
-                let people = people_of(engine);
+                let people = people_of(engine, &[]);
                 self.library = Arc::new(config.library);
                 self.more = None;
                 return Ok(Input::Reloaded(Arc::clone(&self.library), people));
@@ -460,7 +470,7 @@ impl LibraryOnDisk<'_> {
         }
         let people = match read {
             Some(Input::Reloaded(_, people)) => people,
-            _ => people_of(engine),
+            _ => people_of(engine, &[]),
         };
         Some(Input::Reloaded(Arc::clone(&self.library), people))
     }
@@ -481,10 +491,21 @@ fn task_files(input: &Input) -> Vec<&[u8]> {
     }
 }
 
-/// Returns the people whose rights waiting tasks depend on, with the groups that the system knows.
-fn people_of(engine: &Engine) -> HashMap<u32, Person> {
+/// Returns the people whose rights unfinished tasks depend on, and ended ones that are looked at, with the groups that the
+/// system knows.
+fn people_of(engine: &Engine, inputs: &[Input]) -> HashMap<u32, Person> {
+    let fetched = inputs.iter().filter_map(|input| match input {
+        Input::Fetched(_, found) => found.as_ref(),
+        _ => None,
+    });
+    let of_event = |recorded: &Recorded| match &recorded.event {
+        Event::Accepted(accepted) => Some(accepted.by.uid),
+        Event::Approved { approval, .. } => Some(approval.by.uid),
+        _ => None,
+    };
+    let fetched = fetched.flat_map(|found| found.events.iter().filter_map(of_event)).filter(|uid| !is_token_uid(*uid));
     let person = |uid: u32| (uid, Person { actor: users::actor(uid), groups: users::groups(uid) });
-    engine.people().into_iter().map(person).collect()
+    engine.people().into_iter().chain(fetched).map(person).collect()
 }
 
 fn say_notes(notes: &[String]) {
