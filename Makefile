@@ -10,7 +10,7 @@ DESTDIR ?=
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' Makefile
 
-demo: ## Run the main job on eight stand-in hosts, in a scratch directory
+demo: ## Open the dashboard over tasks on 48 stand-in hosts; without a terminal, tell the story in text
 	$(CARGO) run --quiet --example demo
 
 test: ## Install what the tests need and run all of them
