@@ -26,6 +26,12 @@ pub struct Entry {
     /// Which line of the task's journal, from 0.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub event: Option<u64>,
+    /// The digest of the task's journal up to that line and with it; whoever writes the line knows it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub journal: Option<Digest>,
+    /// Whether the line was missing when the daemon started, and added from the journal.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub recovered: bool,
     /// The state before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from: Option<TaskState>,
@@ -50,6 +56,8 @@ impl Entry {
             act: act.act.clone(),
             task: Some(task),
             event: Some(act.event),
+            journal: None,
+            recovered: false,
             from: act.from,
             to: Some(act.to),
             plan: Some(act.plan),
@@ -81,7 +89,20 @@ impl Entry {
     #[must_use]
     pub fn of_daemon(at: Timestamp, act: &str, detail: Option<String>) -> Entry {
         let act = act.to_owned();
-        Entry { at, by: None, act, task: None, event: None, from: None, to: None, plan: None, detail }
+        let (journal, recovered) = (None, false);
+        Entry {
+            at,
+            by: None,
+            act,
+            task: None,
+            event: None,
+            journal,
+            recovered,
+            from: None,
+            to: None,
+            plan: None,
+            detail,
+        }
     }
 }
 
@@ -176,13 +197,28 @@ impl Head {
     }
 }
 
-/// Returns the task whose journal a line is about, without reading all of the line; none for a file that was refused. Inside of
+/// What a line says of a task's journal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AboutJournal {
+    /// Which task.
+    pub task: TaskId,
+    /// Which line of its journal, from 0.
+    pub event: u64,
+    /// The digest of the journal up to that line; lines of older daemons have none.
+    pub digest: Option<Digest>,
+}
+
+/// Returns what a line says of a task's journal, without reading all of the line; nothing where it is about none. Inside of
 /// strings a quotation mark has a backslash before it, so the word stands for itself.
 #[must_use]
-pub fn task_of(line: &[u8]) -> Option<TaskId> {
+pub fn about_journal(line: &[u8]) -> Option<AboutJournal> {
+    let number = |text: &'_ str| text.find(|c: char| !c.is_ascii_digit());
     let rest = std::str::from_utf8(line).ok()?.split_once("\"task\":")?.1;
-    let (id, rest) = rest.split_at(rest.find(|c: char| !c.is_ascii_digit())?);
-    if rest.starts_with(",\"event\":") { id.parse().ok().map(TaskId) } else { None }
+    let (task, rest) = rest.split_at(number(rest)?);
+    let rest = rest.strip_prefix(",\"event\":")?;
+    let (event, rest) = rest.split_at(number(rest)?);
+    let digest = rest.strip_prefix(",\"journal\":\"").and_then(|rest| rest.split_once('"')?.0.parse().ok());
+    Some(AboutJournal { task: TaskId(task.parse().ok()?), event: event.parse().ok()?, digest })
 }
 
 /// What is wrong with a line of a chain.
@@ -232,11 +268,12 @@ mod tests {
     fn the_task_of_a_line_is_its_own_and_not_one_that_its_words_name() {
         let mut entry =
             Entry::of_daemon(Timestamp(1), "rejected", Some("see \"task\":99 and {\"task\":98}".to_owned()));
-        let check = |entry: &Entry, want: Option<u64>| {
+        let check = |entry: &Entry, want: Option<(u64, u64, Option<Digest>)>| {
             let line = Head::default().write(entry.clone());
             let line = &line[..line.len() - 1];
             assert_eq!(Head::default().follow(line, Digest::of(line)), Ok(()));
-            assert_eq!(task_of(line), want.map(TaskId), "{}", String::from_utf8_lossy(line));
+            let about = about_journal(line).map(|about| (about.task.0, about.event, about.digest));
+            assert_eq!(about, want, "{}", String::from_utf8_lossy(line));
         };
         check(&entry, None);
         entry.by = Some(Actor { uid: 1, user: "\"task\":97".to_owned() });
@@ -244,7 +281,9 @@ mod tests {
         entry.task = Some(TaskId(12));
         check(&entry, None);
         entry.event = Some(3);
-        check(&entry, Some(12));
+        check(&entry, Some((12, 3, None)));
+        (entry.journal, entry.recovered) = (Some(Digest::of(b"x")), true);
+        check(&entry, Some((12, 3, Some(Digest::of(b"x")))));
     }
 
     #[test]

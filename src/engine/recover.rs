@@ -72,7 +72,7 @@ impl Engine {
                     let audited = past.audited.get(&run.id);
                     let missing = run.acts.iter().filter(|act| audited.is_none_or(|last| act.event > *last));
                     for act in missing {
-                        out.durable(Effect::Audit(Entry::of(run.id, act)));
+                        out.durable(Effect::Audit(Entry { recovered: true, ..Entry::of(run.id, act) }));
                     }
                     engine.resume(run, &task.standing, &mut out);
                 }

@@ -124,6 +124,17 @@ fn check_audit(world: &World, id: u64, record: &Value) {
     let kept = std::fs::read_to_string(gate).unwrap();
     let kept = kept.lines().find_map(|line| line.strip_prefix("audit ")?.strip_suffix(" end")).unwrap().to_owned();
     world.run(0, &["audit", "verify", "--head", &kept]).ok();
+    // So is a journal that says something else than when the act was written down.
+    let journal = world.state().join(format!("runs/{id}/events.jsonl"));
+    let told = std::fs::read_to_string(&journal).unwrap();
+    for (from, to) in [("\"exit\":1", "\"exit\":0"), ("uid-61002", "uid-61003"), ("\"attempt\":2", "\"attempt\":1")] {
+        assert!(told.contains(from), "{from} in {told}");
+        std::fs::write(&journal, told.replacen(from, to, 1)).unwrap();
+        let said = world.run(0, &["audit", "verify"]);
+        assert!(said.code == 4 && said.err.contains("events.jsonl is not the journal"), "{}{}", said.out, said.err);
+    }
+    std::fs::write(&journal, told).unwrap();
+    world.run(0, &["audit", "verify"]).ok();
     // An end that is cut off is known to who remembers it, and to the history.
     let file = std::fs::read_dir(world.state().join("audit")).unwrap().next().unwrap().unwrap().path();
     let whole = std::fs::read_to_string(&file).unwrap();

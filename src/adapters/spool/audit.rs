@@ -11,11 +11,12 @@ use std::path::{Path, PathBuf};
 
 use crate::adapters::spool::commit::Commit;
 use crate::adapters::spool::layout::Layout;
+use crate::adapters::spool::prefix::digest_up_to;
 use crate::adapters::spool::store::FILE_MODE;
 use crate::adapters::spool::{SpoolError, fault_point};
 use crate::base::digest::Digest;
 use crate::base::ids::TaskId;
-use crate::domain::audit::{Entry, Fault, Head, task_of};
+use crate::domain::audit::{AboutJournal, Entry, Fault, Head, about_journal};
 
 /// The open end of the audit.
 #[derive(Debug)]
@@ -224,8 +225,37 @@ pub struct Verified {
     pub passes_last: bool,
     /// Whether the newest file ends in the middle of a line.
     pub unfinished: bool,
-    /// How many acts the audit has of each task.
-    pub acts: HashMap<TaskId, u64>,
+    /// What the audit has of each task's journal.
+    pub journals: HashMap<TaskId, Audited>,
+}
+
+/// What the audit has of one task's journal.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Audited {
+    /// How many acts.
+    pub acts: u64,
+    /// Up to which line, from 0, and the digest of the journal up to there; by the last line that says.
+    pub last: Option<(u64, Digest)>,
+}
+
+impl Verified {
+    /// Returns the first task whose journal is not the one that the audit knows: lines of it were changed, removed or added
+    /// before its last act.
+    ///
+    /// # Errors
+    /// When a journal cannot be read.
+    pub fn changed_journal(&self, layout: &Layout) -> Result<Option<TaskId>, SpoolError> {
+        let mut journals: Vec<_> = self.journals.iter().filter_map(|(id, known)| Some((*id, known.last?))).collect();
+        journals.sort_unstable();
+        for (id, (event, digest)) in journals {
+            let path = layout.events(id);
+            let found = digest_up_to(&path, event).map_err(|error| SpoolError::io("read", &path, error))?;
+            if found != Some(digest) {
+                return Ok(Some(id));
+            }
+        }
+        Ok(None)
+    }
 }
 
 /// Checks every link of the chain, and whether it passes through `known`, a head that somebody remembered outside.
@@ -242,7 +272,7 @@ pub fn verify(layout: &Layout, known: Option<Head>) -> Result<Verified, SpoolErr
         passes: known.is_none_or(|known| known == head),
         passes_last: last.is_none_or(|last| last == head),
         unfinished: false,
-        acts: HashMap::new(),
+        journals: HashMap::new(),
     };
     'files: for path in files(layout)? {
         let mut number = 0;
@@ -252,7 +282,10 @@ pub fn verify(layout: &Layout, known: Option<Head>) -> Result<Verified, SpoolErr
                 number += 1;
                 let fault = match looked.line.strip_suffix(b"\n") {
                     Some(whole) => head.follow(whole, looked.digest).map(|()| {
-                        *found.acts.entry(looked.task.unwrap_or(TaskId(0))).or_default() += 1;
+                        let Some(about) = looked.about else { return };
+                        let known = found.journals.entry(about.task).or_default();
+                        known.acts += 1;
+                        known.last = about.digest.map(|digest| (about.event, digest)).or(known.last);
                     }),
                     None if Some(&path) == newest.as_ref() => {
                         found.unfinished = true;
@@ -313,14 +346,14 @@ struct Looked<'a> {
     line: &'a [u8],
     /// Of the line without it.
     digest: Digest,
-    task: Option<TaskId>,
+    about: Option<AboutJournal>,
 }
 
 /// Looks at every line of a block, on all cores.
 fn look_at(block: &[u8]) -> Vec<Looked<'_>> {
     let look = |line| {
         let whole = <[u8]>::strip_suffix(line, b"\n").unwrap_or(line);
-        Looked { line, digest: Digest::of(whole), task: task_of(whole) }
+        Looked { line, digest: Digest::of(whole), about: about_journal(whole) }
     };
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let share = (block.len() / cores).max(1 << 16);

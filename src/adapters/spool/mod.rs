@@ -11,6 +11,7 @@ pub mod intake;
 pub mod layout;
 pub mod load;
 pub mod past;
+mod prefix;
 pub mod reader;
 pub mod store;
 

@@ -20,6 +20,7 @@ use nix::fcntl::{AT_FDCWD, Flock, FlockArg, RenameFlags, renameat2};
 use crate::adapters::spool::audit::AuditLog;
 use crate::adapters::spool::commit::Commit;
 use crate::adapters::spool::layout::Layout;
+use crate::adapters::spool::prefix::Prefixes;
 use crate::adapters::spool::{SpoolError, fault_point};
 use crate::base::ids::TaskId;
 use crate::base::time::Timestamp;
@@ -72,6 +73,8 @@ pub struct Store {
     /// What commands look at to see whether a daemon serves; `None` when somebody else holds it.
     _sign: Option<Flock<File>>,
     journals: BTreeMap<TaskId, File>,
+    /// The same journals as far as the audit knows them.
+    prefixes: Prefixes,
     /// The views in the two states that are drop boxes too, so that they are not taken for drops.
     own: BTreeMap<(DropBox, TaskId), Stamp>,
     /// What [`Store::settle`] brings to the disk.
@@ -110,6 +113,7 @@ impl Store {
             _lock: lock,
             _sign: take_sign(sign),
             journals: BTreeMap::new(),
+            prefixes: Prefixes::default(),
             own: BTreeMap::new(),
             unsettled: Commit::default(),
             history: Vec::new(),
@@ -150,7 +154,7 @@ impl Store {
         &mut self,
         tasks: &[NewFiles],
         lines: Vec<(TaskId, Vec<u8>)>,
-        audit: Vec<Entry>,
+        mut audit: Vec<Entry>,
     ) -> Result<(), SpoolError> {
         let mut commit = Commit::default();
         for task in tasks {
@@ -179,6 +183,11 @@ impl Store {
         }
         while self.journals.len() > OPEN_JOURNALS_MAX {
             self.journals.pop_first();
+        }
+        for entry in &mut audit {
+            if let (Some(id), Some(event)) = (entry.task, entry.event) {
+                entry.journal = Some(self.prefixes.up_to(&self.layout.events(id), id, event)?);
+            }
         }
         let audited = !audit.is_empty();
         self.audit.append(audit, &mut commit)?;

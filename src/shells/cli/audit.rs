@@ -122,10 +122,17 @@ fn verify(context: &Context, known: Option<&str>) -> Result<(), Failure> {
             format!("the chain ends at line {} before the end that the daemon wrote last, or in another one", head.seq);
         return Err(Failure::new(Kind::Changed, message));
     }
-    let known_acts = |line: &HistoryLine| verified.acts.get(&line.id).copied().unwrap_or(0);
+    let known_acts = |line: &HistoryLine| verified.journals.get(&line.id).map_or(0, |known| known.acts);
     if let Some(first) = history.iter().find(|line| known_acts(line) < line.acts) {
         let (id, has, wanted) = (first.id, known_acts(first), first.acts);
         let message = format!("of task {id} the audit has {has} act(s) of {wanted}: lines were cut off");
+        return Err(Failure::new(Kind::Changed, message));
+    }
+    if let Some(id) = verified.changed_journal(&context.layout)? {
+        let message = format!(
+            "{} is not the journal that the audit knows: lines of it were changed, removed or added",
+            context.layout.events(id).display()
+        );
         return Err(Failure::new(Kind::Changed, message));
     }
     if context.output.json {
