@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use crate::base::ids::{GroupNo, HostName, StepName, TaskId};
 use crate::base::time::Timestamp;
 use crate::domain::order::{Order, Which, Wish};
-use crate::domain::policy::{Approval, Person, Policy, Refusal, Subject};
+use crate::domain::policy::{Approval, Person, Policy, Refusal, Right, Subject};
 use crate::domain::problem::Problem;
 use crate::domain::run::lane::{Lane, Next};
 use crate::domain::run::{Event, LaneName, Ordered, Outcome, Place, Run, Stage, StepState, TaskState};
@@ -280,7 +280,8 @@ fn meaning(
             if let Some(end) = over.filter(|end| *end <= now) {
                 return refusal(format!("what was approved was to begin before {end}; submit it again"));
             }
-            retry(run, which, step.as_ref(), *again, ordered)
+            let redo = Redo { which, step: step.as_ref(), again: *again };
+            retry(run, &redo, ordered, policy, person)
         }
     }
 }
@@ -360,7 +361,41 @@ fn may_be_skipped(run: &Run, lane: &Lane, step: &StepName) -> bool {
     is_part || !lane.is_rolling_back()
 }
 
-fn retry(run: &Run, which: &Which, step: Option<&StepName>, again: bool, ordered: Ordered) -> Result<Event, Refusal> {
+/// Decides whether what ended well on a host may run there a second time. An approval is one of one run: another one takes
+/// somebody who says so, and who might have approved the task.
+fn twice(
+    run: &Run,
+    place: (&StepName, &HostName),
+    again: bool,
+    policy: &Policy,
+    person: &Person,
+) -> Result<(), Refusal> {
+    let (step, host) = place;
+    if !again {
+        return Err(Refusal(format!(
+            "{step} ended well on {host} and would run there a second time; say \"again\": true (--again) to run it all the same"
+        )));
+    }
+    let subject = Subject::of(&run.plan, &run.accepted.by, &run.accepted.claims, policy);
+    match policy.allows(person, Right::Approve, &subject) {
+        Err(Refusal(why)) if !run.needs.is_empty() => Err(Refusal(format!(
+            "{step} ended well on {host}; to run it there a second time takes somebody who may approve the task: {why}"
+        ))),
+        _ => Ok(()),
+    }
+}
+
+/// What is to be taken again.
+struct Redo<'a> {
+    which: &'a Which,
+    /// From this step on; from the one that a host did not get past when nothing is said.
+    step: Option<&'a StepName>,
+    /// Also what may run a second time.
+    again: bool,
+}
+
+fn retry(run: &Run, redo: &Redo<'_>, ordered: Ordered, policy: &Policy, person: &Person) -> Result<Event, Refusal> {
+    let Redo { which, step, again } = *redo;
     match &run.stage {
         Stage::Running { .. } if run.cancelled.is_some() => {
             return Err(Refusal(format!("task {} is being cancelled; retry it when it has ended", run.id)));
@@ -377,7 +412,7 @@ fn retry(run: &Run, which: &Which, step: Option<&StepName>, again: bool, ordered
         Which::Hosts(hosts) => known_hosts(run, hosts)?,
         Which::Failed | Which::Unfinished => BTreeSet::new(),
     };
-    let mut steps = Vec::new();
+    let (mut steps, mut second) = (Vec::new(), None);
     for lane in run.lanes.iter().filter(|lane| lane.open_step().is_none()) {
         let Some(group) = run.plan.group(lane.group) else { continue };
         let outcome = lane.outcome();
@@ -404,8 +439,14 @@ fn retry(run: &Run, which: &Which, step: Option<&StepName>, again: bool, ordered
                     lane.host
                 )));
             }
+            if let Some(well) = lane.steps[n..].iter().position(|step| step.is_step() && step.is_ok()) {
+                second.get_or_insert((&group.steps[n + well].name, &lane.host));
+            }
             steps.push(Place { group: lane.group, host: lane.host.clone(), step: group.steps[n].name.clone() });
         }
+    }
+    if let Some((step, host)) = second {
+        twice(run, (step, host), again, policy, person)?;
     }
     none_is_refused(&steps, || "no such host has a step that could be taken again now".to_owned())?;
     Ok(Event::Retried { ordered, steps })

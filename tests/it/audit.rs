@@ -63,10 +63,13 @@ fn every_act_has_who_when_and_what_it_did_in_show_record_and_audit() {
     wait_for("here to ask", || asks("here").then_some(()));
     wait_for("there to ask", || asks("there").then_some(()));
     assert_eq!(record_after(&world, id, 2)["outcome"], "failed", "the bad step");
-    run(0, &["retry", &word, "--from", "ask", "--host", "here"]).ok();
+    // What ended well runs a second time only if that is said.
+    let second = run(0, &["retry", &word, "--from", "ask", "--host", "here"]);
+    assert!(second.code == 6 && second.err.contains("ask ended well on here"), "{second:?}");
+    run(0, &["retry", &word, "--from", "ask", "--host", "here", "--again"]).ok();
     wait_for("here to ask again", || asks("here").then_some(()));
     record_after(&world, id, 3);
-    run(0, &["retry", &word, "--from", "ask"]).ok();
+    run(0, &["retry", &word, "--from", "ask", "--again"]).ok();
     let skip = |step: &str| run(0, &["skip", &word, step, "--reason", "known"]);
     wait_for("both to stand at ask", || (skip("ask").code == 0).then_some(()));
     let record = record_after(&world, id, 4);
@@ -104,7 +107,7 @@ fn check_audit(world: &World, id: u64, record: &Value) {
     let lines: Vec<Value> = audit.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     // What the ended task's journal does not say: who wanted more of it, and was refused.
     let (lines, refused): (Vec<Value>, Vec<Value>) = lines.into_iter().partition(|line| line.get("event").is_some());
-    let [refused] = &refused[..] else { panic!("one order was refused: {refused:?}") };
+    let [refused, _] = &refused[..] else { panic!("two orders were refused: {refused:?}") };
     assert_eq!((&refused["act"], &refused["by"]["uid"]), (&json!("refused"), &json!(ALICE)));
     let detail = refused["detail"].as_str().unwrap();
     assert!(

@@ -140,6 +140,26 @@ fn what_nobody_knows_the_end_of_and_what_was_approved_for_another_time_is_not_tr
 }
 
 #[test]
+fn another_run_of_what_ended_well_takes_somebody_who_may_approve_it() {
+    let mut world = World::new(&[], None);
+    world.write_etc("inventory/hosts.toml", "[host.here]\nconnection = \"local\"\n");
+    let policy = std::fs::read_to_string(world.etc().join("policy.toml")).unwrap();
+    let retry = "[[control]]\nwho = [\"uid-61001\"]\nacts = [\"retry\"]\ntemplates = [\"*\"]\n";
+    world.write_etc("policy.toml", &(policy + retry));
+    world.start();
+    let task = json!({"task_name": "t", "hosts": {"1": ["here"]}, "script": "true"}).to_string();
+    world.drop_file("new", "twice.json", task.as_bytes(), ALICE);
+    let id = world.task_of("twice");
+    world.approve(BOB, id).ok();
+    assert_eq!(world.record(id)["outcome"], "ok");
+    let redo = |uid: u32| world.run(uid, &["retry", &id.to_string(), "--from", "script", "--host", "here", "--again"]);
+    let own = redo(ALICE);
+    assert!(own.code == 6 && own.err.contains("takes somebody who may approve the task"), "{own:?}");
+    redo(0).ok();
+    wait_for("the second run", || (world.try_record(id)?["results"]["here"][0]["attempts"] == 2).then_some(()));
+}
+
+#[test]
 fn a_state_that_is_named_from_here_is_watched_as_well() {
     let world = World::new(&[], None);
     world.write_etc("inventory/hosts.toml", "[host.here]\nconnection = \"local\"\n");

@@ -123,7 +123,8 @@ impl LaneStep {
     }
 
     /// Whether it ended well.
-    fn is_ok(&self) -> bool {
+    #[must_use]
+    pub fn is_ok(&self) -> bool {
         matches!(&self.state, StepState::Ended(result) if result.ending.outcome() == Outcome::Ok)
     }
 
