@@ -190,6 +190,17 @@ pub enum Typed {
     Bool,
 }
 
+impl Typed {
+    /// Returns the word, as in files.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Typed::Int => "int",
+            Typed::Bool => "bool",
+        }
+    }
+}
+
 impl Facts<'_> {
     /// Returns them as the language sees them.
     pub(in crate::domain) fn value(&self) -> Value {

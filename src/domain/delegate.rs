@@ -27,6 +27,17 @@ pub enum Delegate {
     Salt,
 }
 
+impl Delegate {
+    /// Returns the word, as in files.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Delegate::Ansible => "ansible",
+            Delegate::Salt => "salt",
+        }
+    }
+}
+
 /// How a target fares.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

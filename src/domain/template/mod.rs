@@ -80,6 +80,18 @@ pub enum Missed {
     Expire,
 }
 
+impl Missed {
+    /// Returns the word, as in files.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Missed::Run => "run",
+            Missed::Hold => "hold",
+            Missed::Expire => "expire",
+        }
+    }
+}
+
 /// What lets a step begin on a host that has come to it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -91,6 +103,18 @@ pub enum Trigger {
     Manual,
     /// The task's time, or a person who releases it.
     Timed,
+}
+
+impl Trigger {
+    /// Returns the word, as in files.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Trigger::Auto => "auto",
+            Trigger::Manual => "manual",
+            Trigger::Timed => "timed",
+        }
+    }
 }
 
 /// A parameter of a template.
@@ -262,6 +286,18 @@ pub enum OnFailure {
     Continue,
     /// What the host's earlier steps did is undone, the last one first.
     Rollback,
+}
+
+impl OnFailure {
+    /// Returns the word, as in files.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            OnFailure::Stop => "stop",
+            OnFailure::Continue => "continue",
+            OnFailure::Rollback => "rollback",
+        }
+    }
 }
 
 /// The templates by name; numbers are unique too.

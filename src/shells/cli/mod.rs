@@ -4,7 +4,8 @@
 //! as the daemon.
 
 mod audit;
-pub(super) mod check;
+mod check;
+pub(super) mod describe;
 mod failure;
 mod gc;
 mod hook;

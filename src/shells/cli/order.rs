@@ -16,7 +16,7 @@ use crate::domain::risk::{Level, Risk};
 use crate::domain::run::{Event, Run, TaskState};
 use crate::engine::DropBox;
 use crate::shells::cli::Context;
-use crate::shells::cli::check::describe;
+use crate::shells::cli::describe::describe;
 use crate::shells::cli::failure::{Failure, Kind};
 use crate::shells::cli::submit::{put, refused};
 use crate::shells::cli::tasks::{self, ANSWER_LIMIT, daemon_runs, queued, wait_for};

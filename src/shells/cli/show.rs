@@ -11,7 +11,7 @@ use crate::domain::policy::Admission;
 use crate::domain::record::{StepRecord, step_records, view};
 use crate::domain::run::{Act, Event, Outcome, Recorded, Run, Stage};
 use crate::shells::cli::Context;
-use crate::shells::cli::check::describe;
+use crate::shells::cli::describe::describe;
 use crate::shells::cli::failure::Failure;
 use crate::shells::cli::tasks;
 

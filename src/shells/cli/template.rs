@@ -153,7 +153,7 @@ fn describe(template: &Template) -> String {
     line("title", &visible(&template.title));
     line("file", &template.file.to_string());
     line("risk", template.risk.word());
-    line("missed", &format!("{:?}", template.missed).to_lowercase());
+    line("missed", template.missed.word());
     if let Some(prefix) = &template.env_prefix {
         line("env_prefix", prefix.as_str());
     }
@@ -175,10 +175,10 @@ fn describe(template: &Template) -> String {
     for step in steps {
         let mut facts = vec![format!("group {}, level {}", step.group, step.level)];
         if step.trigger != Trigger::Auto {
-            facts.push(format!("{:?}", step.trigger).to_lowercase());
+            facts.push(step.trigger.word().to_owned());
         }
         if step.on_failure != OnFailure::Stop {
-            facts.push(format!("on failure {:?}", step.on_failure).to_lowercase());
+            facts.push(format!("on failure {}", step.on_failure.word()));
         }
         facts.extend(step.when.as_ref().map(|when| format!("when {}", visible(when.text()))));
         text.push_str(&format!("{:<12} {}: {}\n", "step", step.name, facts.join(", ")));

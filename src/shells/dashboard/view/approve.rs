@@ -299,7 +299,7 @@ fn commands(model: &Model, run: &Run, plan: &Plan, width: usize) -> Vec<Row> {
         prose(&times(model, plan), Tone::Plain, &mut rows);
     }
     if plan.exec_time.is_some() {
-        prose(&fill(words.missed_is, &[&format!("{:?}", plan.missed).to_lowercase()]), Tone::Dim, &mut rows);
+        prose(&fill(words.missed_is, &[plan.missed.word()]), Tone::Dim, &mut rows);
     }
     for group in &plan.groups {
         let head = fill(words.group_head, &[&group.number.to_string(), &group.hosts.len().to_string()]);
@@ -345,11 +345,13 @@ fn step_rows(model: &Model, plan: &Plan, step: &PlannedStep, n: usize, width: us
         0 => words.no_limit.to_owned(),
         limit => fill(words.limit, &[&seconds(limit)]),
     });
-    let on_failure = format!("{:?}", step.on_failure).to_lowercase();
-    facts.push(fill(words.step_facts, &[&on_failure, &step.retries.to_string(), &seconds(step.retry_delay_s)]));
+    facts.push(fill(
+        words.step_facts,
+        &[step.on_failure.word(), &step.retries.to_string(), &seconds(step.retry_delay_s)],
+    ));
     let mut word = |holds: bool, word: String| facts.extend(holds.then_some(word));
     word(step.idle_timeout_s > 0, format!("idle_timeout {}", seconds(step.idle_timeout_s)));
-    word(step.trigger != Trigger::Auto, format!("{:?}", step.trigger).to_lowercase());
+    word(step.trigger != Trigger::Auto, step.trigger.word().to_owned());
     word(step.idempotent, "idempotent".to_owned());
     word(step.nice > 0, format!("nice {}", step.nice));
     rows.push(Row::new().gap(1).put(&format!("{} {}", n + 1, step.name), Tone::Title));

@@ -229,7 +229,7 @@ fn plan(pen: &mut Pen<'_>, form: &Form, area: Rect) {
             for warning in plan.warnings() {
                 rows.push(Row::new().put("! ", Tone::Warn).put(&warning, Tone::Warn));
             }
-            let text = crate::shells::cli::check::describe(plan, None);
+            let text = crate::shells::cli::describe::describe(plan, None);
             for line in text.lines() {
                 rows.extend(
                     wrapped(&shown(&line.replace('\t', "    ")), width)

@@ -73,7 +73,7 @@ fn about(words: &Words, template: &Template) -> Vec<Row> {
     }
     for step in &template.steps {
         let account = step.work.account.as_ref().map(|account| format!(" {account}")).unwrap_or_default();
-        let trigger = format!("{:?}", step.trigger).to_lowercase();
+        let trigger = step.trigger.word();
         rows.push(
             Row::new()
                 .gap(1)
