@@ -7,6 +7,7 @@ pub mod batch;
 pub mod callback;
 pub mod condition;
 pub mod delegate;
+pub mod drop_name;
 pub mod file_step;
 pub mod hook;
 pub mod inventory;

@@ -9,6 +9,7 @@ use crate::base::digest::Digest;
 use crate::base::ids::TaskId;
 use crate::base::time::Timestamp;
 use crate::domain::audit::Entry;
+use crate::domain::drop_name::stem;
 use crate::domain::hook::{Made, PUSH_KEY};
 use crate::domain::plan::{Plan, resolve};
 use crate::domain::policy::{Admission, Subject};
@@ -215,7 +216,7 @@ impl Engine {
         self.meet(&file.owner);
         let id = TaskId(self.next_id);
         self.next_id += 1;
-        let name = file.key.name.strip_suffix(".json").unwrap_or(&file.key.name).to_owned();
+        let name = stem(&file.key.name).to_owned();
         let accepted = Recorded {
             at: out.now(),
             event: Event::Accepted(Box::new(Accepted {

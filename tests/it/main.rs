@@ -8,6 +8,7 @@ mod ansible_random;
 mod approval;
 mod audit;
 mod batches;
+mod cli;
 mod clock;
 mod dashboard;
 mod engines;

@@ -17,6 +17,7 @@ use crate::adapters::spool::layout::Layout;
 use crate::adapters::spool::store::{FILE_MODE, Store, rename_new};
 use crate::base::text::is_hidden;
 use crate::base::time::Timestamp;
+use crate::domain::drop_name;
 use crate::domain::problem::Problem;
 use crate::engine::DropBox;
 
@@ -88,7 +89,7 @@ pub(super) fn set_aside(layout: &Layout, path: &Path, stem: &str) -> Result<(), 
 /// Returns what a refused file is called. Its name may hold anything that a file name can; what stands in `bad/` must be
 /// harmless to list.
 fn stem(name: &str) -> String {
-    let name = name.strip_suffix(".json").unwrap_or(name);
+    let name = drop_name::stem(name);
     let mut stem = String::new();
     for c in name.chars().map(|c| if is_hidden(c) { '_' } else { c }) {
         if stem.len() + c.len_utf8() > STEM_BYTES_MAX {

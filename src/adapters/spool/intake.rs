@@ -21,6 +21,7 @@ use crate::base::digest::Digest;
 use crate::base::ids::is_token_uid;
 use crate::base::limits;
 use crate::base::time::Timestamp;
+use crate::domain::drop_name::{broken_rule, is_drop_name};
 use crate::domain::problem::Problem;
 use crate::domain::run::DropKey;
 use crate::engine::DropBox;
@@ -93,12 +94,6 @@ pub fn scan(
     Ok(found)
 }
 
-/// Whether a name in a drop box is looked at: `.json` at the end, no dot in front.
-#[must_use]
-pub fn is_drop_name(name: &str) -> bool {
-    !name.starts_with('.') && Path::new(name).extension().is_some_and(|ending| ending == "json")
-}
-
 /// Decides when a file is read. `age_ms` counts from its last change; a change in the future was set by hand, so the
 /// time says nothing and the file is not waited for.
 #[must_use]
@@ -141,7 +136,7 @@ pub fn look(
     if !named.is_file() {
         return refused(uid, kind(&named).to_owned(), "a regular file");
     }
-    if let Some(rule) = bad_name(name) {
+    if let Some(rule) = broken_rule(name) {
         return refused(uid, format!("the name {name}"), rule);
     }
     let mut file = match open(&path) {
@@ -251,15 +246,6 @@ fn kind(meta: &Metadata) -> &'static str {
     } else {
         "a device"
     }
-}
-
-/// Returns the rule that a name breaks. Tasks answer to their names, so they must be words on a line.
-fn bad_name(name: &str) -> Option<&'static str> {
-    let allowed = |c: char| c.is_alphanumeric() || matches!(c, '.' | '_' | '-');
-    let good = name.len() <= limits::DROP_NAME_BYTES_MAX
-        && name.chars().all(allowed)
-        && name.chars().next().is_some_and(|c| c.is_alphanumeric() || c == '_');
-    (!good).then_some("a name of letters, digits and . _ -, first a letter or digit, at most 105 bytes with .json")
 }
 
 fn stamp(meta: &Metadata) -> (u64, u64, i64, i64) {
@@ -373,20 +359,6 @@ mod tests {
         assert!(is_complete(None, -3_600_000) && is_complete(Some(Seen::Opened), -3_600_000));
         assert!(!is_complete(None, -100), "clocks of files and of the daemon differ by a tick");
         assert!(!may_still_grow(Some(Seen::Opened), -3_600_000));
-    }
-
-    #[test]
-    fn names_are_words() {
-        for good in ["a.json", "1.json", "nightly-backup.json", "发布.json"] {
-            assert!(is_drop_name(good) && bad_name(good).is_none(), "{good}");
-        }
-        for ignored in [".a.json", "a.txt", "json", ".json", "a.json~"] {
-            assert!(!is_drop_name(ignored), "{ignored}");
-        }
-        let long = format!("{}.json", "a".repeat(101));
-        for bad in ["a b.json", "-rf.json", "a\n.json", "$(id).json", &long] {
-            assert!(bad_name(bad).is_some(), "{bad}");
-        }
     }
 
     fn spool() -> (tempfile::TempDir, Layout) {

@@ -11,6 +11,7 @@ use crate::adapters::spool::reader::{self, Follower};
 use crate::base::digest::Digest;
 use crate::base::ids::{GroupNo, HostName, StepName};
 use crate::base::time::{Timestamp, parse_time};
+use crate::domain::drop_name::stem;
 use crate::domain::order::{Order, Which, Wish};
 use crate::domain::risk::{Level, Risk};
 use crate::domain::run::{Event, Run, TaskState};
@@ -289,7 +290,7 @@ fn give(context: &Context, follower: &mut Follower, wish: Wish, reason: Option<S
             // A task whose plan cannot be made any more ends over it.
             answers(&recorded.event) || matches!(recorded.event, Event::Unresolvable { .. })
         });
-        match (answer, reader::refusal(&context.layout, name.trim_end_matches(".json"), since)) {
+        match (answer, reader::refusal(&context.layout, stem(&name), since)) {
             (Some(answer), _) => Ok(Some(answer)),
             (None, Some(why)) => Err(Failure { kind: Kind::Refused, ..refused(&name, &why) }),
             (None, None) => Ok(None),

@@ -10,6 +10,8 @@ use clap::Args;
 
 use crate::adapters::spool::drop_file::{self, Put};
 use crate::adapters::spool::reader::{self, Follower};
+use crate::base::text::visible;
+use crate::domain::drop_name::{broken_rule, broken_rule_of_choice, stem};
 use crate::domain::problem::Problem;
 use crate::domain::run::TaskState;
 use crate::domain::wire::read_task;
@@ -41,21 +43,19 @@ impl Submit {
         let config = context.config()?;
         let read = read_task(&bytes, &config.library.zone);
         let submission = read.map_err(|bad| Failure::invalid(&shown, &bad.problems))?;
-        let stem = match self.name {
-            Some(name) => name,
-            None if self.file.as_os_str() == "-" => unique("stdin"),
-            None => self.file.file_stem().map_or_else(|| unique("task"), |stem| stem.to_string_lossy().into_owned()),
+        let name = match self.name {
+            Some(name) => chosen(name)?,
+            None => name_of(&self.file)?,
         };
         let drop_box = if self.ready { DropBox::Ready } else { DropBox::New };
         let since = now().0;
-        let put = put(context, drop_box, &stem, &bytes)?;
+        let put = put(context, drop_box, &name, &bytes)?;
         let name = put.name.clone();
         if !daemon_runs(context)? {
             return Err(queued(&name));
         }
-        let stem = name.trim_end_matches(".json");
         let follower = wait_for(Some(ANSWER_LIMIT), || {
-            if let Some(why) = reader::refusal(&context.layout, stem, since) {
+            if let Some(why) = reader::refusal(&context.layout, stem(&name), since) {
                 return Err(refused(&name, &why));
             }
             accepted_as(context, drop_box, &put, submission.idempotency_key.as_deref())
@@ -77,6 +77,29 @@ impl Submit {
             context.output.say(format!("task {id} waits for approval: spoolgate show {id}"));
         }
         if self.wait { watch::wait_until_done(context, follower, None) } else { Ok(()) }
+    }
+}
+
+/// Returns a name that somebody chose, unless the daemon would not take a file of it.
+fn chosen(name: String) -> Result<String, Failure> {
+    match broken_rule_of_choice(&name) {
+        Some(rule) => Err(Failure::new(Kind::Usage, format!("--name {}: wanted {rule}", visible(&name)))),
+        None => Ok(name),
+    }
+}
+
+/// Returns the name that a file's task gets: the file's own.
+fn name_of(file: &Path) -> Result<String, Failure> {
+    if file.as_os_str() == "-" {
+        return Ok(unique("stdin"));
+    }
+    let name = file.file_stem().map_or_else(|| unique("task"), |stem| stem.to_string_lossy().into_owned());
+    match broken_rule(&format!("{name}.json")) {
+        Some(rule) => {
+            Err(Failure::new(Kind::Usage, format!("no task can be called {}: wanted {rule}", visible(&name)))
+                .hint("choose another name for it with --name"))
+        }
+        None => Ok(name),
     }
 }
 

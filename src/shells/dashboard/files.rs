@@ -21,6 +21,7 @@ use crate::adapters::spool::reader::{self, Follower, Journal};
 use crate::base::ids::TaskId;
 use crate::base::time::Timestamp;
 use crate::domain::audit::Line;
+use crate::domain::drop_name::stem;
 use crate::domain::record::view;
 use crate::domain::run::Run;
 use crate::engine::DropBox;
@@ -498,7 +499,7 @@ impl Files {
         }
         let (layout, newest) = (&self.layout, self.newest);
         self.dropped.retain(|dropped| {
-            let stem = dropped.put.name.trim_end_matches(".json");
+            let stem = stem(&dropped.put.name);
             if let Some(why) = reader::refusal(layout, stem, dropped.since_ms) {
                 messages.push(Message::Refused(dropped.request, reasons(&why)));
                 return false;

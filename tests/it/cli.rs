@@ -1,0 +1,43 @@
+//! The command line: what it prints, and how it ends.
+
+use crate::world::{ALICE, World};
+
+/// A task that a world without hosts in particular takes.
+const TASK: &str = r#"{"task_name":"t","temp_id":"hello","hosts":{"1":["h1"]}}"#;
+
+fn local() -> World {
+    let world = World::new(&[], None);
+    world.write_etc("inventory/hosts.toml", "[host.h1]\nconnection = \"local\"\n[host.h2]\nconnection = \"local\"\n");
+    world
+}
+
+/// Writes a file that is no part of the spool, and returns its path.
+fn file(world: &World, name: &str, text: &str) -> String {
+    let path = world.etc().join(name);
+    std::fs::write(&path, text).unwrap();
+    path.to_str().unwrap().to_owned()
+}
+
+#[test]
+fn a_name_that_no_task_can_have_is_refused_before_anything_is_written() {
+    let mut world = local();
+    world.start();
+    let task = file(&world, "task.json", TASK);
+    for name in ["a/b", "../a", "..", ".a", "a\u{7}b", "17", "", &"a".repeat(101)] {
+        let said = world.run(ALICE, &["submit", "--name", name, &task]);
+        assert!(said.code == 2 && said.err.contains("wanted a name"), "{name}: {said:?}");
+    }
+    let odd = file(&world, "two words.json", TASK);
+    let said = world.run(ALICE, &["submit", &odd]);
+    assert!(said.code == 2 && said.err.contains("--name"), "{said:?}");
+    assert_eq!(world.run(ALICE, &["submit", "--name", "words", &odd]).ok().trim(), "1");
+    // The ending is one, however often it stands there: a refusal is found too.
+    assert_eq!(world.run(ALICE, &["submit", "--name", "a.json", &task]).ok().trim(), "2");
+    assert_eq!(world.events(2)[0]["name"], "a.json");
+    let said = world.run(
+        ALICE,
+        &["submit", "--ready", "--name", "b.json", &file(&world, "bad.json", &TASK.replace("h1", "nobody"))],
+    );
+    assert!(said.code == 5 && said.err.contains("nobody"), "{said:?}");
+    assert_eq!(world.tasks().len(), 2);
+}
