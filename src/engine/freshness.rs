@@ -16,6 +16,7 @@ use crate::domain::record::view_file;
 use crate::domain::run::{Event, Outcome, Run, TaskState};
 use crate::domain::submission::Schedule;
 use crate::domain::wire::read_task;
+use crate::engine::orders::Refused;
 use crate::engine::outbox::Outbox;
 use crate::engine::{Effect, Engine};
 
@@ -57,7 +58,7 @@ impl Engine {
     }
 
     /// Refuses to take again what would be another plan now, or would need approvals that it does not have.
-    pub(super) fn differs(&self, id: TaskId) -> Result<(), Refusal> {
+    pub(super) fn differs(&self, id: TaskId) -> Result<(), Refused> {
         let Some(run) = self.runs.get(&id) else { return Ok(()) };
         let why = match self.plan_of(run) {
             Err(problems) => problems.first().map(ToString::to_string),
@@ -65,7 +66,7 @@ impl Engine {
             Ok(_) => self.policy_changes(run).iter().find_map(Event::detail),
         };
         match why {
-            Some(why) => Err(Refusal(format!(
+            Some(why) => Err(Refused::not_now(format!(
                 "what ran is not what would run now ({why}); submit it again, so that it can be approved"
             ))),
             None => Ok(()),

@@ -12,7 +12,7 @@ use crate::domain::order::{Order, Which, Wish};
 use crate::domain::policy::{Approval, Person, Policy, Refusal, Right, Subject};
 use crate::domain::problem::Problem;
 use crate::domain::run::lane::{Lane, Next};
-use crate::domain::run::{Event, LaneName, Ordered, Outcome, Place, Run, Stage, StepState, TaskState};
+use crate::domain::run::{Event, LaneName, Ordered, Outcome, Place, RefusalKind, Run, Stage, StepState, TaskState};
 use crate::domain::wire::read_order;
 use crate::engine::intake::refuse;
 use crate::engine::outbox::Outbox;
@@ -107,9 +107,9 @@ impl Engine {
         let ordered = Ordered { by: by.clone(), reason: order.reason.clone(), rule, order: key };
         let decision = unchanged
             .and_then(|()| match &self.broken_library {
-                Some(why) if matches!(order.wish, Wish::Approve { .. } | Wish::Retry { .. }) => {
-                    Err(Refusal(format!("the configuration cannot be read, so nothing can be compared with it: {why}")))
-                }
+                Some(why) if matches!(order.wish, Wish::Approve { .. } | Wish::Retry { .. }) => Err(Refused::not_now(
+                    format!("the configuration cannot be read, so nothing can be compared with it: {why}"),
+                )),
                 _ => Ok(()),
             })
             .and_then(|()| permitted(&self.library.policy, run, order, &file.owner))
@@ -127,12 +127,13 @@ impl Engine {
                 self.follow(id, before, out);
             }
             // The journal of a task that has ended says how it ended, and nothing more unless it runs again.
-            Err(Refusal(why)) if before == TaskState::Done => {
+            Err(Refused { why, .. }) if before == TaskState::Done => {
                 refuse(file, Some(id), vec![Problem::new("/order", order.wish.right().word(), why)], out);
                 return false;
             }
-            Err(Refusal(why)) => {
-                let event = Event::OrderRefused { by, act: order.wish.right().word().to_owned(), why, order: file.key };
+            Err(Refused { kind, why }) => {
+                let act = order.wish.right().word().to_owned();
+                let event = Event::OrderRefused { by, act, kind, why, order: file.key };
                 Engine::record(run, event, out);
             }
         }
@@ -162,14 +163,34 @@ impl Engine {
     }
 }
 
+/// Why an order is not obeyed.
+#[derive(Debug)]
+pub(super) struct Refused {
+    kind: RefusalKind,
+    why: String,
+}
+
+impl Refused {
+    /// The task, or what the order names, does not stand so that it could be obeyed.
+    pub(super) fn not_now(why: impl Into<String>) -> Refused {
+        Refused { kind: RefusalKind::NotNow, why: why.into() }
+    }
+}
+
+impl From<Refusal> for Refused {
+    fn from(Refusal(why): Refusal) -> Refused {
+        Refused { kind: RefusalKind::NotAllowed, why }
+    }
+}
+
 /// Decides whether this person may do this at all; the answer is the rule that says so.
-fn permitted(policy: &Policy, run: &Run, order: &Order, person: &Person) -> Result<String, Refusal> {
+fn permitted(policy: &Policy, run: &Run, order: &Order, person: &Person) -> Result<String, Refused> {
     let own_hold = run.held.as_ref().and_then(|hold| hold.by.as_ref()).is_some_and(|by| by.uid == person.actor.uid);
     if order.wish == Wish::Release && own_hold {
         return Ok("everybody may release what they hold".to_owned());
     }
     let subject = Subject::of(&run.plan, &run.accepted.by, &run.accepted.claims, policy);
-    policy.allows(person, order.wish.right(), &subject)
+    Ok(policy.allows(person, order.wish.right(), &subject)?)
 }
 
 /// Works out what an approval does: it counts for exactly the plan that its giver saw.
@@ -180,19 +201,20 @@ fn approval(
     policy: &Policy,
     person: &Person,
     now: Timestamp,
-) -> Result<Event, Refusal> {
-    let refusal = |why: String| Err(Refusal(why));
+) -> Result<Event, Refused> {
+    let refusal = |why: String| Err(Refused::not_now(why));
     let (id, state) = (run.id, run.state());
     let Wish::Approve { digest, start, until } = &order.wish else { return refusal("no approval".to_owned()) };
     if state != TaskState::New {
         return refusal(format!("task {id} is {}; only a new task can be approved", state.word()));
     }
     if *digest != run.digest {
-        return refusal(format!(
+        let why = format!(
             "this approves the plan {}, but the task's plan is {}; look at it again: spoolgate show {id}",
             digest.short(),
             run.digest.short(),
-        ));
+        );
+        return Err(Refused { kind: RefusalKind::OtherPlan, why });
     }
     if run.approvals.iter().any(|(_, approval)| approval.by.uid == person.actor.uid) {
         return refusal(format!("{} has approved this task already", person.actor.user));
@@ -213,9 +235,9 @@ fn meaning(
     policy: &Policy,
     person: &Person,
     now: Timestamp,
-) -> Result<Event, Refusal> {
+) -> Result<Event, Refused> {
     let (id, state) = (run.id, run.state());
-    let refusal = |why: String| Err(Refusal(why));
+    let refusal = |why: String| Err(Refused::not_now(why));
     match &order.wish {
         Wish::Approve { .. } => approval(run, order, ordered, policy, person, now),
         Wish::Reject => match state {
@@ -287,38 +309,44 @@ fn meaning(
 }
 
 /// Refuses what would begin in a freeze.
-fn not_frozen(run: &Run, policy: &Policy, now: Timestamp) -> Result<(), Refusal> {
+fn not_frozen(run: &Run, policy: &Policy, now: Timestamp) -> Result<(), Refused> {
     match frozen(run, policy, now) {
-        Some(frozen) => Err(Refusal(format!("the freeze {} lets nothing begin until {}", frozen.freeze, frozen.until))),
+        Some(frozen) => {
+            Err(Refused::not_now(format!("the freeze {} lets nothing begin until {}", frozen.freeze, frozen.until)))
+        }
         None => Ok(()),
     }
 }
 
-fn none_is_refused<T>(found: &[T], why: impl Fn() -> String) -> Result<(), Refusal> {
-    if found.is_empty() { Err(Refusal(why())) } else { Ok(()) }
+fn none_is_refused<T>(found: &[T], why: impl Fn() -> String) -> Result<(), Refused> {
+    if found.is_empty() { Err(Refused::not_now(why())) } else { Ok(()) }
 }
 
 /// Refuses hosts that the task does not have.
-fn known_hosts(run: &Run, hosts: &[HostName]) -> Result<BTreeSet<HostName>, Refusal> {
+fn known_hosts(run: &Run, hosts: &[HostName]) -> Result<BTreeSet<HostName>, Refused> {
     let stranger = hosts.iter().find(|host| !run.plan.hosts.contains_key(*host));
     match stranger {
-        Some(host) => Err(Refusal(format!("task {} has no host {host}", run.id))),
+        Some(host) => Err(Refused::not_now(format!("task {} has no host {host}", run.id))),
         None => Ok(hosts.iter().cloned().collect()),
     }
 }
 
-fn stop_batch(run: &Run, place: (GroupNo, u32), ordered: Ordered) -> Result<Event, Refusal> {
+fn stop_batch(run: &Run, place: (GroupNo, u32), ordered: Ordered) -> Result<Event, Refused> {
     let meant = |lane: &Lane| (lane.group, lane.batch) == place;
     if !run.lanes.iter().any(meant) {
-        return Err(Refusal(format!("task {} has no batch {} in group {}", run.id, place.1, place.0)));
+        return Err(Refused::not_now(format!("task {} has no batch {} in group {}", run.id, place.1, place.0)));
     }
     stop(run, meant, ordered)
 }
 
 /// Stops the work on the hosts that are meant.
-fn stop(run: &Run, meant: impl Fn(&Lane) -> bool, ordered: Ordered) -> Result<Event, Refusal> {
+fn stop(run: &Run, meant: impl Fn(&Lane) -> bool, ordered: Ordered) -> Result<Event, Refused> {
     if run.state() != TaskState::Running {
-        return Err(Refusal(format!("task {} is {}; hosts can be stopped while it runs", run.id, run.state().word())));
+        return Err(Refused::not_now(format!(
+            "task {} is {}; hosts can be stopped while it runs",
+            run.id,
+            run.state().word()
+        )));
     }
     let going = |lane: &&Lane| meant(lane) && !lane.stopped && !lane.is_passed();
     let lanes: Vec<LaneName> =
@@ -328,7 +356,7 @@ fn stop(run: &Run, meant: impl Fn(&Lane) -> bool, ordered: Ordered) -> Result<Ev
 }
 
 /// Returns the place of `step` on every named host, or on every host, where `fits` says so.
-fn places(run: &Run, hosts: &[HostName], step: &StepName, fits: impl Fn(&Lane) -> bool) -> Result<Vec<Place>, Refusal> {
+fn places(run: &Run, hosts: &[HostName], step: &StepName, fits: impl Fn(&Lane) -> bool) -> Result<Vec<Place>, Refused> {
     let hosts = known_hosts(run, hosts)?;
     let named = |lane: &&Lane| hosts.is_empty() || hosts.contains(&lane.host);
     let place = |lane: &Lane| Place { group: lane.group, host: lane.host.clone(), step: step.clone() };
@@ -369,18 +397,18 @@ fn twice(
     again: bool,
     policy: &Policy,
     person: &Person,
-) -> Result<(), Refusal> {
+) -> Result<(), Refused> {
     let (step, host) = place;
     if !again {
-        return Err(Refusal(format!(
+        return Err(Refused::not_now(format!(
             "{step} ended well on {host} and would run there a second time; say \"again\": true (--again) to run it all the same"
         )));
     }
     let subject = Subject::of(&run.plan, &run.accepted.by, &run.accepted.claims, policy);
     match policy.allows(person, Right::Approve, &subject) {
-        Err(Refusal(why)) if !run.needs.is_empty() => Err(Refusal(format!(
+        Err(Refusal(why)) if !run.needs.is_empty() => Err(Refused::from(Refusal(format!(
             "{step} ended well on {host}; to run it there a second time takes somebody who may approve the task: {why}"
-        ))),
+        )))),
         _ => Ok(()),
     }
 }
@@ -394,18 +422,18 @@ struct Redo<'a> {
     again: bool,
 }
 
-fn retry(run: &Run, redo: &Redo<'_>, ordered: Ordered, policy: &Policy, person: &Person) -> Result<Event, Refusal> {
+fn retry(run: &Run, redo: &Redo<'_>, ordered: Ordered, policy: &Policy, person: &Person) -> Result<Event, Refused> {
     let Redo { which, step, again } = *redo;
     match &run.stage {
         Stage::Running { .. } if run.cancelled.is_some() => {
-            return Err(Refusal(format!("task {} is being cancelled; retry it when it has ended", run.id)));
+            return Err(Refused::not_now(format!("task {} is being cancelled; retry it when it has ended", run.id)));
         }
         Stage::Running { .. } | Stage::Done { approved: Some(_), .. } => {}
         Stage::Done { .. } => {
-            return Err(Refusal(format!("task {} never ran; submit it again", run.id)));
+            return Err(Refused::not_now(format!("task {} never ran; submit it again", run.id)));
         }
         Stage::New | Stage::Ready { .. } => {
-            return Err(Refusal(format!("task {} has not run yet", run.id)));
+            return Err(Refused::not_now(format!("task {} has not run yet", run.id)));
         }
     }
     let named = match which {
@@ -434,7 +462,7 @@ fn retry(run: &Run, redo: &Redo<'_>, ordered: Ordered, policy: &Policy, person: 
                 _ => false,
             });
             if unknown && !again {
-                return Err(Refusal(format!(
+                return Err(Refused::not_now(format!(
                     "nobody knows what became of a step on {}: it may have run, or may still run; say \"again\": true to take it again all the same",
                     lane.host
                 )));

@@ -1,6 +1,8 @@
 //! The command line: what it prints, and how it ends.
 
-use crate::world::{ALICE, World};
+use serde_json::json;
+
+use crate::world::{ALICE, BOB, World, wait_for};
 
 /// A task that a world without hosts in particular takes.
 const TASK: &str = r#"{"task_name":"t","temp_id":"hello","hosts":{"1":["h1"]}}"#;
@@ -40,4 +42,32 @@ fn a_name_that_no_task_can_have_is_refused_before_anything_is_written() {
     );
     assert!(said.code == 5 && said.err.contains("nobody"), "{said:?}");
     assert_eq!(world.tasks().len(), 2);
+}
+
+#[test]
+fn a_refused_order_says_of_what_kind_the_refusal_is() {
+    let mut world = local();
+    world.start();
+    world.drop_file("new", "t.json", TASK.as_bytes(), ALICE);
+    let id = world.task_of("t");
+    let digest = world.digest(id);
+    let approve = |digest: &str| json!({"order": "approve", "task": id, "digest": digest}).to_string();
+    let other = format!("sha256:{}", "0".repeat(64));
+    for (name, uid, order, kind) in [
+        ("other", BOB, approve(&other), "other_plan"),
+        ("own", ALICE, approve(&digest), "not_allowed"),
+        ("free", 0, json!({"order": "release", "task": id}).to_string(), "not_now"),
+    ] {
+        world.drop_file("orders", &format!("{name}.json"), order.as_bytes(), uid);
+        let answer = wait_for(name, || {
+            let file = format!("{name}.json");
+            world.events(id).into_iter().find(|event| event["order"]["name"] == file.as_str())
+        });
+        assert_eq!((&answer["event"], &answer["kind"]), (&json!("order_refused"), &json!(kind)), "{answer:#}");
+    }
+    // The plan was another one when it was looked at: whoever compares it first, the command ends alike.
+    world.write_etc("inventory/hosts.toml", "[host.h1]\nconnection = \"local\"\ntags = [\"new\"]\n");
+    let said = world.run(BOB, &["approve", "t", "--digest", &digest]);
+    assert!(said.code == 4 && said.err.contains("E-DIGEST"), "{said:?}");
+    assert_eq!(world.run(ALICE, &["approve", "t", "--digest", &world.digest(id)]).code, 6);
 }

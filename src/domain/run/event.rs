@@ -197,6 +197,9 @@ pub enum Event {
         by: Actor,
         /// What they wanted.
         act: String,
+        /// What kind of refusal it is.
+        #[serde(default)]
+        kind: RefusalKind,
         /// Why not.
         why: String,
         /// Which order file.
@@ -274,6 +277,20 @@ pub enum Event {
         /// How.
         outcome: Outcome,
     },
+}
+
+/// What kind of refusal it is when an order is not obeyed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RefusalKind {
+    /// Policy does not let this person do it.
+    NotAllowed,
+    /// It approves another plan than the task has.
+    OtherPlan,
+    /// The task, or what the order names, does not stand so that it could be obeyed. Also what journals do not tell apart that
+    /// are older than this word.
+    #[default]
+    NotNow,
 }
 
 /// How a dropped file became a task.

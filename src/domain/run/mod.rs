@@ -22,7 +22,7 @@ use crate::domain::policy::{Admission, Approval, Approved, Frozen, Grant, Need, 
 use crate::domain::template::Trigger;
 use lane::{Lane, Skip};
 
-pub use event::{Accepted, DropKey, Event, LaneName, Ordered, Place, Recorded};
+pub use event::{Accepted, DropKey, Event, LaneName, Ordered, Place, Recorded, RefusalKind};
 pub use facts::{BatchWait, Ended, Hold};
 pub use lane::StepState;
 pub use outcome::{Ending, Outcome, OutputFacts, StepResult};

@@ -92,7 +92,13 @@ fn events() -> Vec<Event> {
         Event::Continued { ordered: ordered(), group, batch: 2 },
         Event::BatchStarted { group, batch: 2 },
         Event::Frozen(frozen),
-        Event::OrderRefused { by: actor(), act: String::new(), why: String::new(), order: drop_key() },
+        Event::OrderRefused {
+            by: actor(),
+            act: String::new(),
+            kind: RefusalKind::OtherPlan,
+            why: String::new(),
+            order: drop_key(),
+        },
         Event::Started,
         started(at()),
         Event::KillUnconfirmed { group, host: host.clone(), step: step.clone(), why: String::new() },
@@ -170,4 +176,20 @@ fn what_may_happen_in_which_stage_is_this_table() {
         let got: BTreeSet<&str> = got.into_iter().filter(|(_, applied)| *applied).map(|(word, _)| word).collect();
         assert_eq!(got, want, "{stage}");
     }
+}
+
+#[test]
+fn a_refusal_of_an_older_journal_has_the_kind_that_claims_nothing() {
+    let event = Event::OrderRefused {
+        by: actor(),
+        act: String::new(),
+        kind: RefusalKind::OtherPlan,
+        why: String::new(),
+        order: drop_key(),
+    };
+    let mut line = serde_json::to_value(event).unwrap();
+    assert_eq!(line["kind"], "other_plan");
+    line.as_object_mut().unwrap().remove("kind");
+    let read: Event = serde_json::from_value(line).unwrap();
+    assert!(matches!(read, Event::OrderRefused { kind: RefusalKind::NotNow, .. }), "{read:?}");
 }

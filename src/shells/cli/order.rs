@@ -14,7 +14,7 @@ use crate::base::time::{Timestamp, parse_time};
 use crate::domain::drop_name::stem;
 use crate::domain::order::{Order, Which, Wish};
 use crate::domain::risk::{Level, Risk};
-use crate::domain::run::{Event, Run, TaskState};
+use crate::domain::run::{Event, RefusalKind, Run, TaskState};
 use crate::engine::DropBox;
 use crate::shells::cli::Context;
 use crate::shells::cli::describe::describe;
@@ -301,8 +301,11 @@ fn give(context: &Context, follower: &mut Follower, wish: Wish, reason: Option<S
         return Err(Failure::new(Kind::Unavailable, message).hint(format!("spoolgate show {id}")));
     };
     match &answer.event {
-        Event::OrderRefused { why, .. } => {
-            let kind = if why.starts_with("this approves the plan") { Kind::Changed } else { Kind::Refused };
+        Event::OrderRefused { kind, why, .. } => {
+            let kind = match kind {
+                RefusalKind::OtherPlan => Kind::Changed,
+                RefusalKind::NotAllowed | RefusalKind::NotNow => Kind::Refused,
+            };
             return Err(Failure::new(kind, format!("{word} of task {id} refused: {why}")));
         }
         Event::Unresolvable { .. } => {
