@@ -71,3 +71,37 @@ fn a_refused_order_says_of_what_kind_the_refusal_is() {
     assert!(said.code == 4 && said.err.contains("E-DIGEST"), "{said:?}");
     assert_eq!(world.run(ALICE, &["approve", "t", "--digest", &world.digest(id)]).code, 6);
 }
+
+#[test]
+fn the_name_of_a_dropped_file_is_good_for_show_and_wait_whatever_became_of_it() {
+    let mut world = local();
+    world.start();
+    world.drop_file("ready", "nightly.json", TASK.as_bytes(), 0);
+    let id = world.task_of("nightly");
+    let _ = world.run(0, &["wait", "nightly"]).ok();
+    // The newest thing of a name is meant, also when it was refused.
+    world.drop_file("ready", "nightly.json", b"{}", 0);
+    for verb in ["wait", "show"] {
+        let said = world.run(0, &[verb, "nightly"]);
+        assert!(said.code == 5 && said.err.contains("/task_name"), "{said:?}");
+        assert!(said.err.contains(&format!("spoolgate show {id}")), "{said:?}");
+    }
+    world.drop_file("new", "never.json", b"not JSON at all", 0);
+    assert_eq!(world.run(0, &["wait", "never"]).code, 5);
+    assert_eq!(world.run(0, &["wait", "nobody"]).code, 3);
+    assert_eq!(world.run(0, &["show", "nobody"]).code, 3);
+    // A file of orders is no task, and another file's reasons are not this one's.
+    world.drop_file("orders", "odd.json", b"{}", 0);
+    world.drop_file("new", "other.1.json", b"{}", 0);
+    wait_for("the refusals", || world.why("odd").and(world.why("other.1")));
+    assert_eq!([world.run(0, &["wait", "odd"]).code, world.run(0, &["wait", "other"]).code], [3, 3]);
+    // Without a daemon a file waits in its box, and whoever waits for it waits with it.
+    world.kill_daemon();
+    world.drop_file("ready", "later.json", TASK.as_bytes(), 0);
+    let said = world.run(0, &["wait", "later", "--timeout", "0"]);
+    assert!(said.code == 124 && said.err.contains("the daemon does not run"), "{said:?}");
+    assert_eq!(world.run(0, &["show", "later"]).code, 7);
+    world.start();
+    let said = world.run(0, &["wait", "later", "nightly"]);
+    assert!(said.code == 5 && world.record(world.task_of("later"))["outcome"] == "ok", "{said:?}");
+}

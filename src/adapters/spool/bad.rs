@@ -9,7 +9,7 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::adapters::spool::SpoolError;
 use crate::adapters::spool::commit::Commit;
@@ -25,13 +25,18 @@ use crate::engine::DropBox;
 const STEM_BYTES_MAX: usize = 200;
 
 /// What stands in `NAME.why`.
-#[derive(Debug, Serialize)]
-struct Why<'a> {
-    at: Timestamp,
-    from: &'static str,
-    name: &'a str,
-    uid: Option<u32>,
-    problems: &'a [Problem],
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Why {
+    /// When.
+    pub at: Timestamp,
+    /// The drop box that it came from.
+    pub from: String,
+    /// What it was called there.
+    pub name: String,
+    /// Its owner, where it is known.
+    pub uid: Option<u32>,
+    /// Every reason.
+    pub problems: Vec<Problem>,
 }
 
 /// Moves a file into `bad/`, as it is, and writes beside it why; durable after the next [`Store::settle`].
@@ -58,12 +63,8 @@ pub fn refuse(
         Moved::To(path) => path.with_extension("why"),
         Moved::Stays => layout.bad().join(format!("{stem}.why")),
     };
-    let from = match drop_box {
-        DropBox::New => "new",
-        DropBox::Ready => "ready",
-        DropBox::Orders => "orders",
-    };
-    let why = Why { at: now, from, name, uid, problems };
+    let from = drop_box.name().to_owned();
+    let why = Why { at: now, from, name: name.to_owned(), uid, problems: problems.to_vec() };
     let mut text = serde_json::to_vec_pretty(&why).expect("reasons serialise");
     text.push(b'\n');
     let opened = OpenOptions::new().create_new(true).write(true).mode(FILE_MODE).open(&reasons);

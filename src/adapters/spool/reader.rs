@@ -10,11 +10,14 @@ use std::sync::Arc;
 use nix::fcntl::{Flock, FlockArg};
 
 use crate::adapters::spool::SpoolError;
+use crate::adapters::spool::bad::Why;
 use crate::adapters::spool::layout::Layout;
 use crate::base::ids::TaskId;
+use crate::domain::drop_name::stem;
 use crate::domain::plan::Plan;
 use crate::domain::record::HistoryLine;
 use crate::domain::run::{Recorded, Run};
+use crate::engine::DropBox;
 
 /// Returns the numbers of all tasks, ascending.
 ///
@@ -75,27 +78,32 @@ pub fn daemon_pid(layout: &Layout) -> Result<Option<String>, SpoolError> {
     }
 }
 
-/// Returns the reasons why a dropped file was refused, once it was: the text of the newest `NAME.why` after `since_ms`.
+/// Says why a file was refused that was dropped into one of `boxes` under this name: the newest refusal since `since_ms`.
 #[must_use]
-pub fn refusal(layout: &Layout, stem: &str, since_ms: i64) -> Option<String> {
+pub fn refusal(layout: &Layout, boxes: &[DropBox], name: &str, since_ms: i64) -> Option<Why> {
     use std::os::unix::fs::MetadataExt as _;
-    let newest = fs::read_dir(layout.bad())
+    let stem = stem(name);
+    let is_of = |file: &str| {
+        file.strip_prefix(stem).and_then(|rest| rest.strip_suffix(".why")).is_some_and(|middle| {
+            middle.is_empty() || middle.strip_prefix('.').is_some_and(|n| n.bytes().all(|b| b.is_ascii_digit()))
+        })
+    };
+    let mut found: Vec<(i64, PathBuf)> = fs::read_dir(layout.bad())
         .ok()?
         .filter_map(Result::ok)
-        .filter(|entry| {
-            let name = entry.file_name();
-            let name = name.to_string_lossy();
-            name.strip_prefix(stem).and_then(|rest| rest.strip_suffix(".why")).is_some_and(|middle| {
-                middle.is_empty() || middle.strip_prefix('.').is_some_and(|n| n.bytes().all(|b| b.is_ascii_digit()))
-            })
-        })
+        .filter(|entry| is_of(&entry.file_name().to_string_lossy()))
         .filter_map(|entry| {
             let meta = entry.metadata().ok()?;
             let changed_ms = meta.mtime().saturating_mul(1000).saturating_add(meta.mtime_nsec() / 1_000_000);
             (changed_ms >= since_ms).then(|| (changed_ms, entry.path()))
         })
-        .max()?;
-    fs::read_to_string(newest.1).ok()
+        .collect();
+    found.sort();
+    // The reasons of `a.1.json` and the second ones of `a.json` stand under one name; and what is still written says nothing yet.
+    found.into_iter().rev().find_map(|(_, path)| {
+        let why: Why = serde_json::from_slice(&fs::read(path).ok()?).ok()?;
+        (why.name == name && boxes.iter().any(|known| known.name() == why.from)).then_some(why)
+    })
 }
 
 /// A task's journal, read piece by piece.

@@ -11,7 +11,6 @@ use crate::adapters::spool::reader::{self, Follower};
 use crate::base::digest::Digest;
 use crate::base::ids::{GroupNo, HostName, StepName};
 use crate::base::time::{Timestamp, parse_time};
-use crate::domain::drop_name::stem;
 use crate::domain::order::{Order, Which, Wish};
 use crate::domain::risk::{Level, Risk};
 use crate::domain::run::{Event, RefusalKind, Run, TaskState};
@@ -19,7 +18,7 @@ use crate::engine::DropBox;
 use crate::shells::cli::Context;
 use crate::shells::cli::describe::describe;
 use crate::shells::cli::failure::{Failure, Kind};
-use crate::shells::cli::submit::{put, refused};
+use crate::shells::cli::submit::put;
 use crate::shells::cli::tasks::{self, ANSWER_LIMIT, daemon_runs, queued, wait_for};
 use crate::shells::clock::{now, unique};
 
@@ -290,9 +289,9 @@ fn give(context: &Context, follower: &mut Follower, wish: Wish, reason: Option<S
             // A task whose plan cannot be made any more ends over it.
             answers(&recorded.event) || matches!(recorded.event, Event::Unresolvable { .. })
         });
-        match (answer, reader::refusal(&context.layout, stem(&name), since)) {
+        match (answer, reader::refusal(&context.layout, &[DropBox::Orders], &name, since)) {
             (Some(answer), _) => Ok(Some(answer)),
-            (None, Some(why)) => Err(Failure { kind: Kind::Refused, ..refused(&name, &why) }),
+            (None, Some(why)) => Err(Failure { kind: Kind::Refused, ..Failure::invalid(&name, &why.problems) }),
             (None, None) => Ok(None),
         }
     })?;

@@ -12,8 +12,8 @@ use crate::domain::record::{StepRecord, step_records, view};
 use crate::domain::run::{Act, Event, Outcome, Recorded, Run, Stage};
 use crate::shells::cli::Context;
 use crate::shells::cli::describe::describe;
-use crate::shells::cli::failure::Failure;
-use crate::shells::cli::tasks;
+use crate::shells::cli::failure::{Failure, Kind};
+use crate::shells::cli::tasks::{self, Meant};
 
 /// Arguments of `show`.
 #[derive(Debug, Args)]
@@ -27,7 +27,16 @@ pub(super) struct Show {
 
 impl Show {
     pub(super) fn run(self, context: &Context) -> Result<(), Failure> {
-        let id = tasks::run_of(&tasks::open(context, &self.task)?)?.id;
+        let task = match tasks::meant(context, &self.task)? {
+            Meant::Task(task) => task,
+            Meant::Refused(failure) => return Err(failure),
+            Meant::InBox(file) if tasks::daemon_runs(context)? => {
+                let message = format!("{file} is in its box, and the daemon has not taken it yet");
+                return Err(Failure::new(Kind::Unavailable, message).hint(format!("spoolgate wait {}", self.task)));
+            }
+            Meant::InBox(file) => return Err(tasks::queued(&file)),
+        };
+        let id = tasks::run_of(&task)?.id;
         let (follower, events) = Follower::open(&context.layout, id)?;
         let run = tasks::run_of(&follower)?;
         if context.output.json {

@@ -11,8 +11,7 @@ use clap::Args;
 use crate::adapters::spool::drop_file::{self, Put};
 use crate::adapters::spool::reader::{self, Follower};
 use crate::base::text::visible;
-use crate::domain::drop_name::{broken_rule, broken_rule_of_choice, stem};
-use crate::domain::problem::Problem;
+use crate::domain::drop_name::{broken_rule, broken_rule_of_choice};
 use crate::domain::run::TaskState;
 use crate::domain::wire::read_task;
 use crate::engine::DropBox;
@@ -55,8 +54,8 @@ impl Submit {
             return Err(queued(&name));
         }
         let follower = wait_for(Some(ANSWER_LIMIT), || {
-            if let Some(why) = reader::refusal(&context.layout, stem(&name), since) {
-                return Err(refused(&name, &why));
+            if let Some(why) = reader::refusal(&context.layout, &[drop_box], &name, since) {
+                return Err(Failure::invalid(&name, &why.problems));
             }
             accepted_as(context, drop_box, &put, submission.idempotency_key.as_deref())
         })?;
@@ -133,15 +132,6 @@ fn accepted_as(
         Some(line) => Some(Follower::open(&context.layout, line.id)?.0),
         None => None,
     })
-}
-
-/// Turns a `.why` into a failure with its problems.
-pub(super) fn refused(name: &str, why: &str) -> Failure {
-    let problems: Vec<Problem> = serde_json::from_str::<serde_json::Value>(why)
-        .ok()
-        .and_then(|mut why| serde_json::from_value(why["problems"].take()).ok())
-        .unwrap_or_default();
-    Failure::invalid(name, &problems)
 }
 
 /// Reads a file, or standard input for `-`; also returns the name to show.

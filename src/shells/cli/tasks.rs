@@ -6,7 +6,9 @@ use std::time::{Duration, Instant};
 
 use crate::adapters::spool::reader::{self, Follower};
 use crate::base::ids::TaskId;
+use crate::domain::drop_name::broken_rule_of_choice;
 use crate::domain::run::Run;
+use crate::engine::DropBox;
 use crate::shells::cli::Context;
 use crate::shells::cli::failure::{Failure, Kind};
 
@@ -27,7 +29,65 @@ pub(super) fn open(context: &Context, word: &str) -> Result<Follower, Failure> {
             return Ok(follower);
         }
     }
-    Err(Failure::new(Kind::NotFound, format!("there is no task {word}")).hint("spoolgate ls"))
+    Err(no_task(word))
+}
+
+/// What a word means that may be the name of a file which was dropped a moment ago: the newest thing of that name.
+#[derive(Debug)]
+pub(super) enum Meant {
+    /// A task.
+    Task(Box<Follower>),
+    /// A file that was refused, and why.
+    Refused(Failure),
+    /// A file that stands in its box still.
+    InBox(String),
+}
+
+/// Finds out what a word means.
+pub(super) fn meant(context: &Context, word: &str) -> Result<Meant, Failure> {
+    const BOXES: [DropBox; 2] = [DropBox::New, DropBox::Ready];
+    let file = format!("{word}.json");
+    if broken_rule_of_choice(word).is_some() {
+        return open(context, word).map(|task| Meant::Task(Box::new(task)));
+    }
+    // The box first: a file leaves it after its task, or its refusal, can be found.
+    if BOXES.iter().any(|known| context.layout.drop_box(*known).join(&file).symlink_metadata().is_ok()) {
+        return Ok(Meant::InBox(file));
+    }
+    let task = match open(context, word) {
+        Ok(follower) => Some(follower),
+        Err(failure) if failure.kind == Kind::NotFound => None,
+        Err(failure) => return Err(failure),
+    };
+    let before = task.as_ref().and_then(Follower::run);
+    let since = before.map_or(0, |run| run.accepted_at.0 + 1);
+    let hint = before.map_or("correct the file and drop it again".to_owned(), |run| {
+        format!("the task of that name before it: spoolgate show {}", run.id)
+    });
+    match (reader::refusal(&context.layout, &BOXES, &file, since), task) {
+        (Some(why), _) => Ok(Meant::Refused(Failure::invalid(&file, &why.problems).hint(hint))),
+        (None, Some(task)) => Ok(Meant::Task(Box::new(task))),
+        (None, None) => Err(no_task(word)),
+    }
+}
+
+/// Waits until a word means no file in a box any more; `None` when the limit passed before.
+pub(super) fn taken(
+    context: &Context,
+    word: &str,
+    limit: Option<Duration>,
+) -> Result<Option<Result<Follower, Failure>>, Failure> {
+    wait_for(limit, || {
+        Ok(match meant(context, word)? {
+            Meant::InBox(_) => None,
+            Meant::Task(task) => Some(Ok(*task)),
+            Meant::Refused(failure) => Some(Err(failure)),
+        })
+    })
+}
+
+fn no_task(word: &str) -> Failure {
+    Failure::new(Kind::NotFound, format!("there is no task {word}")).hint("spoolgate ls")
 }
 
 /// Returns the fold of an opened task.

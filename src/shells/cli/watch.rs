@@ -14,7 +14,7 @@ use crate::domain::wire::parse_seconds;
 use crate::shells::cli::Context;
 use crate::shells::cli::failure::{Failure, Kind, of_outcome};
 use crate::shells::cli::show::said;
-use crate::shells::cli::tasks::{self, wait_for};
+use crate::shells::cli::tasks::{self, Meant, wait_for};
 
 /// Arguments of `watch`.
 #[derive(Debug, Args)]
@@ -96,11 +96,17 @@ fn print(context: &Context, id: TaskId, events: &[Recorded]) -> Result<(), Failu
 impl Wait {
     pub(super) fn run(self, context: &Context) -> Result<(), Failure> {
         let begin = Instant::now();
-        let opened = self.tasks.iter().map(|word| tasks::open(context, word)).collect::<Result<Vec<_>, _>>()?;
+        // What is no task at all is said before anything is waited for.
+        for word in &self.tasks {
+            if let Meant::InBox(file) = tasks::meant(context, word)?
+                && !tasks::daemon_runs(context)?
+            {
+                context.output.say(tasks::queued(&file).message);
+            }
+        }
         let mut result = Ok(());
-        for follower in opened {
-            let left = self.timeout.map(|limit| limit.saturating_sub(begin.elapsed()));
-            if let Err(failure) = wait_until_done(context, follower, left) {
+        for word in &self.tasks {
+            if let Err(failure) = wait_for_one(context, word, self.timeout, begin) {
                 // Of several tasks the worst result counts; a number that is higher is worse.
                 let known = result.as_ref().map_or_else(|known: &Failure| known.exit_code().0, |()| 0);
                 if failure.exit_code().0 > known {
@@ -109,6 +115,16 @@ impl Wait {
             }
         }
         result
+    }
+}
+
+/// Waits for what a word means and ends with its result.
+fn wait_for_one(context: &Context, word: &str, limit: Option<Duration>, begin: Instant) -> Result<(), Failure> {
+    let left = || limit.map(|limit| limit.saturating_sub(begin.elapsed()));
+    match tasks::taken(context, word, left())? {
+        Some(task) => wait_until_done(context, task?, left()),
+        None => Err(Failure::new(Kind::TimedOut, format!("{word}.json is in its box, and nobody has taken it yet"))
+            .hint("spoolgate daemon, if none runs")),
     }
 }
 

@@ -21,7 +21,6 @@ use crate::adapters::spool::reader::{self, Follower, Journal};
 use crate::base::ids::TaskId;
 use crate::base::time::Timestamp;
 use crate::domain::audit::Line;
-use crate::domain::drop_name::stem;
 use crate::domain::record::view;
 use crate::domain::run::Run;
 use crate::engine::DropBox;
@@ -499,9 +498,9 @@ impl Files {
         }
         let (layout, newest) = (&self.layout, self.newest);
         self.dropped.retain(|dropped| {
-            let stem = stem(&dropped.put.name);
-            if let Some(why) = reader::refusal(layout, stem, dropped.since_ms) {
-                messages.push(Message::Refused(dropped.request, reasons(&why)));
+            if let Some(why) = reader::refusal(layout, &[dropped.drop_box], &dropped.put.name, dropped.since_ms) {
+                let reasons: Vec<String> = why.problems.iter().map(ToString::to_string).collect();
+                messages.push(Message::Refused(dropped.request, reasons.join("; ")));
                 return false;
             }
             if now.0 - dropped.since_ms > ANSWER_MS {
@@ -529,15 +528,6 @@ impl Files {
             true
         });
     }
-}
-
-/// The reasons in a `.why`, one after the other.
-fn reasons(why: &str) -> String {
-    let problems: Vec<crate::domain::problem::Problem> = serde_json::from_str::<serde_json::Value>(why)
-        .ok()
-        .and_then(|mut why| serde_json::from_value(why["problems"].take()).ok())
-        .unwrap_or_default();
-    problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
 }
 
 fn watch(layout: &Layout, nudged: Arc<AtomicBool>) -> notify::Result<RecommendedWatcher> {
