@@ -287,6 +287,9 @@ pub struct HistoryLine {
     pub hosts: usize,
     /// On how many of them it did not end well.
     pub hosts_not_ok: usize,
+    /// On how many of them nothing was done, or not all of it, without anything having failed.
+    #[serde(default)]
+    pub hosts_skipped: usize,
     /// The digest of its submission's bytes.
     pub submission: Digest,
     /// How many acts the audit has of it.
@@ -305,9 +308,17 @@ impl HistoryLine {
         format!("{} {} {} {} {} {outcome}", self.id, self.task_name, self.name, self.submitter.user, self.work)
     }
 
+    /// Returns how many hosts came to an end of their own, good or bad.
+    #[must_use]
+    pub fn hosts_ended(&self) -> usize {
+        // Older lines do not say how many were skipped; of a task that never began it was all of them.
+        self.started.map_or(0, |_| self.hosts.saturating_sub(self.hosts_skipped))
+    }
+
     /// Returns the line of a record.
     #[must_use]
     pub fn of(run: &Run, record: &Record) -> HistoryLine {
+        let hosts_that = |fits: fn(&Outcome) -> bool| record.outcomes.values().filter(|outcome| fits(outcome)).count();
         HistoryLine {
             id: run.id,
             name: run.accepted.name.clone(),
@@ -319,7 +330,8 @@ impl HistoryLine {
             started: record.started,
             ended: record.ended,
             hosts: record.outcomes.len(),
-            hosts_not_ok: record.outcomes.values().filter(|outcome| **outcome != Outcome::Ok).count(),
+            hosts_not_ok: hosts_that(|outcome| *outcome != Outcome::Ok),
+            hosts_skipped: hosts_that(|outcome| *outcome == Outcome::Skipped),
             submission: Digest::of(run.accepted.submission.as_bytes()),
             acts: run.acts.len() as u64,
             idempotency_key: run.accepted.idempotency_key.clone(),

@@ -1,6 +1,6 @@
 //! The command line: what it prints, and how it ends.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::world::{ALICE, BOB, World, wait_for};
 
@@ -104,4 +104,54 @@ fn the_name_of_a_dropped_file_is_good_for_show_and_wait_whatever_became_of_it() 
     world.start();
     let said = world.run(0, &["wait", "later", "nightly"]);
     assert!(said.code == 5 && world.record(world.task_of("later"))["outcome"] == "ok", "{said:?}");
+}
+
+/// Runs a task of one script at once on both hosts, and returns its number.
+fn script(world: &World, name: &str, script: &str) -> u64 {
+    let task = json!({"task_name": name, "hosts": {"1": ["h1", "h2"]}, "script": script});
+    world.drop_file("ready", &format!("{name}.json"), task.to_string().as_bytes(), 0);
+    world.task_of(name)
+}
+
+fn row(world: &World, id: u64) -> Value {
+    let listed: Value = serde_json::from_str(&world.run(0, &["--json", "ls"]).ok()).unwrap();
+    listed["tasks"].as_array().unwrap().iter().find(|task| task["id"] == id).unwrap().clone()
+}
+
+#[test]
+fn ls_counts_every_host_that_ended_and_says_what_is_held_in_the_zone_of_the_settings() {
+    let mut world = local();
+    world.start();
+    let gate = world.etc().join("gate");
+    let wait = format!("[ $SPOOLGATE_HOST = h2 ] || exit 3\nuntil [ -e {} ]; do sleep 0.05; done\n", gate.display());
+    let id = script(&world, "half", &wait);
+    wait_for("h1 to fail", || (row(&world, id)["hosts_ended"] == 1).then_some(()));
+    let _ = world.run(0, &["hold", "half", "--reason", "lunch"]).ok();
+    assert_eq!((&row(&world, id)["held"], &row(&world, id)["state"]), (&json!(true), &json!("running")));
+    let listed = world.run(0, &["ls"]).ok();
+    let line = listed.lines().find(|line| line.contains("half")).unwrap();
+    assert!(line.contains("running, held ") && line.contains(" 1/2 ") && line.ends_with("+08:00"), "{listed}");
+    let plain = world.run(0, &["ls", "--plain"]).ok();
+    assert!(plain.lines().next().unwrap().ends_with("\theld") && plain.contains("Z\t"), "{plain}");
+    let _ = world.run(0, &["release", "half"]).ok();
+    std::fs::write(&gate, "").unwrap();
+    world.record(id);
+    world.drop_file("new", "no.json", TASK.as_bytes(), 0);
+    let no = world.task_of("no");
+    assert_eq!(row(&world, no)["held"], false);
+    let _ = world.run(0, &["reject", "no", "--reason", "no"]).ok();
+    world.record(no);
+    let ended = |id| {
+        wait_for("the history", || {
+            row(&world, id)["outcome"].is_string().then(|| row(&world, id)["hosts_ended"].clone())
+        })
+    };
+    assert_eq!(
+        [ended(id), ended(no)],
+        [json!(2), json!(0)],
+        "a host that failed has ended, one that never began has not"
+    );
+    // Without settings that can be read there is UTC, and no failure.
+    world.write_etc("spoolgate.toml", "time_zone = 3\n");
+    assert!(world.run(0, &["ls"]).ok().contains("+00:00"));
 }

@@ -2,11 +2,14 @@
 //!
 //! **Invariant:** finished tasks are listed from the history's index, the others from their journals.
 
+use std::collections::BTreeMap;
+
 use clap::Args;
 use unicode_width::UnicodeWidthChar as _;
 
+use crate::adapters::config;
 use crate::adapters::spool::reader::{self, Follower};
-use crate::base::ids::TaskId;
+use crate::base::ids::{HostName, TaskId};
 use crate::base::text::visible;
 use crate::domain::run::{Outcome, Run, TaskState};
 use crate::shells::cli::Context;
@@ -24,7 +27,8 @@ pub(super) struct Ls {
     /// At most so many finished tasks, the newest.
     #[arg(long, default_value_t = 20)]
     done: usize,
-    /// Print columns separated by tabs, without a heading.
+    /// Print columns separated by tabs, without a heading: number, state, name, task name, submitter, hosts ended of all,
+    /// time (UTC), `held` or nothing.
     #[arg(long)]
     plain: bool,
 }
@@ -42,6 +46,8 @@ struct Row {
     hosts: usize,
     hosts_ended: usize,
     approvals_missing: u32,
+    /// Whether nothing more of it starts until somebody releases it.
+    held: bool,
 }
 
 impl Ls {
@@ -52,24 +58,27 @@ impl Ls {
         if context.output.json {
             return context.output.object(serde_json::json!({ "tasks": rows }));
         }
+        let zone = config::time_zone(&context.dirs.config);
         if !self.plain {
-            context
-                .output
-                .line("ID      STATE             TASK                            BY            HOSTS   ACCEPTED")?;
+            let head = "ID      STATE                 TASK                            BY            HOSTS   ACCEPTED";
+            context.output.line(head)?;
         }
         for row in &rows {
             let state = row.outcome.map_or(row.state, Outcome::word);
             let hosts = format!("{}/{}", row.hosts_ended, row.hosts);
             let line = if self.plain {
                 let name = visible(&row.task_name);
-                format!("{}\t{state}\t{}\t{name}\t{}\t{hosts}\t{}", row.id, row.name, row.submitter, row.accepted_at)
+                let (by, at, held) = (&row.submitter, row.accepted_at, if row.held { "held" } else { "" });
+                format!("{}\t{state}\t{}\t{name}\t{by}\t{hosts}\t{at}\t{held}", row.id, row.name)
             } else {
-                let state = match row.approvals_missing {
-                    0 => state.to_owned(),
-                    missing => format!("{state} (needs {missing})"),
+                let held = if row.held { ", held" } else { "" };
+                let needs = match row.approvals_missing {
+                    0 => String::new(),
+                    missing => format!(" (needs {missing})"),
                 };
+                let state = format!("{state}{held}{needs}");
                 let (task, by) = (fit(&visible(&row.task_name), 30), fit(&row.submitter, 12));
-                format!("{:<7} {state:<17} {task}  {by}  {hosts:<7} {}", row.id, row.accepted_at)
+                format!("{:<7} {state:<21} {task}  {by}  {hosts:<7} {}", row.id, row.accepted_at.in_zone(&zone))
             };
             context.output.line(line)?;
         }
@@ -91,8 +100,9 @@ fn rows(context: &Context, done_max: usize) -> Result<Vec<Row>, Failure> {
             submitter: line.submitter.user.clone(),
             accepted_at: line.accepted_at,
             hosts: line.hosts,
-            hosts_ended: line.hosts.saturating_sub(line.hosts_not_ok),
+            hosts_ended: line.hosts_ended(),
             approvals_missing: 0,
+            held: false,
         });
     }
     for id in reader::task_ids(&context.layout)?.into_iter().filter(|id| !finished.contains(id)) {
@@ -107,6 +117,7 @@ fn rows(context: &Context, done_max: usize) -> Result<Vec<Row>, Failure> {
 }
 
 fn row(run: &Run) -> Row {
+    let (hosts_ended, hosts) = hosts(run);
     Row {
         id: run.id,
         state: run.state().word(),
@@ -118,10 +129,24 @@ fn row(run: &Run) -> Row {
         task_name: run.plan.task_name.clone(),
         submitter: run.accepted.by.user.clone(),
         accepted_at: run.accepted_at,
-        hosts: run.plan.hosts.len(),
-        hosts_ended: run.lanes.iter().filter(|lane| lane.outcome() == Outcome::Ok).count(),
+        hosts,
+        hosts_ended,
         approvals_missing: run.approvals_missing(),
+        held: run.held.is_some(),
     }
+}
+
+/// Counts the hosts that have come to an end of their own, good or bad, and all of them. While a task runs, a host of two groups
+/// has two ends to come to.
+fn hosts(run: &Run) -> (usize, usize) {
+    let done = run.state() == TaskState::Done;
+    let mut hosts: BTreeMap<&HostName, bool> = BTreeMap::new();
+    for lane in &run.lanes {
+        let ended = lane.outcome() != Outcome::Skipped && (done || lane.open_step().is_none());
+        let known = hosts.entry(&lane.host).or_insert(ended);
+        *known = if done { *known || ended } else { *known && ended };
+    }
+    (hosts.values().filter(|ended| **ended).count(), hosts.len())
 }
 
 /// Cuts or pads a text to so many cells of a terminal, in which Chinese characters take two.
