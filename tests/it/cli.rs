@@ -155,3 +155,36 @@ fn ls_counts_every_host_that_ended_and_says_what_is_held_in_the_zone_of_the_sett
     world.write_etc("spoolgate.toml", "time_zone = 3\n");
     assert!(world.run(0, &["ls"]).ok().contains("+00:00"));
 }
+
+#[test]
+fn show_names_what_runs_and_calls_nothing_skipped_that_has_not_begun() {
+    let mut world = local();
+    world.write_etc(
+        "templates/two.toml",
+        "id = 70\nname = \"two\"\ntitle = \"t\"\n[[param]]\nname = \"GATE\"\n[[step]]\nname = \"first\"\nscript = 'until [ -e \"$GATE\" ]; do sleep 0.05; done; exit 1'\n[[step]]\nname = \"second\"\nscript = \"true\"\n",
+    );
+    world.start();
+    let gate = world.etc().join("gate");
+    let task = json!({"task_name": "t", "temp_id": "two", "hosts": {"1": ["h1", "h2"]}, "batches": [1, 1], "max_fail": 0, "args": {"GATE": gate}});
+    world.drop_file("ready", "two.json", task.to_string().as_bytes(), 0);
+    let id = world.task_of("two").to_string();
+    let json = || serde_json::from_str::<Value>(&world.run(0, &["--json", "show", &id]).ok()).unwrap();
+    let shown = wait_for("the first step", || Some(json()).filter(|shown| shown["results"][0]["step"] == "first"));
+    let text = world.run(0, &["show", &id]).ok();
+    assert!(
+        text.contains("host h1 (group 1)  running first\n") && text.contains("1 host(s) waiting, h2 first"),
+        "{text}"
+    );
+    assert!(!text.contains("skipped"), "{text}");
+    for host in shown["results"].as_array().unwrap() {
+        let outcomes = host["steps"].as_array().unwrap().iter().map(|step| &step["outcome"]);
+        assert!(outcomes.chain([&host["outcome"]]).all(Value::is_null), "{host:#}");
+    }
+    std::fs::write(&gate, "").unwrap();
+    world.record(id.parse().unwrap());
+    let shown = json();
+    let of = |n: usize| [&shown["results"][n]["outcome"], &shown["results"][n]["steps"][1]["outcome"]];
+    assert_eq!([of(0), of(1)], [["failed", "skipped"], ["skipped", "skipped"]], "{shown:#}");
+    let text = world.run(0, &["show", &id]).ok();
+    assert!(text.contains("host h2 (group 1)  skipped\n") && !text.contains("waiting"), "{text}");
+}

@@ -355,9 +355,13 @@ impl Lane {
     #[must_use]
     pub fn has_failed(&self, planned: &[PlannedStep], timed: Option<Timestamp>) -> bool {
         self.failed_step(planned).is_some()
-            || (self.open_step().is_none()
-                && !matches!(self.outcome(), Outcome::Ok | Outcome::Skipped)
-                && self.next_step(planned, timed) == Next::Nothing)
+            || (!matches!(self.outcome(), Outcome::Ok | Outcome::Skipped) && self.is_over(planned, timed))
+    }
+
+    /// Whether it has come to its end: nothing runs, and nothing more begins by itself or by being released.
+    #[must_use]
+    pub fn is_over(&self, planned: &[PlannedStep], timed: Option<Timestamp>) -> bool {
+        self.open_step().is_none() && self.next_step(planned, timed) == Next::Nothing
     }
 
     /// Whether nothing was ever sent.

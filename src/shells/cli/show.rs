@@ -5,11 +5,13 @@
 use clap::Args;
 
 use crate::adapters::spool::reader::Follower;
+use crate::base::ids::{HostName, StepName};
 use crate::base::text::visible;
 use crate::domain::delegate::Report;
 use crate::domain::policy::Admission;
 use crate::domain::record::{StepRecord, step_records, view};
-use crate::domain::run::{Act, Event, Outcome, Recorded, Run, Stage};
+use crate::domain::run::lane::Lane;
+use crate::domain::run::{Act, Event, Outcome, Recorded, Run, Stage, TaskState};
 use crate::shells::cli::Context;
 use crate::shells::cli::describe::describe;
 use crate::shells::cli::failure::{Failure, Kind};
@@ -44,8 +46,9 @@ impl Show {
                 .lanes
                 .iter()
                 .map(|lane| {
-                    let steps: Vec<StepRecord> = step_records(run, lane).collect();
-                    serde_json::json!({"group": lane.group, "host": lane.host, "outcome": lane.outcome(), "steps": steps})
+                    let steps: Vec<_> = step_records(run, lane).map(|step| step_value(run, lane, &step)).collect();
+                    let (outcome, step) = (lane_outcome(run, lane), running_step(run, lane));
+                    serde_json::json!({"group": lane.group, "host": lane.host, "outcome": outcome, "step": step, "steps": steps})
                 })
                 .collect();
             let state = run.state().word();
@@ -67,6 +70,59 @@ fn outcome(run: &Run) -> Option<Outcome> {
         Stage::Done { outcome, .. } => Some(outcome),
         _ => None,
     }
+}
+
+/// Returns how a host's work ended; `None` while it has not.
+fn lane_outcome(run: &Run, lane: &Lane) -> Option<Outcome> {
+    let planned = run.plan.group(lane.group).map_or(&[][..], |group| &group.steps);
+    (run.state() == TaskState::Done || lane.is_over(planned, run.timed_at())).then(|| lane.outcome())
+}
+
+/// Returns the step that runs on a host.
+fn running_step<'a>(run: &'a Run, lane: &Lane) -> Option<&'a StepName> {
+    Some(&run.plan.group(lane.group)?.steps.get(lane.open_step()?)?.name)
+}
+
+/// Returns how a step ended; `None` while it waits or runs: a record calls what never began skipped, which is true at the end.
+fn step_outcome(run: &Run, lane: &Lane, step: &StepRecord) -> Option<Outcome> {
+    let waits = step.outcome == Outcome::Skipped && step.reason.is_none() && lane_outcome(run, lane).is_none();
+    let runs = step.started.is_some() && step.ended.is_none();
+    (!waits && !runs).then_some(step.outcome)
+}
+
+fn step_value(run: &Run, lane: &Lane, step: &StepRecord) -> serde_json::Value {
+    let mut value = serde_json::json!(step);
+    value["outcome"] = serde_json::json!(step_outcome(run, lane, step));
+    value
+}
+
+/// Writes the hosts on which something happened with their steps, and how many wait.
+fn lanes(run: &Run) -> Vec<String> {
+    let mut lines = Vec::new();
+    let mut waiting: Vec<&HostName> = Vec::new();
+    for lane in &run.lanes {
+        let word = match (running_step(run, lane), lane_outcome(run, lane)) {
+            (Some(step), _) => format!("running {step}"),
+            (None, Some(outcome)) => outcome.word().to_owned(),
+            (None, None) if lane.is_untouched() => {
+                waiting.push(&lane.host);
+                continue;
+            }
+            (None, None) => "waiting".to_owned(),
+        };
+        lines.push(format!("\nhost {} (group {})  {word}", lane.host, lane.group));
+        for step in step_records(run, lane) {
+            lines.push(step_line(&step, step_outcome(run, lane, &step)));
+            lines.extend(step.targets.iter().map(|(name, target)| {
+                let detail = visible(&target.detail);
+                format!("    {name:<18} {:<16} {detail}", target.state.word()).trim_end().to_owned()
+            }));
+        }
+    }
+    if let (Some(first), TaskState::Running) = (waiting.first(), run.state()) {
+        lines.push(format!("\n{} host(s) waiting, {first} first", waiting.len()));
+    }
+    lines
 }
 
 fn text(run: &Run, events: &[Recorded]) -> String {
@@ -114,21 +170,11 @@ fn text(run: &Run, events: &[Recorded]) -> String {
     lines.push(String::new());
     lines.extend(run.acts.iter().map(act_line));
     lines.extend(events.iter().filter_map(sentence));
-    let shown = run.lanes.iter().filter(|lane| lane.outcome() != Outcome::Skipped || outcome(run).is_some());
-    for lane in shown {
-        lines.push(format!("\nhost {} (group {})  {}", lane.host, lane.group, lane.outcome().word()));
-        for step in step_records(run, lane) {
-            lines.push(step_line(&step));
-            lines.extend(step.targets.iter().map(|(name, target)| {
-                let detail = visible(&target.detail);
-                format!("    {name:<18} {:<16} {detail}", target.state.word()).trim_end().to_owned()
-            }));
-        }
-    }
+    lines.extend(self::lanes(run));
     lines.join("\n") + "\n"
 }
 
-fn step_line(step: &StepRecord) -> String {
+fn step_line(step: &StepRecord, outcome: Option<Outcome>) -> String {
     let end = match (&step.exit_code, &step.signal, &step.reason) {
         (Some(code), _, _) => format!("exit {code}"),
         (_, Some(signal), _) => format!("signal {signal}"),
@@ -140,7 +186,7 @@ fn step_line(step: &StepRecord) -> String {
         (Some(started), None) => format!("since {started}"),
         _ => String::new(),
     };
-    let outcome = if step.started.is_some() && step.ended.is_none() { "running" } else { step.outcome.word() };
+    let outcome = outcome.map_or(if step.started.is_some() { "running" } else { "waiting" }, Outcome::word);
     format!("  {:<20} {outcome:<16} {end}  {times}", step.step).trim_end().to_owned()
 }
 
