@@ -188,3 +188,33 @@ fn show_names_what_runs_and_calls_nothing_skipped_that_has_not_begun() {
     let text = world.run(0, &["show", &id]).ok();
     assert!(text.contains("host h2 (group 1)  skipped\n") && !text.contains("waiting"), "{text}");
 }
+
+#[test]
+fn a_directory_that_is_named_and_not_there_is_no_empty_one() {
+    let world = local();
+    let none = world.etc().join("none");
+    let none = none.to_str().unwrap();
+    for verb in [
+        &["daemon"][..],
+        &["hosts"],
+        &["template", "check"],
+        &["token", "list"],
+        &["policy", "check"],
+        &["top", "--once"],
+    ] {
+        let said = world.run(0, &[&["--config", none], verb].concat());
+        assert!(said.code == 7 && said.err.contains(&format!("--config {none}: there is no such")), "{said:?}");
+    }
+    for verb in [&["audit", "verify"][..], &["audit", "tail"], &["ls"], &["gc", "--older-than", "9d"]] {
+        let said = world.run(0, &[&["--state", none], verb].concat());
+        assert!(said.code == 7 && said.err.contains(&format!("spoolgate --state {none} daemon")), "{said:?}");
+    }
+    let said = world.run(0, &["--state", &format!("{none}/state"), "daemon"]);
+    assert!(said.code == 7 && said.err.contains("above it"), "{said:?}");
+    // The default is not there before the first start, and then no chain holds.
+    for verb in ["verify", "tail", "head"] {
+        let said = world.run(0, &["audit", verb]);
+        assert!(said.code == 7 && said.err.contains("the daemon makes it"), "{said:?}");
+    }
+    let _ = world.run(0, &["check", &file(&world, "task.json", TASK)]).ok();
+}

@@ -4,7 +4,7 @@
 
 use clap::{Args, Subcommand};
 
-use crate::adapters::spool::{audit, reader};
+use crate::adapters::spool::{SpoolError, audit, reader};
 use crate::base::ids::TaskId;
 use crate::base::text::visible;
 use crate::domain::audit::{Head, Line};
@@ -45,6 +45,9 @@ enum Verb {
 
 impl Audit {
     pub(super) fn run(self, context: &Context) -> Result<(), Failure> {
+        // Where there is no state there is no chain, which is something else than an empty one.
+        let dir = context.layout.audit();
+        std::fs::read_dir(&dir).map_err(|source| SpoolError::Io { act: "list", path: dir, source })?;
         match self.verb {
             Verb::Verify { head } => verify(context, head.as_deref()),
             Verb::Tail { count } => {

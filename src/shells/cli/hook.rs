@@ -72,6 +72,11 @@ enum Verb {
 }
 
 impl Hook {
+    /// Whether git runs it: then it ends well whatever happens.
+    pub(super) fn is_for_git(&self) -> bool {
+        matches!(self.verb, Verb::Git { .. })
+    }
+
     pub(super) fn run(self, context: &Context) -> Result<(), Failure> {
         match self.verb {
             Verb::Git { print, words } => git(context, print, &words),

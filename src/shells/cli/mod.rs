@@ -23,14 +23,14 @@ mod token;
 mod top;
 mod watch;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
 use crate::adapters::config::Config;
 use crate::adapters::spool::layout::Layout;
-use crate::shells::cli::failure::Failure;
+use crate::shells::cli::failure::{Failure, Kind};
 use crate::shells::cli::output::Output;
 use crate::shells::{Dirs, daemon, read_configuration};
 
@@ -156,6 +156,7 @@ pub fn main() -> ExitCode {
 }
 
 fn run(arguments: Arguments, output: Output) -> Result<(), Failure> {
+    check_named(&arguments)?;
     let dirs = directories(arguments.config, arguments.state, |name| std::env::var_os(name).map(PathBuf::from));
     let context = Context { layout: Layout::new(dirs.state.clone()), dirs, output };
     let Some(verb) = arguments.verb else { return top::without_verb(&context) };
@@ -191,6 +192,31 @@ fn run(arguments: Arguments, output: Output) -> Result<(), Failure> {
         Verb::Hook(verb) => verb.run(&context),
         Verb::Template(verb) => verb.run(&context),
         Verb::Hosts => listing::hosts(&context),
+    }
+}
+
+/// Refuses a directory that was named and is not there: what is read in its place would be an empty one.
+fn check_named(arguments: &Arguments) -> Result<(), Failure> {
+    // Nothing of ours holds a push up.
+    if matches!(&arguments.verb, Some(Verb::Hook(hook)) if hook.is_for_git()) {
+        return Ok(());
+    }
+    let missing = |option: &str, dir: &Path| {
+        Failure::new(Kind::Unavailable, format!("{option} {}: there is no such directory", dir.display()))
+    };
+    if let Some(dir) = arguments.config.as_ref().filter(|dir| !dir.is_dir()) {
+        return Err(missing("--config", dir).hint("name the directory that holds spoolgate.toml, or make one"));
+    }
+    let Some(dir) = arguments.state.as_ref().filter(|dir| !dir.is_dir()) else { return Ok(()) };
+    // A state is made by its daemon, in a place that is there.
+    let place = std::path::absolute(dir).ok().and_then(|whole| Some(whole.parent()?.is_dir() && !whole.exists()));
+    match &arguments.verb {
+        Some(Verb::Daemon) if place == Some(true) => Ok(()),
+        Some(Verb::Daemon) => Err(missing("--state", dir).hint("make the directory above it first")),
+        _ => {
+            Err(missing("--state", dir)
+                .hint(format!("the daemon makes it: spoolgate --state {} daemon", dir.display())))
+        }
     }
 }
 
