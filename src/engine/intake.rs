@@ -248,11 +248,16 @@ impl Engine {
         if self.drops.len() >= DROPS_MAX {
             self.drops.clear();
         }
-        self.drops.extend(nameless(&run.accepted.drop));
-        self.names.insert(run.accepted.name.clone(), run.id);
-        if let Some(key) = &run.accepted.idempotency_key {
-            let digest = Digest::of(run.accepted.submission.as_bytes());
-            self.keys.insert(KeyOf::new(key, run.accepted.by.uid), Keyed { id: run.id, digest, at: run.accepted_at });
+        self.index_accepted(run.id, &run.accepted, run.accepted_at);
+    }
+
+    /// Makes a task findable of which perhaps nothing else can be read, so that it does not come in a second time.
+    pub(super) fn index_accepted(&mut self, id: TaskId, accepted: &Accepted, at: Timestamp) {
+        self.drops.extend(nameless(&accepted.drop));
+        self.names.insert(accepted.name.clone(), id);
+        if let Some(key) = &accepted.idempotency_key {
+            let digest = Digest::of(accepted.submission.as_bytes());
+            self.keys.insert(KeyOf::new(key, accepted.by.uid), Keyed { id, digest, at });
         }
     }
 }

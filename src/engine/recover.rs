@@ -11,7 +11,7 @@ use crate::base::time::Timestamp;
 use crate::domain::audit::Entry;
 use crate::domain::plan::{Library, Plan};
 use crate::domain::record::{HistoryLine, view_file};
-use crate::domain::run::{IllegalEvent, Recorded, Run, Stage, TaskState};
+use crate::domain::run::{Event, IllegalEvent, Recorded, Run, Stage, TaskState};
 use crate::engine::intake::{KeyOf, Keyed};
 use crate::engine::outbox::Outbox;
 use crate::engine::schedule::{Progress, finish};
@@ -26,6 +26,8 @@ pub struct Past {
     pub audited: BTreeMap<TaskId, u64>,
     /// When a daemon looked at the time last; `None` when nobody knows.
     pub seen: Option<Timestamp>,
+    /// Unfinished tasks that cannot be read any more, with their first event where that can.
+    pub unread: Vec<(TaskId, Option<Recorded>)>,
 }
 
 /// An unfinished task as it stands on disk.
@@ -63,6 +65,9 @@ impl Engine {
             }
             engine.names.insert(line.name, line.id);
         }
+        for (id, first) in past.unread {
+            engine.leave_alone(id, first);
+        }
         let mut out = Outbox::new(now);
         let mut unbelievable = Vec::new();
         for task in found {
@@ -76,11 +81,22 @@ impl Engine {
                     }
                     engine.resume(run, &task.standing, &mut out);
                 }
-                Err(illegal) => unbelievable.push(illegal),
+                Err(illegal) => {
+                    engine.leave_alone(task.id, task.events.into_iter().next());
+                    unbelievable.push(illegal);
+                }
             }
         }
         // Nothing starts yet: orders that came while no daemon ran are heard first.
         (engine, out.into_effects(), unbelievable)
+    }
+
+    /// Remembers of a task that cannot be believed what keeps it from coming in a second time.
+    fn leave_alone(&mut self, id: TaskId, first: Option<Recorded>) {
+        self.next_id = self.next_id.max(id.0 + 1);
+        if let Some(Recorded { at, event: Event::Accepted(accepted) }) = first {
+            self.index_accepted(id, &accepted, at);
+        }
     }
 
     fn resume(&mut self, run: Run, standing: &[TaskState], out: &mut Outbox) {

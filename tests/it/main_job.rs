@@ -405,6 +405,17 @@ fn the_same_key_and_bytes_are_one_task() {
     let why = wait_for("the refusal", || world.why("other"));
     assert!(why.to_string().contains("idempotency_key"), "{why:#}");
     assert_eq!(world.tasks().len(), 1);
+    // A task that cannot be read any more is left alone, and does not come in a second time for it.
+    world.kill_daemon();
+    let journal = world.state().join("runs/1/events.jsonl");
+    let first = std::fs::read_to_string(&journal).unwrap().lines().next().unwrap().to_owned();
+    std::fs::write(&journal, first + "\n{\"damaged\n").unwrap();
+    world.start();
+    world.drop_file("new", "third.json", text, ALICE);
+    wait_for("the repetition to be taken", || (!world.box_dir("new").join("third.json").exists()).then_some(()));
+    assert!(!world.state().join("runs/2").exists());
+    let told = world.run(0, &["audit", "tail"]).ok();
+    assert!(told.contains("left_alone") || told.contains("left alone"), "{told}");
 }
 
 #[test]

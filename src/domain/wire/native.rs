@@ -171,6 +171,10 @@ fn read_work(fields: &mut Fields<'_>) -> Option<Work> {
     let script = fields.text("script", limits::STRING_BYTES_MAX);
     let command = fields.text("command", limits::STRING_BYTES_MAX);
     let account = open_devops::account(fields);
+    if script.is_some() && command.is_some() {
+        let wanted = "one of temp_id, script and command";
+        fields.wrong("command", "a command beside a script", wanted);
+    }
     match (template, script.or(command.clone())) {
         (Some(node), None) => {
             if account.is_some() {

@@ -125,6 +125,7 @@ fn every_problem_is_reported_at_once() {
         ],
     );
     check(r#"{"task_name":"t","temp_id":1,"script":"x","hosts":{"1":["a"]}}"#, &["/temp_id"]);
+    check(r#"{"task_name":"t","command":"x","script":"y","hosts":{"1":["a"]}}"#, &["/command"]);
     check(r#"{"task_name":"t","temp_id":1,"hosts":"{1: a}"}"#, &["/hosts", "/hosts"]);
     check(
         r#"{"task_name":"t","temp_id":1,"hosts":{"1":[]},"args":{"A":null,"b c":"x"}}"#,

@@ -117,9 +117,6 @@ async fn serve(dirs: &Dirs) -> Result<(), DaemonError> {
     let boxes = [DropBox::New, DropBox::Ready, DropBox::Orders].map(|drop_box| (drop_box, layout.drop_box(drop_box)));
     let watch = SpoolWatch::start(&boxes);
     let (mut engine, repairs, broken) = perform::recover(&mut store, Arc::new(config.library.clone()), now())?;
-    for illegal in broken {
-        tracing::error!("the journal of a task cannot be believed, it is left alone: {illegal}");
-    }
     let (ended_sender, ended) = mpsc::unbounded_channel();
     let key = callback_key::read_or_make(&layout.callback_key())?;
     let mut settings = link_settings(&config, dirs);
@@ -128,6 +125,10 @@ async fn serve(dirs: &Dirs) -> Result<(), DaemonError> {
     performer.set_syslog(config.settings.audit_syslog.clone());
     performer.audit("daemon_started", Some(format!("version {}", env!("CARGO_PKG_VERSION"))));
     performer.audit("configuration_read", Some(digests.clone()));
+    for (id, why) in broken {
+        tracing::error!(task = %id, "the task is left alone: {why}");
+        performer.audit("left_alone", Some(format!("task {id}: {why}")));
+    }
     performer.perform(repairs, false)?;
     if personal {
         tracing::warn!("personal mode: there is no policy.toml, so the owner of the state may do everything");

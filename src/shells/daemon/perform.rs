@@ -25,7 +25,7 @@ use crate::domain::mask::Masker;
 use crate::domain::plan::{Library, Plan};
 use crate::domain::problem::Problem;
 use crate::domain::record::HistoryLine;
-use crate::domain::run::{DropKey, Event, IllegalEvent, Recorded};
+use crate::domain::run::{DropKey, Event, Recorded};
 use crate::engine::{DropBox, Effect, Engine, FoundTask, Input, NewTask, Past, Start};
 use crate::shells::clock::now;
 use crate::shells::daemon::host::{Command, HostOwner};
@@ -258,7 +258,10 @@ impl Performer {
     fn act(&mut self, effect: Effect) -> Result<(), SpoolError> {
         match effect {
             Effect::Fetch(id) => {
-                let found = self.store.fetch(id)?.and_then(found_task);
+                let found = self.store.fetch(id)?.and_then(|task| {
+                    let found = found_task(task);
+                    found.inspect_err(|why| tracing::error!(task = %id, "the task is left alone: {why}")).ok()
+                });
                 let _ = self.inputs.send(Input::Fetched(id, found.map(Box::new)));
             }
             Effect::RunStep(mut start) => {
@@ -327,21 +330,36 @@ fn history_line(line: &HistoryLine) -> Vec<u8> {
     bytes
 }
 
-/// What a recovery found: the engine, what repairs the disk, and journals that nobody can believe.
-pub(super) type Recovered = (Engine, Vec<Effect>, Vec<IllegalEvent>);
+/// What a recovery found: the engine, what repairs the disk, and the tasks that nobody can believe, with why.
+pub(super) type Recovered = (Engine, Vec<Effect>, Vec<(TaskId, String)>);
 
 /// Reads the spool and makes the engine that goes on from it.
 pub(super) fn recover(store: &mut Store, library: Arc<Library>, now: Timestamp) -> Result<Recovered, SpoolError> {
     let loaded = store.load()?;
-    let found = loaded.unfinished.into_iter().filter_map(found_task).collect();
+    let (mut found, mut unread, mut left_alone) = (Vec::new(), Vec::new(), Vec::new());
+    for task in loaded.unfinished {
+        let (id, first) = (task.id, task.events.split(|byte| *byte == b'\n').next().unwrap_or_default().to_vec());
+        match found_task(task) {
+            Ok(task) => found.push(task),
+            Err(why) => {
+                unread.push((id, serde_json::from_slice(&first).ok()));
+                left_alone.push((id, why));
+            }
+        }
+    }
     let history =
         loaded.history.split(|byte| *byte == b'\n').filter_map(|line| serde_json::from_slice(line).ok()).collect();
-    let past = Past { history, audited: loaded.audited, seen: loaded.seen };
-    Ok(Engine::recover(library, loaded.next_id, found, past, now))
+    let past = Past { history, audited: loaded.audited, seen: loaded.seen, unread };
+    let (engine, effects, illegal) = Engine::recover(library, loaded.next_id, found, past, now);
+    left_alone.extend(illegal.into_iter().map(|illegal| (illegal.id, illegal.to_string())));
+    Ok((engine, effects, left_alone))
 }
 
-/// Reads what was found of a task; a task that cannot be read is left alone.
-fn found_task(task: Found) -> Option<FoundTask> {
+/// Reads what was found of a task.
+///
+/// # Errors
+/// Why it is to be left alone.
+fn found_task(task: Found) -> Result<FoundTask, String> {
     let plan: Result<Plan, _> = serde_json::from_slice(&task.plan);
     let lines = task.events.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
     let events: Result<Vec<Recorded>, _> = lines.map(serde_json::from_slice).collect();
@@ -352,17 +370,11 @@ fn found_task(task: Found) -> Option<FoundTask> {
         _ => false,
     };
     match (plan, events) {
-        (Ok(_), Ok(events)) if !accepted(&events) => {
-            tracing::error!(task = %task.id, "plan.json is not the plan that was accepted, the task is left alone");
-            None
-        }
-        (Ok(plan), Ok(events)) => {
-            Some(FoundTask { id: task.id, plan: Arc::new(plan), events, standing: task.standing })
-        }
+        (Ok(_), Ok(events)) if !accepted(&events) => Err("plan.json is not the plan that was accepted".to_owned()),
+        (Ok(plan), Ok(events)) => Ok(FoundTask { id: task.id, plan: Arc::new(plan), events, standing: task.standing }),
         (plan, events) => {
             let why = plan.err().or(events.err()).map(|error| error.to_string()).unwrap_or_default();
-            tracing::error!(task = %task.id, "plan.json or events.jsonl cannot be read, the task is left alone: {why}");
-            None
+            Err(format!("plan.json or events.jsonl cannot be read: {why}"))
         }
     }
 }
