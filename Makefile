@@ -67,7 +67,11 @@ install: ## Install the binary, the templates and an example configuration
 	$(CARGO) build --release
 	install -D -m 0755 target/release/spoolgate $(DESTDIR)$(PREFIX)/bin/spoolgate
 	install -d -m 0755 $(DESTDIR)$(SYSCONFDIR)/spoolgate/templates $(DESTDIR)$(SYSCONFDIR)/spoolgate/inventory
-	install -m 0644 templates/* $(DESTDIR)$(SYSCONFDIR)/spoolgate/templates/
+	install -d -m 0755 $(DESTDIR)$(PREFIX)/share/spoolgate/templates
+	install -m 0644 templates/* $(DESTDIR)$(PREFIX)/share/spoolgate/templates/
+	# What somebody changed stays as it is: another template would make every waiting task stale.
+	for file in templates/*; do to=$(DESTDIR)$(SYSCONFDIR)/spoolgate/$$file; \
+		[ -e "$$to" ] || install -m 0644 "$$file" "$$to"; done
 	install -D -m 0644 docs/example-spoolgate.toml $(DESTDIR)$(PREFIX)/share/doc/spoolgate/spoolgate.toml
 	install -d -m 0755 $(DESTDIR)$(PREFIX)/lib/systemd/system $(DESTDIR)$(SYSCONFDIR)/spoolgate/timers
 	for unit in systemd/*.service systemd/*.timer; do \

@@ -517,6 +517,19 @@ impl Scope {
     }
 }
 
+/// Why a rule's `who` does not let somebody approve. `*` is everybody with an account here: one person may own many numbers
+/// without one (subordinate uids, subuid(5)), and each of them would count as another approver.
+fn voteless(person: &Person, who: &[String]) -> Option<String> {
+    let user = &person.actor.user;
+    let nameless = *user == format!("uid-{}", person.actor.uid);
+    let by_name: Vec<String> = who.iter().filter(|word| !nameless || *word != "*").cloned().collect();
+    let unknown = || format!("it is for everybody with an account, and the system knows no user {}", person.actor.uid);
+    match (stranger(person, who), stranger(person, &by_name)) {
+        (None, Some(_)) => Some(unknown()),
+        (objection, _) => objection,
+    }
+}
+
 /// Why a rule's `who` does not name somebody.
 fn stranger(person: &Person, who: &[String]) -> Option<String> {
     (!person.is_one_of(who)).then(|| format!("it is for {}, and {} is none of them", who.join(", "), person.actor.user))
@@ -541,7 +554,7 @@ impl ApproveRule {
         };
         let own = || (own && !self.own).then(|| "it does not allow one's own tasks".to_owned());
         let objection =
-            stranger(person, &self.who).or_else(|| self.scope.objection(subject)).or_else(unnamed).or_else(own);
+            voteless(person, &self.who).or_else(|| self.scope.objection(subject)).or_else(unnamed).or_else(own);
         Opinion::of(&self.rule, objection)
     }
 }

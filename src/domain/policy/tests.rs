@@ -259,3 +259,14 @@ fn five_hundred_rows_of_who_may_do_what_agree_with_a_reading_by_hand() {
     }
     assert!(rows >= 500 && allowed > rows / 10 && allowed < rows * 9 / 10, "{allowed} of {rows}");
 }
+
+#[test]
+fn everybody_who_may_approve_has_an_account() {
+    let policy =
+        Policy::parse("p", "[[approve]]\nwho = [\"*\", \"uid-9\"]\ntemplates = [\"*\"]\n", &Zone::utc()).unwrap();
+    let dev = person(1, "dev1", &[]);
+    let task = subject("hello", &["test"], &dev);
+    let may = |uid: u32, user: &str| policy.allows(&person(uid, user, &[]), Right::Approve, &task).is_ok();
+    assert!(may(2, "ops") && may(9, "uid-9") && may(3, "uid-4"));
+    assert!(!may(100_001, "uid-100001") && !may(100_002, "uid-100002"));
+}
