@@ -72,10 +72,13 @@ install: ## Install the binary, the templates and an example configuration
 	# What somebody changed stays as it is: another template would make every waiting task stale.
 	for file in templates/*; do to=$(DESTDIR)$(SYSCONFDIR)/spoolgate/$$file; \
 		[ -e "$$to" ] || install -m 0644 "$$file" "$$to"; done
+	install -d -m 0755 $(DESTDIR)$(PREFIX)/share/doc/spoolgate/docs
+	install -m 0644 README.md CHANGELOG.md $(DESTDIR)$(PREFIX)/share/doc/spoolgate/
+	install -m 0644 docs/*.md docs/*.toml $(DESTDIR)$(PREFIX)/share/doc/spoolgate/docs/
 	install -D -m 0644 docs/example-spoolgate.toml $(DESTDIR)$(PREFIX)/share/doc/spoolgate/spoolgate.toml
 	install -d -m 0755 $(DESTDIR)$(PREFIX)/lib/systemd/system $(DESTDIR)$(SYSCONFDIR)/spoolgate/timers
 	for unit in systemd/*.service systemd/*.timer; do \
-		sed 's|/usr/bin/spoolgate|$(PREFIX)/bin/spoolgate|' $$unit >$(DESTDIR)$(PREFIX)/lib/systemd/system/$${unit##*/}; done
+		sed 's|/usr/bin/spoolgate|$(PREFIX)/bin/spoolgate|; s|/usr/share/doc|$(PREFIX)/share/doc|' $$unit >$(DESTDIR)$(PREFIX)/lib/systemd/system/$${unit##*/}; done
 	install -D -m 0644 systemd/spoolgate.sysusers $(DESTDIR)$(PREFIX)/lib/sysusers.d/spoolgate.conf
 	install -D -m 0644 systemd/spoolgate.tmpfiles $(DESTDIR)$(PREFIX)/lib/tmpfiles.d/spoolgate.conf
 	install -D -m 0755 hooks/spoolgate-git-hook $(DESTDIR)$(PREFIX)/share/spoolgate/hooks/spoolgate-git-hook
