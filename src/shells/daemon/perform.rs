@@ -137,7 +137,7 @@ impl Performer {
     /// Performs the effects of one turn; `more_waits` when the next one begins at once.
     pub(super) fn perform(&mut self, effects: Vec<Effect>, more_waits: bool) -> Result<(), SpoolError> {
         let (mut created, mut appended, mut audit) = (Vec::new(), Vec::new(), Vec::new());
-        let (mut files, mut acts) = (Vec::new(), Vec::new());
+        let (mut dropped, mut moved, mut acts) = (Vec::new(), Vec::new(), Vec::new());
         let mut answers = self.answers(&effects);
         for effect in effects {
             match effect {
@@ -150,7 +150,12 @@ impl Performer {
                 Effect::RunStep(_) | Effect::StopStep { .. } | Effect::ReleaseHost { .. } | Effect::Fetch(_) => {
                     acts.push(effect);
                 }
-                other => files.push(other),
+                Effect::Consume { .. } | Effect::Refuse { .. } => dropped.push(effect),
+                Effect::Move { .. }
+                | Effect::Finish { .. }
+                | Effect::RestoreView { .. }
+                | Effect::RemoveView { .. }
+                | Effect::Replan { .. } => moved.push(effect),
             }
         }
         audit.append(&mut self.audit);
@@ -160,8 +165,6 @@ impl Performer {
             self.tell_head();
         }
         // A dropped file goes only after what it became is on disk, and before anything acts on it.
-        let (dropped, moved): (Vec<_>, Vec<_>) =
-            files.into_iter().partition(|effect| matches!(effect, Effect::Consume { .. } | Effect::Refuse { .. }));
         self.take_away(dropped, &mut answers)?;
         self.store.publish_views(&created)?;
         for effect in moved {
@@ -198,7 +201,7 @@ impl Performer {
             Effect::RestoreView { id, state, view } => self.store.restore_view(id, state, &view),
             Effect::RemoveView { id, state } => self.store.remove_view(id, state),
             Effect::Replan { id, version, plan, view } => self.store.replan(id, version, &plan, &view),
-            _ => Ok(()),
+            other => unreachable!("{other:?} moves no task"),
         }
     }
 
@@ -242,7 +245,7 @@ impl Performer {
                     tracing::info!(file = %visible(&key.name), owner = key.uid, problems = problems.len(), "refused");
                     bad::refuse(&mut self.store, drop_box, &key.name, Some(key.uid), &problems, now())?;
                 }
-                _ => {}
+                other => unreachable!("{other:?} takes no dropped file away"),
             }
         }
         Ok(())
@@ -298,7 +301,7 @@ impl Performer {
                     let _ = owner.send(Command::Release);
                 }
             }
-            _ => {}
+            other => unreachable!("{other:?} is no act"),
         }
         Ok(())
     }
