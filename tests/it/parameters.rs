@@ -157,3 +157,14 @@ fn any_text_goes_through_a_task_file_and_sshd_as_it_is() {
         assert!(log == printed(args.iter().chain(&values)), "seed {seed}, round {round}:\n{log}");
     }
 }
+
+#[test]
+fn a_host_and_a_group_that_are_not_there_are_told_together() {
+    let world = World::new(&[("web1", "127.0.1.1")], None);
+    let task = world.etc().join("task.json");
+    std::fs::write(&task, r#"{"task_name": "t", "temp_id": "hello", "hosts": {"1": ["wbe1"], "2": ["web1"]}}"#)
+        .unwrap();
+    let said = world.run(0, &["check", task.to_str().unwrap()]);
+    assert_eq!(said.code, 5, "{said:?}");
+    assert!(said.err.contains("wbe1") && said.err.contains("/hosts/2: found group 2"), "{}", said.err);
+}

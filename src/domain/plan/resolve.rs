@@ -39,11 +39,7 @@ pub fn resolve(submission: &Submission, library: &Library) -> Result<Plan, Vec<P
         (Work::Script { script, args, account }, _) => Some(from_script(script, args, account.as_ref(), submission)),
     };
     check_env(submission, work.as_ref(), &mut problems);
-    let listed = submission.hosts.values().any(|hosts| matches!(hosts, Hosts::Named(_)));
-    if listed && submission.batching.shares.iter().any(|share| matches!(share, Share::Percent(_))) {
-        let wanted = "numbers of hosts, or a selector in the place of the list";
-        problems.push(Problem::new("/batches", "percentages of a list of hosts", wanted));
-    }
+    check_batches(submission, &mut problems);
     let prefix = template.and_then(|template| template.env_prefix.as_ref());
     let mut hosts = HostFinder::new(library, prefix);
     let groups = hosts.groups(submission, template.map(|template| &template.groups), &mut problems);
@@ -54,6 +50,7 @@ pub fn resolve(submission: &Submission, library: &Library) -> Result<Plan, Vec<P
         let wanted = "no proxy: the template says where its groups run";
         problems.push(Problem::new("/proxy", format!("a proxy for group {group}"), wanted));
     }
+    check_groups(submission, template, work.as_ref(), &mut problems);
     let (Some(mut work), true) = (work, problems.is_empty()) else {
         return Err(Problems::from_iter(problems).into_vec());
     };
@@ -64,7 +61,7 @@ pub fn resolve(submission: &Submission, library: &Library) -> Result<Plan, Vec<P
         }
         hosts.find(proxy, "/proxy", &mut problems);
     }
-    let mut groups = assemble_groups(work.steps, &groups, proxy.as_ref(), &submission.batching, &mut problems);
+    let mut groups = assemble_groups(work.steps, &groups, proxy.as_ref(), &submission.batching);
     // What an engine reads as its variables is what the template declares, and nothing that a task adds.
     hand_over(&mut groups, &hosts.planned, &work.env, &mut work.scripts, &mut problems);
     let mut env = work.env;
@@ -484,46 +481,62 @@ impl PlannedHost {
     }
 }
 
-/// Pairs each group's steps with its hosts; a group with only one of the two is a problem, never dropped.
+/// Checks that only what a selector chooses is cut by percentages.
+fn check_batches(submission: &Submission, problems: &mut Vec<Problem>) {
+    let listed = submission.hosts.values().any(|hosts| matches!(hosts, Hosts::Named(_)));
+    if listed && submission.batching.shares.iter().any(|share| matches!(share, Share::Percent(_))) {
+        let wanted = "numbers of hosts, or a selector in the place of the list";
+        problems.push(Problem::new("/batches", "percentages of a list of hosts", wanted));
+    }
+}
+
+/// Checks that each group has both steps and hosts; one with only one of the two is a problem, never dropped.
+fn check_groups(
+    submission: &Submission,
+    template: Option<&Template>,
+    work: Option<&ResolvedWork>,
+    problems: &mut Vec<Problem>,
+) {
+    let Some(ResolvedWork { steps, .. }) = work else { return };
+    let own = template.iter().flat_map(|template| template.groups.keys());
+    let with_hosts: BTreeSet<&GroupNo> = submission.hosts.keys().chain(own).collect();
+    let wanted = steps.keys().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    for number in with_hosts.iter().filter(|number| !steps.contains_key(**number)) {
+        let wanted = format!("a group that the template has steps for: {wanted}");
+        problems.push(Problem::new(format!("/hosts/{number}"), format!("group {number}"), wanted));
+    }
+    for number in steps.keys().filter(|number| !with_hosts.contains(number)) {
+        problems.push(Problem::new("/hosts", format!("no group {number}"), format!("hosts for group {number}")));
+    }
+}
+
+/// Pairs each group's steps with its hosts.
 fn assemble_groups(
     mut steps: BTreeMap<GroupNo, Vec<PlannedStep>>,
     hosts: &BTreeMap<GroupNo, Vec<HostName>>,
     proxy: Option<&HostName>,
     batching: &Batching,
-    problems: &mut Vec<Problem>,
 ) -> Vec<PlannedGroup> {
-    let wanted = steps.keys().map(ToString::to_string).collect::<Vec<_>>().join(", ");
     let mut groups = Vec::new();
     for (number, hosts) in hosts {
-        match steps.remove(number) {
-            Some(steps) => {
-                let (hosts, targets) = match proxy {
-                    Some(proxy) => (vec![proxy.clone()], hosts.clone()),
-                    None => (hosts.clone(), Vec::new()),
-                };
-                let batches = cut(&batching.shares, hosts.len());
-                let of_batch = |size: &u32| {
-                    batching.batch_max_fail.map(|share| share.of_failures(usize::try_from(*size).unwrap_or(usize::MAX)))
-                };
-                groups.push(PlannedGroup {
-                    batch_max_fail: batches.iter().filter_map(of_batch).collect(),
-                    batches,
-                    max_fail: batching.max_fail.map(|share| share.of_failures(hosts.len())),
-                    number: *number,
-                    hosts,
-                    steps,
-                    targets,
-                });
-            }
-            None => problems.push(Problem::new(
-                format!("/hosts/{number}"),
-                format!("group {number}"),
-                format!("a group that the template has steps for: {wanted}"),
-            )),
-        }
-    }
-    for number in steps.keys() {
-        problems.push(Problem::new("/hosts", format!("no group {number}"), format!("hosts for group {number}")));
+        let Some(steps) = steps.remove(number) else { continue };
+        let (hosts, targets) = match proxy {
+            Some(proxy) => (vec![proxy.clone()], hosts.clone()),
+            None => (hosts.clone(), Vec::new()),
+        };
+        let batches = cut(&batching.shares, hosts.len());
+        let of_batch = |size: &u32| {
+            batching.batch_max_fail.map(|share| share.of_failures(usize::try_from(*size).unwrap_or(usize::MAX)))
+        };
+        groups.push(PlannedGroup {
+            batch_max_fail: batches.iter().filter_map(of_batch).collect(),
+            batches,
+            max_fail: batching.max_fail.map(|share| share.of_failures(hosts.len())),
+            number: *number,
+            hosts,
+            steps,
+            targets,
+        });
     }
     groups
 }
