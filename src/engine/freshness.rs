@@ -10,7 +10,7 @@ use crate::base::ids::{TaskId, is_token_uid};
 use crate::base::time::Timestamp;
 use crate::domain::plan::{Plan, resolve};
 use crate::domain::plan_diff::differences;
-use crate::domain::policy::{Admission, Approval, Need, Person, Refusal, Right, Subject, missing};
+use crate::domain::policy::{Admission, Approval, Need, Person, Right, Subject, missing};
 use crate::domain::problem::Problem;
 use crate::domain::record::view_file;
 use crate::domain::run::{Event, Outcome, Run, TaskState};
@@ -115,7 +115,9 @@ impl Engine {
             }
             match policy.allows(&person, Right::Approve, &subject) {
                 Ok(_) => kept.push(vote),
-                Err(Refusal(why)) => events.push(Event::Lapsed { by: vote.by.clone(), why }),
+                Err(refusal) => {
+                    events.push(Event::Lapsed { by: vote.by.clone(), why: refusal.to_string() });
+                }
             }
         }
         // Rules are named by their lines, which say nothing about what they ask for.

@@ -187,7 +187,7 @@ impl Engine {
             .library
             .policy
             .admit(&file.owner, &subject, wish)
-            .map_err(|refusal| problems.push(Problem::new("", file.owner.actor.to_string(), refusal.0)))
+            .map_err(|refusal| problems.push(Problem::new("", file.owner.actor.to_string(), refusal.to_string())))
             .ok();
         match (plan, admission) {
             (Some(plan), Some(admission)) if problems.is_empty() => Ok((Arc::new(plan), admission)),

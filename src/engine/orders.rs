@@ -178,8 +178,8 @@ impl Refused {
 }
 
 impl From<Refusal> for Refused {
-    fn from(Refusal(why): Refusal) -> Refused {
-        Refused { kind: RefusalKind::NotAllowed, why }
+    fn from(refusal: Refusal) -> Refused {
+        Refused { kind: RefusalKind::NotAllowed, why: refusal.to_string() }
     }
 }
 

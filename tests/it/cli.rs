@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::world::{ALICE, BOB, World, wait_for};
+use crate::world::{ALICE, BOB, EVE, World, wait_for};
 
 /// A task that a world without hosts in particular takes.
 const TASK: &str = r#"{"task_name":"t","temp_id":"hello","hosts":{"1":["h1"]}}"#;
@@ -217,4 +217,39 @@ fn a_directory_that_is_named_and_not_there_is_no_empty_one() {
         assert!(said.code == 7 && said.err.contains("the daemon makes it"), "{said:?}");
     }
     let _ = world.run(0, &["check", &file(&world, "task.json", TASK)]).ok();
+}
+
+#[test]
+fn a_file_that_cannot_be_read_is_named_whoever_was_to_read_it() {
+    let world = local();
+    for args in [
+        &["check", "no.json"][..],
+        &["submit", "no.json"],
+        &["plan", "no.json"],
+        &["plan", "./no"],
+        &["policy", "explain", "root", "approve", "no.json"],
+        &["template", "check", "no.toml"],
+    ] {
+        let said = world.run(0, args);
+        assert!(
+            said.code == 5 && said.err.contains(&format!("cannot read {}", args.last().unwrap())),
+            "{args:?}: {said:?}"
+        );
+    }
+}
+
+#[test]
+fn policy_explain_judges_the_files_owner_and_sends_nobody_in_circles() {
+    let world = local();
+    let task = file(&world, "hello.json", TASK);
+    let explain = |who: u32, act: &str| world.run(0, &["policy", "explain", &format!("uid-{who}"), act, &task]).ok();
+    // The file is root's: of two people the one who did not write it may approve it.
+    assert!(explain(ALICE, "approve").starts_with("yes: "), "{}", explain(ALICE, "approve"));
+    std::os::unix::fs::chown(&task, Some(ALICE), None).unwrap();
+    assert!(explain(ALICE, "approve").contains("two-person rule"));
+    assert!(explain(ALICE, "submit").starts_with("yes: "));
+    let no = explain(EVE, "cancel");
+    assert!(no.starts_with("no: no rule in policy.toml lets") && !no.contains("try: "), "{no}");
+    let help = world.run(0, &["policy", "explain", "--help"]).ok();
+    assert!(help.contains("submit-ready, approve, reject, withdraw,") && help.contains("continue"), "{help}");
 }

@@ -227,8 +227,19 @@ pub enum Admission {
 
 /// Why somebody may not do something, in words for them.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct Refusal(pub String);
+#[error("{why}{}", hint.as_ref().map(|hint| format!("; try: {hint}")).unwrap_or_default())]
+pub struct Refusal {
+    /// Why.
+    pub why: String,
+    /// The command that says more.
+    pub hint: Option<String>,
+}
+
+impl Refusal {
+    fn new(why: String) -> Refusal {
+        Refusal { why, hint: None }
+    }
+}
 
 /// What one rule says of one wish.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -329,7 +340,7 @@ impl Policy {
             let own = self.opinions(person, right, subject).into_iter().find(|o| o.objection.is_none());
             return match own {
                 Some(opinion) => Ok(opinion.rule),
-                None if but_for_that => Err(Refusal(format!(
+                None if but_for_that => Err(Refusal::new(format!(
                     "{} {} this task; somebody else must approve it (two-person rule)",
                     person.actor.user,
                     if subject.submitter.uid == person.actor.uid { "submitted" } else { "stands behind" }
@@ -433,15 +444,16 @@ impl Policy {
         if let Some(opinion) = opinions.into_iter().find(|opinion| opinion.objection.is_none()) {
             return Ok(opinion.rule);
         }
-        Err(Refusal(match self {
-            Policy::Personal { .. } => {
-                format!("personal mode: only the owner of the state directory may {act}; a policy.toml can allow more")
-            }
-            Policy::Rules(_) => format!(
-                "no rule in policy.toml lets {0} {act} {work}; try: spoolgate policy explain {0} {act} {work}",
-                person.actor.user
-            ),
-        }))
+        let who = &person.actor.user;
+        Err(match self {
+            Policy::Personal { .. } => Refusal::new(format!(
+                "personal mode: only the owner of the state directory may {act}; a policy.toml can allow more"
+            )),
+            Policy::Rules(_) => Refusal {
+                why: format!("no rule in policy.toml lets {who} {act} {work}"),
+                hint: Some(format!("spoolgate policy explain {who} {act} {work}")),
+            },
+        })
     }
 }
 

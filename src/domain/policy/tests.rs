@@ -96,9 +96,9 @@ fn nobody_approves_their_own_task_unless_a_rule_says_so() {
     let policy = rules();
     let may = |who: &Person, right, work: &str, by: &Person| policy.allows(who, right, &subject(work, &["test"], by));
     assert!(may(&lead, Right::Approve, "hello", &dev).is_ok());
-    assert!(may(&lead, Right::Approve, "hello", &lead).unwrap_err().0.contains("two-person rule"));
+    assert!(may(&lead, Right::Approve, "hello", &lead).unwrap_err().why.contains("two-person rule"));
     assert!(may(&lead, Right::Reject, "hello", &lead).is_ok());
-    assert!(!may(&dev, Right::Approve, "hello", &dev).unwrap_err().0.contains("two-person"), "dev may not anyway");
+    assert!(!may(&dev, Right::Approve, "hello", &dev).unwrap_err().why.contains("two-person"), "dev may not anyway");
     assert!(may(&dev, Right::Approve, "hello", &lead).is_err());
     assert!(may(&root, Right::Approve, "hello", &root).is_ok());
     assert!(may(&root, Right::Approve, "sql", &root).is_err());

@@ -53,9 +53,7 @@ pub(super) struct PlanOf {
 impl PlanOf {
     pub(super) fn run(self, context: &Context) -> Result<(), Failure> {
         let word = self.what.to_string_lossy();
-        // A file that is there is meant; a task has a number or a name without a slash.
-        let is_file = word == "-" || self.what.is_file();
-        let (id, plan) = if is_file {
+        let (id, plan) = if word == "-" || tasks::is_file(&word) {
             (TaskId(0), plan_of_file(context, &self.what)?.1)
         } else {
             let follower = tasks::open(context, &word)?;

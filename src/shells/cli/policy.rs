@@ -3,6 +3,8 @@
 //! **Invariant:** the same rules and the same decision as the daemon's, shown with every rule's opinion.
 
 use std::collections::BTreeSet;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
 
 use clap::{Args, Subcommand};
 
@@ -33,9 +35,10 @@ enum Verb {
     Explain {
         /// The user.
         who: String,
-        /// What: submit, submit-ready, approve, reject, cancel, hold, release, retry, skip, continue.
+        #[arg(help = acts())]
         act: String,
-        /// A task file, a task's number or name, or a template's name.
+        /// A task file, a task's number or name, or a template's name. Of a file, whoever owns it counts as its submitter, unless
+        /// the question is whether somebody may submit it.
         what: String,
     },
 }
@@ -65,11 +68,21 @@ impl PolicyVerb {
             }
             Verb::Explain { who, act, what } => {
                 let person = person(&who)?;
-                let (subject, risk) = subject(context, &config.library, &what, &person)?;
+                let submits = SUBMITS.contains(&act.as_str()).then_some(&person);
+                let (subject, risk) = subject(context, &config.library, &what, submits)?;
                 explain(context, &config.library.policy, &person, &act, &subject, &risk)
             }
         }
     }
+}
+
+/// The acts of whoever submits.
+const SUBMITS: [&str; 2] = ["submit", "submit-ready"];
+
+/// Says what can be asked about.
+fn acts() -> String {
+    let words: Vec<&str> = SUBMITS.into_iter().chain(Right::ALL.map(Right::word)).collect();
+    format!("What: {}", words.join(", "))
 }
 
 fn person(who: &str) -> Result<Person, Failure> {
@@ -87,17 +100,18 @@ fn subject(
     context: &Context,
     library: &crate::domain::plan::Library,
     what: &str,
-    person: &Person,
+    submits: Option<&Person>,
 ) -> Result<(Subject, Risk), Failure> {
     let bounds = library.policy.bounds();
-    let path = std::path::Path::new(what);
-    if path.is_file() {
-        let (shown, bytes) = read_file(path)?;
+    if tasks::is_file(what) {
+        let (shown, bytes) = read_file(Path::new(what))?;
+        let owner = || std::fs::metadata(what).map(|meta| users::actor(meta.uid()));
+        let submitter = submits.map_or_else(owner, |person| Ok(person.actor.clone()))?;
         let submission = read_task(&bytes, &library.zone).map_err(|bad| Failure::invalid(&shown, &bad.problems))?;
         let mut library = library.clone();
         ask_ssh::complete(&mut library, std::slice::from_ref(&submission));
         let plan = resolve(&submission, &library).map_err(|problems| Failure::invalid(&shown, &problems))?;
-        let subject = Subject::of(&plan, &person.actor, &submission.claims, &library.policy);
+        let subject = Subject::of(&plan, &submitter, &submission.claims, &library.policy);
         return Ok((subject, Risk::of(&plan, &bounds)));
     }
     let is_template = what == "script" || library.catalogue.iter().any(|template| template.name.as_str() == what);
@@ -128,11 +142,11 @@ fn explain(
             (opinions, yes.ok_or_else(|| format!("no rule lets {} {act} {}", person.actor.user, subject.work)))
         }
         word => {
-            let right = Right::ALL.into_iter().find(|right| right.word() == word).ok_or_else(|| {
-                let known = Right::ALL.map(Right::word).join(", ");
-                Failure::new(Kind::Usage, format!("{word}: wanted submit, submit-ready, {known}"))
-            })?;
-            let answer = policy.allows(person, right, subject).map_err(|refusal| refusal.0);
+            let right = Right::ALL
+                .into_iter()
+                .find(|right| right.word() == word)
+                .ok_or_else(|| Failure::new(Kind::Usage, format!("{word} is no act")).hint(acts()))?;
+            let answer = policy.allows(person, right, subject).map_err(|refusal| refusal.why);
             (policy.opinions(person, right, subject), answer)
         }
     };

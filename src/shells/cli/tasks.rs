@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::adapters::spool::reader::{self, Follower};
 use crate::base::ids::TaskId;
-use crate::domain::drop_name::broken_rule_of_choice;
+use crate::domain::drop_name::{broken_rule_of_choice, stem};
 use crate::domain::run::Run;
 use crate::engine::DropBox;
 use crate::shells::cli::Context;
@@ -16,6 +16,11 @@ use crate::shells::cli::failure::{Failure, Kind};
 const POLL: Duration = Duration::from_millis(50);
 /// How long the daemon may take to answer.
 pub(super) const ANSWER_LIMIT: Duration = Duration::from_secs(10);
+
+/// Whether a word that may be a task's name is a file: one that is there, or what no task is called.
+pub(super) fn is_file(word: &str) -> bool {
+    std::path::Path::new(word).is_file() || word.contains('/') || stem(word) != word
+}
 
 /// Opens the task that a word means.
 pub(super) fn open(context: &Context, word: &str) -> Result<Follower, Failure> {

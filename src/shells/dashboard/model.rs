@@ -229,7 +229,7 @@ impl Model {
     pub(super) fn may(&self, right: Right, run: &Run) -> Option<Result<String, String>> {
         let policy = &self.library.as_ref()?.policy;
         let subject = Subject::of(&run.plan, &run.accepted.by, &run.accepted.claims, policy);
-        Some(policy.allows(&self.me, right, &subject).map_err(|refusal| refusal.0))
+        Some(policy.allows(&self.me, right, &subject).map_err(|refusal| refusal.to_string()))
     }
 
     /// How much a task can break.
