@@ -230,6 +230,8 @@ pub struct Mark {
     pub stream: Stream,
     /// Whether bytes of this stream are left out before the first such mark.
     pub tail: bool,
+    /// When they came; what follows within a second has no mark of its own.
+    pub at: Timestamp,
 }
 
 /// Reads the marks beside a log; what is not one is passed over.
@@ -246,8 +248,8 @@ pub fn marks(log: &Path) -> Vec<Mark> {
             "E" => (Stream::Err, true),
             _ => return None,
         };
-        words.next()?.parse::<i64>().ok()?;
-        Some(Mark { offset, stream, tail })
+        let at = Timestamp(words.next()?.parse().ok()?);
+        Some(Mark { offset, stream, tail, at })
     };
     let mut marks: Vec<Mark> = Vec::new();
     // What has no line feed was not written whole.
@@ -304,21 +306,18 @@ pub fn piece(stream: Stream, log: &Path, from: Option<u64>, most: u64) -> io::Re
     Ok(Piece { bytes, from, length })
 }
 
-/// Keeps the bytes of one stream of a piece of a log that begins at `from`: the marks beside the log say where each does.
+/// Cuts a piece of a log that begins at `from` into what came from one stream at a time, as the marks beside the log say.
 #[must_use]
-pub fn only(stream: Stream, log: &Path, from: u64, bytes: &[u8]) -> Vec<u8> {
+pub fn spans<'a>(log: &Path, from: u64, bytes: &'a [u8]) -> Vec<(Mark, &'a [u8])> {
     let marks = marks(log);
-    let mut kept = Vec::new();
     let end = from + bytes.len() as u64;
-    for (n, mark) in marks.iter().enumerate() {
+    let slice = |at: u64| usize::try_from(at - from).unwrap_or(usize::MAX);
+    let span = |(n, mark): (usize, &Mark)| {
         let until = marks.get(n + 1).map_or(end, |next| next.offset).min(end);
         let begin = mark.offset.max(from);
-        if mark.stream == stream && begin < until {
-            let slice = |at: u64| usize::try_from(at - from).unwrap_or(usize::MAX);
-            kept.extend_from_slice(&bytes[slice(begin)..slice(until)]);
-        }
-    }
-    kept
+        (begin < until).then(|| (*mark, &bytes[slice(begin)..slice(until)]))
+    };
+    marks.iter().enumerate().filter_map(span).collect()
 }
 
 /// Cuts off a last line that was not written whole: the next one would become a part of it. Returns whether there was one.

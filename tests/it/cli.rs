@@ -253,3 +253,47 @@ fn policy_explain_judges_the_files_owner_and_sends_nobody_in_circles() {
     let help = world.run(0, &["policy", "explain", "--help"]).ok();
     assert!(help.contains("submit-ready, approve, reject, withdraw,") && help.contains("continue"), "{help}");
 }
+
+#[test]
+fn logs_in_json_are_lines_with_their_places_and_a_name_that_is_not_there_is_not_found() {
+    let mut world = local();
+    world.start();
+    let id = script(&world, "talk", "printf 'one\\n\\033[2Jtwo\\n'; echo oops >&2; printf rest\n");
+    world.record(id);
+    for (args, lines) in [
+        (
+            &["logs", "talk", "--host", "h1"][..],
+            &[("err", "oops"), ("out", "one"), ("out", "rest"), ("out", "\u{1b}[2Jtwo")][..],
+        ),
+        (&["logs", "talk", "--host", "h1", "--stream", "err"], &[("err", "oops")]),
+    ] {
+        let said = world.run(0, &[&["--json"], args].concat()).ok();
+        let mut found: Vec<(String, String)> = Vec::new();
+        for line in said.lines() {
+            let line: Value = serde_json::from_str(line).unwrap();
+            assert_eq!(
+                (&line["task"], &line["host"], &line["attempt"]),
+                (&json!(id), &json!("h1"), &json!(1)),
+                "{line}"
+            );
+            assert!(line["step"].is_string() && line["group"] == 1, "{line}");
+            found.push((line["stream"].as_str().unwrap().to_owned(), line["text"].as_str().unwrap().to_owned()));
+        }
+        found.sort();
+        let mut wanted: Vec<(String, String)> = lines.iter().map(|(a, b)| ((*a).to_owned(), (*b).to_owned())).collect();
+        wanted.sort();
+        assert_eq!(found, wanted, "{said}");
+    }
+    for (args, what) in [(["--step", "nope"], "no step nope"), (["--host", "nope"], "no host nope")] {
+        let said = world.run(0, &[&["logs", "talk", "-f"][..], &args].concat());
+        assert!(said.code == 3 && said.err.contains(what), "{said:?}");
+    }
+    let said = world.run(0, &["--json", "show", "nobody"]);
+    let error: Value = serde_json::from_str(said.err.lines().last().unwrap()).unwrap();
+    assert_eq!(
+        (&error["error"]["code"], &error["error"]["exit"], said.code),
+        (&json!("E-NOT-FOUND"), &json!(3), 3),
+        "{error}"
+    );
+    assert_eq!(world.run(0, &["--json", "logs", "talk", "--raw"]).code, 2);
+}

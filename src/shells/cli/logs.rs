@@ -9,10 +9,12 @@ use std::io::{ErrorKind, Read as _, Seek as _, SeekFrom};
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
+use serde_json::{Value, json};
 
 use crate::adapters::output_log;
 use crate::adapters::spool::reader::Follower;
-use crate::base::text::visible_lines;
+use crate::base::text::{visible, visible_lines};
+use crate::base::time::Timestamp;
 use crate::domain::output::Stream;
 use crate::domain::run::{Run, StepState};
 use crate::shells::cli::Context;
@@ -51,10 +53,12 @@ enum StreamName {
 /// A log that is printed piece by piece.
 struct Tail {
     label: String,
+    /// What every line of it says in JSON.
+    place: Value,
     path: PathBuf,
     offset: u64,
-    /// The end of a line that has not come whole.
-    rest: Vec<u8>,
+    /// The ends of lines that have not come whole: of both streams together, or of each.
+    rest: [Vec<u8>; 2],
 }
 
 impl Logs {
@@ -64,11 +68,15 @@ impl Logs {
                 Failure::new(Kind::Usage, "--raw would let hosts command your terminal").hint("redirect it to a file")
             );
         }
+        if self.raw && context.output.json {
+            return Err(Failure::new(Kind::Usage, "--raw and --json are two forms: choose one"));
+        }
         let mut follower = tasks::open(context, &self.task)?;
+        self.check_names(tasks::run_of(&follower)?)?;
         let mut tails = BTreeMap::new();
         self.print(context, &follower, &mut tails)?;
         if tails.is_empty() && !self.follow {
-            self.nothing(tasks::run_of(&follower)?, context)?;
+            context.output.say(format!("task {}: nothing was printed", tasks::run_of(&follower)?.id));
         }
         if !self.follow {
             return flush(context, &mut tails);
@@ -83,14 +91,18 @@ impl Logs {
         outcome.map_or(Ok(()), |outcome| crate::shells::cli::failure::of_outcome(&self.task, outcome))
     }
 
-    /// Says why there is nothing to print.
-    fn nothing(&self, run: &Run, context: &Context) -> Result<(), Failure> {
-        let known = |host: &String| run.lanes.iter().any(|lane| lane.host.as_str() == host);
-        if let Some(host) = self.host.as_ref().filter(|host| !known(host)) {
-            return Err(Failure::new(Kind::NotFound, format!("task {} has no host {host}", run.id)));
+    /// Refuses a host or a step that the task does not have.
+    fn check_names(&self, run: &Run) -> Result<(), Failure> {
+        let none = |what: &str, name: &str| {
+            Failure::new(Kind::NotFound, format!("task {} has no {what} {}", run.id, visible(name)))
+                .hint(format!("spoolgate plan {}", run.id))
+        };
+        let mut steps = run.plan.groups.iter().flat_map(|group| &group.steps);
+        match (&self.host, &self.step) {
+            (Some(host), _) if run.lanes.iter().all(|lane| lane.host.as_str() != host) => Err(none("host", host)),
+            (_, Some(name)) if steps.all(|step| step.name.as_str() != name) => Err(none("step", name)),
+            _ => Ok(()),
         }
-        context.output.say(format!("task {}: nothing was printed", run.id));
-        Ok(())
     }
 
     /// Prints what is new in every log that is wanted.
@@ -117,7 +129,11 @@ impl Logs {
                     }
                     let name = if attempt == 1 { step.name.to_string() } else { format!("{}@{attempt}", step.name) };
                     let label = if one { String::new() } else { format!("{} {name} | ", lane.host) };
-                    let tail = tails.entry(path.clone()).or_insert(Tail { label, path, offset: 0, rest: Vec::new() });
+                    let place = json!({
+                        "task": run.id, "group": lane.group, "host": lane.host, "step": step.name, "attempt": attempt,
+                    });
+                    let rest = [Vec::new(), Vec::new()];
+                    let tail = tails.entry(path.clone()).or_insert(Tail { label, place, path, offset: 0, rest });
                     self.print_news(context, tail)?;
                 }
             }
@@ -132,26 +148,49 @@ impl Logs {
             return Ok(());
         }
         tail.offset += bytes.len() as u64;
+        let wanted = |stream: Stream| self.stream.is_none_or(|name| stream_of(name) == stream);
+        let spans = || output_log::spans(&tail.path, from, &bytes).into_iter().filter(|(mark, _)| wanted(mark.stream));
+        if context.output.json {
+            for (mark, span) in spans() {
+                let rest = &mut tail.rest[usize::from(mark.stream == Stream::Err)];
+                rest.extend(span);
+                print_objects(context, &tail.place, mark.stream, Some(mark.at), &whole_lines(rest))?;
+            }
+            return Ok(());
+        }
         let bytes = match self.stream {
             None => bytes,
-            Some(stream) => output_log::only(stream_of(stream), &tail.path, from, &bytes),
+            Some(_) => spans().flat_map(|(_, span)| span).copied().collect(),
         };
         if self.raw {
             return context.output.bytes(&bytes);
         }
-        tail.rest.extend(bytes);
-        let whole = tail.rest.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
-        let lines: Vec<u8> = tail.rest.drain(..whole).collect();
-        print_lines(context, &tail.label, &lines)
+        tail.rest[0].extend(bytes);
+        print_lines(context, &tail.label, &whole_lines(&mut tail.rest[0]))
     }
+}
+
+/// Takes the lines out of a buffer that have come whole.
+fn whole_lines(rest: &mut Vec<u8>) -> Vec<u8> {
+    let whole = rest.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
+    rest.drain(..whole).collect()
 }
 
 /// Prints the last lines that never ended.
 fn flush(context: &Context, tails: &mut BTreeMap<PathBuf, Tail>) -> Result<(), Failure> {
-    for tail in tails.values_mut().filter(|tail| !tail.rest.is_empty()) {
-        let mut rest = std::mem::take(&mut tail.rest);
-        rest.push(b'\n');
-        print_lines(context, &tail.label, &rest)?;
+    for tail in tails.values_mut() {
+        for (rest, stream) in tail.rest.iter_mut().zip([Stream::Out, Stream::Err]) {
+            let mut rest = std::mem::take(rest);
+            if rest.is_empty() {
+                continue;
+            }
+            rest.push(b'\n');
+            if context.output.json {
+                print_objects(context, &tail.place, stream, None, &rest)?;
+            } else {
+                print_lines(context, &tail.label, &rest)?;
+            }
+        }
     }
     Ok(())
 }
@@ -160,6 +199,26 @@ fn print_lines(context: &Context, label: &str, bytes: &[u8]) -> Result<(), Failu
     let text = String::from_utf8_lossy(bytes);
     let lines: String = text.lines().map(|line| format!("{label}{}\n", visible_lines(line))).collect();
     context.output.bytes(lines.as_bytes())
+}
+
+/// Prints one object for each line, with the time at which its end came, where that is known.
+fn print_objects(
+    context: &Context,
+    place: &Value,
+    stream: Stream,
+    at: Option<Timestamp>,
+    bytes: &[u8],
+) -> Result<(), Failure> {
+    String::from_utf8_lossy(bytes).lines().try_for_each(|line| {
+        let mut value = place.clone();
+        value["stream"] = match stream {
+            Stream::Out => "out".into(),
+            Stream::Err => "err".into(),
+        };
+        value["at"] = json!(at);
+        value["text"] = line.into();
+        context.output.object(value)
+    })
 }
 
 fn read_from(path: &PathBuf, offset: u64) -> Result<Vec<u8>, Failure> {

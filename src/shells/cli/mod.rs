@@ -44,7 +44,7 @@ struct Arguments {
     /// State directory [/var/lib/spoolgate, else ~/.local/state/spoolgate].
     #[arg(long, global = true, value_name = "DIR")]
     state: Option<PathBuf>,
-    /// Print JSON: one object, or one line each for streams.
+    /// Print JSON: one object, or one line each for streams; a failure is an object on stderr, its last line.
     #[arg(long, global = true)]
     json: bool,
     /// Say nothing but data and failures.
@@ -145,12 +145,8 @@ pub fn main() -> ExitCode {
     match run(arguments, output) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            let (code, word) = failure.exit_code();
-            if !word.is_empty() {
-                let hint = failure.hint.map(|hint| format!("\ntry: {hint}")).unwrap_or_default();
-                Output::new(false, false).say(format!("spoolgate: {word}: {}{hint}", failure.message));
-            }
-            ExitCode::from(code)
+            output.fail(&failure);
+            ExitCode::from(failure.exit_code().0)
         }
     }
 }

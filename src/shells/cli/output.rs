@@ -4,6 +4,7 @@
 
 use std::io::{self, IsTerminal as _, Write as _};
 
+use crate::base::text::is_hidden;
 use crate::shells::cli::failure::Failure;
 
 /// The two streams of a command.
@@ -39,7 +40,24 @@ impl Output {
         if let Some(object) = value.as_object_mut() {
             object.insert("schema".to_owned(), "spoolgate/v1".into());
         }
-        self.line(value.to_string())
+        self.line(escaped(&value))
+    }
+
+    /// Says how a command failed, and what to do next: the last line of stderr, in JSON an object of its own.
+    pub(super) fn fail(self, failure: &Failure) {
+        let (code, word) = failure.exit_code();
+        if word.is_empty() {
+            return;
+        }
+        let (message, hint) = (&failure.message, &failure.hint);
+        let text = if self.json {
+            let error = serde_json::json!({"code": word, "exit": code, "message": message, "try": hint});
+            escaped(&serde_json::json!({"schema": "spoolgate/v1", "error": error}))
+        } else {
+            let hint = hint.as_ref().map(|hint| format!("\ntry: {hint}")).unwrap_or_default();
+            format!("spoolgate: {word}: {message}{hint}")
+        };
+        Output { quiet: false, ..self }.say(text);
     }
 
     /// Says something to the person, not to the program that reads the data.
@@ -54,5 +72,32 @@ impl Output {
     #[expect(clippy::unused_self, reason = "callers ask what they were given")]
     pub(super) fn is_terminal(self) -> bool {
         io::stdout().is_terminal()
+    }
+}
+
+/// Writes JSON in which no character commands a terminal: it stands there as JSON's own escape.
+fn escaped(value: &serde_json::Value) -> String {
+    let mut text = String::new();
+    for c in value.to_string().chars() {
+        if is_hidden(c) {
+            let mut units = [0; 2];
+            c.encode_utf16(&mut units).iter().for_each(|unit| text.push_str(&format!("\\u{unit:04x}")));
+        } else {
+            text.push(c);
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn json_commands_no_terminal_and_says_the_same() {
+        let value = serde_json::json!({"text": "a\u{1b}[2J\u{9b}2J\u{202e}b\u{e0041}\n发布"});
+        let text = escaped(&value);
+        assert!(!text.chars().any(is_hidden) && text.contains("发布"), "{text}");
+        assert_eq!(serde_json::from_str::<serde_json::Value>(&text).unwrap(), value);
     }
 }
