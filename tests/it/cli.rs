@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use crate::dashboard::Screen;
 use crate::world::{ALICE, BOB, EVE, World, wait_for};
 
 /// A task that a world without hosts in particular takes.
@@ -296,4 +297,19 @@ fn logs_in_json_are_lines_with_their_places_and_a_name_that_is_not_there_is_not_
         "{error}"
     );
     assert_eq!(world.run(0, &["--json", "logs", "talk", "--raw"]).code, 2);
+}
+
+#[test]
+fn the_dashboards_options_work_without_a_verb_too() {
+    let mut world = local();
+    world.start();
+    let screen = Screen::open(&world, 0, (80, 24), "spoolgate --lang zh --readonly --ascii --theme mono");
+    let shown = screen.shows("没有任务。");
+    assert!(shown.contains("只读") && !shown.contains('─'), "{shown}");
+    let frame = world.run(0, &["--lang", "zh", "top", "--once", "--size", "80x24"]).ok();
+    assert!(frame.contains("没有任务。"), "{frame}");
+    let frame = world.run(0, &["--lang", "zh", "top", "--once", "--size", "80x24", "--lang", "en"]).ok();
+    assert!(!frame.contains("没有任务。"), "{frame}");
+    let said = world.run(0, &["--lang", "zh", "ls"]);
+    assert!(said.code == 2 && said.err.contains("--lang is for the dashboard"), "{said:?}");
 }

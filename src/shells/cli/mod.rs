@@ -50,6 +50,8 @@ struct Arguments {
     /// Say nothing but data and failures.
     #[arg(long, short, global = true)]
     quiet: bool,
+    #[command(flatten)]
+    looks: top::Looks,
     /// What to do [on a terminal: show the dashboard].
     #[command(subcommand)]
     verb: Option<Verb>,
@@ -155,9 +157,13 @@ fn run(arguments: Arguments, output: Output) -> Result<(), Failure> {
     check_named(&arguments)?;
     let dirs = directories(arguments.config, arguments.state, |name| std::env::var_os(name).map(PathBuf::from));
     let context = Context { layout: Layout::new(dirs.state.clone()), dirs, output };
-    let Some(verb) = arguments.verb else { return top::without_verb(&context) };
+    let looks = arguments.looks;
+    let Some(verb) = arguments.verb else { return top::without_verb(&context, looks) };
+    if !matches!(verb, Verb::Top(_)) {
+        looks.expect_none()?;
+    }
     match verb {
-        Verb::Top(verb) => verb.run(&context),
+        Verb::Top(verb) => verb.run(&context, looks),
         Verb::ResetTty => top::reset_tty(),
         Verb::Daemon => {
             let _ =
@@ -263,7 +269,8 @@ mod tests {
     fn the_command_line_is_consistent() {
         let command = Arguments::command();
         command.clone().debug_assert();
-        let of_all: Vec<&str> = command.get_arguments().map(|arg| arg.get_id().as_str()).collect();
+        let of_all = command.get_arguments().filter(|arg| arg.is_global_set());
+        let of_all: Vec<&str> = of_all.map(|arg| arg.get_id().as_str()).collect();
         assert!(of_all.contains(&"state"), "{of_all:?}");
         for verb in command.get_subcommands() {
             for arg in verb.get_arguments().map(|arg| arg.get_id().as_str()) {

@@ -22,18 +22,56 @@ pub(super) struct Top {
     /// Which view that frame shows: board, hosts, history, audit, templates, or a task's number.
     #[arg(long)]
     view: Option<String>,
-    /// Only look: no key changes anything.
+    #[command(flatten)]
+    looks: Looks,
+}
+
+/// How the dashboard looks and what it may: options of `top`, and of no verb at all, which is `top` on a terminal.
+#[derive(Debug, Args)]
+pub(super) struct Looks {
+    /// Only look: no key of the dashboard changes anything.
     #[arg(long)]
     readonly: bool,
-    /// Draw lines with - and |.
+    /// Draw the dashboard's lines with - and |.
     #[arg(long)]
     ascii: bool,
-    /// dark, light, mono or safe (for colour-blind eyes) [dark; mono with `NO_COLOR`].
+    /// The dashboard's colours: dark, light, mono or safe (for colour-blind eyes) [dark; mono with `NO_COLOR`].
     #[arg(long)]
     theme: Option<String>,
-    /// en or zh [the locale's].
+    /// The dashboard's language: en or zh [the locale's].
     #[arg(long)]
     lang: Option<String>,
+}
+
+impl Looks {
+    /// Puts together what stands before and behind the verb; what stands behind it counts.
+    fn over(self, before: Looks) -> Looks {
+        Looks {
+            readonly: self.readonly || before.readonly,
+            ascii: self.ascii || before.ascii,
+            theme: self.theme.or(before.theme),
+            lang: self.lang.or(before.lang),
+        }
+    }
+
+    fn options(self) -> Options {
+        let Looks { readonly, ascii, theme, lang } = self;
+        Options { readonly, ascii, theme, lang, view: None, size: None }
+    }
+
+    /// Refuses options of the dashboard where none is shown.
+    pub(super) fn expect_none(&self) -> Result<(), Failure> {
+        let Looks { readonly, ascii, theme, lang } = self;
+        let given = [("readonly", *readonly), ("ascii", *ascii), ("theme", theme.is_some()), ("lang", lang.is_some())];
+        match given.iter().find(|(_, given)| *given) {
+            Some((option, _)) => {
+                let message = format!("--{option} is for the dashboard, and this verb shows none");
+                Err(Failure::new(Kind::Usage, message)
+                    .hint(format!("spoolgate --{option} without a verb, or spoolgate top --help")))
+            }
+            None => Ok(()),
+        }
+    }
 }
 
 fn size(text: &str) -> Result<(u16, u16), String> {
@@ -44,15 +82,8 @@ fn size(text: &str) -> Result<(u16, u16), String> {
 }
 
 impl Top {
-    pub(super) fn run(self, context: &Context) -> Result<(), Failure> {
-        let options = Options {
-            readonly: self.readonly,
-            ascii: self.ascii,
-            theme: self.theme,
-            lang: self.lang,
-            view: self.view,
-            size: self.size,
-        };
+    pub(super) fn run(self, context: &Context, before: Looks) -> Result<(), Failure> {
+        let options = Options { view: self.view, size: self.size, ..self.looks.over(before).options() };
         if self.once {
             return context.output.bytes(dashboard::once(&context.dirs, &options)?.as_bytes());
         }
@@ -70,9 +101,9 @@ fn is_terminal() -> bool {
 }
 
 /// Shows the dashboard on a terminal, and help elsewhere.
-pub(super) fn without_verb(context: &Context) -> Result<(), Failure> {
+pub(super) fn without_verb(context: &Context, looks: Looks) -> Result<(), Failure> {
     if is_terminal() {
-        return Ok(dashboard::run(&context.dirs, &Options::default())?);
+        return Ok(dashboard::run(&context.dirs, &looks.options())?);
     }
     context.output.say(Arguments::command().render_help().to_string());
     Err(Failure::new(Kind::Usage, "no verb, and no terminal for the dashboard"))
