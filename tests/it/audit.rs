@@ -80,6 +80,10 @@ fn every_act_has_who_when_and_what_it_did_in_show_record_and_audit() {
     check_acts(&record);
     let shown = run(0, &["show", &word]).ok();
     assert!(shown.contains("done -> running") && shown.contains("it is there now"), "{shown}");
+    let told = run(0, &["audit", "show", &word]).ok();
+    for text in [shown, told] {
+        assert!(text.contains("steps released") && !text.contains("steps_released"), "acts are words: {text}");
+    }
     check_audit(&world, id, &record);
 }
 

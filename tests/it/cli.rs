@@ -313,3 +313,12 @@ fn the_dashboards_options_work_without_a_verb_too() {
     let said = world.run(0, &["--lang", "zh", "ls"]);
     assert!(said.code == 2 && said.err.contains("--lang is for the dashboard"), "{said:?}");
 }
+
+#[test]
+fn a_token_is_made_once_under_a_name() {
+    let world = local();
+    let create = || world.run(0, &["token", "create", "ci", "--templates", "*"]);
+    let _ = create().ok();
+    let said = create();
+    assert!(said.code == 2 && said.err.contains("E-USAGE: there is a token ci already"), "{said:?}");
+}

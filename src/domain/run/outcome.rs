@@ -38,6 +38,22 @@ pub enum Outcome {
 }
 
 impl Outcome {
+    /// Every outcome.
+    pub const ALL: [Outcome; 12] = [
+        Outcome::Ok,
+        Outcome::Skipped,
+        Outcome::RolledBack,
+        Outcome::Failed,
+        Outcome::TimedOut,
+        Outcome::RollbackFailed,
+        Outcome::Cancelled,
+        Outcome::Lost,
+        Outcome::KillUnconfirmed,
+        Outcome::Rejected,
+        Outcome::Expired,
+        Outcome::Stale,
+    ];
+
     /// Returns the word, as in files.
     #[must_use]
     pub fn word(self) -> &'static str {

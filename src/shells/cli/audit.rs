@@ -162,5 +162,6 @@ fn print(context: &Context, line: &[u8]) -> Result<(), Failure> {
         _ => String::new(),
     };
     let detail = entry.detail.map(|detail| format!("  {}", visible(&detail))).unwrap_or_default();
-    context.output.line(format!("{seq}  {}  {by}  {}{task}{states}{detail}", entry.at, entry.act))
+    let act = entry.act.replace('_', " ");
+    context.output.line(format!("{seq}  {}  {by}  {act}{task}{states}{detail}", entry.at))
 }

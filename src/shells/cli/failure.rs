@@ -170,4 +170,24 @@ mod tests {
         }
         assert!(of_outcome("1", Outcome::Ok).is_ok());
     }
+
+    #[test]
+    fn the_readme_has_every_outcome_and_every_exit_code() {
+        let readme = include_str!("../../../README.md");
+        let (_, words) = readme.split_once("An ending is what is known: `").expect("the list");
+        let named: Vec<&str> = words.split('`').next().unwrap().split_whitespace().collect();
+        for outcome in Outcome::ALL {
+            assert!(named.contains(&outcome.word()), "{} is not among {named:?}", outcome.word());
+            let Err(failure) = of_outcome("1", outcome) else { continue };
+            assert!(readme.contains(&format!("| {} | ", failure.exit_code().0)), "{outcome:?}");
+        }
+        assert_eq!(named.len(), Outcome::ALL.len());
+        for kind in
+            [Kind::Bug, Kind::Usage, Kind::NotFound, Kind::Changed, Kind::Invalid, Kind::Refused, Kind::Unavailable]
+        {
+            let code = Failure::new(kind, "").exit_code().0;
+            assert!(readme.contains(&format!("| {code} | ")), "{kind:?}");
+        }
+        assert!(readme.contains(&format!("| {} | ", Failure::new(Kind::TimedOut, "").exit_code().0)));
+    }
 }

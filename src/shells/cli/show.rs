@@ -207,7 +207,7 @@ fn act_line(act: &Act) -> String {
         _ => act.to.word().to_owned(),
     };
     let detail = act.detail.as_ref().map(|detail| format!(": {}", visible(detail))).unwrap_or_default();
-    format!("{}  {states:<18} {} by {by}{detail}", act.at, act.act)
+    format!("{}  {states:<18} {} by {by}{detail}", act.at, act.act.replace('_', " "))
 }
 
 /// Says what no act and no step's own line says.

@@ -119,8 +119,9 @@ impl Create {
             Some(token)
         })?;
         let Some(token) = made else {
-            let why = format!("there is a token {name}");
-            return Err(Failure::new(Kind::Changed, why).hint(format!("spoolgate token revoke {name}")));
+            let why = format!("there is a token {name} already");
+            let hint = format!("choose another name, or first: spoolgate token revoke {name}");
+            return Err(Failure::new(Kind::Usage, why).hint(hint));
         };
         context.output.say(format!("token {name} is good until {expires}; rules know it as {}", token.actor().user));
         if context.output.json {
