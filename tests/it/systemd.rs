@@ -233,6 +233,8 @@ fn old_output_is_removed_and_the_record_stays() {
     assert!(dry.contains("would remove the output of 1 task(s)") && output(old), "{dry}");
     world.run(0, &["gc", "--older-than", "365d"]).ok();
     assert!(!output(old) && output(young));
+    let help = world.run(0, &["gc", "--help"]).ok();
+    assert!(help.contains("bad/"), "{help}");
     assert!(world.state().join(format!("runs/{old}/events.jsonl")).is_file() && world.try_record(old).is_some());
     assert_eq!(world.run(0, &["gc", "--older-than", "0d"]).code, 2);
 }

@@ -1,12 +1,14 @@
 //! The spool: every file the daemon keeps, and the boxes people drop files into. Floor 3.
 //!
-//! **Invariant:** only [`store`] writes states and journals, only [`intake`] and [`bad`] take files out of drop boxes. Nothing
+//! **Invariant:** only [`store`] writes states and journals, only [`intake`] and [`bad`] take files out of drop boxes,
+//! only [`gc`] removes what is old. Nothing
 //! here decides what a file means.
 
 pub mod audit;
 pub mod bad;
 mod commit;
 pub mod drop_file;
+pub mod gc;
 pub mod intake;
 pub mod layout;
 pub mod load;

@@ -105,7 +105,7 @@ enum Verb {
     Policy(policy::PolicyVerb),
     /// Make, list and revoke HTTP tokens.
     Token(token::TokenVerb),
-    /// Remove what tasks printed that ended long ago; everything else stays.
+    /// Remove what tasks printed that ended long ago, and files that stood in bad/ as long; everything else stays.
     Gc(gc::Gc),
     /// Git hooks: install one, try the rules, or be one.
     Hook(hook::Hook),
