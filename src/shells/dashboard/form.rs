@@ -12,7 +12,7 @@ use crate::domain::inventory::selector::select;
 use crate::domain::plan::{Library, Plan, resolve};
 use crate::domain::problem::Problem;
 use crate::domain::run::Run;
-use crate::domain::submission::{Schedule, TemplateRef};
+use crate::domain::submission::{Schedule, TemplateRef, Work};
 use crate::domain::template::{ParamKind, Template};
 use crate::domain::wire::read_task;
 use crate::shells::dashboard::edit::Edit;
@@ -58,6 +58,8 @@ pub(super) struct Field {
     pub(super) edit: Edit,
     pub(super) required: bool,
     pub(super) touched: bool,
+    /// Whether an earlier task said this value, so that it counts though it is empty.
+    pub(super) said: bool,
 }
 
 /// Which part of the file a field is.
@@ -117,7 +119,7 @@ impl FieldKey {
 }
 
 fn field(key: FieldKey, label: impl Into<String>, kind: FieldKind, text: impl Into<String>) -> Field {
-    Field { key, label: label.into(), kind, edit: Edit::new(text), required: false, touched: false }
+    Field { key, label: label.into(), kind, edit: Edit::new(text), required: false, touched: false, said: false }
 }
 
 impl Form {
@@ -186,12 +188,14 @@ impl Form {
         }
     }
 
-    /// Fills in what a task said that ran before, but for its times.
-    pub(super) fn like(mut self, run: &Run) -> Form {
+    /// Fills in what a task said that ran before, but for its times. A parameter that the template does not name has a field
+    /// of its own.
+    pub(super) fn like(mut self, run: &Run, library: &Library) -> Form {
         let said: Value = serde_json::from_str(&run.accepted.submission).unwrap_or_default();
         if let Value::Object(members) = &said {
             // Its times, its key and its claims were that task's own.
-            let own = ["exec_time", "not_after", "schedule", "idempotency_key", "submitter", "title", "creator"];
+            let own =
+                ["exec_time", "not_after", "schedule", "idempotency_key", "submitter", "title", "creator", "command"];
             let kept = members.iter().filter(|(name, _)| !own.contains(&name.as_str()));
             self.base = kept.map(|(name, value)| (name.clone(), value.clone())).collect();
         }
@@ -201,12 +205,24 @@ impl Form {
             Value::Array(items) => items.iter().map(word).collect::<Vec<_>>().join(" "),
             other => word(other),
         };
+        let params =
+            match read_task(run.accepted.submission.as_bytes(), &library.zone).map(|submission| submission.work) {
+                Ok(Work::Template { params, .. }) => params,
+                _ => BTreeMap::new(),
+            };
+        let known: Vec<&FieldKey> = self.fields.iter().map(|field| &field.key).collect();
+        let others = params.keys().map(|name| FieldKey::Param(name.clone())).filter(|key| !known.contains(&key));
+        let others: Vec<Field> =
+            others.map(|key| field(key.clone(), &key.pointer()["/args/".len()..], FieldKind::Text, "")).collect();
+        let at = self.fields.iter().rposition(|field| matches!(field.key, FieldKey::Param(_))).map_or(1, |n| n + 1);
+        self.fields.splice(at..at, others);
         for field in &mut self.fields {
             match &field.key {
                 FieldKey::TaskName => field.edit = Edit::new(run.plan.task_name.clone()),
                 FieldKey::Details => field.edit = Edit::new(run.accepted.details.clone()),
                 FieldKey::Param(name) => {
-                    if let Some(value) = run.plan.env.get(name) {
+                    field.said = params.contains_key(name);
+                    if let Some(value) = params.get(name).or_else(|| run.plan.env.get(name)) {
                         field.edit = Edit::new(value.clone());
                     }
                 }
@@ -252,7 +268,7 @@ impl Form {
             let text = field.edit.text();
             let words = || -> Vec<&str> { text.split([',', ' ']).filter(|word| !word.is_empty()).collect() };
             match &field.key {
-                _ if text.trim().is_empty() => {}
+                _ if text.trim().is_empty() && (field.touched || !field.said) => {}
                 FieldKey::Param(name) => drop(args.insert(name.to_string(), json!(text))),
                 FieldKey::Hosts(group) => {
                     let names = match select(&library.inventory, text) {

@@ -1,5 +1,6 @@
 //! The dashboard as a whole: every screen in every size, and any key at any time.
 
+mod forms;
 mod stage;
 
 use std::sync::Arc;
@@ -17,7 +18,6 @@ use crate::domain::order::Wish;
 use crate::domain::output::Stream;
 use crate::domain::plan::resolve;
 use crate::domain::run::TaskState;
-use crate::domain::submission::Hosts;
 use crate::domain::wire::{read_order, read_task};
 use crate::engine::DropBox;
 use crate::shells::dashboard::dialog::Dialog;
@@ -447,30 +447,4 @@ fn who_only_reads_changes_nothing() {
         assert!(model.dialog.is_none(), "{text} opened a dialog");
         model.screens.truncate(1);
     }
-}
-
-#[test]
-fn a_form_makes_the_file_that_the_daemon_takes() {
-    let mut model = stage((80, 24), Lang::En, Theme::Dark);
-    keys(&mut model, "n\n");
-    let submit = |model: &mut Model| update(model, ctrl('s'));
-    assert!(submit(&mut model).is_empty(), "hosts are missing");
-    // The field that is wrong is the one that is typed in.
-    keys(&mut model, "tag:web & !web-0001, 1%");
-    assert!(submit(&mut model).is_empty(), "the tag is missing");
-    let said = model.said.clone().unwrap().0;
-    assert!(said.contains("/args/TAG"), "{said}");
-    keys(&mut model, "v2.9");
-    let commands = submit(&mut model);
-    let [Command::Drop { drop_box: DropBox::New, bytes, .. }] = &commands[..] else {
-        panic!("{:?} {commands:?}", model.said)
-    };
-    let submission = read_task(bytes, &Zone::utc()).unwrap();
-    let named = |hosts: &Hosts| match hosts {
-        Hosts::Named(names) => names.iter().map(ToString::to_string).collect::<Vec<_>>(),
-        Hosts::Chosen(selector) => panic!("the form writes names, not {selector}"),
-    };
-    let names: Vec<String> = submission.hosts.values().flat_map(named).collect();
-    assert_eq!(names, ["web-0002", "web-0003"]);
-    assert!(resolve(&submission, &library(130)).is_ok());
 }

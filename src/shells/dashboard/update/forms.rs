@@ -74,7 +74,7 @@ pub(super) fn same(model: &mut Model, id: TaskId) {
         model.say(words.template_gone, Tone::Fail);
         return;
     }
-    let form = Form::of(template, &labels(words)).like(run);
+    let form = Form::of(template, &labels(words)).like(run, library);
     model.dialog = Some(Dialog::Form(Box::new(form)));
     recheck(model);
 }
