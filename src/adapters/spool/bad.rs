@@ -139,6 +139,7 @@ mod tests {
     use std::fs;
 
     use super::*;
+    use crate::adapters::spool::reader;
 
     #[test]
     fn every_refused_file_keeps_its_bytes_and_its_own_reasons() {
@@ -166,6 +167,8 @@ mod tests {
                 assert_eq!(why["name"], name);
             }
         }
+        let (count, newest) = reader::refusals(&layout, 2).unwrap();
+        assert_eq!((count, newest.len(), newest[0].uid, newest[0].from.as_str()), (9, 2, Some(7), "new"));
         let shown: Vec<String> = fs::read_dir(layout.bad())
             .unwrap()
             .map(|entry| entry.unwrap().file_name().into_string().unwrap())

@@ -106,6 +106,28 @@ pub fn refusal(layout: &Layout, boxes: &[DropBox], name: &str, since_ms: i64) ->
     })
 }
 
+/// Returns how many files were refused, and what is known of the newest `most`, the newest first.
+///
+/// # Errors
+/// When the refused files cannot be listed.
+pub fn refusals(layout: &Layout, most: usize) -> Result<(usize, Vec<Why>), SpoolError> {
+    let dir = layout.bad();
+    let mut reasons = Vec::new();
+    for entry in fs::read_dir(&dir).map_err(|e| SpoolError::io("list", &dir, e))? {
+        let path = entry.map_err(|e| SpoolError::io("list", &dir, e))?.path();
+        if path.extension().is_some_and(|ending| ending == "why") {
+            reasons.push(path);
+        }
+    }
+    let count = reasons.len();
+    if most == 0 {
+        return Ok((count, Vec::new()));
+    }
+    reasons.sort_by_cached_key(|path| std::cmp::Reverse(fs::metadata(path).and_then(|meta| meta.modified()).ok()));
+    let read = |path: &PathBuf| serde_json::from_slice(&fs::read(path).ok()?).ok();
+    Ok((count, reasons.iter().take(most).filter_map(read).collect()))
+}
+
 /// A task's journal, read piece by piece.
 #[derive(Debug)]
 pub struct Journal {

@@ -28,6 +28,7 @@ use crate::shells::dashboard::log_parts::{empty_page, read_tail, stream_at};
 use crate::shells::dashboard::message::{
     Anchor, HistoryWant, LINE_BYTES_MAX, LogKey, LogLine, LogPage, LogWant, Message, Tail, Wants,
 };
+use crate::shells::dashboard::refused::Refused;
 use crate::shells::{Dirs, read_configuration};
 
 /// How often everything is looked at anew, notices or not, in milliseconds.
@@ -76,6 +77,7 @@ pub(super) struct Files {
     past: Past,
     history: Option<(HistoryWant, u64)>,
     audit: Option<(std::path::PathBuf, u64)>,
+    refused: Refused,
     tails: BTreeMap<LogKey, (u64, usize, Tail)>,
     log: Option<(LogKey, LogFile, Marks)>,
     page: Option<(LogWant, u64)>,
@@ -129,6 +131,7 @@ impl Files {
             past: Past::default(),
             history: None,
             audit: None,
+            refused: Refused::default(),
             tails: BTreeMap::new(),
             log: None,
             page: None,
@@ -176,6 +179,7 @@ impl Files {
         } else {
             self.audit = None;
         }
+        messages.extend(self.refused.look(&self.layout, wants.refused));
         self.look_at_tails(&wants.tails, &mut messages);
         self.look_at_log(wants.log.as_ref(), &mut messages);
         self.look_for_previous(wants.previous.as_ref(), &mut messages);

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use crossterm::event::{KeyEvent, MouseEvent};
 
+use crate::adapters::spool::bad::Why;
 use crate::base::ids::{HostName, StepName, TaskId};
 use crate::base::time::Timestamp;
 use crate::domain::audit::Line;
@@ -78,6 +79,11 @@ pub(super) enum Message {
     Taken(usize, TaskId),
     /// A dropped file was refused, with the reasons.
     Refused(usize, String),
+    /// How many files were refused, and which of them last, when that was asked for.
+    Refusals {
+        count: usize,
+        files: Option<Vec<RefusedFile>>,
+    },
     /// A text that was edited by another program.
     Edited(Result<String, String>),
     /// Something to say in the bottom line.
@@ -176,6 +182,14 @@ pub(super) struct LogLine {
 /// How much of a line is read.
 pub(super) const LINE_BYTES_MAX: usize = 64 << 10;
 
+/// A file that was refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct RefusedFile {
+    /// What its owner is called.
+    pub(super) by: String,
+    pub(super) refusal: Why,
+}
+
 /// What a screen needs to know; files are read for nothing else.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Wants {
@@ -191,6 +205,8 @@ pub(super) struct Wants {
     pub(super) answered: BTreeSet<usize>,
     /// Whether to read the audit.
     pub(super) audit: bool,
+    /// Whether to read why files were refused.
+    pub(super) refused: bool,
     /// The task whose last run of the same kind is wanted.
     pub(super) previous: Option<(TaskId, String)>,
 }

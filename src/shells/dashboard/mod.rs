@@ -15,6 +15,7 @@ mod log_parts;
 mod look;
 mod message;
 mod model;
+mod refused;
 mod rows;
 mod screens;
 mod table;

@@ -19,7 +19,7 @@ use crate::shells::dashboard::dialog::Dialog;
 use crate::shells::dashboard::edit::Edit;
 use crate::shells::dashboard::form::Form;
 use crate::shells::dashboard::look::{Look, Tone};
-use crate::shells::dashboard::message::{Fresh, HistoryWant, LogKey, LogWant, Tail, Wants};
+use crate::shells::dashboard::message::{Fresh, HistoryWant, LogKey, LogWant, RefusedFile, Tail, Wants};
 use crate::shells::dashboard::rows::Rows;
 use crate::shells::dashboard::screens::{Board, BoardRow, Screen, Zoom};
 use crate::shells::dashboard::table::{HostRow, RowKey};
@@ -128,6 +128,8 @@ pub(super) struct Model {
     pub(super) ended: usize,
     pub(super) failed: usize,
     pub(super) audit: Vec<Line>,
+    /// How many files were refused, and the newest of them, the newest first.
+    pub(super) refused: (usize, Vec<RefusedFile>),
     pub(super) tails: BTreeMap<LogKey, Tail>,
     pub(super) previous: BTreeMap<TaskId, Option<(TaskId, Box<Plan>)>>,
     /// How often the configuration was read.
@@ -174,6 +176,7 @@ impl Model {
             ended: 0,
             failed: 0,
             audit: Vec::new(),
+            refused: (0, Vec::new()),
             tails: BTreeMap::new(),
             previous: BTreeMap::new(),
             generation: 0,
@@ -350,6 +353,7 @@ impl Model {
                 wants.history = Some(HistoryWant { filter, failed_only, start: list.top, rows });
             }
             Screen::Audit(_) => wants.audit = true,
+            Screen::Refused(_) => wants.refused = true,
             Screen::Diff(screen) => wants.follow.extend([screen.was, screen.now]),
             Screen::Hosts(_) | Screen::Host(..) | Screen::Templates(_) | Screen::Requests(_) => {}
         }

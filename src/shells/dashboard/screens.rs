@@ -21,8 +21,26 @@ pub(super) enum Screen {
     History(List),
     Audit(List),
     Templates(List),
+    Refused(List),
     Diff(DiffScreen),
     Requests(List),
+}
+
+impl Screen {
+    /// The list of a screen that is nothing but a list.
+    pub(super) fn list_mut(&mut self) -> Option<&mut List> {
+        match self {
+            Screen::Hosts(list)
+            | Screen::Host(_, list)
+            | Screen::History(list)
+            | Screen::Audit(list)
+            | Screen::Templates(list)
+            | Screen::Refused(list)
+            | Screen::Requests(list)
+            | Screen::Diff(DiffScreen { list, .. }) => Some(list),
+            Screen::Board(_) | Screen::Task(_) | Screen::Log(_) => None,
+        }
+    }
 }
 
 /// A list of lines with one selected.

@@ -92,6 +92,7 @@ fn scenes() -> Vec<Scene> {
         ("history", |m| drop(keys(m, "3jjj"))),
         ("audit", |m| drop(keys(m, "4"))),
         ("templates", |m| drop(keys(m, "5"))),
+        ("refused", |m| drop(keys(m, ":bad\nj"))),
         ("diff", |m| drop(keys(m, ":diff 1 7\n"))),
         ("requests", |m| {
             let commands = keys(m, ":cancel 5\nno longer\n");

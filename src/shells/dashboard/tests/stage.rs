@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 
+use crate::adapters::spool::bad::Why;
 use crate::base::digest::Digest;
 use crate::base::ids::{Actor, TaskId};
 use crate::base::time::{Timestamp, Zone};
@@ -15,12 +16,13 @@ use crate::domain::inventory::Inventory;
 use crate::domain::known_hosts::KnownHosts;
 use crate::domain::plan::{Defaults, Library, resolve};
 use crate::domain::policy::{Admission, Approval, Person, Policy, Subject};
+use crate::domain::problem::Problem;
 use crate::domain::record::{HistoryLine, record, view as view_of};
 use crate::domain::run::{Accepted, DropKey, Ending, Event, Outcome, OutputFacts, Recorded, Run, StepResult};
 use crate::domain::template::{Catalogue, Template};
 use crate::domain::wire::read_task;
 use crate::shells::dashboard::look::{Look, Theme};
-use crate::shells::dashboard::message::{Command, LogKey, Message, Tail};
+use crate::shells::dashboard::message::{Command, LogKey, Message, RefusedFile, Tail};
 use crate::shells::dashboard::model::Model;
 use crate::shells::dashboard::update::update;
 use crate::shells::dashboard::words::Lang;
@@ -209,6 +211,26 @@ pub(super) fn build_world() -> World {
     World { library: Arc::new(library), runs, done, past }
 }
 
+/// Two files that were refused.
+fn refused() -> Vec<RefusedFile> {
+    let file = |name: &str, ago_ms: i64, problems: Vec<Problem>| RefusedFile {
+        by: "alice".to_owned(),
+        refusal: Why {
+            at: NOW.plus_ms(-ago_ms),
+            from: "new".to_owned(),
+            name: name.to_owned(),
+            uid: Some(1001),
+            problems,
+        },
+    };
+    let host = Problem::new("/hosts/1", "web-9999", "hosts of the inventory");
+    let hosts = vec![host, Problem::new("/args", "no TAG", "a value for TAG").at(3, 7)];
+    vec![
+        file("nightly-\u{202e}backup.json", 60_000, hosts),
+        file("发布.json", 90_000_000, vec![Problem::new("", "half a file", "JSON").at(1, 1)]),
+    ]
+}
+
 /// A dashboard with something of everything.
 pub(super) fn stage(size: (u16, u16), lang: Lang, theme: Theme) -> Model {
     let world = world();
@@ -228,6 +250,7 @@ pub(super) fn stage(size: (u16, u16), lang: Lang, theme: Theme) -> Model {
     let entry = Entry::of_daemon(NOW, "daemon_started", Some("policy.toml sha256:00".to_owned()));
     let audit = (1..30).map(|seq| Line { seq, prev: Digest::of(b""), entry: entry.clone() }).collect();
     update(&mut model, Message::Audit(audit));
+    update(&mut model, Message::Refusals { count: 2, files: Some(refused()) });
     let key =
         LogKey { task: TaskId(5), host: "web-0001".parse().unwrap(), step: "publish".parse().unwrap(), attempt: 1 };
     let tail = Tail { length: 90, lines: vec![b"\x1b[31mE: Could not get lock\x1b[0m /var/lib/dpkg".to_vec()] };

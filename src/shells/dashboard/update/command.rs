@@ -25,7 +25,7 @@ const OF_TASK: [&str; 14] = [
 /// How many words are offered at most.
 const OFFERED_MAX: usize = 200;
 /// The other commands.
-const OTHERS: [&str; 14] = [
+const OTHERS: [&str; 15] = [
     "board",
     "hosts",
     "host",
@@ -39,6 +39,7 @@ const OTHERS: [&str; 14] = [
     "bell",
     "help",
     "requests",
+    "bad",
     "quit",
 ];
 
@@ -188,6 +189,7 @@ fn execute(model: &mut Model, line: &str) -> Vec<Command> {
         "history" => show(model, 2),
         "audit" => show(model, 3),
         "templates" => show(model, 4),
+        "bad" => push(model, Screen::Refused(List::default())),
         "host" => match arg.parse::<HostName>() {
             Ok(name) => push(model, Screen::Host(name, List::default())),
             Err(wanted) => model.say(format!("host {arg}: {wanted}"), Tone::Warn),

@@ -110,6 +110,10 @@ fn read(model: &mut Model, message: Message) {
             model.say(words.unanswered, Tone::Warn);
         }
         Message::Audit(lines) => model.audit = lines,
+        Message::Refusals { count, files } => {
+            model.refused.0 = count;
+            model.refused.1 = files.unwrap_or_else(|| std::mem::take(&mut model.refused.1));
+        }
         Message::Tails(tails) => model.tails = tails,
         Message::Log(page) => {
             if let Screen::Log(screen) = model.screen_mut()

@@ -191,7 +191,8 @@ pub(super) fn filter_of(model: &mut Model) -> Option<&mut String> {
         | Screen::Hosts(list)
         | Screen::History(list)
         | Screen::Audit(list)
-        | Screen::Templates(list) => Some(&mut list.filter),
+        | Screen::Templates(list)
+        | Screen::Refused(list) => Some(&mut list.filter),
         Screen::Task(screen) => Some(&mut screen.shape.filter),
         _ => None,
     }
@@ -210,6 +211,7 @@ fn count(model: &Model) -> usize {
         Screen::History(_) => model.past.count,
         Screen::Audit(list) => view::audit::rows(model, list).len(),
         Screen::Templates(list) => view::templates::rows(model, list).len(),
+        Screen::Refused(list) => view::refused::rows(model, list).len(),
         Screen::Diff(screen) => view::diff::rows(model, screen).len(),
         Screen::Requests(_) => model.requests.len(),
         Screen::Log(_) => 0,
@@ -235,13 +237,11 @@ pub(super) fn scroll(model: &mut Model, by: isize) -> Vec<Command> {
             screen.list.step(by, all.len());
             screen.selected = all.get(screen.list.at).map(HostRow::key);
         }
-        Screen::Hosts(list)
-        | Screen::Host(_, list)
-        | Screen::History(list)
-        | Screen::Audit(list)
-        | Screen::Templates(list)
-        | Screen::Requests(list) => list.step(by, rows),
-        Screen::Diff(screen) => screen.list.step(by, rows),
+        screen => {
+            if let Some(list) = screen.list_mut() {
+                list.step(by, rows);
+            }
+        }
     }
     Vec::new()
 }
@@ -348,7 +348,7 @@ fn open(model: &mut Model) {
                 super::forms::open(model, Some(&template));
             }
         }
-        Screen::Log(_) | Screen::Diff(_) => {}
+        Screen::Log(_) | Screen::Diff(_) | Screen::Refused(_) => {}
     }
 }
 
@@ -440,9 +440,7 @@ pub(super) fn select_row(model: &mut Model, row: u16) {
             board.selected = Some(id);
             board.moved = true;
         }
-    } else if let Screen::Hosts(list) | Screen::History(list) | Screen::Audit(list) | Screen::Templates(list) =
-        model.screen_mut()
-    {
+    } else if let Some(list) = model.screen_mut().list_mut() {
         list.at = list.top + row.saturating_sub(1);
     }
 }
@@ -485,15 +483,10 @@ pub(super) fn settle(model: &mut Model) {
             screen.list.settle(lines.len(), rows);
             screen.cell = screen.cell.min(cells.saturating_sub(1));
         }
-        _ => match model.screen_mut() {
-            Screen::Hosts(list)
-            | Screen::Host(_, list)
-            | Screen::History(list)
-            | Screen::Audit(list)
-            | Screen::Templates(list)
-            | Screen::Requests(list) => list.settle(all, rows),
-            Screen::Diff(screen) => screen.list.settle(all, rows),
-            _ => {}
-        },
+        _ => {
+            if let Some(list) = model.screen_mut().list_mut() {
+                list.settle(all, rows);
+            }
+        }
     }
 }

@@ -9,10 +9,12 @@ mod board;
 mod dialogs;
 pub(super) mod diff;
 pub(super) mod form;
+mod header;
 pub(super) mod help;
 pub(super) mod history;
 pub(super) mod hosts;
 mod log;
+pub(super) mod refused;
 mod requests;
 pub(super) mod task;
 pub(super) mod templates;
@@ -20,7 +22,6 @@ pub(super) mod templates;
 use ratatui::buffer::Buffer;
 use ratatui::layout::{Position, Rect};
 
-use crate::domain::run::TaskState;
 use crate::shells::dashboard::dialog::Dialog;
 use crate::shells::dashboard::keys::{Action, BINDINGS, key_of};
 use crate::shells::dashboard::look::{Pen, Row, Tone, harmless};
@@ -39,12 +40,15 @@ pub(super) fn draw(model: &Model, buffer: &mut Buffer) -> Option<Position> {
         return None;
     }
     let low = model.is_low();
-    pen.row(area, &header(model));
+    pen.row(area, &header::first(model));
     let body = if low {
         Rect { y: 1, height: area.height - 2, ..area }
     } else {
-        pen.row(Rect { y: 1, ..area }, &tabs(model));
+        pen.row(Rect { y: 1, ..area }, &header::views(model));
         pen.rule(Rect { y: 2, height: 1, ..area });
+        if let Some(notice) = header::notice(model, usize::from(area.width)) {
+            pen.row(Rect { y: 2, ..area }, &notice);
+        }
         pen.rule(Rect { y: area.height - 3, height: 1, ..area });
         Rect { y: 3, height: area.height - 6, ..area }
     };
@@ -112,6 +116,7 @@ fn screen(pen: &mut Pen<'_>, model: &Model, body: Rect) -> Option<Position> {
         Screen::History(list) => history::draw(pen, model, list, body),
         Screen::Audit(list) => audit::draw(pen, model, list, body),
         Screen::Templates(list) => templates::draw(pen, model, list, body),
+        Screen::Refused(list) => refused::draw(pen, model, list, body),
         Screen::Diff(screen) => diff::draw(pen, model, screen, body),
         Screen::Requests(list) => requests::draw(pen, model, list, body),
     }
@@ -123,7 +128,7 @@ pub(super) fn list_rows(model: &Model) -> usize {
     match model.screen() {
         Screen::Task(screen) => task::host_rows_seen(model, screen),
         Screen::Templates(_) if model.is_wide() => model.body_rows().saturating_sub(1),
-        Screen::Templates(_) => model.body_rows().saturating_sub(1) / 2,
+        Screen::Refused(_) | Screen::Templates(_) => model.body_rows().saturating_sub(1) / 2,
         _ => model.body_rows().saturating_sub(1),
     }
 }
@@ -155,100 +160,6 @@ fn list(
         }
     }
     cursor
-}
-
-/// The line at the top: what runs here, who looks, and what waits.
-fn header(model: &Model) -> Row {
-    let words = model.look.words;
-    let mut row = Row::new().put(" spoolgate", Tone::Title).gap(2);
-    row = match &model.daemon {
-        _ if !model.daemon_known => row.put(words.daemon_unknown, Tone::Dim),
-        Some(_) => row.put(words.daemon_up, Tone::Ok),
-        None => row.put(words.daemon_down, Tone::Danger),
-    };
-    if model.watch_lost {
-        row = row.gap(2).put(words.watch_lost, Tone::Warn);
-    }
-    if let Some(why) = &model.library_problem {
-        let why = fill(words.configuration_broken, &[why.lines().next().unwrap_or_default()]);
-        let room = usize::from(model.size.0).saturating_sub(row.used() + 30);
-        row = row.gap(2).put(&crate::shells::dashboard::text::cut(&shown(&why), room), Tone::Fail);
-    }
-    let mut me = model.me.actor.user.clone();
-    if model.is_personal() {
-        me = format!("{me} ({})", words.personal);
-    }
-    if model.readonly {
-        me = format!("{me} [{}]", words.readonly_short);
-    }
-    let now = model.now.in_zone(&model.zone);
-    let clock = now.get(11..16).unwrap_or_default();
-    let right = Row::new().put(&me, Tone::Strong).gap(2).put(clock, Tone::Plain).gap(1);
-    let width = usize::from(model.size.0);
-    let counts = counts(model);
-    if row.used() + 2 + counts.used() + 2 + right.used() <= width {
-        row = row.gap(2).join(counts);
-    }
-    row.to(width.saturating_sub(right.used())).join(right)
-}
-
-/// How many tasks stand where.
-fn counts(model: &Model) -> Row {
-    let words = model.look.words;
-    let count = |state| model.count(state).to_string();
-    let new = if model.count(TaskState::New) > 0 { Tone::Warn } else { Tone::Dim };
-    let row = Row::new()
-        .put(&format!("{} {}", words.new, count(TaskState::New)), new)
-        .put(&format!("  {} {}", words.ready, count(TaskState::Ready)), Tone::Plain)
-        .put(&format!("  {} {}", words.running, count(TaskState::Running)), Tone::Run)
-        .put(&format!("  {} {}", words.done_state, model.ended), Tone::Plain);
-    if model.failed > 0 { row.put(&format!(" x{}", model.failed), Tone::Fail) } else { row }
-}
-
-/// The line of views, and what of them is shown.
-fn tabs(model: &Model) -> Row {
-    let words = model.look.words;
-    let here = match model.screens.get(1).unwrap_or_else(|| model.screen()) {
-        Screen::Hosts(_) | Screen::Host(..) => 1,
-        Screen::History(_) => 2,
-        Screen::Audit(_) => 3,
-        Screen::Templates(_) => 4,
-        _ => 0,
-    };
-    let mut row = Row::new().gap(1);
-    for (n, name) in [words.board, words.hosts, words.history, words.audit, words.templates].into_iter().enumerate() {
-        let tone = if n == here { Tone::Strong } else { Tone::Dim };
-        row = row.put(&format!("{}:", n + 1), Tone::Key).put(name, tone).gap(1);
-    }
-    let filter = match model.screen() {
-        Screen::Board(board) => &board.list.filter,
-        Screen::Hosts(list) | Screen::History(list) | Screen::Audit(list) | Screen::Templates(list) => &list.filter,
-        Screen::Task(screen) => &screen.shape.filter,
-        _ => return row,
-    };
-    if !filter.is_empty() {
-        row = row.gap(2).put(&format!("{} {filter}", words.filter), Tone::Warn);
-    }
-    let failed = match model.screen() {
-        Screen::Board(board) => board.list.failed_only,
-        Screen::Hosts(list) | Screen::History(list) => list.failed_only,
-        Screen::Task(screen) => screen.shape.failed_only,
-        _ => false,
-    };
-    if failed {
-        row = row.gap(2).put(words.failed_only, Tone::Warn);
-    }
-    if let Screen::Task(screen) = model.screen()
-        && let Some(only) = &screen.shape.only
-    {
-        row = row.gap(2).put(&fill(words.only_hosts, &[&only.len().to_string()]), Tone::Warn);
-    }
-    if let Screen::Board(board) = model.screen()
-        && !board.marks.is_empty()
-    {
-        row = row.gap(2).put(&fill(words.marked, &[&board.marks.len().to_string()]), Tone::Key);
-    }
-    row
 }
 
 /// The line that is typed in, or what there is to say; also the cell of the cursor.
@@ -325,6 +236,7 @@ fn hints(model: &Model) -> Row {
         Screen::Templates(_) => {
             &[(Action::Open, words.hint_new), (Action::Find, words.hint_filter), (Action::Back, words.hint_back)]
         }
+        Screen::Refused(_) => &[(Action::Find, words.hint_filter), (Action::Back, words.hint_back)],
         Screen::Hosts(_) | Screen::History(_) | Screen::Audit(_) => {
             &[(Action::Open, words.hint_open), (Action::Find, words.hint_filter), (Action::Back, words.hint_back)]
         }

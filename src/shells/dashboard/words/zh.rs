@@ -370,5 +370,9 @@ pub(super) const WORDS: Words = Words {
     field_gate: "批次需放行",
     field_max_fail: "失败上限",
     field_details: "备注",
-    help_command_lines: ":approve :reject :withdraw :hold :release :continue :cancel :retry :skip  任务 [步骤] [主机 …]\n:task 编号  :same 编号  :diff 编号 编号  :new 模板  :host 名称\n:board :hosts :history :audit :templates :requests\n:theme dark|light|mono|safe  :lang en|zh  :ascii on|off  :bell on|off  :quit",
+    help_command_lines: ":approve :reject :withdraw :hold :release :continue :cancel :retry :skip  任务 [步骤] [主机 …]\n:task 编号  :same 编号  :diff 编号 编号  :new 模板  :host 名称\n:board :hosts :history :audit :templates :requests :bad\n:theme dark|light|mono|safe  :lang en|zh  :ascii on|off  :bell on|off  :quit",
+    refused_files: "拒收 {} 个文件（:bad 查看原因）",
+    nothing_refused: "没有被拒收的文件。",
+    col_file: "文件",
+    col_why: "原因",
 };
