@@ -12,6 +12,7 @@ use crate::adapters::spool::SpoolError;
 use crate::adapters::spool::layout::Layout;
 use crate::base::ids::TaskId;
 use crate::domain::record::HistoryLine;
+use crate::domain::run::Outcome;
 
 /// How much of the history is read at a time.
 const CHUNK: usize = 1 << 20;
@@ -33,7 +34,7 @@ pub struct Past {
 struct Entry {
     offset: u64,
     length: u32,
-    ok: bool,
+    failed: bool,
     /// Whether a later line of the same task counts.
     over: bool,
 }
@@ -43,7 +44,7 @@ struct Entry {
 pub struct Wanted {
     /// Only lines with this text among what people know a task by, whatever its case; `!` in front turns it round.
     pub filter: String,
-    /// Only what did not end well.
+    /// Only what failed.
     pub failed_only: bool,
     /// How many lines are left away, the newest first.
     pub start: usize,
@@ -58,7 +59,7 @@ pub struct Part {
     pub count: usize,
     /// How many tasks the whole history has.
     pub all: usize,
-    /// How many of them did not end well.
+    /// How many of them failed.
     pub failed: usize,
     /// The lines, the newest first.
     pub lines: Vec<HistoryLine>,
@@ -112,18 +113,23 @@ impl Past {
         let Some(id) = std::str::from_utf8(&rest[..digits]).ok().and_then(|digits| digits.parse().ok()) else { return };
         if let Some(known) = self.last.remove(&id) {
             self.lines[known].over = true;
-            self.failed -= usize::from(!self.lines[known].ok);
+            self.failed -= usize::from(self.lines[known].failed);
         }
         if rest[digits..].starts_with(b",\"reopened\"") {
             self.reopened.push(TaskId(id));
             return;
         }
         // Inside of a string every quotation mark has a backslash before it, so this stands for itself.
-        let ok = memchr::memmem::find(rest, b"\"outcome\":\"ok\"").is_some();
-        self.failed += usize::from(!ok);
+        let mark = b"\"outcome\":\"";
+        let word = memchr::memmem::find(rest, mark).map_or(&[][..], |at| &rest[at + mark.len()..]);
+        let outcome = Outcome::ALL.into_iter().find(|outcome| {
+            word.strip_prefix(outcome.word().as_bytes()).is_some_and(|rest| rest.first() == Some(&b'"'))
+        });
+        let failed = outcome.is_none_or(Outcome::is_failure);
+        self.failed += usize::from(failed);
         self.last.insert(id, self.lines.len());
         let length = u32::try_from(line.len()).unwrap_or(u32::MAX);
-        self.lines.push(Entry { offset: self.offset, length, ok, over: false });
+        self.lines.push(Entry { offset: self.offset, length, failed, over: false });
     }
 
     /// Returns a number that grows with the history.
@@ -146,7 +152,7 @@ impl Past {
     /// Returns a part of what was found.
     #[must_use]
     pub fn part(&self, wanted: &Wanted) -> Part {
-        let alive = self.lines.iter().rev().filter(|entry| !(entry.over || wanted.failed_only && entry.ok));
+        let alive = self.lines.iter().rev().filter(|entry| !(entry.over || wanted.failed_only && !entry.failed));
         let filter = wanted.filter.to_lowercase();
         if filter.is_empty() {
             let count = if wanted.failed_only { self.failed } else { self.last.len() };
@@ -239,6 +245,9 @@ mod tests {
         write!(file, "{}", &line(2, "beta", "ok")[30..]).unwrap();
         past.look(&layout).unwrap();
         assert_eq!(ids(&past.part(&all)), [2, 3, 1]);
+        write!(file, "{}{}", line(4, "not ok", "rejected"), line(5, "stopped", "cancelled")).unwrap();
+        past.look(&layout).unwrap();
+        assert_eq!((past.part(&all).count, past.part(&all).failed), (5, 0), "what people end has not failed");
         assert_eq!(past.newest("\"work\":\"w\"", |line| line.id.0 < 2).unwrap().id.0, 1);
     }
 }

@@ -54,6 +54,12 @@ impl Outcome {
         Outcome::Stale,
     ];
 
+    /// Whether something went wrong: what people reject or cancel ends as they wish.
+    #[must_use]
+    pub fn is_failure(self) -> bool {
+        !matches!(self, Outcome::Ok | Outcome::Skipped | Outcome::Cancelled | Outcome::Rejected)
+    }
+
     /// Returns the word, as in files.
     #[must_use]
     pub fn word(self) -> &'static str {

@@ -184,7 +184,11 @@ impl Mark {
 
 /// Returns the tone of an outcome.
 pub(super) fn outcome_tone(outcome: Outcome) -> Tone {
-    Mark::of(outcome).tone()
+    match outcome {
+        // What people end is no failure.
+        Outcome::Cancelled | Outcome::Rejected => Tone::Warn,
+        outcome => Mark::of(outcome).tone(),
+    }
 }
 
 /// A line that is built from pieces.

@@ -39,7 +39,7 @@ pub(super) enum Message {
     Forgotten(TaskId),
     /// A task's files cannot be read.
     Unreadable(TaskId, String),
-    /// The newest lines of the history, how many tasks it has, and how many of them did not end well.
+    /// The newest lines of the history, how many tasks it has, and how many of them failed.
     Recent {
         all: usize,
         failed: usize,
@@ -226,7 +226,7 @@ pub(super) struct LogWant {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct HistoryWant {
     pub(super) filter: String,
-    /// Only what did not end well.
+    /// Only what failed.
     pub(super) failed_only: bool,
     pub(super) start: usize,
     pub(super) rows: usize,

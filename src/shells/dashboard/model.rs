@@ -124,7 +124,7 @@ pub(super) struct Model {
     pub(super) sent: BTreeMap<usize, Box<Form>>,
     /// Tasks whose approvals wait for their turn.
     pub(super) queue: Vec<TaskId>,
-    /// How many tasks have ended, and how many of them not well.
+    /// How many tasks have ended, and how many of them failed.
     pub(super) ended: usize,
     pub(super) failed: usize,
     pub(super) audit: Vec<Line>,

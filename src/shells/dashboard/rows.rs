@@ -8,7 +8,7 @@ use std::sync::Arc;
 use crate::base::ids::TaskId;
 use crate::base::time::Timestamp;
 use crate::domain::record::{HistoryLine, View};
-use crate::domain::run::{Outcome, TaskState};
+use crate::domain::run::TaskState;
 use crate::shells::dashboard::model::{Model, Standing, matches};
 use crate::shells::dashboard::screens::{Board, BoardRow, Screen};
 use crate::shells::dashboard::table::{HostRow, Shape, Table, host_rows};
@@ -86,7 +86,7 @@ impl Model {
         let today = self.now.0 - 86_400_000;
         let bad = |n: &usize| {
             let line = &self.recent[*n];
-            line.outcome != Outcome::Ok && (line.ended.0 > today || board.list.failed_only)
+            line.outcome.is_failure() && (line.ended.0 > today || board.list.failed_only)
         };
         ended.sort_by_key(|n| !bad(n));
         if board.list.failed_only {

@@ -9,7 +9,7 @@ use crate::base::ids::GroupNo;
 use crate::base::time::Timestamp;
 use crate::domain::plan::{PlannedGroup, PlannedStep};
 use crate::domain::run::lane::{Lane, Next};
-use crate::domain::run::{Ending, Run, StepState};
+use crate::domain::run::{Ending, Outcome, Run, StepState, TaskState};
 use crate::shells::dashboard::look::Mark;
 use crate::shells::dashboard::model::matches;
 
@@ -122,13 +122,11 @@ fn shown_parts(run: &Run) -> BTreeMap<GroupNo, Vec<bool>> {
 
 fn lane_line(lane: &Lane, planned: &[PlannedStep], shown: &[bool], run: &Run, now: Timestamp) -> LaneLine {
     let next = lane.next_step(planned, run.timed_at());
-    let over = lane.is_over(planned, run.timed_at());
+    let over = run.state() == TaskState::Done || lane.is_over(planned, run.timed_at());
     let mut line = LaneLine { marks: Vec::new(), mark: Mark::Waits, step: None, took_ms: None };
     for (n, (step, _)) in lane.steps.iter().zip(shown).enumerate().filter(|(_, (_, shown))| **shown) {
         let mark = match &step.state {
-            StepState::Waiting
-                if next == (Next::Asks { step: n }) && run.state() == crate::domain::run::TaskState::Running =>
-            {
+            StepState::Waiting if next == (Next::Asks { step: n }) && run.state() == TaskState::Running => {
                 line.step = Some(n);
                 Mark::Asks
             }
@@ -149,10 +147,12 @@ fn lane_line(lane: &Lane, planned: &[PlannedStep], shown: &[bool], run: &Run, no
         line.marks.push(mark);
     }
     let worst = line.marks.iter().copied().max().unwrap_or(Mark::Waits);
+    // Of a task that has ended its record says what a host came to.
+    let left = lane.stopped || (done && lane.outcome() == Outcome::Skipped);
     let all_done = line.marks.iter().all(|mark| matches!(mark, Mark::Ok | Mark::Skipped));
     line.mark = match worst {
         Mark::Failed | Mark::Lost | Mark::Runs | Mark::Asks => worst,
-        _ if all_done && line.marks.contains(&Mark::Ok) && !lane.stopped => Mark::Ok,
+        _ if all_done && line.marks.contains(&Mark::Ok) && !left => Mark::Ok,
         _ if all_done => Mark::Skipped,
         _ => Mark::Waits,
     };
@@ -161,6 +161,13 @@ fn lane_line(lane: &Lane, planned: &[PlannedStep], shown: &[bool], run: &Run, no
         line.mark = Mark::Runs;
     }
     line
+}
+
+/// Returns how one lane of a task stands at `now`.
+pub(super) fn line_of(run: &Run, n: usize, now: Timestamp) -> Option<LaneLine> {
+    let lane = run.lanes.get(n)?;
+    let group = run.plan.group(lane.group)?;
+    Some(lane_line(lane, &group.steps, shown_parts(run).get(&lane.group)?, run, now))
 }
 
 /// Says in a few words how a step ended.

@@ -2,6 +2,7 @@
 
 mod forms;
 mod stage;
+mod states;
 
 use std::sync::Arc;
 

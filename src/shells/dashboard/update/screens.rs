@@ -5,6 +5,7 @@
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 
 use crate::base::ids::TaskId;
+use crate::domain::run::TaskState;
 use crate::shells::dashboard::dialog::{Dialog, Help};
 use crate::shells::dashboard::edit::Edit;
 use crate::shells::dashboard::keys::{Action, Place, action};
@@ -355,9 +356,11 @@ fn open(model: &mut Model) {
 fn open_log(model: &mut Model, lane: usize) {
     let Screen::Task(screen) = model.screen() else { return };
     let Some(run) = model.runs.get(&screen.id) else { return };
+    let words = model.look.words;
+    let nothing = if run.state() == TaskState::Done { words.was_skipped } else { words.not_begun };
     match log_key(run, lane) {
         Some(key) => push(model, Screen::Log(LogScreen::of(key))),
-        None => model.say(model.look.words.not_begun, Tone::Plain),
+        None => model.say(nothing, Tone::Plain),
     }
 }
 

@@ -8,11 +8,11 @@ use ratatui::layout::Rect;
 
 use crate::base::ids::{HostName, TaskId};
 use crate::domain::inventory::{Connection, Host};
-use crate::shells::dashboard::look::{Mark, Pen, Row, Tone, outcome_tone};
+use crate::shells::dashboard::look::{Pen, Row, Tone};
 use crate::shells::dashboard::model::{Model, matches};
 use crate::shells::dashboard::screens::List;
-use crate::shells::dashboard::table::ending;
-use crate::shells::dashboard::view::board::outcome_word;
+use crate::shells::dashboard::table::line_of;
+use crate::shells::dashboard::view::task::host_state;
 use crate::shells::dashboard::words::fill;
 
 /// The hosts that pass the filter.
@@ -123,25 +123,14 @@ pub(in crate::shells::dashboard) fn page(model: &Model, name: &HostName) -> Vec<
     rows.push((Row::new(), None));
     rows.push((Row::new().gap(2).put(words.tasks_here, Tone::Dim), None));
     for run in model.runs.values().rev() {
-        for lane in run.lanes.iter().filter(|lane| lane.host == *name) {
-            let outcome = lane.outcome();
-            let last = lane.steps.iter().rev().find_map(|step| match &step.state {
-                crate::domain::run::StepState::Ended(result) => Some(ending(&result.ending)),
-                _ => None,
-            });
-            let open = lane.open_step().is_some();
-            let (word, tone) = if open {
-                (words.running, Mark::Runs.tone())
-            } else {
-                (outcome_word(words, outcome), outcome_tone(outcome))
-            };
+        for (n, _) in run.lanes.iter().enumerate().filter(|(_, lane)| lane.host == *name) {
+            let Some(line) = line_of(run, n, model.now) else { continue };
             let row = Row::new()
                 .gap(2)
                 .right(&run.id.to_string(), 6, Tone::Title)
                 .gap(2)
                 .col(&run.plan.task_name, 36, Tone::Plain)
-                .col(word, 16, tone)
-                .put(&last.unwrap_or_default(), Tone::Dim);
+                .put(&format!("{} {}", line.mark.glyph(), host_state(words, run, n, &line)), line.mark.tone());
             rows.push((row, Some(run.id)));
         }
     }

@@ -11,7 +11,7 @@ use crate::shells::dashboard::message::Tail;
 use crate::shells::dashboard::model::{Model, log_key, name_of};
 use crate::shells::dashboard::screens::{TaskScreen, Zoom};
 use crate::shells::dashboard::table::{HostRow, LaneLine, RowKey, StepLine, Table, ending, heat, slot};
-use crate::shells::dashboard::text::coloured;
+use crate::shells::dashboard::text::{cells, coloured};
 use crate::shells::dashboard::view::board::outcome_word;
 use crate::shells::dashboard::view::{one_line, span};
 use crate::shells::dashboard::words::{Words, fill};
@@ -202,17 +202,16 @@ fn eta(run: &Run, table: &Table, model: &Model) -> Option<i64> {
 pub(super) fn mark_word(words: &Words, mark: Mark) -> &'static str {
     match mark {
         Mark::Ok => words.ok,
-        Mark::Skipped => words.mark_skip,
+        Mark::Skipped => words.skipped,
         Mark::Waits => words.mark_wait,
         Mark::Asks => words.mark_asks,
         Mark::Runs => words.mark_run,
-        Mark::Failed => words.mark_fail,
-        Mark::Lost => words.mark_lost,
+        Mark::Failed => words.failed,
+        Mark::Lost => words.lost,
     }
 }
 
 fn steps(pen: &mut Pen<'_>, table: &Table, area: Rect) {
-    const COUNT: usize = 6;
     const TIME: usize = 7;
     if area.is_empty() {
         return;
@@ -225,12 +224,14 @@ fn steps(pen: &mut Pen<'_>, table: &Table, area: Rect) {
     } else {
         &[Mark::Waits, Mark::Runs, Mark::Ok, Mark::Failed, Mark::Lost]
     };
-    let numbers = columns.len() * COUNT + 2 * TIME;
+    // As wide as a number of hosts, and as its word.
+    let room = |mark: Mark| (cells(mark_word(words, mark)) + 1).max(6);
+    let numbers = columns.iter().map(|mark| room(*mark)).sum::<usize>() + 2 * TIME;
     let name = width.saturating_sub(numbers + 2).clamp(8, 26);
     let bar_room = width.saturating_sub(name + numbers + 4).min(40);
     let mut heading = Row::new().gap(1).col(words.col_step, name, Tone::Dim);
     for mark in columns {
-        heading = heading.right(mark_word(words, *mark), COUNT, Tone::Dim);
+        heading = heading.right(mark_word(words, *mark), room(*mark), Tone::Dim);
     }
     if bar_room >= 8 {
         heading = heading.gap(2).col(words.col_progress, bar_room, Tone::Dim);
@@ -238,8 +239,8 @@ fn steps(pen: &mut Pen<'_>, table: &Table, area: Rect) {
     heading = heading.right("p50", TIME, Tone::Dim).right("max", TIME, Tone::Dim);
     pen.row(area, &heading);
     let many = table.steps.windows(2).any(|pair| pair[0].group != pair[1].group);
-    let room = usize::from(area.height).saturating_sub(1);
-    let seen = if table.steps.len() > room { room.saturating_sub(1) } else { table.steps.len() };
+    let height = usize::from(area.height).saturating_sub(1);
+    let seen = if table.steps.len() > height { height.saturating_sub(1) } else { table.steps.len() };
     let line = |step: &StepLine, n: usize| {
         let n = n - table.steps.iter().position(|known| known.group == step.group).unwrap_or(0);
         let label =
@@ -247,7 +248,7 @@ fn steps(pen: &mut Pen<'_>, table: &Table, area: Rect) {
         let mut row = Row::new().gap(1).col(&label, name, Tone::Plain);
         for mark in columns {
             let count = step.counts[slot(*mark)];
-            row = row.right(&count.to_string(), COUNT, if count > 0 { mark.tone() } else { Tone::Dim });
+            row = row.right(&count.to_string(), room(*mark), if count > 0 { mark.tone() } else { Tone::Dim });
         }
         if bar_room >= 8 {
             let all: usize = step.counts.iter().sum();
@@ -384,17 +385,7 @@ fn lane_row(model: &Model, run: &Run, table: &Table, n: usize, (width, last): (u
     let (Some(lane), Some(line)) = (run.lanes.get(n), table.lanes.get(n)) else { return Row::new() };
     let words = model.look.words;
     let host = if run.plan.groups.len() > 1 { format!("{} {}", lane.group, lane.host) } else { lane.host.to_string() };
-    let at = told_of(lane, line);
-    let step = at.and_then(|step| run.step_name(n, step)).map_or_else(String::new, |name| name.to_string());
-    let end = match (line.mark, at.and_then(|at| exit(lane, at))) {
-        (Mark::Failed, _) if lane.outcome() == Outcome::RolledBack => words.rolled_back.to_owned(),
-        (Mark::Failed, _) if lane.outcome() == Outcome::RollbackFailed => words.rollback_failed.to_owned(),
-        (Mark::Failed | Mark::Lost, Some(exit)) => format!("{exit} {step}"),
-        (Mark::Lost, None) => words.kill_unconfirmed.to_owned(),
-        (Mark::Runs, _) => step,
-        (Mark::Asks, _) => fill(words.asks_for, &[&step]),
-        (mark, _) => mark_word(words, mark).to_owned(),
-    };
+    let end = host_state(words, run, n, line);
     let tail = log_key(run, n).and_then(|key| model.tails.get(&key)).and_then(last_line);
     // What a script says of itself is more than what it printed last.
     let open = lane.open_step().and_then(|open| lane.steps[open].said.as_ref());
@@ -413,6 +404,23 @@ fn lane_row(model: &Model, run: &Run, table: &Table, n: usize, (width, last): (u
         .col(&shown, last.saturating_sub(1), Tone::Plain)
         .gap(1)
         .right(&line.took_ms.map_or_else(|| "-".to_owned(), span), 9, Tone::Dim)
+}
+
+/// Says where a host of a task stands, in every list of hosts alike.
+pub(super) fn host_state(words: &Words, run: &Run, n: usize, line: &LaneLine) -> String {
+    let Some(lane) = run.lanes.get(n) else { return String::new() };
+    let at = told_of(lane, line);
+    let step = at.and_then(|step| run.step_name(n, step)).map_or_else(String::new, |name| name.to_string());
+    match (line.mark, at.and_then(|at| exit(lane, at))) {
+        (Mark::Failed, _) if lane.outcome() == Outcome::RolledBack => words.rolled_back.to_owned(),
+        (Mark::Failed, _) if lane.outcome() == Outcome::RollbackFailed => words.rollback_failed.to_owned(),
+        (Mark::Failed | Mark::Lost, Some(exit)) => format!("{exit} {step}"),
+        (Mark::Lost, None) => words.kill_unconfirmed.to_owned(),
+        (Mark::Runs, _) => step,
+        (Mark::Asks, _) => fill(words.asks_for, &[&step]),
+        (Mark::Skipped, _) if lane.outcome() == Outcome::Cancelled => words.cancelled.to_owned(),
+        (mark, _) => mark_word(words, mark).to_owned(),
+    }
 }
 
 /// Returns the step that a lane's line tells of: of a failure the step that failed, and not what handled it.

@@ -87,9 +87,6 @@ pub(super) const WORDS: Words = Words {
     mark_wait: "wait",
     mark_asks: "asks",
     mark_run: "run",
-    mark_fail: "fail",
-    mark_lost: "lost",
-    mark_skip: "skip",
     reading: "reading …",
     unreadable: "cannot be read: {}",
     own_script: "a script of its own",
@@ -375,4 +372,5 @@ pub(super) const WORDS: Words = Words {
     nothing_refused: "No file was refused.",
     col_file: "FILE",
     col_why: "WHY",
+    was_skipped: "This host was left out: there is no log.",
 };

@@ -87,9 +87,6 @@ pub(super) const WORDS: Words = Words {
     mark_wait: "等待",
     mark_asks: "待放行",
     mark_run: "运行",
-    mark_fail: "失败",
-    mark_lost: "失联",
-    mark_skip: "跳过",
     reading: "读取中 …",
     unreadable: "无法读取：{}",
     own_script: "自带脚本",
@@ -375,4 +372,5 @@ pub(super) const WORDS: Words = Words {
     nothing_refused: "没有被拒收的文件。",
     col_file: "文件",
     col_why: "原因",
+    was_skipped: "此主机未执行，没有日志。",
 };
