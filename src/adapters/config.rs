@@ -311,6 +311,14 @@ fn read_settings(dir: &Path, problems: &mut Vec<Problem>) -> Result<SettingsFile
     }))
 }
 
+/// Returns the time zone that the settings name, whatever else is wrong; `None` where they name none that can be read.
+#[must_use]
+pub fn time_zone(dir: &Path) -> Option<Zone> {
+    let text = read_optional(&dir.join("spoolgate.toml")).ok()??;
+    let name = text.parse::<toml::Table>().ok()?.get("time_zone")?.as_str()?.to_owned();
+    Zone::named(&name).ok()
+}
+
 fn read_zone(name: Option<&str>, problems: &mut Vec<Problem>) -> Zone {
     let Some(name) = name else { return Zone::system() };
     Zone::named(name).unwrap_or_else(|error| {
@@ -492,4 +500,23 @@ fn read_optional(path: &Path) -> Result<Option<String>, ConfigError> {
 
 fn read_text(path: &Path) -> Result<String, ConfigError> {
     std::fs::read_to_string(path).map_err(|source| ConfigError::Unreadable { path: path.to_owned(), source })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_time_zone_is_known_though_the_rest_is_wrong() {
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!(time_zone(dir.path()), None);
+        for (text, want) in [
+            ("time_zone = \"Asia/Shanghai\"\nhost_in_flight = 3\n", Some("Asia/Shanghai")),
+            ("time_zone = \"Mars/Olympus\"\n", None),
+            ("time_zone = \n", None),
+        ] {
+            std::fs::write(dir.path().join("spoolgate.toml"), text).unwrap();
+            assert_eq!(time_zone(dir.path()).as_ref().map(Zone::name), want, "{text}");
+        }
+    }
 }

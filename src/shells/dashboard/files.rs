@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use notify::{RecommendedWatcher, RecursiveMode, Watcher as _};
 
+use crate::adapters::config::ConfigError;
 use crate::adapters::log_file::LogFile;
 use crate::adapters::output_log::{self, Mark};
 use crate::adapters::sources::Sources;
@@ -69,7 +70,7 @@ pub(super) struct Files {
     /// The highest number there is.
     newest: TaskId,
     sources: Option<Sources>,
-    config_problem: Option<String>,
+    config_problems: Vec<String>,
     /// Which daemon served at the last look; nobody looked before that when `None`.
     daemon: Option<Daemon>,
     journals: BTreeMap<TaskId, Journal>,
@@ -124,7 +125,7 @@ impl Files {
             unread: BTreeSet::new(),
             newest: TaskId(0),
             sources: None,
-            config_problem: None,
+            config_problems: Vec::new(),
             daemon: None,
             journals: BTreeMap::new(),
             broken: BTreeSet::new(),
@@ -276,15 +277,18 @@ impl Files {
                         answers.lenient = true;
                     }
                     self.sources = Some(read.sources);
-                    self.config_problem = None;
+                    self.config_problems.clear();
                     messages.push(Message::Library(Ok(Arc::new(read.config.library))));
                 }
                 Err(error) => {
                     self.sources = self.sources.as_ref().map(|sources| sources.again(crate::shells::clock::now()));
-                    let said = error.to_string();
-                    if self.config_problem.as_ref() != Some(&said) {
+                    let said = match &error {
+                        ConfigError::Wrong { problems, .. } => problems.iter().map(ToString::to_string).collect(),
+                        ConfigError::Unreadable { .. } => vec![error.to_string()],
+                    };
+                    if self.config_problems != said {
                         messages.push(Message::Library(Err(said.clone())));
-                        self.config_problem = Some(said);
+                        self.config_problems = said;
                     }
                 }
             }

@@ -53,8 +53,8 @@ pub(super) enum Message {
     },
     /// The newest lines of the audit, oldest first.
     Audit(Vec<Line>),
-    /// The configuration, or what is wrong with it.
-    Library(Result<Arc<Library>, String>),
+    /// The configuration, or everything that is wrong with it.
+    Library(Result<Arc<Library>, Vec<String>>),
     /// The daemon that serves the state, by its process id.
     Daemon(Option<String>),
     /// Files were not watched for a while: what is shown may be as old as this.

@@ -33,6 +33,7 @@ use crossterm::event::{self, Event, KeyEventKind};
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 
+use crate::adapters::config;
 use crate::adapters::spool::drop_file;
 use crate::adapters::users;
 use crate::base::time::{Timestamp, Zone};
@@ -139,7 +140,9 @@ fn model(dirs: &Dirs, options: &Options, size: (u16, u16)) -> Result<Model, Dash
     let uid = users::current_uid();
     let me = Person { actor: users::actor(uid), groups: users::groups(uid) };
     let look = Look { theme, ascii, words: lang.words() };
-    let mut model = Model::new(me, Zone::system(), look, lang, now(), size);
+    // A clock that is right does not wait until the rest of the configuration is.
+    let zone = config::time_zone(&dirs.config).unwrap_or_else(Zone::system);
+    let mut model = Model::new(me, zone, look, lang, now(), size);
     model.readonly = options.readonly;
     Ok(model)
 }

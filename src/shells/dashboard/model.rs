@@ -111,7 +111,8 @@ pub(super) struct Model {
     pub(super) daemon_known: bool,
     pub(super) watch_lost: bool,
     pub(super) library: Option<Arc<Library>>,
-    pub(super) library_problem: Option<String>,
+    /// What is wrong with the configuration; the last good one counts meanwhile.
+    pub(super) library_problems: Vec<String>,
     pub(super) tasks: BTreeMap<TaskId, Standing>,
     pub(super) runs: BTreeMap<TaskId, Run>,
     pub(super) unreadable: BTreeMap<TaskId, String>,
@@ -164,7 +165,7 @@ impl Model {
             daemon_known: false,
             watch_lost: false,
             library: None,
-            library_problem: None,
+            library_problems: Vec::new(),
             tasks: BTreeMap::new(),
             runs: BTreeMap::new(),
             unreadable: BTreeMap::new(),

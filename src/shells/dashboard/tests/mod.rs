@@ -60,6 +60,18 @@ fn page(key: LogKey) -> LogPage {
     }
 }
 
+/// Two files of the configuration are wrong; where there is room, the help says all of it.
+fn broken_configuration(model: &mut Model) {
+    let wrong = "policy.toml:3: found the field whoo; wanted one of the fields who, templates and into";
+    let more = "templates/publish.toml:9: found a step without a name; wanted one";
+    let clock = model.clock(NOW);
+    update(model, Message::Library(Err(vec![wrong.to_owned(), more.to_owned()])));
+    assert_eq!(model.clock(NOW), clock, "the last good time zone stays");
+    if model.size.1 > 24 {
+        keys(model, "?");
+    }
+}
+
 /// A name, and how the screen is reached.
 type Scene = (&'static str, fn(&mut Model));
 
@@ -103,6 +115,7 @@ fn scenes() -> Vec<Scene> {
         }),
         ("command", |m| drop(keys(m, ":re"))),
         ("help", |m| drop(keys(m, "?"))),
+        ("configuration", broken_configuration),
         ("approve", |m| drop(keys(m, "aye"))),
         ("approve-params", |m| drop(keys(m, "a\t\t"))),
         ("approve-high", |m| drop(keys(m, ":approve 2\n"))),

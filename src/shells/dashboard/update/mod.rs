@@ -81,10 +81,10 @@ fn apply(model: &mut Model, message: Message) -> Vec<Command> {
             model.zone = library.zone.clone();
             model.library = Some(library);
             model.generation += 1;
-            model.library_problem = None;
+            model.library_problems.clear();
             forms::recheck(model);
         }
-        Message::Library(Err(why)) => model.library_problem = Some(why),
+        Message::Library(Err(why)) => model.library_problems = why,
         Message::Daemon(pid) => (model.daemon, model.daemon_known) = (pid, true),
         Message::WatchLost(lost) => model.watch_lost = lost,
         Message::Say(text) => model.say(text, Tone::Warn),

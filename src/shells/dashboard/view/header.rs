@@ -6,13 +6,19 @@ use crate::domain::run::TaskState;
 use crate::shells::dashboard::look::{Row, Tone};
 use crate::shells::dashboard::model::Model;
 use crate::shells::dashboard::screens::Screen;
-use crate::shells::dashboard::text::{cut, shown};
+use crate::shells::dashboard::text::{cells, cut};
+use crate::shells::dashboard::view::one_line;
 use crate::shells::dashboard::words::fill;
+
+/// How many cells say something of what is wrong.
+const ENOUGH: usize = 40;
 
 /// The line at the top: what runs here, who looks, and what waits.
 pub(super) fn first(model: &Model) -> Row {
     let words = model.look.words;
-    let mut row = Row::new().put(" spoolgate", Tone::Title).gap(2);
+    // On a low screen what is wrong stands in the place of the name.
+    let named = !model.is_low() || model.library_problems.is_empty();
+    let mut row = if named { Row::new().put(" spoolgate", Tone::Title).gap(2) } else { Row::new().gap(1) };
     row = match &model.daemon {
         _ if !model.daemon_known => row.put(words.daemon_unknown, Tone::Dim),
         Some(_) => row.put(words.daemon_up, Tone::Ok),
@@ -20,11 +26,6 @@ pub(super) fn first(model: &Model) -> Row {
     };
     if model.watch_lost {
         row = row.gap(2).put(words.watch_lost, Tone::Warn);
-    }
-    if let Some(why) = &model.library_problem {
-        let why = fill(words.configuration_broken, &[why.lines().next().unwrap_or_default()]);
-        let room = usize::from(model.size.0).saturating_sub(row.used() + 30);
-        row = row.gap(2).put(&cut(&shown(&why), room), Tone::Fail);
     }
     let mut me = model.me.actor.user.clone();
     if model.is_personal() {
@@ -116,9 +117,21 @@ pub(super) fn views(model: &Model) -> Row {
 pub(super) fn notice(model: &Model, room: usize) -> Option<Row> {
     let words = model.look.words;
     let mut row = Row::new();
+    if let Some(first) = model.library_problems.first() {
+        let more = model.library_problems.len() - 1;
+        let more = if more > 0 { format!(" (+{more})") } else { String::new() };
+        let said = fill(words.configuration_broken, &[&one_line(first)]);
+        let end = format!("{more} {}", words.problem_in_help);
+        // Where there is hardly room, what is wrong is worth more than where all of it stands.
+        let end = if room < cells(&end) + ENOUGH { more } else { end };
+        row = row.gap(1).put(&cut(&said, room.saturating_sub(cells(&end) + 2)), Tone::Fail).put(&end, Tone::Dim).gap(1);
+    }
     if model.refused.0 > 0 {
         let said = fill(words.refused_files, &[&model.refused.0.to_string()]);
-        row = row.gap(1).put(&cut(&said, room.saturating_sub(1)), Tone::Warn).gap(1);
+        let left = room.saturating_sub(row.used() + 2);
+        if row.used() == 0 || cells(&said) <= left {
+            row = row.gap(1).put(&cut(&said, left), Tone::Warn).gap(1);
+        }
     }
     (row.used() > 0).then_some(row)
 }

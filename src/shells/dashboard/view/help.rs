@@ -8,8 +8,10 @@ use crate::shells::dashboard::dialog::Help;
 use crate::shells::dashboard::keys::{BINDINGS, Place};
 use crate::shells::dashboard::look::{Pen, Row, Tone};
 use crate::shells::dashboard::model::{Model, matches};
-use crate::shells::dashboard::text::cells;
+use crate::shells::dashboard::text::{cells, sentence, shown};
 use crate::shells::dashboard::view::dialogs::centred;
+
+const WIDTH: u16 = 78;
 
 /// The lines of the help that pass its filter.
 pub(in crate::shells::dashboard) fn rows(model: &Model, help: &Help) -> Vec<Row> {
@@ -22,7 +24,7 @@ pub(in crate::shells::dashboard) fn rows(model: &Model, help: &Help) -> Vec<Row>
         (Place::Log, words.help_log),
         (Place::Everywhere, words.help_everywhere),
     ];
-    let mut rows = Vec::new();
+    let mut rows = problems(model);
     for (place, title) in places {
         let here: Vec<Row> = BINDINGS
             .iter()
@@ -46,10 +48,20 @@ pub(in crate::shells::dashboard) fn rows(model: &Model, help: &Help) -> Vec<Row>
     rows
 }
 
+/// Everything that is wrong with the configuration, where somebody who sees that something is looks for it.
+fn problems(model: &Model) -> Vec<Row> {
+    let all = &model.library_problems;
+    let room = usize::from(model.size.0.min(WIDTH)).saturating_sub(6);
+    let lines = all.iter().flat_map(|problem| sentence(&shown(problem), room));
+    let lines = lines.map(|line| Row::new().gap(2).put(&line, Tone::Fail));
+    let title = (!all.is_empty()).then(|| Row::new().put(model.look.words.help_configuration, Tone::Title));
+    title.into_iter().chain(lines).collect()
+}
+
 pub(super) fn draw(pen: &mut Pen<'_>, model: &Model, help: &Help) -> Option<Position> {
     let words = pen.look.words;
     let screen = pen.buffer.area;
-    let window = centred(screen, 78, screen.height.saturating_sub(2));
+    let window = centred(screen, WIDTH, screen.height.saturating_sub(2));
     let inside = pen.window(window, words.help_title, Tone::Title);
     let label = format!("{}: ", words.help_search);
     pen.row(inside, &Row::new().put(&label, Tone::Dim).put(help.filter.text(), Tone::Strong));

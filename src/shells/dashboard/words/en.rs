@@ -12,7 +12,7 @@ pub(super) const WORDS: Words = Words {
     daemon_down: "NO DAEMON",
     daemon_down_hint: "No daemon serves this state: files wait in their boxes. Start it: spoolgate daemon",
     watch_lost: "watch lost, files are looked at every 2 s",
-    configuration_broken: "configuration: {}",
+    configuration_broken: "config: {}",
     personal: "personal mode",
     readonly: "This dashboard only reads (--readonly).",
     readonly_short: "read-only",
@@ -373,4 +373,6 @@ pub(super) const WORDS: Words = Words {
     col_file: "FILE",
     col_why: "WHY",
     was_skipped: "This host was left out: there is no log.",
+    problem_in_help: "(? shows all)",
+    help_configuration: "WRONG IN THE CONFIGURATION (the last good one counts)",
 };

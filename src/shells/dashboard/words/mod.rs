@@ -109,7 +109,8 @@ words! {
     not_the_phrase needs_reason reason_needed reason_optional form_title tab_fields tab_plan into_ready into_new
     form_ok problems_left raw_counts hosts_chosen wanted pick_hosts failed_only marked field_task_name field_script
     field_account field_hosts field_exec_time field_not_after field_batches field_interval field_gate field_max_fail
-    field_details help_command_lines refused_files nothing_refused col_file col_why was_skipped
+    field_details help_command_lines refused_files nothing_refused col_file col_why was_skipped problem_in_help
+    help_configuration
 }
 
 #[cfg(test)]

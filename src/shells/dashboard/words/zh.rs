@@ -373,4 +373,6 @@ pub(super) const WORDS: Words = Words {
     col_file: "文件",
     col_why: "原因",
     was_skipped: "此主机未执行，没有日志。",
+    problem_in_help: "（? 查看全部）",
+    help_configuration: "配置错误（沿用上次有效配置）",
 };
