@@ -352,6 +352,7 @@ impl Model {
                 let filter = list.filter.clone();
                 let failed_only = list.failed_only;
                 wants.history = Some(HistoryWant { filter, failed_only, start: list.top, rows });
+                wants.follow.extend(self.current_task());
             }
             Screen::Audit(_) => wants.audit = true,
             Screen::Refused(_) => wants.refused = true,

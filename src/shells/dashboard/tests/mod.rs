@@ -1,5 +1,6 @@
 //! The dashboard as a whole: every screen in every size, and any key at any time.
 
+mod acts;
 mod forms;
 mod stage;
 mod states;

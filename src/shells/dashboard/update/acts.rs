@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use crate::base::ids::{GroupNo, HostName, StepName, TaskId};
 use crate::domain::order::{Order, Which, Wish};
 use crate::domain::run::lane::{Lane, Next};
-use crate::domain::run::{Run, Stage, StepState, TaskState};
+use crate::domain::run::{Outcome, Run, StepState, TaskState};
 use crate::engine::DropBox;
 use crate::shells::dashboard::dialog::{Approval, Choose, Chosen, Confirm, Dialog};
 use crate::shells::dashboard::keys::Action;
@@ -16,6 +16,7 @@ use crate::shells::dashboard::message::Command;
 use crate::shells::dashboard::model::Model;
 use crate::shells::dashboard::screens::Screen;
 use crate::shells::dashboard::table::{RowKey, Table};
+use crate::shells::dashboard::update::can;
 use crate::shells::dashboard::words::fill;
 
 /// Opens the question of an act.
@@ -29,9 +30,13 @@ pub(super) fn begin(model: &mut Model, action: Action) -> Vec<Command> {
         model.say(model.look.words.no_task, Tone::Warn);
         return Vec::new();
     };
+    if targets.len() == 1 && !model.runs.contains_key(&first) && action != Action::Approve {
+        model.say(model.look.words.reading, Tone::Dim);
+        return Vec::new();
+    }
     let alone = matches!(
         action,
-        Action::Pause | Action::Release | Action::Retry | Action::RetryUnknown | Action::Skip | Action::SameTemplate
+        Action::Hold | Action::Release | Action::Retry | Action::RetryUnknown | Action::Skip | Action::SameTemplate
     );
     if alone && targets.len() > 1 {
         model.say(model.look.words.one_at_a_time, Tone::Warn);
@@ -42,7 +47,7 @@ pub(super) fn begin(model: &mut Model, action: Action) -> Vec<Command> {
         Action::Reject => confirm(model, targets, Wish::Reject),
         Action::Withdraw => confirm(model, targets, Wish::Withdraw),
         Action::Cancel => cancel(model, targets),
-        Action::Pause => {
+        Action::Hold => {
             let held = model.runs.get(&first).is_some_and(|run| run.held.is_some());
             confirm(model, targets, if held { Wish::Release } else { Wish::Hold });
         }
@@ -56,6 +61,12 @@ pub(super) fn begin(model: &mut Model, action: Action) -> Vec<Command> {
             }
         }
         Action::RetryUnknown => {
+            let bad =
+                |run: &Run| run.lanes.iter().any(|lane| !matches!(lane.outcome(), Outcome::Ok | Outcome::Skipped));
+            if model.runs.get(&first).is_some_and(|run| can::has_begun(run) && !bad(run)) {
+                model.say(model.look.words.all_well, Tone::Warn);
+                return Vec::new();
+            }
             confirm(model, targets, Wish::Retry { which: Which::Failed, step: None, again: true });
         }
         Action::Skip => skip(model, first),
@@ -69,10 +80,17 @@ pub(super) fn begin(model: &mut Model, action: Action) -> Vec<Command> {
 fn cancel(model: &mut Model, targets: Vec<TaskId>) {
     let hosts = chosen_hosts(model);
     let words = model.look.words;
+    let whole = Wish::Cancel { hosts: Vec::new() };
+    if let [id] = targets[..]
+        && let Some(why) = model.runs.get(&id).and_then(|run| can::why_not(model, run, &whole))
+    {
+        model.say(why, Tone::Warn);
+        return;
+    }
     match (&targets[..], selected_host(model)) {
         (&[id], Some(host)) if hosts.is_empty() => {
             let mut items = vec![
-                (words.cancel_all.to_owned(), Chosen::Wish(id, Wish::Cancel { hosts: Vec::new() })),
+                (words.cancel_all.to_owned(), Chosen::Wish(id, whole)),
                 (
                     fill(words.cancel_host, &[host.as_str()]),
                     Chosen::Wish(id, Wish::Cancel { hosts: vec![host.clone()] }),
@@ -94,7 +112,7 @@ fn cancel(model: &mut Model, targets: Vec<TaskId>) {
 }
 
 /// The tasks that an act is about: those that are marked, or the one that is selected.
-fn targets(model: &Model) -> Vec<TaskId> {
+pub(super) fn targets(model: &Model) -> Vec<TaskId> {
     if let Screen::Board(board) = model.screen()
         && !board.marks.is_empty()
     {
@@ -121,9 +139,12 @@ pub(super) fn approve(model: &mut Model, mut targets: Vec<TaskId>) {
         (Some(run), _) => run.state() == TaskState::New,
         (None, task) => task.is_some_and(|task| task.state == TaskState::New),
     };
+    let first = targets.first().and_then(|id| model.runs.get(id));
+    let wish = |run: &Run| Wish::Approve { digest: run.digest, start: None, until: None };
+    let why = first.and_then(|run| can::why_not(model, run, &wish(run)));
     targets.retain(is_new);
     if targets.is_empty() {
-        model.say(model.look.words.only_new, Tone::Warn);
+        model.say(why.unwrap_or_else(|| model.look.words.reading.to_owned()), Tone::Warn);
         return;
     }
     let first = targets.remove(0);
@@ -131,23 +152,18 @@ pub(super) fn approve(model: &mut Model, mut targets: Vec<TaskId>) {
     model.dialog = Some(Dialog::Approve(Approval::of(first, model.now)));
 }
 
-/// Whether an act means anything in this state.
-fn fits(wish: &Wish, run: &Run) -> bool {
-    match (wish, run.state()) {
-        (Wish::Approve { .. }, state) => state == TaskState::New,
-        (Wish::Reject | Wish::Withdraw, state) => matches!(state, TaskState::New | TaskState::Ready),
-        (Wish::Cancel { .. } | Wish::Hold | Wish::Release, state) => state != TaskState::Done,
-        (Wish::CancelBatch { .. } | Wish::ReleaseStep { .. } | Wish::Continue { .. } | Wish::Skip { .. }, state) => {
-            state == TaskState::Running
-        }
-        (Wish::Retry { .. }, state) => matches!(state, TaskState::Running | TaskState::Done),
-    }
-}
-
 /// Opens the question whether something is to be done, with what it would do.
-pub(super) fn confirm(model: &mut Model, targets: Vec<TaskId>, wish: Wish) {
+pub(super) fn confirm(model: &mut Model, mut targets: Vec<TaskId>, wish: Wish) {
     if model.readonly {
         model.say(model.look.words.readonly, Tone::Warn);
+        return;
+    }
+    // Of several, those are asked about with which it can be done.
+    let reason = |id: &TaskId| model.runs.get(id).and_then(|run| can::why_not(model, run, &wish));
+    let why = targets.first().and_then(reason);
+    targets.retain(|id| reason(id).is_none());
+    if let (true, Some(why)) = (targets.is_empty(), why) {
+        model.say(why, Tone::Warn);
         return;
     }
     if let [only] = targets[..]
@@ -155,15 +171,6 @@ pub(super) fn confirm(model: &mut Model, targets: Vec<TaskId>, wish: Wish) {
         && let Some(Err(why)) = model.may(wish.right(), run)
     {
         model.say(why, Tone::Fail);
-        return;
-    }
-    if let [only] = targets[..]
-        && let Some(run) = model.runs.get(&only)
-        && !fits(&wish, run)
-    {
-        let state = run.state().word();
-        let said = fill(model.look.words.wrong_state, &[&only.to_string(), state, wish.right().word()]);
-        model.say(said, Tone::Warn);
         return;
     }
     // What is marked is not always what is looked at.
@@ -178,8 +185,7 @@ pub(in crate::shells::dashboard) fn consequences(model: &Model, targets: &[TaskI
     for run in targets.iter().filter_map(|id| model.runs.get(id)) {
         let table = Table::of(run, model.now);
         let running = table.count(Mark::Runs).to_string();
-        let begun = run.lanes.len() - table.count(Mark::Waits);
-        let waiting = table.count(Mark::Waits).to_string();
+        let waiting = (table.count(Mark::Waits) + table.count(Mark::Asks)).to_string();
         let bad = (table.count(Mark::Failed) + table.count(Mark::Lost)).to_string();
         sentences.push(match wish {
             Wish::Approve { .. } => continue,
@@ -215,7 +221,7 @@ pub(in crate::shells::dashboard) fn consequences(model: &Model, targets: &[TaskI
             }
             Wish::Skip { step, hosts } => fill(words.will_skip, &[step.as_str(), &hosts.len().to_string()]),
         });
-        if begun == 0 && matches!(wish, Wish::Cancel { .. }) {
+        if matches!(wish, Wish::Cancel { .. }) && !run.lanes.iter().any(can::is_sent) {
             sentences.push(words.nothing_begun.to_owned());
         }
     }
@@ -249,7 +255,7 @@ fn release(model: &mut Model, id: TaskId) {
     let Some(run) = model.runs.get(&id) else { return };
     let words = model.look.words;
     let mut items: Vec<(String, Chosen)> = Vec::new();
-    if run.held.is_some() {
+    if run.held.is_some() && run.state() != TaskState::Done {
         items.push((words.release_task.to_owned(), Chosen::Wish(id, Wish::Release)));
     }
     if let Some(wait) = run.batch_wait.filter(|wait| wait.gate && run.state() == TaskState::Running) {
@@ -266,7 +272,7 @@ fn release(model: &mut Model, id: TaskId) {
             }
         }
     }
-    offer(model, words.release_what, items, words.nothing_waits);
+    offer(model, words.release_what, items, &fill(words.nothing_waits, &[&id.to_string()]));
 }
 
 /// The host whose row is selected on a task's screen.
@@ -281,10 +287,16 @@ fn retry_choices(model: &mut Model, id: TaskId) {
     let words = model.look.words;
     let retry = |which, step| Chosen::Wish(id, Wish::Retry { which, step, again: false });
     let mut items = Vec::new();
-    let begun = matches!(run.stage, Stage::Running { .. } | Stage::Done { approved: Some(_), .. });
-    if begun {
-        items.push((words.retry_failed.to_owned(), retry(Which::Failed, None)));
-        items.push((words.retry_unfinished.to_owned(), retry(Which::Unfinished, None)));
+    let mut nothing = words.nothing_to_retry;
+    if can::has_begun(run) {
+        nothing = words.all_well;
+        let table = Table::of(run, model.now);
+        if table.count(Mark::Failed) + table.count(Mark::Lost) > 0 {
+            items.push((words.retry_failed.to_owned(), retry(Which::Failed, None)));
+        }
+        if table.count(Mark::Ok) < run.lanes.len() {
+            items.push((words.retry_unfinished.to_owned(), retry(Which::Unfinished, None)));
+        }
         if let Some(host) = selected_host(model) {
             items.push((fill(words.retry_host, &[host.as_str()]), retry(Which::Hosts(vec![host.clone()]), None)));
             let group = run.lanes.iter().find(|lane| lane.host == host).map(|lane| lane.group);
@@ -295,7 +307,7 @@ fn retry_choices(model: &mut Model, id: TaskId) {
             }
         }
     }
-    offer(model, words.retry_what, items, words.nothing_to_retry);
+    offer(model, words.retry_what, items, nothing);
 }
 
 /// Goes on without a step that failed or waits, on the selected host or on all that stand at it.
@@ -303,7 +315,8 @@ fn skip(model: &mut Model, id: TaskId) {
     let Some(run) = model.runs.get(&id) else { return };
     let words = model.look.words;
     let mut stuck: Vec<(StepName, Vec<HostName>)> = Vec::new();
-    for lane in &run.lanes {
+    let going = run.lanes.iter().filter(|_| run.state() == TaskState::Running);
+    for lane in going {
         let planned = run.plan.group(lane.group).map_or(&[][..], |group| &group.steps);
         let Some(at) = lane.at(planned).filter(|at| !matches!(lane.steps[*at].state, StepState::Open { .. })) else {
             continue;
@@ -329,7 +342,7 @@ fn skip(model: &mut Model, id: TaskId) {
     offer(model, words.skip_what, items, words.nothing_to_skip);
 }
 
-fn offer(model: &mut Model, title: &str, mut items: Vec<(String, Chosen)>, nothing: &'static str) {
+fn offer(model: &mut Model, title: &str, mut items: Vec<(String, Chosen)>, nothing: &str) {
     match items.len() {
         0 => model.say(nothing, Tone::Warn),
         1 => {

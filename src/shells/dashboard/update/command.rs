@@ -276,7 +276,7 @@ fn of_task(model: &mut Model, verb: &str, id: TaskId, rest: &[&str]) -> Vec<Comm
         "hold" => Wish::Hold,
         "continue" => {
             let Some(wait) = model.runs.get(&id).and_then(|run| run.batch_wait) else {
-                model.say(words.nothing_waits, Tone::Warn);
+                model.say(fill(words.nothing_waits, &[&id.to_string()]), Tone::Warn);
                 return Vec::new();
             };
             Wish::Continue { group: wait.group, batch: wait.batch }

@@ -4,6 +4,7 @@
 //! that was open and answered.
 
 mod acts;
+mod can;
 mod command;
 mod dialogs;
 mod forms;
@@ -24,6 +25,7 @@ use crate::shells::dashboard::screens::Screen;
 use crate::shells::dashboard::words::fill;
 
 pub(super) use acts::consequences;
+pub(super) use can::{called, can};
 pub(super) use command::candidates;
 
 /// How old a task may be to ring for it.

@@ -89,7 +89,7 @@ fn is_news(model: &Model, row: BoardRow) -> bool {
     }
 }
 
-fn state_name(words: &Words, state: TaskState) -> &'static str {
+pub(in crate::shells::dashboard) fn state_name(words: &Words, state: TaskState) -> &'static str {
     match state {
         TaskState::New => words.new,
         TaskState::Ready => words.ready,

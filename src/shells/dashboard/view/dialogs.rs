@@ -65,7 +65,7 @@ pub(super) fn confirm(pen: &mut Pen<'_>, model: &Model, confirm: &Confirm) -> Op
     ));
     let height = u16::try_from(rows.len() + 2).unwrap_or(u16::MAX);
     let window = centred(screen, width, height);
-    let title = confirm.wish.right().word().to_uppercase();
+    let title = crate::shells::dashboard::update::called(words, &confirm.wish).0.to_uppercase();
     let inside = pen.window(window, &title, Tone::Warn);
     // On a low screen the questions are worth more than the sentences above them.
     let skip = rows.len().saturating_sub(usize::from(inside.height));

@@ -5,7 +5,7 @@
 
 pub(super) mod approve;
 pub(super) mod audit;
-mod board;
+pub(super) mod board;
 mod dialogs;
 pub(super) mod diff;
 pub(super) mod form;
@@ -211,6 +211,10 @@ fn hints(model: &Model) -> Row {
             (Action::Open, words.hint_open),
             (Action::Approve, words.hint_approve),
             (Action::Reject, words.hint_reject),
+            (Action::Release, words.hint_release),
+            (Action::Hold, words.hint_hold),
+            (Action::Cancel, words.hint_cancel),
+            (Action::Retry, words.hint_retry),
             (Action::New, words.hint_new),
             (Action::Mark, words.hint_mark),
             (Action::Find, words.hint_filter),
@@ -218,8 +222,9 @@ fn hints(model: &Model) -> Row {
         Screen::Task(_) => &[
             (Action::Open, words.hint_log),
             (Action::Approve, words.hint_approve),
-            (Action::Pause, words.hint_pause),
+            (Action::Reject, words.hint_reject),
             (Action::Release, words.hint_release),
+            (Action::Hold, words.hint_hold),
             (Action::Cancel, words.hint_cancel),
             (Action::Retry, words.hint_retry),
             (Action::Zoom, words.hint_zoom),
@@ -248,8 +253,13 @@ fn hints(model: &Model) -> Row {
     let right = always.iter().fold(Row::new(), |row, (action, what)| put(&key_of(*action), what, row));
     for (action, what) in acts {
         let acting = BINDINGS.iter().any(|binding| binding.action == *action && binding.acts);
+        if acting
+            && (model.readonly || !(*action == Action::New || crate::shells::dashboard::update::can(model, *action)))
+        {
+            continue;
+        }
         let next = put(&key_of(*action), what, row.clone());
-        if !(model.readonly && acting) && next.used() + right.used() <= width {
+        if next.used() + right.used() <= width {
             row = next;
         }
     }

@@ -85,7 +85,7 @@ words! {
     this_machine key_missing key_missing_long key_known no_hosts no_configuration not_in_inventory tasks_here
     nothing_ended no_audit kind_text kind_int kind_tag diff_head diff_plans diff_hosts same_plan not_any_more
     same_outcome answer_writing answer_done no_requests sent queued taken refused done not_found again_to_quit
-    not_begun mouse_on mouse_off range_begun nothing_to_compare copied no_task only_new no_such_task nothing_waits
+    not_begun mouse_on mouse_off range_begun nothing_to_compare copied no_task no_such_task nothing_waits
     nothing_to_retry nothing_to_skip nothing_begun which_step which_template template_gone unknown_word
     unknown_command will_reject will_withdraw will_cancel will_cancel_hosts will_hold will_release will_continue
     will_release_step will_retry will_retry_unfinished will_retry_hosts will_retry_from wrong_state one_at_a_time
@@ -94,14 +94,14 @@ words! {
     hint_log_step will_retry_unknown will_skip release_what release_task release_batch release_step release_step_on
     retry_what retry_failed retry_unfinished retry_host retry_from skip_what skip_on skip_all filter find keep
     hint_take hint_leave hint_complete hint_open hint_approve hint_reject hint_new hint_mark hint_filter hint_log
-    hint_pause hint_release hint_cancel hint_retry hint_zoom hint_follow hint_wrap hint_find hint_keep hint_stream
-    hint_back hint_command hint_help hint_quit hint_do hint_field hint_section hint_scroll hint_copy_digest
-    hint_submit hint_next_tab hint_ready hint_editor hint_choice hint_hosts hint_lines key_down key_up key_half_down
-    key_half_up key_first key_last key_left key_right key_open key_back key_quit key_next_pane key_previous_pane
-    key_find key_find_next key_find_previous key_keep key_failed_only key_command key_mark key_range key_clear_marks
-    key_new key_approve key_reject key_withdraw key_pause key_release key_cancel key_retry key_retry_unknown key_skip
-    key_follow key_wrap key_zoom key_order key_same_template key_diff key_copy key_export key_mouse key_requests
-    key_help key_redraw key_suspend help_title help_search help_tasks help_task help_lists help_log help_everywhere
+    hint_release hint_cancel hint_retry hint_zoom hint_follow hint_wrap hint_find hint_keep hint_stream hint_back
+    hint_command hint_help hint_quit hint_do hint_field hint_section hint_scroll hint_copy_digest hint_submit
+    hint_next_tab hint_ready hint_editor hint_choice hint_hosts hint_lines key_down key_up key_half_down key_half_up
+    key_first key_last key_left key_right key_open key_back key_quit key_next_pane key_previous_pane key_find
+    key_find_next key_find_previous key_keep key_failed_only key_command key_mark key_range key_clear_marks key_new
+    key_approve key_reject key_withdraw key_release key_cancel key_retry key_retry_unknown key_skip key_follow
+    key_wrap key_zoom key_order key_same_template key_diff key_copy key_export key_mouse key_requests key_help
+    key_redraw key_suspend help_title help_search help_tasks help_task help_lists help_log help_everywhere
     help_commands approve_title approve_changed claims submitted_by vote_of runs_at runs_at_once_after runs_at_once
     not_after_is section_commands section_hosts section_params section_diff no_params against no_previous in_batches
     group_head handles undoes undoes_partial not_on as_account no_limit limit new_host changed_underneath not_new
@@ -110,7 +110,8 @@ words! {
     form_ok problems_left raw_counts hosts_chosen wanted pick_hosts failed_only marked field_task_name field_script
     field_account field_hosts field_exec_time field_not_after field_batches field_interval field_gate field_max_fail
     field_details help_command_lines refused_files nothing_refused col_file col_why was_skipped problem_in_help
-    help_configuration
+    help_configuration hint_hold key_hold act_withdraw act_skip act_continue be_approved be_rejected be_withdrawn
+    be_held be_released be_continued be_cancelled be_retried be_skipped not_voted cancelled_already not_held all_well
 }
 
 #[cfg(test)]
