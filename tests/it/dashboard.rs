@@ -204,7 +204,7 @@ fn cancel_and_retry(world: &World, screen: &Screen) {
     screen.keys(&["c"]);
     screen.shows("CANCEL: what?");
     screen.keys(&["Enter"]);
-    screen.shows("1 host(s) run something, which is ended");
+    screen.shows("What runs on 1 host(s) is stopped");
     screen.types("took too long");
     screen.keys(&["Enter"]);
     assert_eq!(event(world, slow, "cancelled")["reason"], "took too long");
@@ -309,7 +309,7 @@ fn the_submitter_sees_why_not_and_a_change_underneath_turns_the_dialog_red() {
     other.shows("+ echo and more");
     other.types("s");
     other.keys(&["Enter"]);
-    other.shows("That is not what is to be typed.");
+    other.shows("This does not match; type the text shown above.");
     approve_by_the_hints_again(&other);
     let events = world.events(id);
     let stale = events.iter().position(|event| event["event"] == "stale").unwrap();
@@ -484,6 +484,10 @@ fn one_frame_is_printed_for_scripts_and_a_pipe_gets_no_dashboard() {
     assert_eq!(none.code, 2, "{none:?}");
     let none = world.run(0, &["top"]);
     assert!(none.code == 2 && none.err.contains("needs a terminal"), "{none:?}");
+    let gone = world.run(0, &["top", "--once", "--view", "99"]);
+    assert!(gone.code == 3 && gone.out.is_empty() && gone.err.contains("there is no task 99"), "{gone:?}");
+    let small = world.run(0, &["top", "--once", "--size", "5x5"]);
+    assert!(small.code == 2 && small.out.is_empty() && small.err.contains("60x15 or larger"), "{small:?}");
     let wrong = world.run(0, &["top", "--once", "--theme", "pink"]);
     assert!(wrong.code == 2 && wrong.err.contains("dark, light, mono or safe"), "{wrong:?}");
 }
@@ -508,5 +512,11 @@ fn an_order_that_is_refused_says_why_and_one_without_a_daemon_waits() {
     screen.shows("reject 1");
     // Bob controls nothing.
     screen.types(":hold 1\n");
+    screen.shows("Task 1 is done: it cannot be held now.");
+    let task = json!({"task_name": "one more", "temp_id": 1, "hosts": {"1": ["here"]}});
+    let next = drop_task(&world, "next", &task);
+    screen.types("1");
+    screen.shows("one more");
+    screen.types(&format!(":hold {next}\n"));
     screen.shows("no rule");
 }

@@ -121,6 +121,7 @@ impl From<DashboardError> for Failure {
     fn from(error: DashboardError) -> Failure {
         let kind = match &error {
             DashboardError::Word { .. } => Kind::Usage,
+            DashboardError::NoTask(_) => Kind::NotFound,
             DashboardError::State { .. } | DashboardError::Terminal(_) => Kind::Unavailable,
         };
         let hint = matches!(error, DashboardError::State { .. }).then_some("spoolgate daemon, or another --state");

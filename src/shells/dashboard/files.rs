@@ -314,6 +314,10 @@ impl Files {
                 }
                 continue;
             }
+            if !self.layout.run(*id).exists() {
+                messages.push(Message::Missing(*id));
+                continue;
+            }
             match self.open(*id) {
                 Ok(Some((journal, run))) => {
                     self.broken.remove(id);

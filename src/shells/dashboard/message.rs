@@ -37,6 +37,8 @@ pub(super) enum Message {
     Events(TaskId, Vec<Recorded>),
     /// A task that nobody asks for any more.
     Forgotten(TaskId),
+    /// A task that was asked for, and is not there.
+    Missing(TaskId),
     /// A task's files cannot be read.
     Unreadable(TaskId, String),
     /// The newest lines of the history, how many tasks it has, and how many of them failed.
@@ -86,6 +88,8 @@ pub(super) enum Message {
     },
     /// A text that was edited by another program.
     Edited(Result<String, String>),
+    /// A screen was written into a file, or could not be.
+    Exported(Result<String, String>),
     /// Something to say in the bottom line.
     Say(String),
 }

@@ -36,6 +36,7 @@ use ratatui::layout::Rect;
 use crate::adapters::config;
 use crate::adapters::spool::drop_file;
 use crate::adapters::users;
+use crate::base::ids::TaskId;
 use crate::base::time::{Timestamp, Zone};
 use crate::domain::policy::Person;
 use crate::engine::DropBox;
@@ -45,7 +46,7 @@ use crate::shells::clock::{now, unique};
 use files::Files;
 use look::{Look, Theme};
 use message::{Command, Message};
-use model::Model;
+use model::{Model, SMALLEST};
 use screens::Screen;
 use terminal::Terminal;
 use words::Lang;
@@ -85,6 +86,9 @@ pub(super) enum DashboardError {
         /// Why it could not be read.
         source: io::Error,
     },
+    /// A task that is not there.
+    #[error("there is no task {0}")]
+    NoTask(TaskId),
     /// A word that means nothing.
     #[error("{what} {word}: wanted {wanted}")]
     Word {
@@ -111,12 +115,20 @@ pub(super) fn run(dirs: &Dirs, options: &Options) -> Result<(), DashboardError> 
 /// Returns one frame as text.
 pub(super) fn once(dirs: &Dirs, options: &Options) -> Result<String, DashboardError> {
     let size = options.size.unwrap_or_else(|| crossterm::terminal::size().unwrap_or((80, 24)));
+    if size.0 < SMALLEST.0 || size.1 < SMALLEST.1 {
+        return Err(wrong("--size", &format!("{}x{}", size.0, size.1), "60x15 or larger"));
+    }
     let model = model(dirs, options, size)?;
     let mut dashboard = Dashboard { files: Files::new(dirs.clone()), model, rang: None };
     dashboard.look();
     if let Some(view) = &options.view {
         dashboard.open(view)?;
         dashboard.look();
+        if let Ok(id) = view.parse()
+            && dashboard.model.screens.len() == 1
+        {
+            return Err(DashboardError::NoTask(TaskId(id)));
+        }
     }
     Ok(view::as_text(&dashboard.model))
 }
@@ -276,7 +288,7 @@ impl Dashboard {
             return Ok(());
         }
         let id = word.parse().map_err(|_| wrong("--view", word, wanted))?;
-        self.model.screens.push(Screen::Task(screens::TaskScreen::of(crate::base::ids::TaskId(id))));
+        self.model.screens.push(Screen::Task(screens::TaskScreen::of(TaskId(id))));
         Ok(())
     }
 
@@ -289,11 +301,7 @@ impl Dashboard {
                 Terminal::copy(&text)?;
                 None
             }
-            Command::Export { name, text } => {
-                let said =
-                    std::fs::write(&name, text).map_or_else(|error| format!("{name}: {error}"), |()| name.clone());
-                Some(Message::Say(said))
-            }
+            Command::Export { name, text } => Some(Message::Exported(export(Path::new(&name), &text))),
             Command::Suspend => {
                 terminal.suspend()?;
                 None
@@ -353,6 +361,15 @@ fn of_event(event: Event) -> Option<Message> {
         Event::Resize(width, height) => Some(Message::Resize(width, height)),
         _ => None,
     }
+}
+
+/// Writes a text into a new file; returns where it stands.
+fn export(path: &Path, text: &str) -> Result<String, String> {
+    let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    let made = std::fs::OpenOptions::new().create_new(true).write(true).open(&path);
+    made.and_then(|mut file| file.write_all(text.as_bytes()))
+        .map(|()| path.display().to_string())
+        .map_err(|error| format!("{}: {error}", path.display()))
 }
 
 /// Lets the user's editor change a text in a file of their own.

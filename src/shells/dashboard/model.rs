@@ -34,6 +34,8 @@ pub(super) const LOW: u16 = 18;
 pub(super) const SMALLEST: (u16, u16) = (60, 15);
 /// How long a row that changed is bold.
 pub(super) const NEWS_MS: i64 = 5_000;
+/// How many unfinished tasks are looked through for a host.
+const HOST_TASKS_MAX: usize = 200;
 /// How many requests are remembered.
 const REQUESTS_MAX: usize = 200;
 
@@ -357,7 +359,9 @@ impl Model {
             Screen::Audit(_) => wants.audit = true,
             Screen::Refused(_) => wants.refused = true,
             Screen::Diff(screen) => wants.follow.extend([screen.was, screen.now]),
-            Screen::Hosts(_) | Screen::Host(..) | Screen::Templates(_) | Screen::Requests(_) => {}
+            // Which of them have something to do there stands in their plans.
+            Screen::Host(..) => wants.follow.extend(self.tasks.keys().take(HOST_TASKS_MAX)),
+            Screen::Hosts(_) | Screen::Templates(_) | Screen::Requests(_) => {}
         }
         if let Some(dialog) = &self.dialog {
             wants.follow.extend(dialog.tasks());

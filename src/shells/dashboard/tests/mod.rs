@@ -2,6 +2,7 @@
 
 mod acts;
 mod forms;
+mod said;
 mod stage;
 mod states;
 

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use crate::base::ids::{GroupNo, HostName, StepName, TaskId};
 use crate::domain::order::{Order, Which, Wish};
 use crate::domain::run::lane::{Lane, Next};
-use crate::domain::run::{Outcome, Run, StepState, TaskState};
+use crate::domain::run::{Run, StepState, TaskState};
 use crate::engine::DropBox;
 use crate::shells::dashboard::dialog::{Approval, Choose, Chosen, Confirm, Dialog};
 use crate::shells::dashboard::keys::Action;
@@ -61,9 +61,8 @@ pub(super) fn begin(model: &mut Model, action: Action) -> Vec<Command> {
             }
         }
         Action::RetryUnknown => {
-            let bad =
-                |run: &Run| run.lanes.iter().any(|lane| !matches!(lane.outcome(), Outcome::Ok | Outcome::Skipped));
-            if model.runs.get(&first).is_some_and(|run| can::has_begun(run) && !bad(run)) {
+            let well = |run: &Run| !run.lanes.iter().any(|lane| can::could_be_better(run, lane));
+            if model.runs.get(&first).is_some_and(|run| can::has_begun(run) && well(run)) {
                 model.say(model.look.words.all_well, Tone::Warn);
                 return Vec::new();
             }

@@ -76,7 +76,7 @@ fn can_with(model: &Model, id: TaskId, action: Action) -> bool {
     match action {
         Action::Approve => run.state() == TaskState::New && !has_voted(model, run),
         Action::Release => waits_for_somebody(run) && may(&wish),
-        Action::Retry => has_begun(run) && run.lanes.iter().any(|lane| lane.outcome() != Outcome::Ok) && may(&wish),
+        Action::Retry => has_begun(run) && run.lanes.iter().any(|lane| could_be_better(run, lane)) && may(&wish),
         _ => why_not(model, run, &wish).is_none() && may(&wish),
     }
 }
@@ -94,6 +94,15 @@ pub(super) fn has_begun(run: &Run) -> bool {
 /// Whether something was sent to a host.
 pub(super) fn is_sent(lane: &Lane) -> bool {
     lane.steps.iter().any(|step| matches!(step.state, StepState::Open { .. } | StepState::Ended(_)))
+}
+
+/// Whether a host failed, or never came to its end and will not by itself.
+pub(super) fn could_be_better(run: &Run, lane: &Lane) -> bool {
+    match lane.outcome() {
+        Outcome::Ok => false,
+        Outcome::Skipped => run.state() == TaskState::Done,
+        _ => true,
+    }
 }
 
 /// Whether it is held, or a batch or a step of it waits until somebody lets it begin.

@@ -179,6 +179,11 @@ fn execute(model: &mut Model, line: &str) -> Vec<Command> {
             model.say(fill(words.no_such_task, &[rest.first().unwrap_or(&"")]), Tone::Warn);
             return Vec::new();
         };
+        if !model.runs.contains_key(&id) && !model.tasks.contains_key(&id) && verb != "diff" {
+            // What can be done with it is known once it was read.
+            show_task(model, id);
+            return Vec::new();
+        }
         return of_task(model, verb, id, rest.get(1..).unwrap_or_default());
     }
     let arg = rest.first().copied().unwrap_or_default();

@@ -78,6 +78,9 @@ fn apply(model: &mut Model, message: Message) -> Vec<Command> {
             model.runs.remove(&id);
             model.previous.remove(&id);
         }
+        Message::Missing(id) => screens::missing(model, id),
+        Message::Exported(Ok(path)) => model.say(fill(model.look.words.exported, &[&path]), Tone::Ok),
+        Message::Exported(Err(why)) => model.say(why, Tone::Fail),
         Message::Unreadable(id, why) => drop(model.unreadable.insert(id, why)),
         Message::Library(Ok(library)) => {
             model.zone = library.zone.clone();
@@ -224,13 +227,14 @@ fn press(model: &mut Model, key: &KeyEvent) -> Vec<Command> {
     if model.size.0 < SMALLEST.0 || model.size.1 < SMALLEST.1 {
         return Vec::new();
     }
+    // What was said of one key is over with the next.
+    model.said = None;
     if model.dialog.is_some() {
         return dialogs::press(model, key);
     }
     if model.prompt.is_some() {
         return command::press(model, key);
     }
-    model.said = None;
     screens::press(model, key)
 }
 

@@ -18,6 +18,7 @@ use crate::shells::dashboard::update::acts;
 use crate::shells::dashboard::update::logs::{copy, find, follow, other_log, scroll_log};
 use crate::shells::dashboard::update::marks::{diff, failed_only, mark, mark_range, move_on_board};
 use crate::shells::dashboard::view;
+use crate::shells::dashboard::words::fill;
 
 /// Where keys mean something on the screen that is seen.
 pub(super) fn places(model: &Model) -> Vec<Place> {
@@ -39,6 +40,7 @@ pub(super) fn interrupt(model: &mut Model, key: &KeyEvent) -> Option<Vec<Command
         _ => return None,
     }
     if model.dialog.take().is_some() || model.prompt.take().is_some() {
+        model.said = None;
         return Some(Vec::new());
     }
     let again = model.look.words.again_to_quit;
@@ -160,6 +162,22 @@ pub(super) fn show_task(model: &mut Model, id: TaskId) {
         return;
     }
     push(model, Screen::Task(TaskScreen::of(id)));
+}
+
+/// Leaves what shows a task that is not there.
+pub(super) fn missing(model: &mut Model, id: TaskId) {
+    let about = |screen: &Screen| match screen {
+        Screen::Task(screen) => screen.id == id,
+        Screen::Diff(screen) => screen.was == id || screen.now == id,
+        _ => false,
+    };
+    while model.screens.len() > 1 && about(model.screen()) {
+        model.screens.pop();
+    }
+    if model.dialog.as_ref().is_some_and(|dialog| dialog.tasks().contains(&id)) {
+        model.dialog = None;
+    }
+    model.say(fill(model.look.words.no_such_task, &[&id.to_string()]), Tone::Warn);
 }
 
 fn back(model: &mut Model) {
@@ -422,7 +440,9 @@ fn pane(model: &mut Model, next: bool) {
 /// Writes what is on the screen, without its colours, into a file.
 fn export(model: &mut Model) -> Vec<Command> {
     let text = view::as_text(model);
-    let name = format!("spoolgate-{}.txt", model.now.in_zone(&model.zone).replace([' ', ':', '+'], "-"));
+    // In UTC, without signs that shells and file systems care about: 20261122T035130Z.
+    let stamp: String = model.now.to_string().chars().take(19).filter(|c| !"-:".contains(*c)).collect();
+    let name = format!("spoolgate-{stamp}Z.txt");
     vec![Command::Export { name, text }]
 }
 

@@ -473,7 +473,7 @@ fn typed(
         ("Ctrl-x", words.hint_reject),
         ("Esc", words.hint_leave),
     ];
-    pen.row(Rect { y: area.bottom() - 1, height: 1, ..area }, &hint(&keys, None));
+    pen.row(Rect { y: area.bottom() - 1, height: 1, ..area }, &hint(&keys, usize::from(area.width)));
     let line = Rect { y: area.y + 1, height: 1, ..area };
     if let Some(closed) = closed {
         let (why, tone) = match closed {

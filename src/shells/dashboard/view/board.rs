@@ -12,7 +12,7 @@ use crate::domain::run::{Outcome, Run, TaskState};
 use crate::shells::dashboard::look::{Mark, Pen, Row, Tone, bar, outcome_tone};
 use crate::shells::dashboard::model::{Model, NEWS_MS, Standing};
 use crate::shells::dashboard::screens::{Board, BoardRow};
-use crate::shells::dashboard::view::span;
+use crate::shells::dashboard::view::{nothing, span};
 use crate::shells::dashboard::words::{Words, fill};
 
 const STATE: usize = 10;
@@ -24,7 +24,7 @@ const RISK: usize = 6;
 pub(super) fn draw(pen: &mut Pen<'_>, model: &Model, board: &Board, body: Rect) -> Option<Position> {
     let rows = model.board_rows();
     if rows.is_empty() {
-        empty(pen, model, body);
+        empty(pen, model, board, body);
         return None;
     }
     if model.is_wide() {
@@ -64,12 +64,17 @@ fn name_room(width: usize) -> usize {
 }
 
 /// What to do when there is nothing.
-fn empty(pen: &mut Pen<'_>, model: &Model, body: Rect) {
+fn empty(pen: &mut Pen<'_>, model: &Model, board: &Board, body: Rect) {
     let words = model.look.words;
     if let Some(why) = &model.blind {
         let rows =
             [Row::new(), Row::new().gap(2).put(words.board_blind, Tone::Fail), Row::new().gap(2).put(why, Tone::Plain)];
         pen.rows(body, &rows);
+        return;
+    }
+    if !board.list.filter.is_empty() || board.list.failed_only {
+        let said = nothing(words, &board.list, words.board_empty);
+        pen.rows(body, &[Row::new(), Row::new().gap(2).put(said, Tone::Strong)]);
         return;
     }
     let mut rows = vec![Row::new(), Row::new().gap(2).put(words.board_empty, Tone::Strong)];

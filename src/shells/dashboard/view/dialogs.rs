@@ -59,10 +59,9 @@ pub(super) fn confirm(pen: &mut Pen<'_>, model: &Model, confirm: &Confirm) -> Op
         cursor = Some((rows.len() - 1, (2 + confirm.reason.position().1).min(room.saturating_sub(1))));
     }
     rows.push(confirm.problem.as_ref().map_or_else(Row::new, |problem| Row::new().put(problem, Tone::Fail)));
-    rows.push(hint(
-        &[("Enter", words.hint_do), ("Esc", words.hint_leave)],
-        if confirm.phrase.is_some() { Some(("Tab", words.hint_field)) } else { None },
-    ));
+    let keys = [("Enter", words.hint_do), ("Tab", words.hint_field), ("Esc", words.hint_leave)];
+    let two = [keys[0], keys[2]];
+    rows.push(hint(if confirm.phrase.is_some() { &keys } else { &two }, room));
     let height = u16::try_from(rows.len() + 2).unwrap_or(u16::MAX);
     let window = centred(screen, width, height);
     let title = crate::shells::dashboard::update::called(words, &confirm.wish).0.to_uppercase();
@@ -84,10 +83,19 @@ fn skip_cells(text: &str, count: usize) -> String {
         .collect()
 }
 
-pub(super) fn hint(keys: &[(&str, &str)], more: Option<(&str, &str)>) -> Row {
-    keys.iter()
-        .chain(more.iter())
-        .fold(Row::new(), |row, (key, what)| row.put(key, Tone::Key).gap(1).put(what, Tone::Plain).gap(2))
+/// The keys of a dialog, as many as there is room for; the last one, which leaves it, is always there.
+pub(super) fn hint(keys: &[(&str, &str)], room: usize) -> Row {
+    let put = |row: Row, (key, what): &(&str, &str)| row.put(key, Tone::Key).gap(1).put(what, Tone::Plain);
+    let Some((leave, others)) = keys.split_last() else { return Row::new() };
+    let leave = put(Row::new(), leave);
+    let mut row = Row::new();
+    for key in others {
+        let next = put(row.clone(), key).gap(2);
+        if next.used() + leave.used() <= room {
+            row = next;
+        }
+    }
+    row.join(leave)
 }
 
 fn place(inside: Rect, cursor: Option<(usize, usize)>, skip: usize) -> Option<Position> {
@@ -119,6 +127,6 @@ pub(super) fn choose(pen: &mut Pen<'_>, _model: &Model, choose: &Choose) -> Opti
         }
     }
     let bottom = Rect { y: inside.bottom() - 1, height: 1, ..inside };
-    pen.row(bottom, &hint(&[("Enter", words.hint_take), ("Esc", words.hint_leave)], None));
+    pen.row(bottom, &hint(&[("Enter", words.hint_take), ("Esc", words.hint_leave)], usize::from(inside.width)));
     cursor
 }

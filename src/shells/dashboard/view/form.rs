@@ -94,7 +94,7 @@ fn bottom(pen: &mut Pen<'_>, model: &Model, form: &Form, area: Rect) {
         ("Ctrl-o", words.hint_editor),
         ("Esc", words.hint_leave),
     ];
-    pen.row(Rect { y: area.bottom() - 1, height: 1, ..area }, &hint(&keys, None));
+    pen.row(Rect { y: area.bottom() - 1, height: 1, ..area }, &hint(&keys, usize::from(area.width)));
     let field = form.fields.get(form.at).filter(|_| form.tab == Tab::Fields);
     let label = field
         .filter(|field| cells(&shown(&field.label)) > LABEL)
@@ -265,7 +265,8 @@ fn pick(pen: &mut Pen<'_>, model: &Model, picker: &Picker) -> Option<Position> {
         let row = Row::new().put(mark, Tone::Key).col(word, 40, Tone::Plain).put(&count, Tone::Dim);
         if n == picker.at { pen.row_over(line, &row, pen.look.selected()) } else { pen.row(line, &row) }
     }
-    let keys = hint(&[("Space", words.hint_mark), ("Enter", words.hint_take), ("Esc", words.hint_leave)], None);
+    let keys = [("Space", words.hint_mark), ("Enter", words.hint_take), ("Esc", words.hint_leave)];
+    let keys = hint(&keys, usize::from(inside.width));
     pen.row(Rect { y: inside.bottom() - 1, height: 1, ..inside }, &keys);
     let x = inside.x + u16::try_from(cells(&label) + picker.filter.position().1).ok()?;
     Some(Position { x: x.min(inside.right()), y: inside.y })

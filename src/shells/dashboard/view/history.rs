@@ -39,6 +39,9 @@ pub(super) fn draw(pen: &mut Pen<'_>, model: &Model, list: &List, body: Rect) {
     };
     super::list(pen, body, &heading, list, model.past.count, line);
     if model.past.count == 0 {
-        pen.row(Rect { y: body.y + 2, ..body }, &Row::new().gap(2).put(words.nothing_ended, Tone::Plain));
+        pen.row(
+            Rect { y: body.y + 2, ..body },
+            &Row::new().gap(2).put(super::nothing(words, list, words.nothing_ended), Tone::Plain),
+        );
     }
 }

@@ -8,6 +8,7 @@ use ratatui::layout::Rect;
 
 use crate::base::ids::{HostName, TaskId};
 use crate::domain::inventory::{Connection, Host};
+use crate::domain::run::TaskState;
 use crate::shells::dashboard::look::{Pen, Row, Tone};
 use crate::shells::dashboard::model::{Model, matches};
 use crate::shells::dashboard::screens::List;
@@ -82,7 +83,8 @@ pub(super) fn draw(pen: &mut Pen<'_>, model: &Model, list: &List, body: Rect) {
     };
     super::list(pen, body, &heading, list, hosts.len(), line);
     if hosts.is_empty() {
-        let said = if model.library.is_some() { words.no_hosts } else { words.no_configuration };
+        let said =
+            if model.library.is_some() { super::nothing(words, list, words.no_hosts) } else { words.no_configuration };
         pen.row(Rect { y: body.y + 2, ..body }, &Row::new().gap(2).put(said, Tone::Plain));
     }
 }
@@ -122,7 +124,7 @@ pub(in crate::shells::dashboard) fn page(model: &Model, name: &HostName) -> Vec<
     }
     rows.push((Row::new(), None));
     rows.push((Row::new().gap(2).put(words.tasks_here, Tone::Dim), None));
-    for run in model.runs.values().rev() {
+    for run in model.runs.values().rev().filter(|run| run.state() != TaskState::Done) {
         for (n, _) in run.lanes.iter().enumerate().filter(|(_, lane)| lane.host == *name) {
             let Some(line) = line_of(run, n, model.now) else { continue };
             let row = Row::new()

@@ -11,7 +11,7 @@ use crate::shells::dashboard::message::{Anchor, LINE_BYTES_MAX, LogLine};
 use crate::shells::dashboard::screens::LogScreen;
 use crate::shells::dashboard::text::{cells, coloured};
 use crate::shells::dashboard::view::size;
-use crate::shells::dashboard::words::fill;
+use crate::shells::dashboard::words::{Words, fill};
 
 pub(super) fn draw(pen: &mut Pen<'_>, screen: &LogScreen, body: Rect) {
     let words = pen.look.words;
@@ -25,26 +25,10 @@ pub(super) fn draw(pen: &mut Pen<'_>, screen: &LogScreen, body: Rect) {
         .put(&format!("  {}{attempt}", key.step), Tone::Plain);
     let page = screen.page.as_ref();
     let follows = screen.anchor == Anchor::End;
-    let mut facts = Row::new();
-    if let Some(page) = page {
-        facts = facts.put(&size(page.length), Tone::Plain);
-        if let Some(number) = page.number {
-            facts = facts.gap(2).put(&fill(words.line_number, &[&number.to_string()]), Tone::Dim);
-        }
-        if !follows && page.length > screen.left_at && screen.left_at > 0 {
-            facts = facts.gap(2).put(&fill(words.new_bytes, &[&size(page.length - screen.left_at)]), Tone::Warn);
-        }
-    }
-    let stream = match screen.stream {
-        None => words.both_streams,
-        Some(Stream::Out) => "stdout",
-        Some(Stream::Err) => "stderr",
-    };
-    let follow = if follows { words.follow_on } else { words.follow_off };
-    facts = facts.gap(2).put(stream, Tone::Dim).gap(2).put(follow, if follows { Tone::Ok } else { Tone::Dim }).gap(1);
     if !screen.keep.is_empty() {
         head = head.gap(2).put(&fill(words.kept, &[&screen.keep]), Tone::Warn);
     }
+    let facts = facts(words, screen, usize::from(body.width).saturating_sub(head.used()));
     let room = usize::from(body.width).saturating_sub(facts.used());
     pen.row(body, &head.to(room).join(facts));
     let area = Rect { y: body.y + 1, height: body.height.saturating_sub(1), ..body };
@@ -69,6 +53,38 @@ pub(super) fn draw(pen: &mut Pen<'_>, screen: &LogScreen, body: Rect) {
     let height = usize::from(area.height);
     let first = if follows { rows.len().saturating_sub(height) } else { 0 };
     pen.rows(area, &rows[first..]);
+}
+
+/// What is known of a log, as much as there is room for: what is said last here is left away first.
+fn facts(words: &Words, screen: &LogScreen, room: usize) -> Row {
+    let follows = screen.anchor == Anchor::End;
+    let stream = match screen.stream {
+        None => words.both_streams,
+        Some(Stream::Out) => "stdout",
+        Some(Stream::Err) => "stderr",
+    };
+    let page = screen.page.as_ref();
+    let new = page.filter(|page| !follows && page.length > screen.left_at && screen.left_at > 0);
+    let number = page.and_then(|page| page.number);
+    let said = [
+        (4, page.map(|page| (size(page.length), Tone::Plain))),
+        (1, number.map(|number| (fill(words.line_number, &[&number.to_string()]), Tone::Dim))),
+        (3, new.map(|page| (fill(words.new_bytes, &[&size(page.length - screen.left_at)]), Tone::Warn))),
+        (2, Some((stream.to_owned(), Tone::Dim))),
+        (
+            5,
+            Some(if follows {
+                (words.follow_on.to_owned(), Tone::Ok)
+            } else {
+                (words.follow_off.to_owned(), Tone::Dim)
+            }),
+        ),
+    ];
+    let row = |from: i32| {
+        let kept = said.iter().filter(|(worth, _)| *worth >= from).filter_map(|(_, fact)| fact.as_ref());
+        kept.fold(Row::new(), |row, (text, tone)| row.gap(2).put(text, *tone)).gap(1)
+    };
+    (1..5).map(row).find(|row| row.used() <= room).unwrap_or_else(|| row(5))
 }
 
 /// The rows that a line takes: one, or as many as it is wrapped into.

@@ -28,7 +28,7 @@ use crate::shells::dashboard::look::{Pen, Row, Tone, harmless};
 use crate::shells::dashboard::model::{Model, Prompt, SMALLEST};
 use crate::shells::dashboard::screens::{List, Screen};
 use crate::shells::dashboard::text::{cells, shown};
-use crate::shells::dashboard::words::fill;
+use crate::shells::dashboard::words::{Words, fill};
 
 /// Paints the whole screen; returns where the terminal's cursor goes.
 pub(super) fn draw(model: &Model, buffer: &mut Buffer) -> Option<Position> {
@@ -162,6 +162,15 @@ fn list(
     cursor
 }
 
+/// Why a list is empty: what chooses its lines leaves none, or there are none.
+fn nothing(words: &Words, list: &List, otherwise: &'static str) -> &'static str {
+    match (list.filter.is_empty(), list.failed_only) {
+        (false, _) => words.nothing_matches,
+        (true, true) => words.none_failed,
+        (true, false) => otherwise,
+    }
+}
+
 /// The line that is typed in, or what there is to say; also the cell of the cursor.
 fn message(model: &Model) -> (Option<Row>, Option<usize>) {
     let words = model.look.words;
@@ -281,10 +290,10 @@ pub(super) fn span(ms: i64) -> String {
 /// Writes a count of bytes as people say it.
 pub(super) fn size(bytes: u64) -> String {
     match bytes {
-        0..1024 => bytes.to_string(),
-        1024..1_048_576 => format!("{}.{}K", bytes >> 10, (bytes & 1023) * 10 / 1024),
-        1_048_576..1_073_741_824 => format!("{}.{}M", bytes >> 20, (bytes >> 10 & 1023) * 10 / 1024),
-        _ => format!("{}.{}G", bytes >> 30, (bytes >> 20 & 1023) * 10 / 1024),
+        0..1024 => format!("{bytes} B"),
+        1024..1_048_576 => format!("{}.{} KiB", bytes >> 10, (bytes & 1023) * 10 / 1024),
+        1_048_576..1_073_741_824 => format!("{}.{} MiB", bytes >> 20, (bytes >> 10 & 1023) * 10 / 1024),
+        _ => format!("{}.{} GiB", bytes >> 30, (bytes >> 20 & 1023) * 10 / 1024),
     }
 }
 

@@ -50,7 +50,10 @@ pub(super) fn draw(pen: &mut Pen<'_>, model: &Model, list: &List, body: Rect) {
     };
     super::list(pen, area, &heading, list, files.len(), row);
     let Some(file) = files.get(list.at) else {
-        pen.row(Rect { y: body.y + 2, ..body }, &Row::new().gap(2).put(words.nothing_refused, Tone::Plain));
+        pen.row(
+            Rect { y: body.y + 2, ..body },
+            &Row::new().gap(2).put(super::nothing(words, list, words.nothing_refused), Tone::Plain),
+        );
         return;
     };
     let title = format!("{}/{}", file.refusal.from, one_line(&file.refusal.name));

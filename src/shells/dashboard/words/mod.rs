@@ -112,6 +112,7 @@ words! {
     field_details help_command_lines refused_files nothing_refused col_file col_why was_skipped problem_in_help
     help_configuration hint_hold key_hold act_withdraw act_skip act_continue be_approved be_rejected be_withdrawn
     be_held be_released be_continued be_cancelled be_retried be_skipped not_voted cancelled_already not_held all_well
+    exported nothing_matches none_failed
 }
 
 #[cfg(test)]
