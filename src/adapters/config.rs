@@ -260,16 +260,6 @@ pub fn load(dir: &Path, surroundings: &Surroundings) -> Result<Config, ConfigErr
     Ok(Config { files, library, settings, expires })
 }
 
-/// Returns the zone that people read times in, from the settings alone; UTC where they cannot be read.
-#[must_use]
-pub fn time_zone(dir: &Path) -> Zone {
-    let mut problems = Vec::new();
-    match read_settings(dir, &mut problems) {
-        Ok(file) if problems.is_empty() => read_zone(file.time_zone.as_deref(), &mut problems),
-        _ => Zone::utc(),
-    }
-}
-
 /// Looks at OpenSSH's configuration, where it is to be asked about hosts.
 fn ask_ssh(dir: &Path, table: &SshTable, around: &Surroundings, problems: &mut Vec<Problem>) -> Option<ssh::Found> {
     let named = table.config.as_ref()?;

@@ -406,9 +406,13 @@ fn twice(
     }
     let subject = Subject::of(&run.plan, &run.accepted.by, &run.accepted.claims, policy);
     match policy.allows(person, Right::Approve, &subject) {
-        Err(Refusal(why)) if !run.needs.is_empty() => Err(Refused::from(Refusal(format!(
-            "{step} ended well on {host}; to run it there a second time takes somebody who may approve the task: {why}"
-        )))),
+        Err(refusal) if !run.needs.is_empty() => Err(Refused::from(Refusal {
+            why: format!(
+                "{step} ended well on {host}; to run it there a second time takes somebody who may approve the task: {}",
+                refusal.why
+            ),
+            ..refusal
+        })),
         _ => Ok(()),
     }
 }

@@ -174,7 +174,7 @@ mod tests {
     #[test]
     fn the_readme_has_every_outcome_and_every_exit_code() {
         let readme = include_str!("../../../README.md");
-        let (_, words) = readme.split_once("An ending is what is known: `").expect("the list");
+        let (_, words) = readme.split_once("Outcomes say only what is known: `").expect("the list");
         let named: Vec<&str> = words.split('`').next().unwrap().split_whitespace().collect();
         for outcome in Outcome::ALL {
             assert!(named.contains(&outcome.word()), "{} is not among {named:?}", outcome.word());

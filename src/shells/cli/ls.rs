@@ -11,6 +11,7 @@ use crate::adapters::config;
 use crate::adapters::spool::reader::{self, Follower};
 use crate::base::ids::{HostName, TaskId};
 use crate::base::text::visible;
+use crate::base::time::Zone;
 use crate::domain::run::{Outcome, Run, TaskState};
 use crate::shells::cli::Context;
 use crate::shells::cli::failure::Failure;
@@ -58,7 +59,7 @@ impl Ls {
         if context.output.json {
             return context.output.object(serde_json::json!({ "tasks": rows }));
         }
-        let zone = config::time_zone(&context.dirs.config);
+        let zone = config::time_zone(&context.dirs.config).unwrap_or_else(Zone::system);
         if !self.plain {
             let head = "ID      STATE                 TASK                            BY            HOSTS   ACCEPTED";
             context.output.line(head)?;

@@ -118,7 +118,9 @@ pub(super) fn once(dirs: &Dirs, options: &Options) -> Result<String, DashboardEr
     if size.0 < SMALLEST.0 || size.1 < SMALLEST.1 {
         return Err(wrong("--size", &format!("{}x{}", size.0, size.1), "60x15 or larger"));
     }
-    let model = model(dirs, options, size)?;
+    let mut model = model(dirs, options, size)?;
+    // A frame is text; nobody sits before it.
+    model.bell = false;
     let mut dashboard = Dashboard { files: Files::new(dirs.clone()), model, rang: None };
     dashboard.look();
     if let Some(view) = &options.view {

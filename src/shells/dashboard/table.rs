@@ -122,7 +122,8 @@ fn shown_parts(run: &Run) -> BTreeMap<GroupNo, Vec<bool>> {
 
 fn lane_line(lane: &Lane, planned: &[PlannedStep], shown: &[bool], run: &Run, now: Timestamp) -> LaneLine {
     let next = lane.next_step(planned, run.timed_at());
-    let over = run.state() == TaskState::Done || lane.is_over(planned, run.timed_at());
+    let done = run.state() == TaskState::Done;
+    let over = done || lane.is_over(planned, run.timed_at());
     let mut line = LaneLine { marks: Vec::new(), mark: Mark::Waits, step: None, took_ms: None };
     for (n, (step, _)) in lane.steps.iter().zip(shown).enumerate().filter(|(_, (_, shown))| **shown) {
         let mark = match &step.state {
