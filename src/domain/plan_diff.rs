@@ -38,6 +38,26 @@ impl std::fmt::Display for Difference {
     }
 }
 
+/// How long a value may be to stand in a line beside another.
+const BRIEF_CHARS_MAX: usize = 32;
+
+/// Says in a few words each what differs: short values as they were and are, of long ones only that they changed. A script is
+/// named by its step.
+#[must_use]
+pub fn brief(differences: &[Difference]) -> Vec<String> {
+    let short = |value: &Option<String>| value.as_ref().is_none_or(|text| text.chars().count() <= BRIEF_CHARS_MAX);
+    let by_step = differences.iter().any(|difference| difference.pointer.ends_with("/script"));
+    let named = differences.iter().filter(|difference| !(by_step && difference.pointer.starts_with("/scripts/")));
+    named
+        .map(|difference| match (&difference.was, &difference.now) {
+            _ if short(&difference.was) && short(&difference.now) => difference.to_string(),
+            (Some(_), None) => format!("{} is gone", difference.pointer),
+            (None, Some(_)) => format!("{} is new", difference.pointer),
+            _ => format!("{} changed", difference.pointer),
+        })
+        .collect()
+}
+
 /// Returns what differs, in the order of the plan's form.
 #[must_use]
 pub fn differences(was: &Plan, now: &Plan) -> Vec<Difference> {
@@ -234,5 +254,23 @@ mod tests {
         let found = differences(&was, &now);
         assert_eq!(found.len(), DIFFERENCES_MAX + 1);
         assert_eq!(found[DIFFERENCES_MAX].to_string(), "and 150 more");
+    }
+
+    #[test]
+    fn in_a_line_long_values_only_changed() {
+        let difference = |pointer: &str, was: Option<&str>, now: Option<&str>| Difference {
+            pointer: pointer.to_owned(),
+            was: was.map(str::to_owned),
+            now: now.map(str::to_owned),
+        };
+        let (one, other) = ("sha256:".to_owned() + &"1".repeat(64), "sha256:".to_owned() + &"2".repeat(64));
+        let found = [
+            difference("/env/V", Some("1"), Some("2")),
+            difference("/groups/0/steps/0/script", Some(&one), Some(&other)),
+            difference("/scripts/sha256:1", Some("echo one"), None),
+            difference("/groups/0/steps/0/args", None, Some(&"x".repeat(80))),
+        ];
+        let want = ["/env/V: 1 became 2", "/groups/0/steps/0/script changed", "/groups/0/steps/0/args is new"];
+        assert_eq!(brief(&found), want);
     }
 }

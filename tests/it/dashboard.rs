@@ -162,7 +162,7 @@ fn acts_by_keys(size: (u16, u16)) {
         drop_task(&world, "unwanted", &json!({"task_name": "unwanted", "temp_id": 1, "hosts": {"1": ["web1"]}}));
     screen.shows("unwanted");
     screen.keys(&["g", "x", "Enter"]);
-    screen.shows("needs a reason");
+    screen.shows("A reason is needed");
     screen.types("不需要 not now");
     screen.keys(&["Enter"]);
     assert_eq!(event(&world, unwanted, "rejected")["reason"], "不需要 not now");
@@ -182,7 +182,7 @@ fn acts_by_keys(size: (u16, u16)) {
     screen.keys(&["s"]);
     screen.shows("on all 2 host(s)");
     screen.keys(&["Enter"]);
-    screen.shows("Step second begins on 2 host(s).");
+    screen.shows("Step second starts on 2 host(s).");
     screen.keys(&["Enter"]);
     event(&world, gated, "steps_released");
     assert_eq!(world.record(gated)["outcome"], "ok");
@@ -225,7 +225,7 @@ fn cancel_and_retry(world: &World, screen: &Screen) {
     screen.keys(&["Escape", "r"]);
     screen.shows("RETRY: what?");
     screen.keys(&["Enter"]);
-    screen.shows("1 host(s) begin again");
+    screen.shows("1 host(s) start again");
     screen.keys(&["Enter"]);
     event(world, flaky, "retried");
     wait_for("the retry to end well", || (world.try_record(flaky)?["outcome"] == "ok").then_some(()));
@@ -234,7 +234,7 @@ fn cancel_and_retry(world: &World, screen: &Screen) {
 
 fn submit_by_keys(world: &World, screen: &Screen) {
     screen.keys(&["n"]);
-    screen.shows("of which template?");
+    screen.shows("which template?");
     let list = screen.text();
     let place = |name: &str| list.lines().position(|line| line.contains(name)).unwrap();
     let down = place("hello  ") - place("backup  ");
@@ -247,7 +247,7 @@ fn submit_by_keys(world: &World, screen: &Screen) {
     screen.types("web*, 50%");
     screen.shows("1 host(s), risk low");
     screen.keys(&["C-s"]);
-    screen.shows("It is task 6 now.");
+    screen.shows("It is now task 6.");
     let made = world.events(6);
     assert_eq!((made[0]["by"]["uid"].as_u64(), made[0]["event"].as_str()), (Some(0), Some("accepted")));
     screen.shows("made here");
@@ -272,7 +272,7 @@ fn somebody_new_approves_by_what_the_screen_says() {
     let begin = Instant::now();
     // They type the program's name. The board says what waits, and its last line which key does what.
     let screen = Screen::open(&world, BOB, (80, 24), "spoolgate");
-    let board = screen.shows("NEW: waits for approval (1)");
+    let board = screen.shows("NEW: waiting for approval (1)");
     let hints = board.lines().last().unwrap();
     let key = hints.split("  ").map(str::trim).find_map(|hint| hint.strip_suffix(" approve")).unwrap();
     screen.keys(&[key]);
@@ -408,7 +408,7 @@ fn end(screen: &Screen, how: &str, n: usize) {
             screen.keys(&["C-z"]);
             screen.shows("Stopped");
             screen.types("clear; fg\n");
-            screen.shows("NEW: waits for approval");
+            screen.shows("NEW: waiting for approval");
             screen.keys(&["q"]);
         }
         "resize" => {
@@ -447,11 +447,11 @@ fn nothing_is_written_while_nothing_happens() {
     world.start();
     let written = world.etc().parent().unwrap().join("tmux-0/written");
     let screen = Screen::open(&world, 0, (80, 24), "spoolgate top");
-    screen.shows("There is no task.");
+    screen.shows("There are no tasks.");
     screen.keys(&["?"]);
     screen.shows("HELP");
     screen.keys(&["Escape"]);
-    screen.shows("There is no task.");
+    screen.shows("There are no tasks.");
     // The clock in the corner may move once a minute.
     let minute = || jiff_minute(&screen.text());
     let quiet = |before: &str| {
@@ -476,8 +476,9 @@ fn one_frame_is_printed_for_scripts_and_a_pipe_gets_no_dashboard() {
     world.start();
     let id = drop_task(&world, "hello", &json!({"task_name": "说 hello", "temp_id": 1, "hosts": {"1": ["here"]}}));
     let frame = world.run(0, &["top", "--once", "--size", "100x20"]).ok();
-    assert!(frame.contains("NEW: waits for approval (1)") && frame.contains("说 hello"), "{frame}");
+    assert!(frame.contains("NEW: waiting for approval (1)") && frame.contains("说 hello"), "{frame}");
     assert_eq!(frame.lines().count(), 20);
+    assert!(!frame.contains('\u{7}'), "a frame rings no bell");
     let frame = world.run(0, &["top", "--once", "--size", "80x24", "--lang", "zh", "--view", &id.to_string()]).ok();
     assert!(frame.contains("步骤") && frame.contains("here"), "{frame}");
     let none = world.run(0, &[]);

@@ -9,7 +9,7 @@ use crate::base::ids::{Actor, GroupNo, HostName, StepName, is_token_uid};
 use crate::base::time::Timestamp;
 use crate::domain::delegate::Report;
 use crate::domain::plan::Plan;
-use crate::domain::plan_diff::Difference;
+use crate::domain::plan_diff::{Difference, brief};
 use crate::domain::policy::{Admission, Approval, Frozen, Need};
 use crate::domain::run::outcome::{Outcome, StepResult};
 use crate::domain::submission::Claims;
@@ -460,8 +460,9 @@ impl Event {
             }
             Event::Lapsed { by, why } => Some(format!("the approval of {by}: {why}")),
             Event::Stale { digest, differences, .. } => {
-                let first = differences.iter().take(NAMED_MAX).map(ToString::to_string);
-                Some(listed(first, differences.len()) + &format!("; the plan is {} now", digest.short()))
+                let brief = brief(differences);
+                let first = brief.iter().take(NAMED_MAX).cloned();
+                Some(listed(first, brief.len()) + &format!("; the plan is {} now", digest.short()))
             }
             Event::Unresolvable { problems } => Some(listed(problems.iter().take(NAMED_MAX).cloned(), problems.len())),
             Event::HostsStopped { lanes, .. } => {

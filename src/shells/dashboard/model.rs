@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-use crate::base::ids::{Actor, HostName, TaskId};
+use crate::base::ids::{HostName, TaskId};
 use crate::base::time::{Timestamp, Zone};
 use crate::domain::audit::Line;
 use crate::domain::plan::{Library, Plan, resolve};
@@ -24,7 +24,7 @@ use crate::shells::dashboard::rows::Rows;
 use crate::shells::dashboard::screens::{Board, BoardRow, Screen, Zoom};
 use crate::shells::dashboard::table::{HostRow, RowKey};
 use crate::shells::dashboard::view::audit::rows as audit_rows;
-use crate::shells::dashboard::words::Lang;
+use crate::shells::dashboard::words::{Lang, names};
 
 /// From this width on lanes, maps and logs stand side by side.
 pub(super) const WIDE: u16 = 140;
@@ -415,7 +415,9 @@ impl Model {
             return Fresh::Same;
         }
         match read.and_then(|submission| resolve(&submission, library)) {
-            Err(problems) => Fresh::Unresolvable(problems.iter().map(ToString::to_string).collect()),
+            Err(problems) => {
+                Fresh::Unresolvable(problems.iter().map(|problem| names::problem(self.look.words, problem)).collect())
+            }
             Ok(plan) if plan.digest() == run.digest => Fresh::Same,
             Ok(plan) => Fresh::Differs(Arc::new(plan)),
         }
@@ -474,11 +476,6 @@ pub(super) fn attempt(step: &crate::domain::run::lane::LaneStep) -> u32 {
         crate::domain::run::StepState::Open { attempt, .. } => *attempt,
         _ => step.next_attempt() - 1,
     }
-}
-
-/// How somebody is called in lists.
-pub(super) fn name_of(actor: Option<&Actor>) -> &str {
-    actor.map_or("the daemon", |actor| actor.user.as_str())
 }
 
 /// Whether a text passes a filter: `!` in front turns it round.

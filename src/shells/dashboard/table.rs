@@ -12,6 +12,7 @@ use crate::domain::run::lane::{Lane, Next};
 use crate::domain::run::{Ending, Outcome, Run, StepState, TaskState};
 use crate::shells::dashboard::look::Mark;
 use crate::shells::dashboard::model::matches;
+use crate::shells::dashboard::words::{Lang, Words, names};
 
 /// From how many hosts on those in the same state share a row.
 const FOLD_FROM: usize = 60;
@@ -87,7 +88,7 @@ impl Table {
             }
             table.counts[slot(line.mark)] += 1;
             if matches!(line.mark, Mark::Failed | Mark::Lost) {
-                reasons.entry(reason(lane)).or_default().push(n);
+                reasons.entry(reason(Lang::En.words(), lane)).or_default().push(n);
             }
             table.lanes.push(line);
         }
@@ -171,23 +172,6 @@ pub(super) fn line_of(run: &Run, n: usize, now: Timestamp) -> Option<LaneLine> {
     Some(lane_line(lane, &group.steps, shown_parts(run).get(&lane.group)?, run, now))
 }
 
-/// Says in a few words how a step ended.
-pub(super) fn ending(ending: &Ending) -> String {
-    match ending {
-        Ending::Exit(code) => format!("exit {code}"),
-        Ending::Signal(name) => format!("signal {name}"),
-        Ending::TimedOut => "timed out".to_owned(),
-        Ending::IdleTimedOut => "silent too long".to_owned(),
-        Ending::NotAllDone(_) => "not all done".to_owned(),
-        Ending::Died(_) => "cut down".to_owned(),
-        Ending::Unreachable(_) => "unreachable".to_owned(),
-        Ending::NotSent(_) => "not sent".to_owned(),
-        Ending::Lost(_) => "lost".to_owned(),
-        Ending::Cancelled => "cancelled".to_owned(),
-        Ending::KillUnconfirmed(_) => "kill unconfirmed".to_owned(),
-    }
-}
-
 /// Returns what is known of an ending beside its word.
 pub(super) fn ending_detail(ending: &Ending) -> Option<&str> {
     match ending {
@@ -201,7 +185,8 @@ pub(super) fn ending_detail(ending: &Ending) -> Option<&str> {
     }
 }
 
-fn reason(lane: &Lane) -> String {
+/// Says why a host failed; hosts with the same sentence count as one reason.
+pub(super) fn reason(words: &Words, lane: &Lane) -> String {
     let bad = lane.steps.iter().rev().find_map(|step| match &step.state {
         StepState::Ended(result) if result.ending != Ending::Exit(0) => Some(&result.ending),
         _ => None,
@@ -209,10 +194,10 @@ fn reason(lane: &Lane) -> String {
     match bad {
         Some(bad) => match ending_detail(bad) {
             // Numbers and names differ from host to host; the first words say what kind it is.
-            Some(detail) => format!("{}: {}", ending(bad), detail.replace(lane.host.as_str(), "HOST")),
-            None => ending(bad),
+            Some(detail) => format!("{}: {}", names::ending(words, bad), detail.replace(lane.host.as_str(), "HOST")),
+            None => names::ending(words, bad),
         },
-        None => "kill unconfirmed".to_owned(),
+        None => words.kill_unconfirmed.to_owned(),
     }
 }
 

@@ -46,10 +46,10 @@ fn a_key_that_cannot_work_says_why() {
         ("a", "Task 7 is done: it cannot be approved now."),
         ("x", "Task 7 is done: it cannot be rejected now."),
         ("s", "Nothing in task 7 waits to be released."),
-        ("K", "No host has stopped at a step that could be skipped."),
+        ("K", "No host has stopped at a step that can be skipped."),
         (":withdraw 1\n", "You have not approved task 1: there is nothing to withdraw."),
         (":release 1\n", "Task 1 is not held."),
-        (":retry 1\n", "It has not begun: there is nothing to retry."),
+        (":retry 1\n", "The task has not started: there is nothing to retry."),
     ] {
         assert_eq!(says(&mut model, key), want, "{key}");
     }

@@ -42,5 +42,5 @@ fn a_host_is_called_the_same_wherever_it_is_shown() {
         model.screens.truncate(1);
     }
     keys(&mut model, ":task 9\n\n");
-    assert_eq!(model.said.as_ref().unwrap().0, "This host was left out: there is no log.");
+    assert_eq!(model.said.as_ref().unwrap().0, "This host was skipped: there is no log.");
 }

@@ -10,8 +10,7 @@ use crate::domain::run::{Outcome, Run, Stage, StepState, TaskState};
 use crate::shells::dashboard::keys::Action;
 use crate::shells::dashboard::model::Model;
 use crate::shells::dashboard::update::acts::targets;
-use crate::shells::dashboard::view::board::state_name;
-use crate::shells::dashboard::words::{Words, fill};
+use crate::shells::dashboard::words::{Words, fill, names};
 
 /// Returns what an act is called, as a command and of what it was done to.
 pub(in crate::shells::dashboard) fn called(words: &Words, wish: &Wish) -> (&'static str, &'static str) {
@@ -52,7 +51,7 @@ pub(super) fn why_not(model: &Model, run: &Run, wish: &Wish) -> Option<String> {
         | Wish::Continue { .. }
         | Wish::Skip { .. } => state == TaskState::Running,
     };
-    (!fits).then(|| fill(words.wrong_state, &[&id, state_name(words, state), called(words, wish).1]))
+    (!fits).then(|| fill(words.wrong_state, &[&id, names::state(words, state), called(words, wish).1]))
 }
 
 /// Whether a key does something with what is selected or marked: what hints show.

@@ -14,7 +14,7 @@ use crate::shells::dashboard::look::Tone;
 use crate::shells::dashboard::message::Command;
 use crate::shells::dashboard::model::Model;
 use crate::shells::dashboard::update::dialogs::typed;
-use crate::shells::dashboard::words::{Words, fill};
+use crate::shells::dashboard::words::{Words, fill, names};
 
 /// Asks which template a new task is of.
 pub(super) fn choose(model: &mut Model) {
@@ -276,7 +276,10 @@ fn submit(model: &mut Model, mut form: Box<Form>) -> Vec<Command> {
     let Some(library) = model.library.clone() else { return Vec::new() };
     form.check(&library);
     if let Some(first) = form.problems.first() {
-        model.say(fill(words.problems_left, &[&form.problems.len().to_string(), &first.to_string()]), Tone::Fail);
+        model.say(
+            fill(words.problems_left, &[&form.problems.len().to_string(), &names::problem(words, first)]),
+            Tone::Fail,
+        );
         let wrong = form.fields.iter().position(|field| form.problem(field).is_some());
         form.at = wrong.unwrap_or(form.at);
         model.dialog = Some(Dialog::Form(form));

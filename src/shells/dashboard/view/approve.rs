@@ -18,7 +18,7 @@ use crate::shells::dashboard::model::{LOW, Model};
 use crate::shells::dashboard::text::{cells, cut, sentence, shown, wrapped};
 use crate::shells::dashboard::view::dialogs::hint;
 use crate::shells::dashboard::view::span;
-use crate::shells::dashboard::words::fill;
+use crate::shells::dashboard::words::{fill, names};
 
 /// Where the parts of the window stand.
 struct Parts {
@@ -114,14 +114,14 @@ pub(super) fn draw(pen: &mut Pen<'_>, model: &Model, approval: &Approval) -> Opt
 fn facts(model: &Model, run: &Run, plan: &Plan, digest: &str, width: usize) -> Vec<Row> {
     let words = model.look.words;
     let level = model.risk(plan).level;
-    let (risk, tone) = match level {
-        Level::Low => (words.low, Tone::Plain),
-        Level::Medium => (words.medium, Tone::Warn),
-        Level::High => (words.high, Tone::Fail),
+    let tone = match level {
+        Level::Low => Tone::Plain,
+        Level::Medium => Tone::Warn,
+        Level::High => Tone::Fail,
     };
     let wanted: u32 = run.needs.iter().map(|need| need.approvals).max().unwrap_or(1);
     let vote = fill(words.vote_of, &[&(run.approvals.len() + 1).to_string(), &wanted.to_string()]);
-    let right = Row::new().put(risk, tone).gap(2).put(&vote, Tone::Plain);
+    let right = Row::new().put(names::level(words, level), tone).gap(2).put(&vote, Tone::Plain);
     let first = Row::new()
         .put(&run.id.to_string(), Tone::Title)
         .gap(1)
@@ -214,7 +214,8 @@ fn section(model: &Model, approval: &Approval, section: usize, width: usize) -> 
             let mut rows = Vec::new();
             let text = model.runs.get(&approval.id).map_or("", |run| run.accepted.submission.as_str());
             for line in text.split('\n') {
-                rows.extend(wrapped(&shown(line), width).iter().map(|line| Row::new().put(line, Tone::Plain)));
+                let line = line.replace('\t', "    ");
+                rows.extend(wrapped(&shown(&line), width).iter().map(|line| Row::new().put(line, Tone::Plain)));
             }
             rows
         }
@@ -299,7 +300,7 @@ fn commands(model: &Model, run: &Run, plan: &Plan, width: usize) -> Vec<Row> {
         prose(&times(model, plan), Tone::Plain, &mut rows);
     }
     if plan.exec_time.is_some() {
-        prose(&fill(words.missed_is, &[plan.missed.word()]), Tone::Dim, &mut rows);
+        prose(&fill(words.missed_is, &[names::missed(words, plan.missed)]), Tone::Dim, &mut rows);
     }
     for group in &plan.groups {
         let head = fill(words.group_head, &[&group.number.to_string(), &group.hosts.len().to_string()]);
@@ -347,11 +348,11 @@ fn step_rows(model: &Model, plan: &Plan, step: &PlannedStep, n: usize, width: us
     });
     facts.push(fill(
         words.step_facts,
-        &[step.on_failure.word(), &step.retries.to_string(), &seconds(step.retry_delay_s)],
+        &[names::on_failure(words, step.on_failure), &step.retries.to_string(), &seconds(step.retry_delay_s)],
     ));
     let mut word = |holds: bool, word: String| facts.extend(holds.then_some(word));
     word(step.idle_timeout_s > 0, format!("idle_timeout {}", seconds(step.idle_timeout_s)));
-    word(step.trigger != Trigger::Auto, step.trigger.word().to_owned());
+    word(step.trigger != Trigger::Auto, names::trigger(words, step.trigger).to_owned());
     word(step.idempotent, "idempotent".to_owned());
     word(step.nice > 0, format!("nice {}", step.nice));
     rows.push(Row::new().gap(1).put(&format!("{} {}", n + 1, step.name), Tone::Title));
@@ -478,7 +479,7 @@ fn typed(
     if let Some(closed) = closed {
         let (why, tone) = match closed {
             Closed::Reading => (words.reading.to_owned(), Tone::Dim),
-            Closed::NotNew(state) => (fill(words.not_new, &[state.word()]), Tone::Warn),
+            Closed::NotNew(state) => (fill(words.not_new, &[names::state(words, state)]), Tone::Warn),
             Closed::NotAllowed(why) => (why, Tone::Fail),
             Closed::Given => (words.already_voted.to_owned(), Tone::Ok),
             Closed::Unresolvable(problems) => (fill(words.cannot_be_planned, &[&problems.join("; ")]), Tone::Fail),

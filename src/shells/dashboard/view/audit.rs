@@ -6,9 +6,10 @@ use ratatui::layout::Rect;
 
 use crate::domain::audit::Line;
 use crate::shells::dashboard::look::{Pen, Row, Tone};
-use crate::shells::dashboard::model::{Model, matches, name_of};
+use crate::shells::dashboard::model::{Model, matches};
 use crate::shells::dashboard::screens::List;
 use crate::shells::dashboard::view::one_line;
+use crate::shells::dashboard::words::names;
 
 /// The lines that pass the filter.
 pub(in crate::shells::dashboard) fn rows<'m>(model: &'m Model, list: &List) -> Vec<&'m Line> {
@@ -17,7 +18,9 @@ pub(in crate::shells::dashboard) fn rows<'m>(model: &'m Model, list: &List) -> V
         let entry = &line.entry;
         let task = entry.task.map(|task| task.to_string()).unwrap_or_default();
         let detail = entry.detail.as_deref().unwrap_or_default();
-        filter.is_empty() || matches(&format!("{} {task} {} {detail}", entry.act, name_of(entry.by.as_ref())), &filter)
+        let words = model.look.words;
+        let (act, by) = (names::act(words, &entry.act), names::person(words, entry.by.as_ref()));
+        filter.is_empty() || matches(&format!("{} {act} {task} {by} {detail}", entry.act), &filter)
     };
     model.audit.iter().filter(passes).collect()
 }
@@ -30,23 +33,25 @@ pub(super) fn draw(pen: &mut Pen<'_>, model: &Model, list: &List, body: Rect) {
         .gap(2)
         .col(words.col_when, 12, Tone::Dim)
         .col(words.col_by, 14, Tone::Dim)
-        .col(words.col_act, 16, Tone::Dim)
+        .col(words.col_act, 18, Tone::Dim)
         .col(words.col_task, 7, Tone::Dim)
         .put(words.col_detail, Tone::Dim);
     let row = |n: usize| {
         let Some(line) = lines.get(n) else { return Row::new() };
         let entry = &line.entry;
         let states = match (entry.from, entry.to) {
-            (Some(from), Some(to)) if from != to => format!("{} -> {}  ", from.word(), to.word()),
+            (Some(from), Some(to)) if from != to => {
+                format!("{} -> {}  ", names::state(words, from), names::state(words, to))
+            }
             _ => String::new(),
         };
         Row::new()
             .right(&line.seq.to_string(), 8, Tone::Dim)
             .gap(2)
             .col(&model.clock(entry.at), 12, Tone::Dim)
-            .col(name_of(entry.by.as_ref()), 13, Tone::Plain)
+            .col(names::person(words, entry.by.as_ref()), 13, Tone::Plain)
             .gap(1)
-            .col(&entry.act.replace('_', " "), 16, Tone::Strong)
+            .col(&names::act(words, &entry.act), 18, Tone::Strong)
             .col(&entry.task.map(|task| task.to_string()).unwrap_or_default(), 7, Tone::Title)
             .put(&states, Tone::Dim)
             .put(&one_line(entry.detail.as_deref().unwrap_or_default()), Tone::Plain)

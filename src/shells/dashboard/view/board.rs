@@ -13,7 +13,7 @@ use crate::shells::dashboard::look::{Mark, Pen, Row, Tone, bar, outcome_tone};
 use crate::shells::dashboard::model::{Model, NEWS_MS, Standing};
 use crate::shells::dashboard::screens::{Board, BoardRow};
 use crate::shells::dashboard::view::{nothing, span};
-use crate::shells::dashboard::words::{Words, fill};
+use crate::shells::dashboard::words::{fill, names};
 
 const STATE: usize = 10;
 const BY: usize = 10;
@@ -94,15 +94,6 @@ fn is_news(model: &Model, row: BoardRow) -> bool {
     }
 }
 
-pub(in crate::shells::dashboard) fn state_name(words: &Words, state: TaskState) -> &'static str {
-    match state {
-        TaskState::New => words.new,
-        TaskState::Ready => words.ready,
-        TaskState::Running => words.running,
-        TaskState::Done => words.done_state,
-    }
-}
-
 fn heading(model: &Model, state: TaskState) -> Row {
     let words = model.look.words;
     let (said, tone) = match state {
@@ -170,7 +161,7 @@ fn task_row(model: &Model, board: &Board, task: &Standing, room: usize) -> Row {
 /// The word for where a task stands, and how many votes it has.
 fn state(model: &Model, task: &Standing, run: Option<&Run>) -> (String, Tone) {
     let words = model.look.words;
-    let Some(run) = run else { return (state_name(words, task.state).to_owned(), Tone::Plain) };
+    let Some(run) = run else { return (names::state(words, task.state).to_owned(), Tone::Plain) };
     if run.held.is_some() {
         return (words.held.to_owned(), Tone::Warn);
     }
@@ -191,7 +182,7 @@ fn state(model: &Model, task: &Standing, run: Option<&Run>) -> (String, Tone) {
             }
             (format!("{}%", percent(run)), if bad > 0 { Tone::Fail } else { Tone::Run })
         }
-        state => (state_name(words, state).to_owned(), Tone::Plain),
+        state => (names::state(words, state).to_owned(), Tone::Plain),
     }
 }
 
@@ -280,31 +271,13 @@ fn ended_row(model: &Model, board: &Board, line: &HistoryLine, room: usize) -> R
     let when = format!("{} {took}", model.clock(line.ended));
     Row::new()
         .put(mark, mark_tone)
-        .col(outcome_word(model.look.words, line.outcome), STATE, outcome_tone(line.outcome))
+        .col(names::outcome(model.look.words, line.outcome), STATE, outcome_tone(line.outcome))
         .col(&format!("{} {}", line.id, line.task_name), room - 1, Tone::Plain)
         .gap(1)
         .col(&line.submitter.user, BY - 1, Tone::Plain)
         .gap(1)
         .col(&when, WHEN, Tone::Dim)
         .right(&format!("{}/{}", line.hosts.saturating_sub(line.hosts_not_ok), line.hosts), HOSTS, Tone::Plain)
-}
-
-/// The word for an outcome.
-pub(super) fn outcome_word(words: &Words, outcome: Outcome) -> &'static str {
-    match outcome {
-        Outcome::Ok => words.ok,
-        Outcome::Skipped => words.skipped,
-        Outcome::RolledBack => words.rolled_back,
-        Outcome::Failed => words.failed,
-        Outcome::TimedOut => words.timed_out,
-        Outcome::RollbackFailed => words.rollback_failed,
-        Outcome::Cancelled => words.cancelled,
-        Outcome::Lost => words.lost,
-        Outcome::KillUnconfirmed => words.kill_unconfirmed,
-        Outcome::Rejected => words.rejected,
-        Outcome::Expired => words.expired,
-        Outcome::Stale => words.stale,
-    }
 }
 
 /// Four states side by side.
@@ -399,7 +372,7 @@ fn lane_card(model: &Model, board: &Board, row: BoardRow, width: usize) -> Vec<R
                     width.saturating_sub(2),
                     Tone::Plain,
                 ),
-                Row::new().gap(2).put(outcome_word(model.look.words, line.outcome), outcome_tone(line.outcome)).put(
+                Row::new().gap(2).put(names::outcome(model.look.words, line.outcome), outcome_tone(line.outcome)).put(
                     &format!(
                         "  {}  {} {took}  {}/{}",
                         line.submitter.user,

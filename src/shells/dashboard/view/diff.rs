@@ -12,8 +12,7 @@ use crate::domain::run::{Outcome, Run};
 use crate::shells::dashboard::look::{Pen, Row, Tone, outcome_tone};
 use crate::shells::dashboard::model::Model;
 use crate::shells::dashboard::screens::DiffScreen;
-use crate::shells::dashboard::view::board::outcome_word;
-use crate::shells::dashboard::words::fill;
+use crate::shells::dashboard::words::{fill, names};
 
 pub(in crate::shells::dashboard) fn rows(model: &Model, screen: &DiffScreen) -> Vec<Row> {
     let words = model.look.words;
@@ -44,14 +43,14 @@ pub(in crate::shells::dashboard) fn rows(model: &Model, screen: &DiffScreen) -> 
             same += 1;
             continue;
         }
-        let first = known.map_or("-", |outcome| outcome_word(words, *outcome));
+        let first = known.map_or("-", |outcome| names::outcome(words, *outcome));
         rows.push(
             Row::new()
                 .gap(3)
                 .col(host.as_str(), 26, Tone::Plain)
                 .put(first, known.map_or(Tone::Dim, |outcome| outcome_tone(*outcome)))
                 .put(" -> ", Tone::Dim)
-                .put(outcome_word(words, *outcome), outcome_tone(*outcome)),
+                .put(names::outcome(words, *outcome), outcome_tone(*outcome)),
         );
     }
     for host in before.keys().filter(|host| !after.contains_key(*host)) {

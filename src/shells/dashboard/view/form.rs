@@ -11,7 +11,7 @@ use crate::shells::dashboard::look::{Pen, Row, Tone};
 use crate::shells::dashboard::model::{Model, matches};
 use crate::shells::dashboard::text::{cells, fit, shown, wrapped};
 use crate::shells::dashboard::view::dialogs::{centred, hint};
-use crate::shells::dashboard::words::fill;
+use crate::shells::dashboard::words::{fill, names};
 
 const LABEL: usize = 27;
 const LINES_ROWS: usize = 6;
@@ -73,12 +73,12 @@ fn tabs(model: &Model, form: &Form) -> Row {
 fn bottom(pen: &mut Pen<'_>, model: &Model, form: &Form, area: Rect) {
     let words = pen.look.words;
     let state = if let Some(plan) = &form.plan {
-        let risk = model.risk(plan).level.word();
+        let risk = names::level(words, model.risk(plan).level);
         Row::new()
             .put("+ ", Tone::Ok)
             .put(&fill(words.form_ok, &[&plan.hosts.len().to_string(), risk, &plan.digest().short()]), Tone::Ok)
     } else {
-        let first = form.problems.first().map(ToString::to_string).unwrap_or_default();
+        let first = form.problems.first().map(|problem| names::problem(words, problem)).unwrap_or_default();
         let tone = if form.tried { Tone::Fail } else { Tone::Dim };
         Row::new().put(&fill(words.problems_left, &[&form.problems.len().to_string(), &first]), tone)
     };
@@ -220,7 +220,7 @@ fn plan(pen: &mut Pen<'_>, form: &Form, area: Rect) {
     match &form.plan {
         None => {
             for problem in &form.problems {
-                for line in wrapped(&shown(&problem.to_string()), width) {
+                for line in wrapped(&shown(&names::problem(words, problem)), width) {
                     rows.push(Row::new().put(&line, Tone::Fail));
                 }
             }

@@ -7,8 +7,8 @@ use ratatui::layout::Rect;
 use crate::shells::dashboard::look::{Pen, Row, Tone, outcome_tone};
 use crate::shells::dashboard::model::Model;
 use crate::shells::dashboard::screens::List;
-use crate::shells::dashboard::view::board::outcome_word;
 use crate::shells::dashboard::view::span;
+use crate::shells::dashboard::words::names;
 
 pub(super) fn draw(pen: &mut Pen<'_>, model: &Model, list: &List, body: Rect) {
     let words = pen.look.words;
@@ -33,7 +33,7 @@ pub(super) fn draw(pen: &mut Pen<'_>, model: &Model, list: &List, body: Rect) {
             .gap(1)
             .col(&line.submitter.user, 9, Tone::Plain)
             .gap(1)
-            .col(outcome_word(words, line.outcome), 12, outcome_tone(line.outcome))
+            .col(names::outcome(words, line.outcome), 12, outcome_tone(line.outcome))
             .right(&format!("{}/{}", line.hosts.saturating_sub(line.hosts_not_ok), line.hosts), 12, Tone::Plain)
             .right(&took, 9, Tone::Dim)
     };

@@ -5,7 +5,7 @@
 
 pub(super) mod approve;
 pub(super) mod audit;
-pub(super) mod board;
+mod board;
 mod dialogs;
 pub(super) mod diff;
 pub(super) mod form;

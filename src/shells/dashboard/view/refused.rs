@@ -10,19 +10,20 @@ use crate::shells::dashboard::model::{Model, matches};
 use crate::shells::dashboard::screens::List;
 use crate::shells::dashboard::text::{sentence, shown};
 use crate::shells::dashboard::view::one_line;
+use crate::shells::dashboard::words::{Words, names};
 
 /// The files that pass the filter.
 pub(in crate::shells::dashboard) fn rows<'m>(model: &'m Model, list: &List) -> Vec<&'m RefusedFile> {
     let filter = list.filter.to_lowercase();
     let passes = |file: &&RefusedFile| {
-        let why = first_reason(file);
+        let why = first_reason(model.look.words, file);
         filter.is_empty() || matches(&format!("{} {} {} {why}", file.refusal.name, file.by, file.refusal.from), &filter)
     };
     model.refused.1.iter().filter(passes).collect()
 }
 
-fn first_reason(file: &RefusedFile) -> String {
-    file.refusal.problems.first().map(ToString::to_string).unwrap_or_default()
+fn first_reason(words: &Words, file: &RefusedFile) -> String {
+    file.refusal.problems.first().map(|problem| names::problem(words, problem)).unwrap_or_default()
 }
 
 pub(super) fn draw(pen: &mut Pen<'_>, model: &Model, list: &List, body: Rect) {
@@ -46,7 +47,7 @@ pub(super) fn draw(pen: &mut Pen<'_>, model: &Model, list: &List, body: Rect) {
             .gap(1)
             .col(&name, 25, Tone::Strong)
             .gap(1)
-            .put(&one_line(&first_reason(file)), Tone::Fail)
+            .put(&one_line(&first_reason(model.look.words, file)), Tone::Fail)
     };
     super::list(pen, area, &heading, list, files.len(), row);
     let Some(file) = files.get(list.at) else {
@@ -60,7 +61,7 @@ pub(super) fn draw(pen: &mut Pen<'_>, model: &Model, list: &List, body: Rect) {
     let mut about = vec![Row::new().gap(1).put(&title, Tone::Title)];
     let room = usize::from(detail.width).saturating_sub(4);
     for problem in &file.refusal.problems {
-        let lines = sentence(&shown(&problem.to_string()), room);
+        let lines = sentence(&shown(&names::problem(words, problem)), room);
         about.extend(lines.iter().map(|line| Row::new().gap(3).put(line, Tone::Fail)));
     }
     pen.rows(detail, &about);

@@ -8,13 +8,12 @@ use crate::domain::run::lane::{Lane, LaneStep};
 use crate::domain::run::{Ending, Outcome, Run, Stage, StepState, TaskState};
 use crate::shells::dashboard::look::{Mark, Pen, Row, Tone, bar, outcome_tone};
 use crate::shells::dashboard::message::Tail;
-use crate::shells::dashboard::model::{Model, log_key, name_of};
+use crate::shells::dashboard::model::{Model, log_key};
 use crate::shells::dashboard::screens::{TaskScreen, Zoom};
-use crate::shells::dashboard::table::{HostRow, LaneLine, RowKey, StepLine, Table, ending, heat, slot};
-use crate::shells::dashboard::text::{cells, coloured};
-use crate::shells::dashboard::view::board::outcome_word;
+use crate::shells::dashboard::table::{HostRow, LaneLine, RowKey, StepLine, Table, heat, reason, slot};
+use crate::shells::dashboard::text::{cells, coloured, sentence};
 use crate::shells::dashboard::view::{one_line, span};
-use crate::shells::dashboard::words::{Words, fill};
+use crate::shells::dashboard::words::{Words, fill, names};
 
 /// How many lines stand above everything: what it is, and how many hosts stand where.
 const TITLE: u16 = 2;
@@ -23,6 +22,8 @@ const STEPS_MAX: usize = 6;
 /// How many rows the map takes beside hosts.
 const MAP_ROWS: u16 = 3;
 const HOST: usize = 22;
+/// How wide the times of acts are.
+const WHEN: usize = 12;
 const LIVE_LOG_FROM: u16 = 30;
 
 /// Where the parts of the screen stand; an empty one is not shown.
@@ -123,7 +124,7 @@ fn title(model: &Model, run: &Run) -> Row {
         Stage::Ready { .. } => (words.ready, Tone::Strong),
         Stage::Running { .. } if run.cancelled.is_some() => (words.cancelling, Tone::Fail),
         Stage::Running { .. } => (words.running, Tone::Run),
-        Stage::Done { outcome, .. } => (outcome_word(words, *outcome), outcome_tone(*outcome)),
+        Stage::Done { outcome, .. } => (names::outcome(words, *outcome), outcome_tone(*outcome)),
     };
     let took = match &run.stage {
         Stage::Running { since, .. } => span(model.now.0 - since.0),
@@ -158,7 +159,7 @@ fn counts(model: &Model, run: &Run, table: &Table) -> Row {
         let count = table.count(mark);
         let tone = if count > 0 { mark.tone() } else { Tone::Dim };
         if count > 0 || !matches!(mark, Mark::Asks | Mark::Lost | Mark::Skipped) {
-            row = row.gap(1).put(&format!("{} {} {count}", mark.glyph(), mark_word(words, mark)), tone);
+            row = row.gap(1).put(&format!("{} {} {count}", mark.glyph(), names::mark(words, mark)), tone);
         }
     }
     if let Some(wait) = &run.batch_wait {
@@ -174,7 +175,9 @@ fn counts(model: &Model, run: &Run, table: &Table) -> Row {
         row = row.gap(2).put(&fill(words.batch_of, &[&batch.to_string(), &all.to_string()]), Tone::Plain);
     }
     if let Some(hold) = &run.held {
-        row = row.gap(2).put(&fill(words.held_by, &[name_of(hold.by.as_ref()), &one_line(&hold.why)]), Tone::Warn);
+        row = row
+            .gap(2)
+            .put(&fill(words.held_by, &[names::person(words, hold.by.as_ref()), &one_line(&hold.why)]), Tone::Warn);
     }
     if let Some(eta) = eta(run, table, model) {
         row = row.gap(2).put(&fill(words.eta, &[&span(eta)]), Tone::Dim);
@@ -199,18 +202,6 @@ fn eta(run: &Run, table: &Table, model: &Model) -> Option<i64> {
     took.checked_mul(i64::try_from(total - done).ok()?)?.checked_div(i64::try_from(done).ok()?)
 }
 
-pub(super) fn mark_word(words: &Words, mark: Mark) -> &'static str {
-    match mark {
-        Mark::Ok => words.ok,
-        Mark::Skipped => words.skipped,
-        Mark::Waits => words.mark_wait,
-        Mark::Asks => words.mark_asks,
-        Mark::Runs => words.mark_run,
-        Mark::Failed => words.failed,
-        Mark::Lost => words.lost,
-    }
-}
-
 fn steps(pen: &mut Pen<'_>, table: &Table, area: Rect) {
     const TIME: usize = 7;
     if area.is_empty() {
@@ -225,13 +216,13 @@ fn steps(pen: &mut Pen<'_>, table: &Table, area: Rect) {
         &[Mark::Waits, Mark::Runs, Mark::Ok, Mark::Failed, Mark::Lost]
     };
     // As wide as a number of hosts, and as its word.
-    let room = |mark: Mark| (cells(mark_word(words, mark)) + 1).max(6);
+    let room = |mark: Mark| (cells(names::mark(words, mark)) + 1).max(6);
     let numbers = columns.iter().map(|mark| room(*mark)).sum::<usize>() + 2 * TIME;
     let name = width.saturating_sub(numbers + 2).clamp(8, 26);
     let bar_room = width.saturating_sub(name + numbers + 4).min(40);
     let mut heading = Row::new().gap(1).col(words.col_step, name, Tone::Dim);
     for mark in columns {
-        heading = heading.right(mark_word(words, *mark), room(*mark), Tone::Dim);
+        heading = heading.right(names::mark(words, *mark), room(*mark), Tone::Dim);
     }
     if bar_room >= 8 {
         heading = heading.gap(2).col(words.col_progress, bar_room, Tone::Dim);
@@ -279,14 +270,15 @@ fn reasons(pen: &mut Pen<'_>, model: &Model, run: &Run, table: &Table, area: Rec
     if table.reasons.is_empty() {
         rows = vec![Row::new().gap(1).put(words.nothing_fails, Tone::Dim)];
     }
-    for (why, lanes) in &table.reasons {
+    for (_, lanes) in &table.reasons {
+        let Some(lane) = lanes.first().and_then(|lane| run.lanes.get(*lane)) else { continue };
         let sample = lanes.first().and_then(|lane| log_key(run, *lane)).and_then(|key| model.tails.get(&key));
         let last = sample.and_then(last_line).unwrap_or_default();
         rows.push(
             Row::new()
                 .right(&lanes.len().to_string(), 6, Tone::Fail)
                 .gap(2)
-                .put(&one_line(why), Tone::Plain)
+                .put(&one_line(&reason(words, lane)), Tone::Plain)
                 .gap(2)
                 .put(&last, Tone::Dim),
         );
@@ -309,7 +301,7 @@ fn map(pen: &mut Pen<'_>, table: &Table, screen: &TaskScreen, area: Rect) {
     let room = usize::from(area.height - 1);
     let (cells, each) = heat(table, columns * room);
     let legend: String =
-        Mark::ALL.iter().map(|mark| format!(" {} {}", mark.glyph(), mark_word(words, *mark))).collect();
+        Mark::ALL.iter().map(|mark| format!(" {} {}", mark.glyph(), names::mark(words, *mark))).collect();
     let head = fill(words.map_head, &[&table.lanes.len().to_string(), &each.to_string()]);
     let row = Row::new().gap(1).put(&head, Tone::Dim);
     let whole = row.clone().gap(1).put(&legend, Tone::Dim);
@@ -411,7 +403,7 @@ pub(super) fn host_state(words: &Words, run: &Run, n: usize, line: &LaneLine) ->
     let Some(lane) = run.lanes.get(n) else { return String::new() };
     let at = told_of(lane, line);
     let step = at.and_then(|step| run.step_name(n, step)).map_or_else(String::new, |name| name.to_string());
-    match (line.mark, at.and_then(|at| exit(lane, at))) {
+    match (line.mark, at.and_then(|at| exit(words, lane, at))) {
         (Mark::Failed, _) if lane.outcome() == Outcome::RolledBack => words.rolled_back.to_owned(),
         (Mark::Failed, _) if lane.outcome() == Outcome::RollbackFailed => words.rollback_failed.to_owned(),
         (Mark::Failed | Mark::Lost, Some(exit)) => format!("{exit} {step}"),
@@ -419,7 +411,7 @@ pub(super) fn host_state(words: &Words, run: &Run, n: usize, line: &LaneLine) ->
         (Mark::Runs, _) => step,
         (Mark::Asks, _) => fill(words.asks_for, &[&step]),
         (Mark::Skipped, _) if lane.outcome() == Outcome::Cancelled => words.cancelled.to_owned(),
-        (mark, _) => mark_word(words, mark).to_owned(),
+        (mark, _) => names::mark(words, mark).to_owned(),
     }
 }
 
@@ -434,9 +426,9 @@ fn told_of(lane: &Lane, line: &LaneLine) -> Option<usize> {
 }
 
 /// How a step of a lane ended.
-fn exit(lane: &Lane, step: usize) -> Option<String> {
+fn exit(words: &Words, lane: &Lane, step: usize) -> Option<String> {
     match &lane.steps.get(step)?.state {
-        StepState::Ended(result) => Some(ending(&result.ending)),
+        StepState::Ended(result) => Some(names::ending(words, &result.ending)),
         _ => None,
     }
 }
@@ -509,18 +501,27 @@ fn acts(pen: &mut Pen<'_>, model: &Model, run: &Run, screen: &TaskScreen, area: 
     rows.push(Row::new().gap(1).put(&fill(words.plan_is, &[&run.digest.to_string()]), Tone::Dim));
     for act in run.acts.iter().skip(screen.acts_top) {
         let states = match act.from {
-            Some(from) if from != act.to => format!("{} -> {}", from.word(), act.to.word()),
-            _ => act.to.word().to_owned(),
+            Some(from) if from != act.to => {
+                format!("{} -> {}", names::state(words, from), names::state(words, act.to))
+            }
+            _ => names::state(words, act.to).to_owned(),
         };
-        rows.push(
-            Row::new()
-                .gap(1)
-                .col(&model.clock(act.at), 12, Tone::Dim)
-                .col(name_of(act.by.as_ref()), 14, Tone::Plain)
-                .col(&act.act.replace('_', " "), 16, Tone::Strong)
-                .col(&states, 20, Tone::Dim)
-                .put(&one_line(act.detail.as_deref().unwrap_or_default()), Tone::Plain),
-        );
+        let row = Row::new()
+            .gap(1)
+            .col(&model.clock(act.at), WHEN, Tone::Dim)
+            .col(names::person(words, act.by.as_ref()), 12, Tone::Plain)
+            .col(&names::act(words, &act.act), 17, Tone::Strong)
+            .col(&states, 17, Tone::Dim);
+        let detail = one_line(act.detail.as_deref().unwrap_or_default());
+        let width = usize::from(area.width);
+        if row.used() + cells(&detail) <= width {
+            rows.push(row.put(&detail, Tone::Plain));
+            continue;
+        }
+        // What does not fit beside its act stands below it.
+        rows.push(row);
+        let lines = sentence(&detail, width.saturating_sub(WHEN + 2));
+        rows.extend(lines.iter().map(|line| Row::new().gap(WHEN + 1).put(line, Tone::Plain)));
     }
     pen.rows(area, &rows);
 }

@@ -8,7 +8,7 @@ use crate::domain::template::{ParamKind, Template};
 use crate::shells::dashboard::look::{Pen, Row, Tone};
 use crate::shells::dashboard::model::{Model, matches};
 use crate::shells::dashboard::screens::List;
-use crate::shells::dashboard::words::{Words, fill};
+use crate::shells::dashboard::words::{Words, fill, names};
 
 /// The templates that pass the filter.
 pub(in crate::shells::dashboard) fn rows<'m>(model: &'m Model, list: &List) -> Vec<&'m Template> {
@@ -73,7 +73,7 @@ fn about(words: &Words, template: &Template) -> Vec<Row> {
     }
     for step in &template.steps {
         let account = step.work.account.as_ref().map(|account| format!(" {account}")).unwrap_or_default();
-        let trigger = step.trigger.word();
+        let trigger = names::trigger(words, step.trigger);
         rows.push(
             Row::new()
                 .gap(1)

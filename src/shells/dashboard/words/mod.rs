@@ -4,6 +4,7 @@
 //! places to fill in in every language. Keys, verbs and states in files are never translated.
 
 mod en;
+pub(super) mod names;
 mod zh;
 
 /// A language.
@@ -59,12 +60,14 @@ macro_rules! words {
         #[derive(Debug)]
         pub(super) struct Words {
             $(pub(super) $name: &'static str,)*
+            /// Acts by the words of journals, where they are not the words themselves.
+            pub(super) acts: &'static [(&'static str, &'static str)],
         }
 
         impl Words {
             /// Every text with its name.
             #[cfg(test)]
-            fn all(&self) -> Vec<(&'static str, &'static str)> {
+            pub(super) fn all(&self) -> Vec<(&'static str, &'static str)> {
                 vec![$((stringify!($name), self.$name),)*]
             }
         }
@@ -112,7 +115,9 @@ words! {
     field_details help_command_lines refused_files nothing_refused col_file col_why was_skipped problem_in_help
     help_configuration hint_hold key_hold act_withdraw act_skip act_continue be_approved be_rejected be_withdrawn
     be_held be_released be_continued be_cancelled be_retried be_skipped not_voted cancelled_already not_held all_well
-    exported nothing_matches none_failed
+    exported nothing_matches none_failed the_daemon trigger_auto trigger_manual trigger_timed failure_stop
+    failure_continue failure_rollback missed_run missed_hold missed_expire ending_exit ending_signal ending_silent
+    ending_not_all ending_died ending_unreachable ending_not_sent problem_place problem_found
 }
 
 #[cfg(test)]
