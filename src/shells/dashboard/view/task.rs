@@ -302,7 +302,8 @@ fn map(pen: &mut Pen<'_>, table: &Table, screen: &TaskScreen, area: Rect) {
     let (cells, each) = heat(table, columns * room);
     let legend: String =
         Mark::ALL.iter().map(|mark| format!(" {} {}", mark.glyph(), names::mark(words, *mark))).collect();
-    let head = fill(words.map_head, &[&table.lanes.len().to_string(), &each.to_string()]);
+    let head = if each == 1 { words.map_each } else { words.map_head };
+    let head = fill(head, &[&table.lanes.len().to_string(), &each.to_string()]);
     let row = Row::new().gap(1).put(&head, Tone::Dim);
     let whole = row.clone().gap(1).put(&legend, Tone::Dim);
     pen.row(area, if whole.used() <= usize::from(area.width) { &whole } else { &row });

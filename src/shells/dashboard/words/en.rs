@@ -412,5 +412,6 @@ pub(super) const WORDS: Words = Words {
     ending_not_sent: "not sent",
     problem_place: "line {}, column {}: ",
     problem_found: "found {}; wanted {}",
+    map_each: "{} host(s), 1 cell each:",
     acts: &[],
 };

@@ -412,6 +412,7 @@ pub(super) const WORDS: Words = Words {
     ending_not_sent: "未发送",
     problem_place: "第 {} 行第 {} 列：",
     problem_found: "现为 {}；需要 {}",
+    map_each: "{} 台主机，每格一台：",
     acts: &[
         ("accepted", "受理"),
         ("approved", "批准"),
