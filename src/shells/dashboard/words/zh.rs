@@ -442,6 +442,7 @@ pub(super) const WORDS: Words = Words {
         ("step_passed_over", "步骤略过"),
         ("step_ended", "步骤结束"),
         ("closed", "结束"),
+        ("left_alone", "任务搁置"),
         ("refused", "拒收文件"),
         ("daemon_started", "守护进程启动"),
         ("daemon_stopped", "守护进程停止"),
