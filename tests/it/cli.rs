@@ -91,6 +91,8 @@ fn the_name_of_a_dropped_file_is_good_for_show_and_wait_whatever_became_of_it() 
     assert_eq!(world.run(0, &["wait", "never"]).code, 5);
     assert_eq!(world.run(0, &["wait", "nobody"]).code, 3);
     assert_eq!(world.run(0, &["show", "nobody"]).code, 3);
+    let said = world.run(0, &["plan", "nobody"]);
+    assert!(said.code == 3 && said.err.contains("no task nobody, and no file of that name"), "{said:?}");
     // A file of orders is no task, and another file's reasons are not this one's.
     world.drop_file("orders", "odd.json", b"{}", 0);
     world.drop_file("new", "other.1.json", b"{}", 0);

@@ -16,7 +16,7 @@ use crate::domain::record::HistoryLine;
 use crate::domain::wire::read_task;
 use crate::shells::ask_ssh;
 use crate::shells::cli::describe::{describe, push};
-use crate::shells::cli::failure::Failure;
+use crate::shells::cli::failure::{Failure, Kind};
 use crate::shells::cli::submit::read_file;
 use crate::shells::cli::{Context, tasks};
 
@@ -56,7 +56,12 @@ impl PlanOf {
         let (id, plan) = if word == "-" || tasks::is_file(&word) {
             (TaskId(0), plan_of_file(context, &self.what)?.1)
         } else {
-            let follower = tasks::open(context, &word)?;
+            let follower = tasks::open(context, &word).map_err(|failure| match failure.kind {
+                Kind::NotFound => {
+                    Failure { message: format!("{}, and no file of that name", failure.message), ..failure }
+                }
+                _ => failure,
+            })?;
             let run = tasks::run_of(&follower)?;
             (run.id, (*run.plan).clone())
         };

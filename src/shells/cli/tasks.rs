@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::adapters::spool::reader::{self, Follower};
 use crate::base::ids::TaskId;
+use crate::base::text::visible;
 use crate::domain::drop_name::{broken_rule_of_choice, stem};
 use crate::domain::run::Run;
 use crate::engine::DropBox;
@@ -92,7 +93,7 @@ pub(super) fn taken(
 }
 
 fn no_task(word: &str) -> Failure {
-    Failure::new(Kind::NotFound, format!("there is no task {word}")).hint("spoolgate ls")
+    Failure::new(Kind::NotFound, format!("there is no task {}", visible(word))).hint("spoolgate ls")
 }
 
 /// Returns the fold of an opened task.
