@@ -471,8 +471,8 @@ fn retry(run: &Run, redo: &Redo<'_>, ordered: Ordered, policy: &Policy, person: 
                     lane.host
                 )));
             }
-            if let Some(well) = lane.steps[n..].iter().position(|step| step.is_step() && step.is_ok()) {
-                second.get_or_insert((&group.steps[n + well].name, &lane.host));
+            if let Some(well) = lane.done_from(n) {
+                second.get_or_insert((&group.steps[well].name, &lane.host));
             }
             steps.push(Place { group: lane.group, host: lane.host.clone(), step: group.steps[n].name.clone() });
         }

@@ -123,8 +123,7 @@ impl LaneStep {
     }
 
     /// Whether it ended well.
-    #[must_use]
-    pub fn is_ok(&self) -> bool {
+    fn is_ok(&self) -> bool {
         matches!(&self.state, StepState::Ended(result) if result.ending.outcome() == Outcome::Ok)
     }
 
@@ -362,6 +361,12 @@ impl Lane {
     #[must_use]
     pub fn is_over(&self, planned: &[PlannedStep], timed: Option<Timestamp>) -> bool {
         self.open_step().is_none() && self.next_step(planned, timed) == Next::Nothing
+    }
+
+    /// Returns the first step from `step` on that ended well: taken again, it would run a second time.
+    #[must_use]
+    pub fn done_from(&self, step: usize) -> Option<usize> {
+        (step..self.steps.len()).find(|n| self.steps[*n].is_step() && self.steps[*n].is_ok())
     }
 
     /// Whether nothing was ever sent.

@@ -206,6 +206,9 @@ pub(in crate::shells::dashboard) fn consequences(model: &Model, targets: &[TaskI
                 let count = if hosts.is_empty() { at } else { hosts.len() };
                 fill(words.will_release_step, &[step.as_str(), &count.to_string()])
             }
+            Wish::Retry { which: Which::Hosts(hosts), step: Some(step), again: true } => {
+                fill(words.will_retry_twice, &[&hosts.len().to_string(), step.as_str()])
+            }
             Wish::Retry { again: true, .. } => fill(words.will_retry_unknown, &[&bad]),
             Wish::Retry { which: Which::Failed, .. } => fill(words.will_retry, &[&bad]),
             Wish::Retry { which: Which::Unfinished, .. } => {
@@ -284,25 +287,27 @@ fn selected_host(model: &Model) -> Option<HostName> {
 fn retry_choices(model: &mut Model, id: TaskId) {
     let Some(run) = model.runs.get(&id) else { return };
     let words = model.look.words;
-    let retry = |which, step| Chosen::Wish(id, Wish::Retry { which, step, again: false });
+    let retry = |which, step, again| Chosen::Wish(id, Wish::Retry { which, step, again });
     let mut items = Vec::new();
     let mut nothing = words.nothing_to_retry;
     if can::has_begun(run) {
         nothing = words.all_well;
         let table = Table::of(run, model.now);
         if table.count(Mark::Failed) + table.count(Mark::Lost) > 0 {
-            items.push((words.retry_failed.to_owned(), retry(Which::Failed, None)));
+            items.push((words.retry_failed.to_owned(), retry(Which::Failed, None, false)));
         }
         if table.count(Mark::Ok) < run.lanes.len() {
-            items.push((words.retry_unfinished.to_owned(), retry(Which::Unfinished, None)));
+            items.push((words.retry_unfinished.to_owned(), retry(Which::Unfinished, None, false)));
         }
         if let Some(host) = selected_host(model) {
-            items.push((fill(words.retry_host, &[host.as_str()]), retry(Which::Hosts(vec![host.clone()]), None)));
-            let group = run.lanes.iter().find(|lane| lane.host == host).map(|lane| lane.group);
-            let steps = group.and_then(|group| run.plan.group(group)).map_or(&[][..], |group| &group.steps);
-            for step in steps {
+            items
+                .push((fill(words.retry_host, &[host.as_str()]), retry(Which::Hosts(vec![host.clone()]), None, false)));
+            let lane = run.lanes.iter().find(|lane| lane.host == host);
+            let planned = lane.and_then(|lane| Some((lane, run.plan.group(lane.group)?)));
+            for (n, step) in planned.iter().flat_map(|(_, group)| group.steps.iter().enumerate()) {
                 let label = fill(words.retry_from, &[host.as_str(), step.name.as_str()]);
-                items.push((label, retry(Which::Hosts(vec![host.clone()]), Some(step.name.clone()))));
+                let twice = lane.is_some_and(|lane| lane.done_from(n).is_some());
+                items.push((label, retry(Which::Hosts(vec![host.clone()]), Some(step.name.clone()), twice)));
             }
         }
     }

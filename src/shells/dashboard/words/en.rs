@@ -174,6 +174,7 @@ pub(super) const WORDS: Words = Words {
     will_retry_unfinished: "{} host(s) that did not finish start again.",
     will_retry_hosts: "{} host(s) start again where they stopped.",
     will_retry_from: "{} host(s) start again from step {}.",
+    will_retry_twice: "{} host(s) start again from step {}. Steps that succeeded run a second time.",
     wrong_state: "Task {} is {}: it cannot be {} now.",
     one_at_a_time: "This works on one task at a time: press V to clear the marks.",
     not_a_host: "{} is not a host of task {}",

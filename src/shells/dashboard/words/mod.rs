@@ -91,7 +91,7 @@ words! {
     not_begun mouse_on mouse_off range_begun nothing_to_compare copied no_task no_such_task nothing_waits
     nothing_to_retry nothing_to_skip nothing_begun which_step which_template template_gone unknown_word
     unknown_command will_reject will_withdraw will_cancel will_cancel_hosts will_hold will_release will_continue
-    will_release_step will_retry will_retry_unfinished will_retry_hosts will_retry_from wrong_state one_at_a_time
+    will_release_step will_retry will_retry_unfinished will_retry_hosts will_retry_from will_retry_twice wrong_state one_at_a_time
     not_a_host cancel_what cancel_all cancel_host cancel_batch queue_left key_previous_log key_next_log only_hosts
     approve_drifted again_to_leave lines_changed step_facts gate_waits batch_max_fail_is max_fail_is missed_is
     hint_log_step will_retry_unknown will_skip release_what release_task release_batch release_step release_step_on

@@ -174,6 +174,7 @@ pub(super) const WORDS: Words = Words {
     will_retry_unfinished: "{} 台未完成的主机重新开始。",
     will_retry_hosts: "{} 台主机从停止处重新开始。",
     will_retry_from: "{} 台主机从步骤 {} 重新开始。",
+    will_retry_twice: "{} 台主机从步骤 {} 重新开始，已成功的步骤会再执行一次。",
     wrong_state: "任务 {} 处于“{}”状态，现在不能{}。",
     one_at_a_time: "此操作一次只能针对一个任务：按 V 清除标记。",
     not_a_host: "{} 不是任务 {} 的主机",
