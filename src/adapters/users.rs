@@ -6,9 +6,10 @@ use std::collections::BTreeSet;
 use std::ffi::CString;
 use std::path::PathBuf;
 
-use nix::unistd::{Gid, Group, Uid, User, getgrouplist};
+use nix::unistd::{Group, Uid, User, getgrouplist};
 
 use crate::base::ids::Actor;
+use crate::domain::policy::Person;
 
 /// Returns who a uid is.
 #[must_use]
@@ -24,6 +25,18 @@ pub fn groups(uid: u32) -> BTreeSet<String> {
     let Ok(name) = CString::new(user.name) else { return BTreeSet::new() };
     let ids = getgrouplist(&name, user.gid).unwrap_or_default();
     ids.into_iter().filter_map(|id| Group::from_gid(id).ok().flatten()).map(|group| group.name).collect()
+}
+
+/// Returns somebody with their groups; `None` where the user database does not answer, or knows no such user any more: a
+/// directory service that is away for a moment is no reason to take anybody's groups for gone.
+#[must_use]
+pub fn person(uid: u32) -> Option<Person> {
+    let user = account(uid)?;
+    let name = CString::new(user.name.clone()).ok()?;
+    let groups = getgrouplist(&name, user.gid).ok()?.into_iter().map(Group::from_gid);
+    let groups: Result<Vec<Option<Group>>, _> = groups.collect();
+    let groups = groups.ok()?.into_iter().flatten().map(|group| group.name).collect();
+    Some(Person { actor: Actor { uid, user: user.name }, groups })
 }
 
 /// Returns the number of a user.
@@ -52,12 +65,6 @@ pub fn home(uid: u32) -> Option<PathBuf> {
 
 fn account(uid: u32) -> Option<User> {
     User::from_uid(Uid::from_raw(uid)).ok().flatten()
-}
-
-/// Returns the group that this process acts with.
-#[must_use]
-pub fn current_gid() -> u32 {
-    Gid::effective().as_raw()
 }
 
 #[cfg(test)]

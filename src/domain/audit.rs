@@ -7,9 +7,21 @@ use serde::{Deserialize, Serialize};
 
 use crate::base::digest::Digest;
 use crate::base::ids::{Actor, TaskId};
+use crate::base::text::visible;
 use crate::base::time::Timestamp;
 use crate::domain::problem::Problem;
-use crate::domain::run::{Act, DropKey, TaskState};
+use crate::domain::run::{Act, TaskState};
+
+/// A file that was not taken.
+#[derive(Clone, Copy, Debug)]
+pub struct RefusedFile<'a> {
+    /// The name of the box that it stood in.
+    pub drop_box: &'a str,
+    /// What it was called.
+    pub name: &'a str,
+    /// The digest of its bytes, if they were read.
+    pub digest: Option<Digest>,
+}
 
 /// What one line says.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -70,10 +82,9 @@ impl Entry {
     #[must_use]
     pub fn of_refused(
         at: Timestamp,
-        by: &Actor,
+        by: Option<&Actor>,
         task: Option<TaskId>,
-        drop_box: &str,
-        key: &DropKey,
+        file: &RefusedFile<'_>,
         problems: &[Problem],
     ) -> Entry {
         let more = match problems.len() {
@@ -81,8 +92,9 @@ impl Entry {
             count => format!(" (and {} more)", count - 1),
         };
         let why = problems.first().map(ToString::to_string).unwrap_or_default();
-        let detail = format!("{drop_box}/{} {}: {why}{more}", key.name, key.digest);
-        Entry { by: Some(by.clone()), task, ..Entry::of_daemon(at, "refused", Some(detail)) }
+        let digest = file.digest.map(|digest| format!(" {digest}")).unwrap_or_default();
+        let detail = format!("{}/{}{digest}: {why}{more}", file.drop_box, visible(file.name));
+        Entry { by: by.cloned(), task, ..Entry::of_daemon(at, "refused", Some(detail)) }
     }
 
     /// Returns the entry of something the daemon did that is about no task.

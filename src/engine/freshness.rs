@@ -4,7 +4,7 @@
 //! approved and before its first step; when it is another one, nothing of the old one runs. Policy is asked anew as well:
 //! who must approve, and whether those who did still may.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use crate::base::ids::{TaskId, is_token_uid};
 use crate::base::time::Timestamp;
@@ -142,17 +142,27 @@ impl Engine {
         }
     }
 
-    /// Learns which groups people are in now. Where somebody's changed, every ready task is judged anew.
+    /// Learns which groups people are in now. Where somebody's changed, the tasks that depend on them are judged anew.
     pub(super) fn take_people(&mut self, people: HashMap<u32, Person>, out: &mut Outbox) {
-        let differs = |person: &Person| {
+        let differs = |person: &&Person| {
             let known = self.people.get(&person.actor.uid);
             known.is_some_and(|known| known.groups != person.groups)
         };
-        let changed = people.values().any(differs);
+        let changed: BTreeSet<u32> = people.values().filter(differs).map(|person| person.actor.uid).collect();
         self.people.extend(people);
-        if changed {
-            self.generation += 1;
-            self.recheck_ready(out);
+        if changed.is_empty() {
+            return;
+        }
+        let depends = |run: &&Run| {
+            let voted = run.approvals.iter().any(|(_, vote)| changed.contains(&vote.by.uid));
+            voted || changed.contains(&run.accepted.by.uid)
+        };
+        let concerned: Vec<TaskId> = self.runs.values().filter(depends).map(|run| run.id).collect();
+        for id in concerned {
+            self.verified.remove(&id);
+            if self.runs.get(&id).is_some_and(|run| run.state() == TaskState::Ready) {
+                self.recheck(id, out);
+            }
         }
     }
 

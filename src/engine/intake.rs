@@ -8,7 +8,7 @@ use std::sync::Arc;
 use crate::base::digest::Digest;
 use crate::base::ids::TaskId;
 use crate::base::time::Timestamp;
-use crate::domain::audit::Entry;
+use crate::domain::audit::{Entry, RefusedFile};
 use crate::domain::drop_name::stem;
 use crate::domain::hook::{Made, PUSH_KEY};
 use crate::domain::plan::{Plan, resolve};
@@ -273,7 +273,8 @@ fn consume(file: Dropped, task: Option<TaskId>, out: &mut Outbox) {
 
 /// Refuses a file into `bad/`. The journal of an ended task says nothing more, and there may be none: the audit has it alone.
 pub(super) fn refuse(file: Dropped, task: Option<TaskId>, problems: Vec<Problem>, out: &mut Outbox) {
-    let entry = Entry::of_refused(out.now(), &file.owner.actor, task, file.drop_box.name(), &file.key, &problems);
+    let refused = RefusedFile { drop_box: file.drop_box.name(), name: &file.key.name, digest: Some(file.key.digest) };
+    let entry = Entry::of_refused(out.now(), Some(&file.owner.actor), task, &refused, &problems);
     out.durable(Effect::Audit(entry));
     out.durable(Effect::Refuse { drop_box: file.drop_box, key: file.key, problems });
 }

@@ -127,6 +127,8 @@ pub enum Input {
     /// Configuration, templates, inventory or policy were read again; with the groups that the system knows now for
     /// [`Engine::people`].
     Reloaded(Arc<Library>, HashMap<u32, Person>),
+    /// Whether the host of a step that runs can be asked how it fares, and if not, why.
+    Reach(Attempt, Option<String>),
     /// Which groups the people are in now whom judgements depend on, asked before something is judged or started.
     People(HashMap<u32, Person>),
     /// They changed and cannot be read: until they can, nothing is approved and nothing starts.
@@ -384,6 +386,10 @@ impl Engine {
             // Nothing starts because somebody says something.
             Input::Said(attempt, text) => {
                 self.on_said(attempt, text, &mut out);
+                return out.into_effects();
+            }
+            Input::Reach(attempt, barrier) => {
+                self.on_reach(attempt, barrier, &mut out);
                 return out.into_effects();
             }
             Input::Reported(attempt, reports) => {

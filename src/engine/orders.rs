@@ -461,7 +461,7 @@ fn retry(run: &Run, redo: &Redo<'_>, ordered: Ordered, policy: &Policy, person: 
             }),
         };
         if let Some(n) = from.filter(|_| meant) {
-            let unknown = lane.steps[n..].iter().any(|step| match &step.state {
+            let unknown = lane.steps[lane.taken_again_from(n)..].iter().any(|step| match &step.state {
                 StepState::Ended(result) => matches!(result.ending.outcome(), Outcome::Lost | Outcome::KillUnconfirmed),
                 _ => false,
             });

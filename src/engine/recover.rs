@@ -95,7 +95,9 @@ impl Engine {
     fn leave_alone(&mut self, id: TaskId, first: Option<Recorded>) {
         self.next_id = self.next_id.max(id.0 + 1);
         if let Some(Recorded { at, event: Event::Accepted(accepted) }) = first {
+            let newer = self.names.get(&accepted.name).copied().filter(|known| known.0 > id.0);
             self.index_accepted(id, &accepted, at);
+            self.names.extend(newer.map(|newer| (accepted.name.clone(), newer)));
         }
     }
 

@@ -267,10 +267,21 @@ impl Engine {
         if let Some(progress) = self.running.get_mut(&id) {
             progress.active.insert(lane);
         }
-        if !self.start_step(id, lane, out) {
-            self.release(id, lane, out);
+        if self.start_step(id, lane, out) {
+            return true;
         }
-        true
+        self.release(id, lane, out);
+        // Steps may have been passed over by their conditions; the one behind them waits as it would have alone.
+        match self.runs.get(&id).map(|run| next_step(run, lane)) {
+            Some(Next::Start { step: other, .. }) if other != step => self.start_lane(id, lane, out),
+            Some(Next::Asks { .. }) => {
+                if let Some(progress) = self.running.get_mut(&id) {
+                    progress.asking.insert(lane);
+                }
+                true
+            }
+            _ => true,
+        }
     }
 
     /// Starts the lane's next step; false when there is none, or not yet.
@@ -332,7 +343,7 @@ impl Engine {
                 since,
                 run_key,
                 resume: true,
-                late: out.now().0 - since.0 > self.library.defaults.late_after_ms,
+                late: out.now().0.saturating_sub(self.seen.0) > self.library.defaults.late_after_ms,
                 earlier: Earlier::of(run, position, open),
                 audit: Head::default(),
                 callback: None,
@@ -373,6 +384,22 @@ impl Engine {
         });
         if runs && rests {
             Engine::record(run, Event::StepSaid { group, host, step, text }, out);
+        }
+    }
+
+    /// Records that the host of a step that runs cannot be reached, or can be again.
+    pub(super) fn on_reach(&mut self, attempt: Attempt, barrier: Option<String>, out: &mut Outbox) {
+        let Attempt { task, group, host, step, attempt } = attempt;
+        let Some(run) = self.runs.get_mut(&task) else { return };
+        let Some(n) = run.step_index(group, &step) else { return };
+        let known = match run.lane(group, &host).and_then(|lane| lane.steps.get(n)).map(|known| &known.state) {
+            Some(StepState::Open { attempt: open, unreachable, .. }) if *open == attempt => unreachable.is_some(),
+            _ => return,
+        };
+        match barrier {
+            Some(why) if !known => Engine::record(run, Event::HostUnreachable { group, host, step, why }, out),
+            None if known => Engine::record(run, Event::HostReachable { group, host, step }, out),
+            _ => {}
         }
     }
 

@@ -256,6 +256,39 @@ fn a_step_that_was_not_sent_before_the_daemon_was_down_for_long_does_not_begin_b
     assert_eq!(journal(&world)["once"], 1);
 }
 
+#[test]
+fn a_host_that_cannot_be_reached_while_a_step_runs_there_is_said_to_be() {
+    let sshd = Sshd::start();
+    let mut world = World::new(&[], Some(&sshd));
+    let relays = BTreeMap::from([("web1".to_owned(), Relay::start(sshd.port(), 0))]);
+    behind_relays(&world, &sshd, &relays);
+    let config = std::fs::read_to_string(world.etc().join("spoolgate.toml")).unwrap();
+    world.write_etc("spoolgate.toml", &config.replace("agent = false", "agent = false\nconnect_timeout_s = 1"));
+    world.start();
+    let go_on = world.etc().with_file_name("go-on");
+    let script = format!("echo on; until [ -e {} ]; do sleep 0.1; done", go_on.display());
+    world.drop_file("ready", "far.json", &task("far", &script, &["web1".to_owned()], 60), 0);
+    let id = world.task_of("far");
+    wait_for("it to run", || (log(&world, id, "web1") == "on\n").then_some(()));
+    relays["web1"].silence(true);
+    relays["web1"].cut();
+    let said = |word: &str| world.events(id).into_iter().find(|event| event["event"] == word);
+    let away = wait_at_most(Duration::from_secs(30), "the host to be missed", || said("host_unreachable"));
+    assert_eq!((&away["host"], away["why"].as_str().is_some()), (&json!("web1"), true), "{away}");
+    let shown = world.run(0, &["show", "far"]).ok();
+    assert!(shown.contains("web1: cannot be reached while script runs there"), "{shown}");
+    // A new daemon goes on missing it, and says when it is back.
+    world.kill_daemon();
+    world.start();
+    std::fs::write(&go_on, "").unwrap();
+    relays["web1"].silence(false);
+    relays["web1"].cut();
+    let record = wait_at_most(Duration::from_mins(1), "the record", || world.try_record(id));
+    assert_eq!(record["outcome"], "ok", "{record:#}");
+    let told: Vec<String> = world.events(id).iter().map(|event| event["event"].as_str().unwrap().to_owned()).collect();
+    assert_eq!(told.iter().filter(|word| word.starts_with("host_")).count(), 2, "{told:?}");
+}
+
 /// The template of these tests: one step, told in full.
 fn template(world: &World, step: &str) {
     let text = format!("id = 900\nname = \"remote\"\ntitle = \"t\"\n[[step]]\nname = \"one\"\n{step}\n");

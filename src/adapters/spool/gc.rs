@@ -64,14 +64,22 @@ pub fn bad(layout: &Layout, older_than: Duration, dry_run: bool) -> Result<usize
     let mut count = 0;
     for entry in fs::read_dir(&dir).map_err(failed)? {
         let entry = entry.map_err(failed)?;
-        let meta = entry.metadata().map_err(failed)?;
+        let meta = match entry.metadata() {
+            // Somebody else was quicker.
+            Err(error) if error.kind() == ErrorKind::NotFound => continue,
+            meta => meta.map_err(failed)?,
+        };
         let age = meta.modified().map_err(failed)?.elapsed().unwrap_or_default();
         if !meta.is_file() || age < older_than {
             continue;
         }
         count += 1;
-        if !dry_run {
-            fs::remove_file(entry.path()).map_err(|error| SpoolError::io("remove", &entry.path(), error))?;
+        if dry_run {
+            continue;
+        }
+        match fs::remove_file(entry.path()) {
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            removed => removed.map_err(|error| SpoolError::io("remove", &entry.path(), error))?,
         }
     }
     Ok(count)

@@ -229,6 +229,26 @@ pub enum Event {
         /// What stands in the way.
         why: String,
     },
+    /// The host of a step that runs cannot be reached, and is tried again and again.
+    HostUnreachable {
+        /// The group.
+        group: GroupNo,
+        /// The host.
+        host: HostName,
+        /// The step.
+        step: StepName,
+        /// What stands in the way.
+        why: String,
+    },
+    /// The host of a step that runs is reached again.
+    HostReachable {
+        /// The group.
+        group: GroupNo,
+        /// The host.
+        host: HostName,
+        /// The step.
+        step: StepName,
+    },
     /// The script of a step said how far it is.
     StepSaid {
         /// The group.
@@ -379,6 +399,8 @@ impl Event {
             Event::Started => "started",
             Event::StepStarted { .. } => "step_started",
             Event::KillUnconfirmed { .. } => "kill_unconfirmed",
+            Event::HostUnreachable { .. } => "host_unreachable",
+            Event::HostReachable { .. } => "host_reachable",
             Event::StepSaid { .. } => "step_said",
             Event::TargetsReported { .. } => "targets_reported",
             Event::StepPassedOver { .. } => "step_passed_over",
@@ -432,6 +454,8 @@ impl Event {
             self,
             Event::StepStarted { .. }
                 | Event::KillUnconfirmed { .. }
+                | Event::HostUnreachable { .. }
+                | Event::HostReachable { .. }
                 | Event::StepSaid { .. }
                 | Event::TargetsReported { .. }
                 | Event::StepPassedOver { .. }

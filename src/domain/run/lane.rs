@@ -9,6 +9,7 @@ use crate::base::ids::{GroupNo, HostName, StepName};
 use crate::base::time::Timestamp;
 use crate::domain::delegate::{Report, progress};
 use crate::domain::plan::{Part, PlannedStep};
+use crate::domain::run::event::Event;
 use crate::domain::run::outcome::{Ending, Outcome, StepResult};
 use crate::domain::template::{OnFailure, Trigger};
 
@@ -25,6 +26,8 @@ pub enum StepState {
         since: Timestamp,
         /// Why nobody can say that it is gone, once it was to be ended.
         unconfirmed: Option<String>,
+        /// Why its host cannot be asked how it fares, as long as it cannot.
+        unreachable: Option<String>,
     },
     /// It ended.
     Ended(StepResult),
@@ -116,6 +119,18 @@ impl LaneStep {
         self.is_step() || self.state != StepState::Waiting || !self.earlier.is_empty()
     }
 
+    /// Takes what an event says of whether anybody knows how it fares; nothing unless it is open.
+    pub(super) fn doubt(&mut self, event: &Event) -> Option<()> {
+        let StepState::Open { unconfirmed, unreachable, .. } = &mut self.state else { return None };
+        match event {
+            Event::KillUnconfirmed { why, .. } => *unconfirmed = Some(why.clone()),
+            Event::HostUnreachable { why, .. } => *unreachable = Some(why.clone()),
+            Event::HostReachable { .. } => *unreachable = None,
+            _ => return None,
+        }
+        Some(())
+    }
+
     /// Whether somebody may want it taken again: a step, or a part for failures that did not end well.
     #[must_use]
     pub fn may_be_named(&self) -> bool {
@@ -152,7 +167,7 @@ impl LaneStep {
         (may_begin && attempt == self.next_attempt()).then_some(())?;
         self.said = None;
         self.targets.clear();
-        let state = StepState::Open { attempt, since: at, unconfirmed: None };
+        let state = StepState::Open { attempt, since: at, unconfirmed: None, unreachable: None };
         if let StepState::Ended(result) = std::mem::replace(&mut self.state, state) {
             self.earlier.push(result);
         }
@@ -363,10 +378,15 @@ impl Lane {
         self.open_step().is_none() && self.next_step(planned, timed) == Next::Nothing
     }
 
-    /// Returns the first step from `step` on that ended well: taken again, it would run a second time.
+    /// Returns the first step that ended well, was not undone, and would run a second time if `step` were taken again.
     #[must_use]
     pub fn done_from(&self, step: usize) -> Option<usize> {
-        (step..self.steps.len()).find(|n| self.steps[*n].is_step() && self.steps[*n].is_ok())
+        let undoes =
+            |part: &LaneStep, n: usize| matches!(part.role, Role::Rollback { of, .. } if of == n) && part.is_ok();
+        let done = |n: &usize| self.steps[*n].is_step() && self.steps[*n].is_ok();
+        (self.taken_again_from(step)..self.steps.len())
+            .filter(done)
+            .find(|n| !self.steps.iter().any(|part| undoes(part, *n)))
     }
 
     /// Whether nothing was ever sent.
@@ -386,17 +406,22 @@ impl Lane {
         })
     }
 
+    /// Returns from where on steps are taken again when this one is: what a rollback began to undo may be half undone.
+    #[must_use]
+    pub fn taken_again_from(&self, step: usize) -> usize {
+        let begun = self.steps.iter().filter(|part| part.state != StepState::Waiting);
+        let undone = begun.filter_map(|part| match part.role {
+            Role::Rollback { of, .. } => Some(of),
+            _ => None,
+        });
+        if self.steps[step].is_step() { undone.min().map_or(step, |of| of.min(step)) } else { step }
+    }
+
     /// Takes a step and everything after it again; what was undone is done again too.
     pub(super) fn retry_from(&mut self, step: usize) {
         self.stopped = false;
-        // What a rollback began to undo may be half undone.
-        let undone =
-            self.steps.iter().filter(|part| part.state != StepState::Waiting).filter_map(|part| match part.role {
-                Role::Rollback { of, .. } => Some(of),
-                _ => None,
-            });
         let of_steps = self.steps[step].is_step();
-        let first = if of_steps { undone.min().map_or(step, |of| of.min(step)) } else { step };
+        let first = self.taken_again_from(step);
         // Of handlers and rollbacks what ended well is done, and is not done twice.
         for step in self.steps[first..].iter_mut().filter(|step| of_steps || !step.is_ok()) {
             let again = if step.excluded { StepState::Skipped(Skip::Condition) } else { StepState::Waiting };
@@ -564,5 +589,31 @@ mod tests {
         assert_eq!(lane.next_step(&planned, None), Next::Start { step: 1, attempt: 1, not_before: None });
         lane.retry_from(0);
         assert_eq!(lane.next_step(&planned, None), Next::Start { step: 1, attempt: 1, not_before: None });
+    }
+
+    #[test]
+    fn what_would_run_a_second_time_is_known_before_a_retry() {
+        let check = |fails: &str, from: usize, want: Option<usize>| {
+            let planned = planned(OnFailure::Rollback);
+            let mut lane = Lane::new(GroupNo(1), "h".parse().unwrap(), &planned);
+            while let Next::Start { step, .. } = lane.next_step(&planned, None) {
+                let fails = planned[step].name.as_str() == fails;
+                lane.steps[step].state = result(Ending::Exit(i32::from(fails)));
+            }
+            assert_eq!(lane.done_from(from), want, "{fails} from {from}");
+        };
+        check("none", 1, Some(1));
+        check("none", 3, Some(3));
+        check("b", 1, None);
+        // What was undone is done again, and is no second time.
+        check("c", 2, None);
+        // A step whose rollback failed was not undone.
+        let planned = planned(OnFailure::Rollback);
+        let mut lane = Lane::new(GroupNo(1), "h".parse().unwrap(), &planned);
+        while let Next::Start { step, .. } = lane.next_step(&planned, None) {
+            let fails = ["c", "a.rollback"].contains(&planned[step].name.as_str());
+            lane.steps[step].state = result(Ending::Exit(i32::from(fails)));
+        }
+        assert_eq!(lane.done_from(2), Some(0));
     }
 }

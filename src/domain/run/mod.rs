@@ -325,10 +325,11 @@ impl Run {
                 let (lane, n) = self.find(*group, host, step)?;
                 self.lanes[lane].steps[n].start(at, *attempt)?;
             }
-            Event::KillUnconfirmed { group, host, step, why } => {
+            Event::KillUnconfirmed { group, host, step, .. }
+            | Event::HostUnreachable { group, host, step, .. }
+            | Event::HostReachable { group, host, step } => {
                 let (lane, n) = self.find(*group, host, step)?;
-                let StepState::Open { unconfirmed, .. } = &mut self.lanes[lane].steps[n].state else { return None };
-                *unconfirmed = Some(why.clone());
+                self.lanes[lane].steps[n].doubt(event)?;
             }
             Event::StepSaid { group, host, step, text } => {
                 let (lane, n) = self.find(*group, host, step)?;
@@ -604,6 +605,13 @@ impl Run {
 
     fn find_all(&self, steps: &[Place]) -> Option<Vec<(usize, usize)>> {
         steps.iter().map(|place| self.find(place.group, &place.host, &place.step)).collect()
+    }
+
+    /// Returns how a host's work ended; `None` while it has not.
+    #[must_use]
+    pub fn outcome_of(&self, lane: &Lane) -> Option<Outcome> {
+        let planned = self.plan.group(lane.group).map_or(&[][..], |group| &group.steps);
+        (self.state() == TaskState::Done || lane.is_over(planned, self.timed_at())).then(|| lane.outcome())
     }
 
     /// Returns the outcome of everything that ran: the worst of its lanes, with hosts that never started left out.

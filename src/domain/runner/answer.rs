@@ -75,6 +75,8 @@ pub struct Answer {
     /// Whether standard error is at its end.
     err_ended: bool,
     noise: Vec<u8>,
+    /// Whether the runner is there: it says so before it does anything that could let the step begin.
+    pub here: bool,
     /// Whether the runner said that the step runs.
     pub running: bool,
     /// Why it does not let the step run.
@@ -144,6 +146,7 @@ impl Answer {
     /// Drops lines until one is the runner's.
     fn look_for_begin(&mut self) {
         let refusal = self.begin.replace("-running ", "-refused ");
+        let here = self.begin.replace("-running ", "-here ");
         while let Some(end) = self.held.iter().position(|byte| *byte == b'\n') {
             let line = String::from_utf8_lossy(&self.held[..end]).into_owned();
             let whole: Vec<u8> = self.held.drain(..=end).collect();
@@ -155,6 +158,8 @@ impl Answer {
                 self.running = true;
                 self.both = Some(Stream::Out);
                 return;
+            } else if line.contains(&here) {
+                self.here = true;
             } else if let Some(at) = line.find(&refusal) {
                 self.refused = Some(line[at + refusal.len()..].to_owned());
             } else if let Some(at) = line.find(&self.end) {
@@ -365,6 +370,16 @@ mod tests {
             assert_eq!(heard, b"bad\nspoolgate-end cd34 .\n", "cut at {cut}");
             assert!(answer.shell_waits());
         }
+    }
+
+    #[test]
+    fn a_runner_that_is_there_is_heard_and_its_word_is_no_noise() {
+        let mut answer = Answer::new("ab12", &RunnerId::for_tests("7-x"), Offsets::default());
+        answer.take(Stream::Out, b"welcome\n", |_, _| panic!("not the script's"));
+        assert!(!answer.here);
+        answer.take(Stream::Out, b"spoolgate-here ab12 7\n", |_, _| panic!("not the script's"));
+        answer.finish();
+        assert!(answer.here && !answer.running && answer.noise() == "welcome", "{answer:?}");
     }
 
     #[test]

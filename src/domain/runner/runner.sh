@@ -710,6 +710,8 @@ sg_main() {
 	sg_mark="spoolgate-err $sg_id"
 	case $sg_act in
 		run)
+			# Whoever does not hear this knows that the gate was not passed from here.
+			sg_say here "$$"
 			if [ ! "$sg_begun" ] && sg_gate "run $$ $sg_boot $sg_own_born"; then
 				sg_run
 			else
@@ -731,7 +733,7 @@ sg_main() {
 			;;
 		forget)
 			# Its log is with whoever asks; what its script printed need not stay here.
-			if sg_open_state && sg_learn && [ "$sg_of_exit" ]; then
+			if sg_open_state && sg_learn && { [ "$sg_of_exit" ] || [ "$sg_of_run" = void ]; }; then
 				for sg_stream in out err out.tail err.tail both script; do
 					[ ! -e "$sg_at.$sg_stream" ] || : >"$sg_at.$sg_stream"
 				done
@@ -794,7 +796,7 @@ sg_run() {
 sg_sweep() {
 	find "$sg_base/." ! -name . -prune -type f -name '*.state' -mtime +30 2>/dev/null |
 		while IFS= read -r sg_line; do
-			! grep -q '^exit .* end$' "$sg_line" || rm -rf "${sg_line%.state}".*
+			! grep -qE '^(exit .*|void) end$' "$sg_line" || rm -rf "${sg_line%.state}".*
 		done
 }
 

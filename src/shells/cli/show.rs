@@ -47,7 +47,7 @@ impl Show {
                 .iter()
                 .map(|lane| {
                     let steps: Vec<_> = step_records(run, lane).map(|step| step_value(run, lane, &step)).collect();
-                    let (outcome, step) = (lane_outcome(run, lane), running_step(run, lane));
+                    let (outcome, step) = (run.outcome_of(lane), running_step(run, lane));
                     serde_json::json!({"group": lane.group, "host": lane.host, "outcome": outcome, "step": step, "steps": steps})
                 })
                 .collect();
@@ -72,12 +72,6 @@ fn outcome(run: &Run) -> Option<Outcome> {
     }
 }
 
-/// Returns how a host's work ended; `None` while it has not.
-fn lane_outcome(run: &Run, lane: &Lane) -> Option<Outcome> {
-    let planned = run.plan.group(lane.group).map_or(&[][..], |group| &group.steps);
-    (run.state() == TaskState::Done || lane.is_over(planned, run.timed_at())).then(|| lane.outcome())
-}
-
 /// Returns the step that runs on a host.
 fn running_step<'a>(run: &'a Run, lane: &Lane) -> Option<&'a StepName> {
     Some(&run.plan.group(lane.group)?.steps.get(lane.open_step()?)?.name)
@@ -85,7 +79,7 @@ fn running_step<'a>(run: &'a Run, lane: &Lane) -> Option<&'a StepName> {
 
 /// Returns how a step ended; `None` while it waits or runs: a record calls what never began skipped, which is true at the end.
 fn step_outcome(run: &Run, lane: &Lane, step: &StepRecord) -> Option<Outcome> {
-    let waits = step.outcome == Outcome::Skipped && step.reason.is_none() && lane_outcome(run, lane).is_none();
+    let waits = step.outcome == Outcome::Skipped && step.reason.is_none() && run.outcome_of(lane).is_none();
     let runs = step.started.is_some() && step.ended.is_none();
     (!waits && !runs).then_some(step.outcome)
 }
@@ -101,7 +95,7 @@ fn lanes(run: &Run) -> Vec<String> {
     let mut lines = Vec::new();
     let mut waiting: Vec<&HostName> = Vec::new();
     for lane in &run.lanes {
-        let word = match (running_step(run, lane), lane_outcome(run, lane)) {
+        let word = match (running_step(run, lane), run.outcome_of(lane)) {
             (Some(step), _) => format!("running {step}"),
             (None, Some(outcome)) => outcome.word().to_owned(),
             (None, None) if lane.is_untouched() => {
@@ -212,7 +206,8 @@ fn act_line(act: &Act) -> String {
 
 /// Says what no act and no step's own line says.
 fn sentence(recorded: &Recorded) -> Option<String> {
-    matches!(recorded.event, Event::KillUnconfirmed { .. })
+    use Event::{HostReachable, HostUnreachable, KillUnconfirmed};
+    matches!(recorded.event, KillUnconfirmed { .. } | HostUnreachable { .. } | HostReachable { .. })
         .then(|| format!("{}  {}", recorded.at, said(&recorded.event)))
 }
 
@@ -263,6 +258,10 @@ pub(super) fn said(event: &Event) -> String {
             format!("{host}: goes on without {step}: its condition does not hold")
         }
         Event::StepStarted { host, step, .. } => format!("{host}: {step} started"),
+        Event::HostUnreachable { host, step, why, .. } => {
+            format!("{host}: cannot be reached while {step} runs there: {}", visible(why))
+        }
+        Event::HostReachable { host, step, .. } => format!("{host}: is reached again, where {step} runs"),
         Event::StepSaid { host, step, text, .. } => format!("{host}: {step} says: {}", visible(text)),
         Event::StepEnded { host, step, result, .. } => {
             use crate::domain::run::Ending;

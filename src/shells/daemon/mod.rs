@@ -60,6 +60,8 @@ const SLEEP_MAX: Duration = Duration::from_secs(30);
 
 /// How long a start waits for orders that may still be written.
 const HEAR_ORDERS: Duration = Duration::from_secs(3);
+/// How soon the system is asked about people again for tasks that only wait: it may be a directory far away.
+const PEOPLE_EVERY: Duration = Duration::from_millis(500);
 
 /// Why the daemon did not start, or stopped.
 #[derive(Debug, thiserror::Error)]
@@ -139,7 +141,8 @@ async fn serve(dirs: &Dirs) -> Result<(), DaemonError> {
     let server = listen(&config, group, &web).await?;
     let inbox = SpoolInbox::new(layout, personal);
     let (library, more) = (Arc::new(config.library), None);
-    let library = LibraryOnDisk { dirs, sources, digests, library, more, personal, web, http: config.settings.http };
+    let http = config.settings.http;
+    let library = LibraryOnDisk { dirs, sources, digests, library, more, personal, people_asked: None, web, http };
     tracing::info!(pid = std::process::id(), state = %dirs.state.display(), "ready");
     service::ready();
     let ended = turn(library, &mut engine, &mut performer, Ears { inbox, watch, ended, posts }).await;
@@ -277,7 +280,7 @@ async fn turn(
         let new = (!files.is_empty()).then(|| Input::Dropped(std::mem::take(&mut files)));
         look = look.at(new.iter().chain(&inputs), engine);
         // Who left a group since is not in it any more, whether a file of the configuration changed or not.
-        let people = (look != Look::IfNeeded).then(|| Input::People(people_of(engine, &inputs)));
+        let people = library.people(look, new.is_some(), engine, &inputs);
         let read = library.look(look, new.iter().chain(&inputs), engine, performer)?;
         // People come first: nothing starts that somebody has just stopped.
         let then = read.is_some().then_some(Input::Tick);
@@ -358,6 +361,8 @@ struct LibraryOnDisk<'a> {
     /// The files of host keys that it names.
     more: Option<Sources>,
     personal: bool,
+    /// When the system was asked about people last.
+    people_asked: Option<Instant>,
     /// Answers from the same library.
     web: Arc<Web>,
     /// Where it does.
@@ -365,6 +370,17 @@ struct LibraryOnDisk<'a> {
 }
 
 impl LibraryOnDisk<'_> {
+    /// Asks which groups people are in, where something is judged or started; of what only waits for its turn not all the time.
+    fn people(&mut self, look: Look, judged: bool, engine: &Engine, inputs: &[Input]) -> Option<Input> {
+        let judged = judged || inputs.iter().any(|input| matches!(input, Input::Fetched(..)));
+        let rests = self.people_asked.is_some_and(|at| at.elapsed() < PEOPLE_EVERY);
+        if look == Look::IfNeeded || (rests && !judged) {
+            return None;
+        }
+        self.people_asked = Some(Instant::now());
+        Some(Input::People(people_of(engine, inputs)))
+    }
+
     /// Looks whether the configuration changed, and has it complete for what is planned in this turn.
     fn look<'i>(
         &mut self,
@@ -428,9 +444,7 @@ impl LibraryOnDisk<'_> {
         self.web.set_broken(&error);
         Ok(Input::LibraryBroken(error))
     }
-}
 
-impl LibraryOnDisk<'_> {
     /// Has OpenSSH's configuration asked about the hosts of tasks that are planned in this turn, and returns what the engine
     /// is to be told of the library before. When there is no answer for a task that waits, nothing goes on: it is not the
     /// task that is wrong.
@@ -505,8 +519,8 @@ fn people_of(engine: &Engine, inputs: &[Input]) -> HashMap<u32, Person> {
         _ => None,
     };
     let fetched = fetched.flat_map(|found| found.events.iter().filter_map(of_event)).filter(|uid| !is_token_uid(*uid));
-    let person = |uid: u32| (uid, Person { actor: users::actor(uid), groups: users::groups(uid) });
-    engine.people().into_iter().chain(fetched).map(person).collect()
+    let person = |uid: u32| Some((uid, users::person(uid)?));
+    engine.people().into_iter().chain(fetched).filter_map(person).collect()
 }
 
 fn say_notes(notes: &[String]) {

@@ -15,6 +15,7 @@ use crate::adapters::users;
 use crate::adapters::watch::Notice;
 use crate::base::text::visible;
 use crate::base::time::Timestamp;
+use crate::domain::audit::{Entry, RefusedFile};
 use crate::domain::policy::Person;
 use crate::engine::{DropBox, Dropped, Input};
 use crate::shells::clock::now;
@@ -166,6 +167,10 @@ impl SpoolInbox {
                 }
                 Looked::Refused { uid, problems } => {
                     tracing::info!(file = %visible(&name), problems = problems.len(), "refused");
+                    let refused = RefusedFile { drop_box: drop_box.name(), name: &name, digest: None };
+                    let by = uid.map(users::actor);
+                    let entry = Entry::of_refused(now, by.as_ref(), None, &refused, &problems);
+                    store.write(&[], Vec::new(), vec![entry])?;
                     bad::refuse(store, drop_box, &name, uid, &problems, now)?;
                 }
             }

@@ -1,15 +1,16 @@
 //! What the daemon and a host's runner say to each other about one attempt at one step. Floor 4.
 //!
-//! **Invariant:** the same program goes over every connection, and the host starts the step at most once. Until a host may
-//! have got it a failure is "not sent"; from then on only the host's own word ends the attempt, or the end of patience.
+//! **Invariant:** the same program goes over every connection, and the host starts the step at most once. Until a runner on the
+//! host says a word a failure is "not sent"; from then on only the host's own word ends the attempt, or the end of patience.
 
 mod began;
+mod ending;
+mod reach;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use nix::sys::signal::Signal;
 use tokio::sync::Notify;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::time::{Instant, sleep};
@@ -37,6 +38,8 @@ use crate::shells::daemon::host::elapsed;
 use crate::shells::daemon::link::{Link, LinkError, LinkSettings};
 use crate::shells::daemon::reported::Reported;
 use began::Wordless;
+use ending::ending;
+use reach::Reach;
 
 /// How long after the first failure a host is tried again; each time twice as long.
 pub(super) const BACKOFF_FIRST: Duration = Duration::from_secs(1);
@@ -49,10 +52,6 @@ const BRING_AGAIN: u32 = 5;
 const LINGER: Duration = Duration::from_secs(2);
 /// How much two clocks may differ over the time for which a host is gone back to.
 const CLOCK_SLACK_S: u64 = 5;
-/// Why what was not sent in time is not sent any more.
-const TOO_LATE: &str = "the daemon was not running when it was to be sent, and too long for it to begin now; retry it";
-/// Why what was sent once is not sent again.
-const CUT_SHORT: &str = "its shell on the host was killed before it began";
 /// For longer than that no host runs.
 const LONG_AGO_S: u64 = 1 << 30;
 
@@ -253,6 +252,7 @@ impl<'a> Talk<'a> {
     pub(super) async fn run(&mut self, link: &mut Option<Link>) -> Ended {
         let mut backoff = BACKOFF_FIRST;
         let mut silent_since: Option<Instant> = None;
+        let mut reach = Reach::new(self.start, self.inputs.clone());
         loop {
             let kept = link.is_some();
             let heard = match link.take() {
@@ -261,6 +261,7 @@ impl<'a> Talk<'a> {
             };
             let (heard, open) = match heard {
                 Ok(mut open) => {
+                    reach.stands();
                     let before = self.offsets();
                     let heard = self.converse(&mut open).await;
                     if self.offsets() != before {
@@ -304,10 +305,11 @@ impl<'a> Talk<'a> {
                 }
                 Heard::Refused(why) | Heard::Broken(LinkError { why, .. }) => why,
             };
-            if let Some(open) = open {
-                open.close().await;
-            }
             let since = *silent_since.get_or_insert_with(Instant::now);
+            match open {
+                Some(open) => open.close().await,
+                None => reach.fails(since.elapsed(), self.masker.text(&why)),
+            }
             if since.elapsed() >= Duration::from_secs(limits::REATTACH_S) {
                 return (Ending::Lost(why), self.facts());
             }
@@ -409,8 +411,7 @@ impl<'a> Talk<'a> {
     /// Brings the step's files, has the host show the step to its end, and takes what it fetched.
     async fn converse(&mut self, link: &mut Link) -> Heard {
         let heard = if self.begun == Begun::NeverIfNotYet {
-            let why = if self.start.late { TOO_LATE } else { CUT_SHORT };
-            self.if_begun(link, why).await.unwrap_or_else(Wordless::into_refused)
+            self.only_if_begun(link).await
         } else {
             match self.bring(link).await {
                 Ok(()) => self.show(link).await,
@@ -514,7 +515,10 @@ impl<'a> Talk<'a> {
                 let why = "the host's runner ended without a word".to_owned();
                 Ok(Heard::Broken(LinkError { why, never_sent: false, unreachable: false }))
             }
-            Ok(end) => Err(Wordless::new(end, &self.masker.text(&answer.noise()))),
+            Ok(end) => {
+                let silence = Wordless::new(end.as_ref(), &self.masker.text(&answer.noise()));
+                if answer.here { Err(silence) } else { Ok(silence.into_refused()) }
+            }
         }
     }
 
@@ -583,29 +587,4 @@ impl<'a> Talk<'a> {
 /// Returns how often bringing a step's files may break off, if it has any.
 fn bring_again(step: &PlannedStep) -> Option<u32> {
     (!step.files.is_empty()).then_some(BRING_AGAIN)
-}
-
-/// Says what a verdict means for the step.
-fn ending(verdict: Verdict) -> Ending {
-    let lives_on = |left, ending| {
-        let why = "some of its processes are still there after KILL".to_owned();
-        if left { Ending::KillUnconfirmed(why) } else { ending }
-    };
-    match verdict {
-        Verdict::Exit(code) => Ending::Exit(code),
-        Verdict::Signal(number) => {
-            let name = Signal::try_from(number).map_or_else(|_| number.to_string(), |known| known.to_string());
-            Ending::Signal(name.trim_start_matches("SIG").to_owned())
-        }
-        Verdict::TimedOut { left } => lives_on(left, Ending::TimedOut),
-        Verdict::Idle { left } => lives_on(left, Ending::IdleTimedOut),
-        Verdict::Cancelled { left } => lives_on(left, Ending::Cancelled),
-        Verdict::Died { left } => {
-            let why = "its runner was killed on the host; what was left of it was ended".to_owned();
-            lives_on(left, Ending::Died(why))
-        }
-        Verdict::Rebooted => Ending::Lost("the host was started again while it ran".to_owned()),
-        Verdict::Forgotten => Ending::Lost("the host does not know of it any more".to_owned()),
-        Verdict::Never => Ending::NotSent("it never began on the host".to_owned()),
-    }
 }

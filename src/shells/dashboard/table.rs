@@ -135,10 +135,10 @@ fn lane_line(lane: &Lane, planned: &[PlannedStep], shown: &[bool], run: &Run, no
             StepState::Waiting if over || lane.stopped || !step.is_step() => Mark::Skipped,
             StepState::Waiting => Mark::Waits,
             StepState::Skipped(_) => Mark::Skipped,
-            StepState::Open { since, unconfirmed, .. } => {
+            StepState::Open { since, unconfirmed, unreachable, .. } => {
                 line.step = Some(n);
                 line.took_ms = Some(now.0 - since.0);
-                if unconfirmed.is_some() { Mark::Lost } else { Mark::Runs }
+                if unconfirmed.is_some() || unreachable.is_some() { Mark::Lost } else { Mark::Runs }
             }
             StepState::Ended(result) => {
                 line.step = Some(n);
@@ -197,8 +197,15 @@ pub(super) fn reason(words: &Words, lane: &Lane) -> String {
             Some(detail) => format!("{}: {}", names::ending(words, bad), detail.replace(lane.host.as_str(), "HOST")),
             None => names::ending(words, bad),
         },
-        None => words.kill_unconfirmed.to_owned(),
+        None => doubt(words, lane),
     }
+}
+
+/// Says why nobody knows how the step fares that is open on a host.
+pub(super) fn doubt(words: &Words, lane: &Lane) -> String {
+    let open = lane.open_step().map(|n| &lane.steps[n].state);
+    let ended = matches!(open, Some(StepState::Open { unconfirmed: Some(_), .. }) | None);
+    if ended { words.kill_unconfirmed.to_owned() } else { words.out_of_reach.to_owned() }
 }
 
 /// How rows of hosts are ordered.

@@ -1,23 +1,27 @@
 //! Whether a step began on its host, where the runner has not said so. Floor 4.
 //!
-//! **Invariant:** nothing is started to find out. "It never began" is said only when the host's gate is closed for good, or when
-//! no shell runs there at all; whatever else is not known is asked again.
+//! **Invariant:** nothing is started to find out. A runner says that it is there before it does anything: without that word the
+//! step did not begin by it. With it, "it never began" is said only when the host's gate is closed for good; whatever else is not
+//! known is asked again.
 
 use super::{Begun, Heard, Link, LinkError, Talk, Verdict};
 use crate::domain::output::ExecEnd;
 
-/// How a conversation ended in which the runner said nothing.
+/// Why what was not sent in time is not sent any more.
+const TOO_LATE: &str = "the daemon was not running when it was to be sent, and too long for it to begin now; retry it";
+/// Why what was sent once is not sent again.
+const CUT_SHORT: &str = "its shell on the host was killed before it began";
+
+/// How a conversation ended in which the runner did not say what became of the step.
 pub(super) struct Wordless {
-    /// How the command ended.
-    end: Option<ExecEnd>,
-    /// What came in the place of the runner's words, and how it ended.
+    /// What came in the place of its words, and how the command ended.
     why: String,
 }
 
 impl Wordless {
     /// Makes one of how the command ended, and what it printed.
-    pub(super) fn new(end: Option<ExecEnd>, noise: &str) -> Wordless {
-        let how = match &end {
+    pub(super) fn new(end: Option<&ExecEnd>, noise: &str) -> Wordless {
+        let how = match end {
             None => "it waits".to_owned(),
             Some(ExecEnd::Exit(code)) => format!("exit code {code}"),
             Some(ExecEnd::Signal(name)) => format!("signal {name}"),
@@ -26,43 +30,35 @@ impl Wordless {
             "" => format!("the host ran no shell for it ({how})"),
             noise => format!("the host ran no shell for it ({how}): {noise}"),
         };
-        Wordless { end, why }
+        Wordless { why }
     }
 
-    /// Returns what the conversation came to, of a step that the host may have got.
+    /// Returns what the conversation came to, where the host knows no more of the step than before.
     pub(super) fn into_refused(self) -> Heard {
         Heard::Refused(self.why)
-    }
-
-    /// Whether the command ended by itself. A shell that was killed may have started the step before; sudo and sshd tell a
-    /// signal as a code above 128.
-    fn ended_by_itself(&self) -> bool {
-        matches!(self.end, Some(ExecEnd::Exit(code)) if code <= 128)
     }
 }
 
 impl Talk<'_> {
-    /// Finds out whether a step began that the runner said nothing of.
+    /// Finds out whether a step began whose runner was there, and said nothing of it any more.
     pub(super) async fn after_silence(&mut self, link: &mut Link, first: Wordless) -> Heard {
         if self.sent {
             return first.into_refused();
         }
-        match self.if_begun(link, &first.why).await {
-            // Twice the same: no shell runs for it there.
-            Err(second) if first.ended_by_itself() && second.ended_by_itself() => {
-                self.sent = false;
-                first.into_refused()
-            }
-            Err(second) => unknown(second.why),
-            Ok(heard) => heard,
-        }
+        self.if_begun(link, CUT_SHORT).await.unwrap_or_else(|second| unknown(second.why))
+    }
+
+    /// Shows a step that may not begin any more, if it began.
+    pub(super) async fn only_if_begun(&mut self, link: &mut Link) -> Heard {
+        let why = if self.start.late { TOO_LATE } else { CUT_SHORT };
+        self.if_begun(link, why).await.unwrap_or_else(Wordless::into_refused)
     }
 
     /// Shows the step if it began, and otherwise makes sure that it never does; `why` says then why it was not started.
     ///
     /// # Errors
     /// When the runner says nothing.
-    pub(super) async fn if_begun(&mut self, link: &mut Link, why: &str) -> Result<Heard, Wordless> {
+    async fn if_begun(&mut self, link: &mut Link, why: &str) -> Result<Heard, Wordless> {
         self.sent = true;
         if self.begun == Begun::Perhaps {
             self.begun = Begun::NeverIfNotYet;

@@ -267,7 +267,7 @@ fn result(run: &Run, page: &Page) -> Value {
             "host": lane.host,
             "group": lane.group,
             "status": status(run, lane),
-            "outcome": lane.outcome(),
+            "outcome": run.outcome_of(lane),
             "steps": records.collect::<Vec<_>>(),
         })
     });

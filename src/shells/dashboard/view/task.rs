@@ -10,7 +10,7 @@ use crate::shells::dashboard::look::{Mark, Pen, Row, Tone, bar, outcome_tone};
 use crate::shells::dashboard::message::Tail;
 use crate::shells::dashboard::model::{Model, log_key};
 use crate::shells::dashboard::screens::{TaskScreen, Zoom};
-use crate::shells::dashboard::table::{HostRow, LaneLine, RowKey, StepLine, Table, heat, reason, slot};
+use crate::shells::dashboard::table::{HostRow, LaneLine, RowKey, StepLine, Table, doubt, heat, reason, slot};
 use crate::shells::dashboard::text::{cells, coloured, sentence};
 use crate::shells::dashboard::view::{one_line, span};
 use crate::shells::dashboard::words::{Words, fill, names};
@@ -408,7 +408,7 @@ pub(super) fn host_state(words: &Words, run: &Run, n: usize, line: &LaneLine) ->
         (Mark::Failed, _) if lane.outcome() == Outcome::RolledBack => words.rolled_back.to_owned(),
         (Mark::Failed, _) if lane.outcome() == Outcome::RollbackFailed => words.rollback_failed.to_owned(),
         (Mark::Failed | Mark::Lost, Some(exit)) => format!("{exit} {step}"),
-        (Mark::Lost, None) => words.kill_unconfirmed.to_owned(),
+        (Mark::Lost, None) => doubt(words, lane),
         (Mark::Runs, _) => step,
         (Mark::Asks, _) => fill(words.asks_for, &[&step]),
         (Mark::Skipped, _) if lane.outcome() == Outcome::Cancelled => words.cancelled.to_owned(),
@@ -439,7 +439,9 @@ fn detail(run: &Run, n: usize) -> Option<String> {
     let lane = run.lanes.get(n)?;
     lane.steps.iter().rev().find_map(|step| match &step.state {
         StepState::Ended(result) => crate::shells::dashboard::table::ending_detail(&result.ending).map(one_line),
-        StepState::Open { unconfirmed, .. } => unconfirmed.as_deref().map(one_line),
+        StepState::Open { unconfirmed, unreachable, .. } => {
+            unconfirmed.as_deref().or(unreachable.as_deref()).map(one_line)
+        }
         _ => None,
     })
 }

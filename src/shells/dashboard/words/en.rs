@@ -38,6 +38,7 @@ pub(super) const WORDS: Words = Words {
     cancelled: "cancelled",
     lost: "lost",
     kill_unconfirmed: "kill unconfirmed",
+    out_of_reach: "unreachable",
     rejected: "rejected",
     expired: "expired",
     stale: "stale",
