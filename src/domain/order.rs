@@ -9,6 +9,7 @@ use crate::base::digest::Digest;
 use crate::base::ids::{GroupNo, HostName, StepName};
 use crate::base::time::Timestamp;
 use crate::domain::policy::Right;
+use crate::domain::run::Outcome;
 
 /// An act on a task.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -94,6 +95,18 @@ pub enum Which {
     Unfinished,
     /// These.
     Hosts(Vec<HostName>),
+}
+
+impl Which {
+    /// Whether a host with this outcome is meant.
+    #[must_use]
+    pub fn means(&self, host: &HostName, outcome: Outcome) -> bool {
+        match self {
+            Which::Hosts(hosts) => hosts.contains(host),
+            Which::Failed => !matches!(outcome, Outcome::Ok | Outcome::Skipped),
+            Which::Unfinished => outcome != Outcome::Ok,
+        }
+    }
 }
 
 /// The words of [`Which`] that are not lists of hosts.

@@ -440,6 +440,7 @@ fn retry(run: &Run, redo: &Redo<'_>, ordered: Ordered, policy: &Policy, person: 
             return Err(Refused::not_now(format!("task {} has not run yet", run.id)));
         }
     }
+    // A set, because ten thousand may be named.
     let named = match which {
         Which::Hosts(hosts) => known_hosts(run, hosts)?,
         Which::Failed | Which::Unfinished => BTreeSet::new(),
@@ -447,11 +448,9 @@ fn retry(run: &Run, redo: &Redo<'_>, ordered: Ordered, policy: &Policy, person: 
     let (mut steps, mut second) = (Vec::new(), None);
     for lane in run.lanes.iter().filter(|lane| lane.open_step().is_none()) {
         let Some(group) = run.plan.group(lane.group) else { continue };
-        let outcome = lane.outcome();
         let meant = match which {
             Which::Hosts(_) => named.contains(&lane.host),
-            Which::Failed => !matches!(outcome, Outcome::Ok | Outcome::Skipped),
-            Which::Unfinished => outcome != Outcome::Ok,
+            Which::Failed | Which::Unfinished => which.means(&lane.host, lane.outcome()),
         };
         // Without a step, a host begins with what it did not get past; what only waits for its turn is no retry.
         let from = match step {

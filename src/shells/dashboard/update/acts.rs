@@ -57,7 +57,9 @@ pub(super) fn begin(model: &mut Model, action: Action) -> Vec<Command> {
             if hosts.is_empty() {
                 retry_choices(model, first);
             } else {
-                confirm(model, targets, Wish::Retry { which: Which::Hosts(hosts), step: None, again: false });
+                let which = Which::Hosts(hosts);
+                let again = model.runs.get(&first).is_some_and(|run| can::runs_again(run, &which));
+                confirm(model, targets, Wish::Retry { which, step: None, again });
             }
         }
         Action::RetryUnknown => {
@@ -288,20 +290,23 @@ fn retry_choices(model: &mut Model, id: TaskId) {
     let Some(run) = model.runs.get(&id) else { return };
     let words = model.look.words;
     let retry = |which, step, again| Chosen::Wish(id, Wish::Retry { which, step, again });
+    let retry_all = |which| {
+        let again = can::runs_again(run, &which);
+        retry(which, None, again)
+    };
     let mut items = Vec::new();
     let mut nothing = words.nothing_to_retry;
     if can::has_begun(run) {
         nothing = words.all_well;
         let table = Table::of(run, model.now);
         if table.count(Mark::Failed) + table.count(Mark::Lost) > 0 {
-            items.push((words.retry_failed.to_owned(), retry(Which::Failed, None, false)));
+            items.push((words.retry_failed.to_owned(), retry_all(Which::Failed)));
         }
         if table.count(Mark::Ok) < run.lanes.len() {
-            items.push((words.retry_unfinished.to_owned(), retry(Which::Unfinished, None, false)));
+            items.push((words.retry_unfinished.to_owned(), retry_all(Which::Unfinished)));
         }
         if let Some(host) = selected_host(model) {
-            items
-                .push((fill(words.retry_host, &[host.as_str()]), retry(Which::Hosts(vec![host.clone()]), None, false)));
+            items.push((fill(words.retry_host, &[host.as_str()]), retry_all(Which::Hosts(vec![host.clone()]))));
             let lane = run.lanes.iter().find(|lane| lane.host == host);
             let planned = lane.and_then(|lane| Some((lane, run.plan.group(lane.group)?)));
             for (n, step) in planned.iter().flat_map(|(_, group)| group.steps.iter().enumerate()) {

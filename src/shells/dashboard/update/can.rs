@@ -95,6 +95,12 @@ pub(super) fn is_sent(lane: &Lane) -> bool {
     lane.steps.iter().any(|step| matches!(step.state, StepState::Open { .. } | StepState::Ended(_)))
 }
 
+/// Whether some of these hosts would run a step a second time that ended well, if they began where they stopped.
+pub(super) fn runs_again(run: &Run, which: &Which) -> bool {
+    let again = |lane: &Lane| lane.done_from(lane.at(&run.plan.group(lane.group)?.steps)?);
+    run.lanes.iter().any(|lane| which.means(&lane.host, lane.outcome()) && again(lane).is_some())
+}
+
 /// Whether a host failed, or never came to its end and will not by itself.
 pub(super) fn could_be_better(run: &Run, lane: &Lane) -> bool {
     match lane.outcome() {
