@@ -13,7 +13,7 @@ fn a_script_says_how_far_it_is_and_only_for_itself() {
     web.world.kill_daemon();
     let socket = web.world.etc().join("http.sock");
     // The address must be known before the start, as it would be on a real machine.
-    let port = { std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port() };
+    let port = crate::sshd::free_port();
     let config = std::fs::read_to_string(web.world.etc().join("spoolgate.toml")).unwrap();
     let config = config.replace("127.0.0.1:0", &format!("127.0.0.1:{port}"));
     web.world.write_etc("spoolgate.toml", &format!("{config}callback = \"http://127.0.0.1:{port}/\"\n"));

@@ -9,7 +9,7 @@ use std::time::Duration;
 use base64::Engine as _;
 use serde_json::json;
 
-use crate::sshd::Sshd;
+use crate::sshd::{Sshd, free_port};
 use crate::world::{ALICE, BOB, World, wait_at_most, wait_for};
 
 /// Prints its secret in every way that it can think of, and fails.
@@ -52,7 +52,7 @@ fn world(sshd: &Sshd, canary: &str) -> World {
     let mut world = World::new(&[("far", "127.0.0.1")], Some(sshd));
     let hosts = std::fs::read_to_string(world.etc().join("inventory/hosts.toml")).unwrap();
     world.write_etc("inventory/hosts.toml", &format!("{hosts}[host.near]\nconnection = \"local\"\n"));
-    let port = 31_000 + u16::try_from(std::process::id() % 9_000).unwrap();
+    let port = free_port();
     let settings = std::fs::read_to_string(world.etc().join("spoolgate.toml")).unwrap();
     let http = format!("[http]\nlisten = [\"127.0.0.1:{port}\"]\ncallback = \"http://127.0.0.1:{port}\"\n");
     world.write_etc("spoolgate.toml", &format!("{settings}{http}"));

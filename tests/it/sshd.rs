@@ -131,8 +131,14 @@ fn keygen(path: &Path) {
     assert!(status.expect("openssh-client is installed").success());
 }
 
-fn free_port() -> u16 {
-    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+/// A port to listen on. It is none that the system gives to connections, of which the tests beside this one make many.
+pub(crate) fn free_port() -> u16 {
+    const FIRST: u16 = 20_000;
+    const COUNT: u32 = 12_000;
+    let from = std::process::id().wrapping_mul(37) % COUNT;
+    let ports = (0..COUNT).map(|n| FIRST + u16::try_from((from + n) % COUNT).unwrap());
+    let free = |port: &u16| std::net::TcpListener::bind(("127.0.0.1", *port)).is_ok();
+    ports.into_iter().find(free).expect("a free port")
 }
 
 fn sshd_config(dir: &Path, port: u16) -> String {

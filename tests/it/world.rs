@@ -149,7 +149,10 @@ impl World {
         self.daemon = Some(daemon);
         wait_for("the daemon to be ready", || {
             let log = self.daemon_log();
-            log.get(usize::try_from(from).unwrap()..).is_some_and(|new| new.contains("ready")).then_some(())
+            let new = log.get(usize::try_from(from).unwrap()..).unwrap_or_default();
+            let ended = self.daemon.as_mut().and_then(|daemon| daemon.try_wait().unwrap());
+            assert!(ended.is_none(), "the daemon ended: {new}");
+            new.contains(" ready pid=").then_some(())
         });
     }
 
