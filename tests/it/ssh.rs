@@ -67,6 +67,33 @@ fn one_session_takes_many_commands_and_tells_their_ends_apart() {
 }
 
 #[test]
+fn the_key_exchange_is_post_quantum_where_the_host_has_it() {
+    for line in ["KexAlgorithms mlkem768x25519-sha256\nRekeyLimit 256K", "RekeyLimit 256K"] {
+        let sshd = Sshd::start_newest(line);
+        block_on(async {
+            let mut session = Session::connect(&target(&sshd)).await.unwrap();
+            assert_eq!(session.key_exchange().as_deref(), Some("mlkem768x25519-sha256"), "{line}");
+            // New keys in the middle of a stream are exchanged in the same way.
+            let sent = vec![b'x'; 1 << 20];
+            let (end, out, _) = exec(&mut session, "cat", &sent).await;
+            assert!(end == ExecEnd::Exit(0) && out == sent, "{end:?} after {} bytes", out.len());
+            session.close().await;
+        });
+    }
+    // One that has none, and another server than OpenSSH.
+    let old = Sshd::start_with("KexAlgorithms sntrup761x25519-sha512@openssh.com,curve25519-sha256");
+    block_on(async {
+        let session = Session::connect(&target(&old)).await.unwrap();
+        assert_eq!(session.key_exchange().as_deref(), Some("curve25519-sha256"));
+        session.close().await;
+        let (_server, target, _scratch) = fake().await;
+        let session = Session::connect(&target(1)).await.unwrap();
+        assert_eq!(session.key_exchange().as_deref(), Some("mlkem768x25519-sha256"), "with russh");
+        session.close().await;
+    });
+}
+
+#[test]
 fn megabytes_go_both_ways_byte_for_byte() {
     let sshd = Sshd::start();
     block_on(async {

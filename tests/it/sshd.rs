@@ -21,6 +21,20 @@ impl Sshd {
 
     /// Like [`Sshd::start`], with a line of configuration that comes before the others: of two, the first one counts.
     pub(crate) fn start_with(line: &str) -> Sshd {
+        Sshd::launch(Path::new("/usr/sbin/sshd"), line)
+    }
+
+    /// Like [`Sshd::start_with`], of the OpenSSH (9.9 or newer) that `.ci/install` puts beside the system's.
+    pub(crate) fn start_newest(line: &str) -> Sshd {
+        let root = Path::new("/opt/spoolgate-tests/openssh/usr");
+        let parts = root.join("lib/openssh");
+        assert!(parts.join("sshd-auth").exists(), "run .ci/install");
+        let parts = parts.display();
+        let line = format!("SshdSessionPath {parts}/sshd-session\nSshdAuthPath {parts}/sshd-auth\n{line}");
+        Sshd::launch(&root.join("sbin/sshd"), &line)
+    }
+
+    fn launch(program: &Path, line: &str) -> Sshd {
         let dir = tempfile::Builder::new().prefix("spoolgate-sshd.").tempdir().unwrap();
         std::fs::set_permissions(dir.path(), PermissionsExt::from_mode(0o700)).unwrap();
         // sshd's place for its unprivileged half; the package makes it only when its service starts.
@@ -35,7 +49,7 @@ impl Sshd {
             let config = dir.path().join("sshd_config");
             std::fs::write(&config, format!("{line}\n{}", sshd_config(dir.path(), port))).unwrap();
             let log = std::fs::File::create(dir.path().join("log")).unwrap();
-            let mut command = Command::new("/usr/sbin/sshd");
+            let mut command = Command::new(program);
             command.arg("-D").arg("-e").arg("-f").arg(&config);
             let mut child = command.stdin(Stdio::null()).stderr(log).spawn().expect("openssh-server is installed");
             if answers(&mut child, port) {

@@ -83,6 +83,12 @@ impl Session {
         Ok(session)
     }
 
+    /// Returns the key exchange that both sides chose, by its name in the protocol.
+    #[must_use]
+    pub fn key_exchange(&self) -> Option<String> {
+        self.ssh.methods(MethodType::Kex).map(str::to_owned)
+    }
+
     /// Says goodbye and closes, within a limit; a host that does not answer is cut off.
     pub async fn close(mut self) {
         let ssh = self.ssh.clone();
@@ -147,7 +153,7 @@ async fn greet(target: &Target, host: &str, way: Option<UnixStream>) -> Result<S
     Ok(Session { readiness, ssh, socket, host, keepalive, abandoned, shell: None, proxy: None })
 }
 
-/// Chooses what costs least, and asks the host for the kinds of key it is known by.
+/// Chooses what keeps a secret longest and costs least, and asks the host for the kinds of key it is known by.
 fn prefer(ssh: &Ssh2, target: &Target) -> Result<(), ssh2::Error> {
     let offered = |kind, wanted: &[&str]| -> Result<String, ssh2::Error> {
         let supported = ssh.supported_algs(kind)?;
@@ -156,6 +162,10 @@ fn prefer(ssh: &Ssh2, target: &Target) -> Result<(), ssh2::Error> {
     let kex = offered(
         MethodType::Kex,
         &[
+            // With ML-KEM first: whoever records a session today cannot read it with a computer of tomorrow.
+            "mlkem768x25519-sha256",
+            "mlkem768nistp256-sha256",
+            "mlkem1024nistp384-sha384",
             "curve25519-sha256",
             "curve25519-sha256@libssh.org",
             "ecdh-sha2-nistp256",
