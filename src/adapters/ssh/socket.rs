@@ -17,6 +17,10 @@ use tokio::io::{Interest, Ready};
 
 /// How often everything is asked before others have their turn.
 const TURN_PASSES: u32 = 64;
+/// How often the library may say "not now" in one wait before it has to pause.
+const FUTILE_PASSES: u32 = 256;
+/// How long that pause is.
+const FUTILE_PAUSE: Duration = Duration::from_millis(2);
 /// The return code of libssh2 for "not now" (`LIBSSH2_ERROR_EAGAIN`).
 pub(super) const AGAIN: i32 = -37;
 
@@ -44,12 +48,34 @@ impl Registered {
         }
     }
 
-    fn try_io(&self, interest: Interest, attempt: impl FnOnce() -> io::Result<()>) {
-        // What it says is what the attempt said.
-        let _ = match self {
+    /// Calls `attempt`, which says whether anything moved. When nothing did, the notices of `ready` that stood before are taken
+    /// down, and those that came meanwhile stay. Each direction is a notice of its own: asked for both at once, the event loop
+    /// never calls the attempt at all, and the notices stand for ever.
+    fn try_what_is(&self, ready: Ready, mut attempt: impl FnMut() -> bool) {
+        let said = std::cell::OnceCell::new();
+        let mut once = || {
+            let moved = *said.get_or_init(&mut attempt);
+            if moved { Ok(()) } else { Err(io::Error::from(io::ErrorKind::WouldBlock)) }
+        };
+        // What they say is what the attempt said. Where a notice does not stand, its closure is not called.
+        if ready.is_readable() {
+            let _ = self.try_io(Interest::READABLE, || {
+                if ready.is_writable() {
+                    let _ = self.try_io(Interest::WRITABLE, &mut once);
+                }
+                once()
+            });
+        }
+        if ready.is_writable() && said.get().is_none() {
+            let _ = self.try_io(Interest::WRITABLE, once);
+        }
+    }
+
+    fn try_io(&self, interest: Interest, attempt: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
+        match self {
             Registered::Tcp(stream) => stream.try_io(interest, attempt),
             Registered::Unix(stream) => stream.try_io(interest, attempt),
-        };
+        }
     }
 
     fn poll_read_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -120,10 +146,8 @@ impl Readiness {
         self.heard.swap(false, Ordering::Relaxed)
     }
 
-    /// Calls `attempt` until it says anything but "not now", waiting for the socket in between.
-    ///
-    /// The readiness seen before a retry is cleared only when that retry says "not now" again, so readiness that comes
-    /// in between is not lost.
+    /// Calls `attempt` until it says anything but "not now", waiting for the socket in between. Others have their turn
+    /// however often that is: a limit around this always fires.
     pub(super) async fn retry<T>(
         &self,
         directions: impl Fn() -> BlockDirections,
@@ -134,10 +158,16 @@ impl Readiness {
             self.heard.store(true, Ordering::Relaxed);
         }
         let mut result = attempt();
+        let mut futile = 0;
         loop {
             match &result {
                 Err(error) if is_again(error) => {}
                 _ => return result,
+            }
+            futile += 1;
+            if futile % FUTILE_PASSES == 0 {
+                // The socket says "now" and the library "not now": whatever they disagree about, no processor is held by it.
+                tokio::time::sleep(FUTILE_PAUSE).await;
             }
             // Delayed acknowledgements make sshd hold its next packet for 40 ms; the option does not stick.
             if let Registered::Tcp(stream) = &self.registered {
@@ -152,12 +182,9 @@ impl Readiness {
             if ready.is_readable() {
                 self.heard.store(true, Ordering::Relaxed);
             }
-            self.registered.try_io(interest, || {
+            self.registered.try_what_is(ready, || {
                 result = attempt();
-                match &result {
-                    Err(error) if is_again(error) => Err(io::ErrorKind::WouldBlock.into()),
-                    _ => Ok(()),
-                }
+                !matches!(&result, Err(error) if is_again(error))
             });
         }
     }
@@ -176,12 +203,12 @@ impl Readiness {
             if work() {
                 continue;
             }
-            let interest = if outbound { Interest::READABLE | Interest::WRITABLE } else { Interest::READABLE };
+            let ready = if outbound { Ready::READABLE | Ready::WRITABLE } else { Ready::READABLE };
             let mut moved = false;
-            self.registered.try_io(interest, || {
-                // What came in between is worked on before its notice is taken down.
+            // What came in between is worked on before its notice is taken down.
+            self.registered.try_what_is(ready, || {
                 moved = work();
-                if moved { Ok(()) } else { Err(io::ErrorKind::WouldBlock.into()) }
+                moved
             });
             if !moved {
                 return false;
@@ -214,4 +241,103 @@ impl Held {
 /// Whether the library says "not now".
 pub(super) fn is_again(error: &ssh2::Error) -> bool {
     error.code() == ssh2::ErrorCode::Session(AGAIN)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read as _, Write as _};
+
+    use super::*;
+
+    /// How much is sent: many times what a socket holds.
+    const SENT_BYTES: usize = 4 << 20;
+
+    /// Runs `work` on a loop of its own, with a limit from outside of it: a loop that never yields fires no timer.
+    fn within_a_minute<T: Send + 'static>(work: impl Future<Output = T> + Send + 'static) -> T {
+        let (done, result) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            let _ = done.send(runtime.block_on(work));
+        });
+        result.recv_timeout(Duration::from_mins(1)).expect("it yields and ends")
+    }
+
+    fn pair() -> (UnixStream, UnixStream) {
+        let (near, far) = UnixStream::pair().unwrap();
+        near.set_nonblocking(true).unwrap();
+        (near, far)
+    }
+
+    fn slow_reader(mut far: UnixStream) -> std::thread::JoinHandle<usize> {
+        std::thread::spawn(move || {
+            let (mut buffer, mut count) = (vec![0; 3000], 0);
+            while let Ok(more @ 1..) = far.read(&mut buffer) {
+                count += more;
+            }
+            count
+        })
+    }
+
+    fn not_now() -> ssh2::Error {
+        ssh2::Error::from_errno(ssh2::ErrorCode::Session(AGAIN))
+    }
+
+    #[test]
+    fn a_send_that_fills_the_socket_goes_on_when_there_is_room() {
+        for both in [false, true] {
+            let (near, far) = pair();
+            let reader = slow_reader(far);
+            within_a_minute(async move {
+                let socket = Socket::Unix(near.try_clone().unwrap());
+                let readiness = Readiness::new(&socket).unwrap();
+                let (mut near, mut left) = (near, SENT_BYTES);
+                let blocked = || if both { BlockDirections::Both } else { BlockDirections::Outbound };
+                while left > 0 {
+                    let sent =
+                        readiness.retry(blocked, || near.write(&vec![7; left.min(40_000)]).map_err(|_| not_now()));
+                    left -= sent.await.unwrap();
+                }
+                socket.shutdown();
+            });
+            assert_eq!(reader.join().unwrap(), SENT_BYTES, "both directions: {both}");
+        }
+    }
+
+    #[test]
+    fn work_in_turns_waits_for_room_and_holds_no_processor() {
+        let (near, far) = pair();
+        let reader = slow_reader(far);
+        within_a_minute(async move {
+            let socket = Socket::Unix(near.try_clone().unwrap());
+            let readiness = Readiness::new(&socket).unwrap();
+            let (mut near, mut left) = (near, SENT_BYTES);
+            while left > 0 {
+                let more = readiness.drain(true, || match near.write(&vec![7; left.min(40_000)]) {
+                    Ok(count) => {
+                        left -= count;
+                        left > 0
+                    }
+                    Err(_) => false,
+                });
+                if !more && left > 0 {
+                    std::future::poll_fn(|cx| readiness.poll(true, cx)).await;
+                }
+            }
+            socket.shutdown();
+        });
+        assert_eq!(reader.join().unwrap(), SENT_BYTES);
+    }
+
+    #[test]
+    fn a_limit_around_a_wait_fires_whatever_the_library_says() {
+        let (near, _far) = pair();
+        within_a_minute(async move {
+            let readiness = Readiness::new(&Socket::Unix(near)).unwrap();
+            let kinds = [|| BlockDirections::Both, || BlockDirections::Outbound, || BlockDirections::None];
+            for said in kinds {
+                let futile = readiness.retry(said, || Err::<(), _>(not_now()));
+                assert!(tokio::time::timeout(Duration::from_millis(50), futile).await.is_err());
+            }
+        });
+    }
 }
