@@ -6,6 +6,12 @@
 #![expect(clippy::unwrap_used, reason = "a benchmark that meets a surprise stops")]
 #![expect(clippy::cast_precision_loss, reason = "figures are rounded anyway")]
 
+#[path = "../tests/it/link.rs"]
+#[expect(dead_code, reason = "tests use the rest of the link")]
+mod link;
+#[path = "../tests/it/relay.rs"]
+#[expect(dead_code, reason = "tests use the rest of the relay")]
+mod relay;
 #[path = "../tests/it/sshd.rs"]
 #[expect(dead_code, reason = "worlds may have a server; these have none")]
 mod sshd;

@@ -6,8 +6,14 @@
 #![expect(clippy::unwrap_used, reason = "a benchmark that meets a surprise stops")]
 #![expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, reason = "figures are rounded anyway")]
 
+#[path = "../tests/it/link.rs"]
+#[expect(dead_code, reason = "tests use the rest of the link")]
+mod link;
 #[expect(dead_code, reason = "other benchmarks use the rest")]
 mod measure;
+#[path = "../tests/it/relay.rs"]
+#[expect(dead_code, reason = "tests use the rest of the relay")]
+mod relay;
 #[path = "../tests/it/sshd.rs"]
 #[expect(dead_code, reason = "tests use the rest of the server")]
 mod sshd;

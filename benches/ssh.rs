@@ -12,7 +12,13 @@
 mod fake_ssh;
 #[path = "../tests/it/fleet.rs"]
 mod fleet;
+#[path = "../tests/it/link.rs"]
+#[expect(dead_code, reason = "tests use the rest of the link")]
+mod link;
 mod measure;
+#[path = "../tests/it/relay.rs"]
+#[expect(dead_code, reason = "tests use the rest of the relay")]
+mod relay;
 #[path = "../tests/it/sshd.rs"]
 #[expect(dead_code, reason = "tests use the rest of the server")]
 mod sshd;

@@ -13,10 +13,16 @@
 #![expect(clippy::unwrap_used, reason = "a benchmark that meets a surprise stops")]
 #![expect(clippy::cast_precision_loss, reason = "figures are rounded anyway")]
 
+#[path = "../../tests/it/link.rs"]
+#[expect(dead_code, reason = "tests use the rest of the link")]
+mod link;
 #[path = "../measure/mod.rs"]
 #[expect(dead_code, reason = "other benchmarks use the rest")]
 mod measure;
 mod meter;
+#[path = "../../tests/it/relay.rs"]
+#[expect(dead_code, reason = "tests use the rest of the relay")]
+mod relay;
 #[path = "../../tests/it/sshd.rs"]
 #[expect(dead_code, reason = "tests use the rest of the server")]
 mod sshd;

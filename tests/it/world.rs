@@ -73,7 +73,8 @@ impl World {
         assert!(nix::unistd::geteuid().is_root(), "whole-system tests drop files as several users: run them as root");
         let dir = tempfile::Builder::new().prefix("spoolgate-world.").tempdir().unwrap();
         std::fs::set_permissions(dir.path(), PermissionsExt::from_mode(0o755)).unwrap();
-        let world = World { dir, daemon: None, agent: None, environment: Vec::new(), through: Vec::new() };
+        let through = sshd.map(Sshd::near_words).unwrap_or_default();
+        let world = World { dir, daemon: None, agent: None, environment: Vec::new(), through };
         for folder in ["etc/inventory", "etc/templates", "drop", "home"] {
             std::fs::create_dir_all(world.dir.path().join(folder)).unwrap();
         }
@@ -170,6 +171,21 @@ impl World {
             daemon.kill().unwrap();
             daemon.wait().unwrap();
         }
+    }
+
+    /// Asks the daemon to end and waits for it; returns how long that took.
+    pub(crate) fn end_daemon(&mut self, limit: Duration) -> Duration {
+        let mut daemon = self.daemon.take().expect("the daemon runs");
+        let begin = Instant::now();
+        let pid = nix::unistd::Pid::from_raw(daemon.id().cast_signed());
+        nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).unwrap();
+        let ended = wait_unless(limit, || daemon.try_wait().unwrap());
+        if ended.is_none() {
+            let _ = daemon.kill();
+            let _ = daemon.wait();
+        }
+        assert!(ended.is_some(), "the daemon had not ended {limit:?} after TERM");
+        begin.elapsed()
     }
 
     /// Runs a verb as somebody.
@@ -288,13 +304,20 @@ pub(crate) fn wait_for<T>(what: &str, condition: impl FnMut() -> Option<T>) -> T
 }
 
 #[track_caller]
-pub(crate) fn wait_at_most<T>(limit: Duration, what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
+pub(crate) fn wait_at_most<T>(limit: Duration, what: &str, condition: impl FnMut() -> Option<T>) -> T {
+    let met = wait_unless(limit, condition);
+    assert!(met.is_some(), "waited {limit:?} for {what}");
+    met.unwrap()
+}
+
+/// Waits for a condition, or until its limit is over.
+pub(crate) fn wait_unless<T>(limit: Duration, mut condition: impl FnMut() -> Option<T>) -> Option<T> {
     let begin = Instant::now();
     loop {
-        if let Some(value) = condition() {
-            return value;
+        let met = condition();
+        if met.is_some() || begin.elapsed() >= limit {
+            return met;
         }
-        assert!(begin.elapsed() < limit, "waited {limit:?} for {what}");
         std::thread::park_timeout(Duration::from_millis(10));
     }
 }
