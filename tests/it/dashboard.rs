@@ -12,6 +12,9 @@ use crate::approval::event;
 use crate::sshd::Sshd;
 use crate::world::{ALICE, BOB, GROUP_ID, World, wait_at_most, wait_for};
 
+/// How long a person takes from one key to the next; what comes faster counts as pasted.
+const STROKE: Duration = Duration::from_millis(40);
+
 /// Every terminal has a socket of its own.
 static NEXT: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
 
@@ -61,7 +64,7 @@ impl Screen {
         self.tmux_with(args, &[])
     }
 
-    fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         self.tmux(&["capture-pane", "-p"])
     }
 
@@ -82,18 +85,27 @@ impl Screen {
     /// Presses keys by their names, one after the other.
     pub(crate) fn keys(&self, keys: &[&str]) {
         for key in keys {
+            std::thread::park_timeout(STROKE);
             self.tmux(&["send-keys", key]);
         }
     }
 
-    /// Types a text.
+    /// Types a text key by key, as people do.
+    pub(crate) fn types_slowly(&self, text: &str) {
+        for c in text.chars() {
+            std::thread::park_timeout(STROKE);
+            self.types(&c.to_string());
+        }
+    }
+
+    /// Sends a text at once, as a terminal does with what is pasted that knows no marks for it.
     pub(crate) fn types(&self, text: &str) {
         // Enter is a carriage return on every keyboard.
         self.tmux(&["send-keys", "-l", &text.replace('\n', "\r")]);
     }
 
     /// The program that has the terminal.
-    fn foreground(&self) -> String {
+    pub(crate) fn foreground(&self) -> String {
         self.tmux(&["display-message", "-p", "#{pane_current_command}"]).trim().to_owned()
     }
 
@@ -125,18 +137,18 @@ pub(crate) fn world(sshd: &Sshd) -> World {
     world
 }
 
-fn drop_task(world: &World, name: &str, task: &serde_json::Value) -> u64 {
+pub(crate) fn drop_task(world: &World, name: &str, task: &serde_json::Value) -> u64 {
     world.drop_file("new", &format!("{name}.json"), task.to_string().as_bytes(), ALICE);
     world.task_of(name)
 }
 
 /// Approves the task whose dialog is open, by what the screen says.
-fn approve_by_the_hints(screen: &Screen) {
+pub(crate) fn approve_by_the_hints(screen: &Screen) {
     let shown = screen.shows("To approve, type ");
     let line = shown.lines().find(|line| line.contains("To approve, type ")).unwrap();
     let wanted = line.split("To approve, type ").nth(1).unwrap().split(" and Enter").next().unwrap();
     let phrase = wanted.trim_end_matches(',').rsplit(", ").next().unwrap();
-    screen.types(phrase);
+    screen.types_slowly(phrase);
     screen.keys(&["Enter"]);
 }
 
@@ -300,7 +312,7 @@ fn the_submitter_sees_why_not_and_a_change_underneath_turns_the_dialog_red() {
     other.shows("say hello");
     other.keys(&["a"]);
     other.shows("To approve, type yes");
-    other.types("ye");
+    other.types_slowly("ye");
     let script = world.etc().join("templates/hello.sh");
     let text = std::fs::read_to_string(&script).unwrap() + "echo and more\n";
     std::fs::write(&script, text).unwrap();
@@ -309,8 +321,11 @@ fn the_submitter_sees_why_not_and_a_change_underneath_turns_the_dialog_red() {
     other.shows("+ echo and more");
     other.types("s");
     other.keys(&["Enter"]);
-    other.shows("This does not match; type the text shown above.");
-    approve_by_the_hints_again(&other);
+    other.shows("x This does not match; type the text shown above.");
+    // It opens again after a moment.
+    other.shows(">  This does not match");
+    approve_by_the_hints(&other);
+    other.shows("done 1");
     let events = world.events(id);
     let stale = events.iter().position(|event| event["event"] == "stale").unwrap();
     let approved = events.iter().position(|event| event["event"] == "approved").unwrap();
@@ -320,10 +335,11 @@ fn the_submitter_sees_why_not_and_a_change_underneath_turns_the_dialog_red() {
     assert!(std::fs::read_to_string(log).unwrap().ends_with("and more\n"));
 }
 
-fn approve_by_the_hints_again(screen: &Screen) {
-    screen.types("yes");
-    screen.keys(&["Enter"]);
-    screen.shows("done 1");
+pub(crate) fn signal_dashboard(screen: &Screen, name: &str) {
+    let pids = Command::new("pgrep").args(["-u", &screen.uid.to_string(), "-f", "^spoolgate top$"]).output().unwrap();
+    let pid = String::from_utf8_lossy(&pids.stdout).trim().to_owned();
+    assert!(!pid.contains('\n'), "several dashboards: {pid}");
+    assert!(Command::new("kill").args([name, &pid]).status().unwrap().success());
 }
 
 /// Ways in which a dashboard may end.
@@ -392,13 +408,7 @@ fn a_dashboard_that_panics() {
 }
 
 fn end(screen: &Screen, how: &str, n: usize) {
-    let signal = |name: &str| {
-        let pids =
-            Command::new("pgrep").args(["-u", &screen.uid.to_string(), "-f", "^spoolgate top$"]).output().unwrap();
-        let pid = String::from_utf8_lossy(&pids.stdout).trim().to_owned();
-        assert!(!pid.contains('\n'), "several dashboards: {pid}");
-        assert!(Command::new("kill").args([name, &pid]).status().unwrap().success());
-    };
+    let signal = |name: &str| signal_dashboard(screen, name);
     match how {
         "quit" => screen.keys(&["m", "q"]),
         "ctrl-c" => screen.keys(&["C-c", "C-c"]),
@@ -504,7 +514,8 @@ fn an_order_that_is_refused_says_why_and_one_without_a_daemon_waits() {
     world.kill_daemon();
     screen.shows("NO DAEMON");
     screen.keys(&["x"]);
-    screen.types("no\n");
+    screen.types("no");
+    screen.keys(&["Enter"]);
     screen.shows("is in its box");
     world.start();
     event(&world, id, "rejected");

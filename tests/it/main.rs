@@ -43,6 +43,7 @@ mod ssh_ways;
 mod sshd;
 mod systemd;
 mod templates;
+mod terminal;
 mod tidy;
 mod waiting;
 mod world;

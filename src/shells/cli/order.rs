@@ -253,6 +253,9 @@ fn ask(context: &Context, run: &Run) -> Result<Digest, Failure> {
     for reason in &risk.reasons {
         context.output.line(format!("risk       {reason}"))?;
     }
+    // What was typed before the question, a line of a paste for one, is no answer to it.
+    nix::sys::termios::tcflush(std::io::stdin(), nix::sys::termios::FlushArg::TCIFLUSH)
+        .map_err(|errno| Failure::new(Kind::Unavailable, format!("the terminal: {errno}")))?;
     let mut out = std::io::stdout().lock();
     write!(out, "To approve task {} ({} risk), type {what}: ", run.id, risk.level.word())?;
     out.flush()?;

@@ -48,6 +48,9 @@ pub(super) const SECTIONS_TO_READ: usize = 4;
 pub(super) const DIFF: usize = 3;
 /// How long the field stays closed for something of high risk.
 const PAUSE_MS: i64 = 3_000;
+/// How long it is shut after a wrong try, and after keys that nobody typed.
+const WRONG_MS: i64 = 1_000;
+const BURST_MS: i64 = 2_000;
 
 /// Whether exactly this may run.
 #[derive(Debug)]
@@ -67,6 +70,8 @@ pub(super) struct Approval {
     pub(super) was: Option<Arc<Plan>>,
     /// Whether it changed while somebody looked.
     pub(super) changed: bool,
+    /// Until when nothing can be typed, because what came last was wrong or was not typed.
+    shut: Option<Timestamp>,
 }
 
 /// Why an approval cannot be given now.
@@ -82,6 +87,8 @@ pub(super) enum Closed {
     Given,
     /// Nothing can be made of it any more.
     Unresolvable(Vec<String>),
+    /// It was shut for a moment by what came last.
+    Shut,
     /// It opens in so many seconds.
     Pause(i64),
     /// These sections were not read to their ends.
@@ -101,7 +108,28 @@ impl Approval {
             field: Edit::at_most(TITLE_BYTES_MAX),
             was: None,
             changed: false,
+            shut: None,
         }
+    }
+
+    /// Throws away what was typed, which was wrong, and takes nothing for a moment: the next line of a paste is no try.
+    pub(super) fn shut_wrong(&mut self, now: Timestamp) {
+        self.shut_until(now.plus_ms(WRONG_MS));
+    }
+
+    /// Throws away what was typed and what comes with it: nobody typed it.
+    pub(super) fn shut_burst(&mut self, now: Timestamp) {
+        self.shut_until(now.plus_ms(BURST_MS));
+    }
+
+    fn shut_until(&mut self, until: Timestamp) {
+        self.field.clear();
+        self.shut = self.shut.max(Some(until));
+    }
+
+    pub(super) fn is_shut(&self, now: Timestamp) -> bool {
+        // A clock that was set back does not shut it for long.
+        self.shut.is_some_and(|until| now < until && until.0 - now.0 <= BURST_MS)
     }
 
     /// Why the field is closed; `None` while it is open.
@@ -123,6 +151,9 @@ impl Approval {
             return Some(Closed::Unresolvable(problems.clone()));
         }
         let Some((_, plan)) = &self.shown else { return Some(Closed::Reading) };
+        if self.is_shut(model.now) {
+            return Some(Closed::Shut);
+        }
         if model.risk(plan).level < Level::High {
             return None;
         }

@@ -22,6 +22,8 @@ use crate::engine::DropBox;
 #[derive(Debug)]
 pub(super) enum Message {
     Key(KeyEvent),
+    /// A key of several that came faster than people type: of a paste, whatever the terminal calls it, or of a program.
+    Burst(KeyEvent),
     Paste(String),
     Mouse(MouseEvent),
     Resize(u16, u16),

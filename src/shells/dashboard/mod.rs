@@ -10,11 +10,13 @@ mod dialog;
 mod edit;
 mod files;
 mod form;
+mod input;
 mod keys;
 mod log_parts;
 mod look;
 mod message;
 mod model;
+mod pace;
 mod refused;
 mod rows;
 mod screens;
@@ -25,11 +27,12 @@ mod update;
 mod view;
 mod words;
 
+use std::collections::VecDeque;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use crossterm::event::{self, Event, KeyEventKind};
+use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 
@@ -44,9 +47,11 @@ use crate::shells::Dirs;
 use crate::shells::clock::{now, unique};
 
 use files::Files;
+use input::Arrived;
 use look::{Look, Theme};
 use message::{Command, Message};
 use model::{Model, SMALLEST};
+use pace::Pace;
 use screens::Screen;
 use terminal::Terminal;
 use words::Lang;
@@ -106,10 +111,9 @@ pub(super) fn run(dirs: &Dirs, options: &Options) -> Result<(), DashboardError> 
     let mut model = model(dirs, options, crossterm::terminal::size()?)?;
     let mut terminal = Terminal::take()?;
     if !model.look.ascii {
-        model.look.ascii = !Terminal::draws_narrow_lines();
+        model.look.ascii = !terminal.draws_narrow_lines();
     }
-    let mut dashboard = Dashboard { files: Files::new(dirs.clone()), model, rang: None };
-    dashboard.serve(&mut terminal)
+    Dashboard::new(dirs, model).serve(&mut terminal)
 }
 
 /// Returns one frame as text.
@@ -121,7 +125,7 @@ pub(super) fn once(dirs: &Dirs, options: &Options) -> Result<String, DashboardEr
     let mut model = model(dirs, options, size)?;
     // A frame is text; nobody sits before it.
     model.bell = false;
-    let mut dashboard = Dashboard { files: Files::new(dirs.clone()), model, rang: None };
+    let mut dashboard = Dashboard::new(dirs, model);
     dashboard.look();
     if let Some(view) = &options.view {
         dashboard.open(view)?;
@@ -169,13 +173,23 @@ struct Dashboard {
     files: Files,
     model: Model,
     rang: Option<Instant>,
+    /// How fast keys come.
+    pace: Pace,
+    /// What came and was not dealt with yet.
+    arrived: VecDeque<Message>,
 }
 
 impl Dashboard {
+    fn new(dirs: &Dirs, model: Model) -> Dashboard {
+        let files = Files::new(dirs.clone());
+        Dashboard { files, model, rang: None, pace: Pace::default(), arrived: VecDeque::new() }
+    }
+
     fn serve(&mut self, terminal: &mut Terminal) -> Result<(), DashboardError> {
         let mut painted: Option<Instant> = None;
         let mut dirty = true;
         loop {
+            dirty |= terminal.obey_signals()?;
             dirty |= self.look();
             dirty |= self.fit()?;
             if dirty && painted.is_none_or(|at| at.elapsed() >= FRAME) {
@@ -192,23 +206,32 @@ impl Dashboard {
             if terminal.is_ended() {
                 return Ok(());
             }
-            if !Terminal::wait(wait)? {
+            if self.arrived.is_empty() && !terminal.wait(wait)? {
                 continue;
             }
             // What waits is taken before the next frame: many keys are one frame.
             let begun = Instant::now();
-            loop {
-                if let Some(message) = of_event(event::read()?) {
-                    dirty = true;
-                    if self.take(terminal, message)? {
-                        return Ok(());
-                    }
-                }
-                if begun.elapsed() >= FRAME * 2 || !Terminal::wait(Duration::ZERO)? {
-                    break;
+            while begun.elapsed() < FRAME * 2 && self.has_arrived(terminal)? {
+                let Some(message) = self.arrived.pop_front() else { continue };
+                dirty = true;
+                if self.take(terminal, message)? {
+                    return Ok(());
                 }
             }
         }
+    }
+
+    /// Reads what waits, unless something waits that was read; `true` when there may be more.
+    fn has_arrived(&mut self, terminal: &mut Terminal) -> io::Result<bool> {
+        if !self.arrived.is_empty() {
+            return Ok(true);
+        }
+        if !terminal.wait(Duration::ZERO)? {
+            return Ok(false);
+        }
+        let read = terminal.read()?;
+        self.arrived = messages(&mut self.pace, read).into();
+        Ok(true)
     }
 
     /// Takes the size that the terminal has now, since a change is not always told; `true` when it is another.
@@ -285,7 +308,7 @@ impl Dashboard {
         let wanted = "board, hosts, history, audit, templates or a task's number";
         if let Some(n) = views.iter().position(|name| *name == word) {
             let digit = char::from_digit(u32::try_from(n + 1).unwrap_or(1), 10).unwrap_or('1');
-            let key = event::KeyEvent::new(event::KeyCode::Char(digit), event::KeyModifiers::NONE);
+            let key = KeyEvent::new(KeyCode::Char(digit), KeyModifiers::NONE);
             update::update(&mut self.model, Message::Key(key));
             return Ok(());
         }
@@ -352,17 +375,29 @@ fn seen_time(model: &Model, before: Timestamp, at: Timestamp) -> bool {
         let age = |time: Timestamp| time.0 - task.since.0 < model::NEWS_MS;
         age(before) != age(at)
     });
-    news || before.0 / step != at.0 / step
+    let opens = match &model.dialog {
+        Some(dialog::Dialog::Approve(approval)) => approval.is_shut(before) && !approval.is_shut(at),
+        _ => false,
+    };
+    news || opens || before.0 / step != at.0 / step
 }
 
-fn of_event(event: Event) -> Option<Message> {
-    match event {
-        Event::Key(key) if key.kind != KeyEventKind::Release => Some(Message::Key(key)),
-        Event::Paste(text) => Some(Message::Paste(text)),
-        Event::Mouse(mouse) => Some(Message::Mouse(mouse)),
-        Event::Resize(width, height) => Some(Message::Resize(width, height)),
+/// Says of everything that came with one look at the terminal what it is.
+fn messages(pace: &mut Pace, arrived: Vec<(Arrived, Duration)>) -> Vec<Message> {
+    let key = |(one, at): &(Arrived, Duration)| match one {
+        Arrived::Key(key) => Some((*key, *at)),
         _ => None,
-    }
+    };
+    let keys: Vec<(KeyEvent, Duration)> = arrived.iter().filter_map(key).collect();
+    let mut bursts = pace.judge(&keys).into_iter();
+    let message = |(one, _)| match one {
+        Arrived::Key(key) if bursts.next().unwrap_or(true) => Some(Message::Burst(key)),
+        Arrived::Key(key) => Some(Message::Key(key)),
+        Arrived::Paste(text) => Some(Message::Paste(text)),
+        Arrived::Mouse(mouse) => Some(Message::Mouse(mouse)),
+        Arrived::Column(_) => None,
+    };
+    arrived.into_iter().filter_map(message).collect()
 }
 
 /// Writes a text into a new file; returns where it stands.

@@ -3,12 +3,14 @@
 //! **Invariant:** whatever ends the dashboard, a panic and a signal too, leaves the terminal as it was found; bytes are
 //! written only where a cell or the cursor changed.
 
-use std::io::{self, BufWriter, Stdout, Write as _};
+use std::fs::File;
+use std::io::{self, BufWriter, Read as _, Stdout, Write as _};
 use std::os::fd::AsFd as _;
+use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use crossterm::cursor::{Hide, MoveTo, Show};
@@ -23,6 +25,9 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use ratatui::backend::{Backend as _, CrosstermBackend};
 use ratatui::buffer::Buffer;
 use ratatui::layout::{Position, Rect};
+use signal_hook::low_level::pipe;
+
+use crate::shells::dashboard::input::{Arrived, Input};
 
 /// How much is given to the terminal's clipboard at most; many terminals drop more.
 const CLIPBOARD_BYTES_MAX: usize = 74_994;
@@ -30,32 +35,73 @@ const CLIPBOARD_BYTES_MAX: usize = 74_994;
 /// How long the dashboard may take to end after a signal.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 
+/// How much is read at once, and how much before what was read is dealt with.
+const READ_BYTES: usize = 4 << 10;
+const READ_BYTES_MAX: usize = 64 << 10;
+/// How long a terminal may take to say where its cursor stands.
+const ANSWER_LIMIT: Duration = Duration::from_secs(2);
+
 /// A terminal that the dashboard has.
 pub(super) struct Terminal {
     backend: CrosstermBackend<BufWriter<Stdout>>,
     before: Buffer,
     cursor: Option<Position>,
     mouse: bool,
-    /// Signals that end the dashboard.
+    /// What was typed, unbuffered.
+    typed: File,
+    input: Input,
+    /// When something was read last.
+    read_at: Instant,
+    /// When the terminal was taken: the times of keys are counted from here.
+    taken_at: Instant,
+    /// What came while something else was waited for.
+    early: Vec<(Arrived, Duration)>,
+    signals: Signals,
+}
+
+/// What signals asked for, and the pipe that wakes whoever waits for keys.
+struct Signals {
+    woken: UnixStream,
+    /// To end.
     ended: Arc<AtomicBool>,
+    /// To stop until the shell continues this process.
+    stopped: Arc<AtomicBool>,
+    /// That somebody stopped and continued it, and may have used the terminal meanwhile.
+    continued: Arc<AtomicBool>,
+    /// Whether another program has the terminal: whoever stops that one stops this process as usual.
+    lent: Arc<AtomicBool>,
+}
+
+impl Signals {
+    fn watch() -> io::Result<Signals> {
+        use nix::libc::{SIGCONT, SIGHUP, SIGINT, SIGTERM, SIGTSTP, SIGWINCH};
+        let (woken, wakes) = UnixStream::pair()?;
+        woken.set_nonblocking(true)?;
+        let [ended, stopped, continued, lent] = [(); 4].map(|()| Arc::new(AtomicBool::new(false)));
+        let flags = [(SIGTERM, &ended), (SIGHUP, &ended), (SIGINT, &ended), (SIGTSTP, &stopped), (SIGCONT, &continued)];
+        for (signal, flag) in flags {
+            signal_hook::flag::register(signal, Arc::clone(flag))?;
+        }
+        signal_hook::flag::register_conditional_default(SIGTSTP, Arc::clone(&lent))?;
+        // The flags are set first.
+        for signal in [SIGTERM, SIGHUP, SIGINT, SIGTSTP, SIGCONT, SIGWINCH] {
+            pipe::register(signal, wakes.try_clone()?)?;
+        }
+        let mut last = signal_hook::iterator::Signals::new([SIGTERM, SIGHUP])?;
+        std::thread::spawn(move || {
+            for signal in last.forever() {
+                std::thread::park_timeout(LAST_WORDS);
+                leave(signal);
+            }
+        });
+        Ok(Signals { woken, ended, stopped, continued, lent })
+    }
 }
 
 impl Terminal {
     /// Takes the terminal.
     pub(super) fn take() -> io::Result<Terminal> {
-        let ended = Arc::new(AtomicBool::new(false));
-        let mut signals =
-            signal_hook::iterator::Signals::new([nix::libc::SIGTERM, nix::libc::SIGHUP, nix::libc::SIGINT])?;
-        let told = Arc::clone(&ended);
-        std::thread::spawn(move || {
-            for signal in signals.forever() {
-                told.store(true, Ordering::Relaxed);
-                if signal != nix::libc::SIGINT {
-                    std::thread::park_timeout(LAST_WORDS);
-                    leave(signal);
-                }
-            }
-        });
+        let signals = Signals::watch()?;
         let usual = std::panic::take_hook();
         std::panic::set_hook(Box::new(move |panic| {
             give_back();
@@ -67,7 +113,12 @@ impl Terminal {
             before: Buffer::empty(Rect::ZERO),
             cursor: None,
             mouse: false,
-            ended,
+            typed: File::from(io::stdin().as_fd().try_clone_to_owned()?),
+            input: Input::default(),
+            read_at: Instant::now(),
+            taken_at: Instant::now(),
+            early: Vec::new(),
+            signals,
         };
         terminal.enter()?;
         Ok(terminal)
@@ -85,43 +136,119 @@ impl Terminal {
 
     /// Whether a signal asked to end.
     pub(super) fn is_ended(&self) -> bool {
-        self.ended.load(Ordering::Relaxed)
+        self.signals.ended.load(Ordering::Relaxed)
     }
 
-    /// Waits for keys; `false` when none came in time.
+    /// Does what signals asked for: stops like every program, and takes the terminal anew after a stop; `true` when
+    /// everything is to be painted.
+    pub(super) fn obey_signals(&mut self) -> io::Result<bool> {
+        let stopped = self.signals.stopped.swap(false, Ordering::Relaxed);
+        if stopped {
+            self.suspend()?;
+        }
+        let continued = self.signals.continued.swap(false, Ordering::Relaxed);
+        if continued {
+            // Whoever had it in between left it as the shell likes it.
+            disable_raw_mode()?;
+            self.enter()?;
+        }
+        Ok(stopped || continued)
+    }
+
+    /// Waits for something to read; `false` when nothing came in time.
     ///
     /// # Errors
     /// When the terminal is gone.
-    pub(super) fn wait(limit: Duration) -> io::Result<bool> {
-        let stdin = io::stdin();
-        let mut polled = [PollFd::new(stdin.as_fd(), PollFlags::POLLIN)];
-        let limit = PollTimeout::try_from(limit).unwrap_or(PollTimeout::MAX);
+    pub(super) fn wait(&self, limit: Duration) -> io::Result<bool> {
+        if !self.early.is_empty() {
+            return Ok(true);
+        }
+        // What has begun is given up after a while.
+        let rest = self.input.patience().map(|patience| patience.saturating_sub(self.read_at.elapsed()));
+        let limit = rest.map_or(limit, |rest| rest.min(limit));
+        let mut polled = [
+            PollFd::new(self.typed.as_fd(), PollFlags::POLLIN),
+            PollFd::new(self.signals.woken.as_fd(), PollFlags::POLLIN),
+        ];
+        // Rounded up: what is waited for has come then.
+        let limit = PollTimeout::try_from(limit + Duration::from_micros(999)).unwrap_or(PollTimeout::MAX);
         match poll(&mut polled, limit) {
-            // A signal: the size may be another.
             Err(nix::errno::Errno::EINTR) => return Ok(false),
             Err(errno) => return Err(errno.into()),
             Ok(_) => {}
         }
-        let gone = PollFlags::POLLHUP | PollFlags::POLLERR | PollFlags::POLLNVAL;
-        if polled[0].revents().is_some_and(|events| events.intersects(gone)) {
+        let events = polled.map(|polled| polled.revents().unwrap_or(PollFlags::empty()));
+        if events[1].contains(PollFlags::POLLIN) {
+            // How often it was woken does not matter.
+            let _ = (&self.signals.woken).read(&mut [0; 64]);
+        }
+        if events[0].intersects(PollFlags::POLLHUP | PollFlags::POLLERR | PollFlags::POLLNVAL) {
             return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "it was closed"));
         }
-        crossterm::event::poll(Duration::ZERO)
+        Ok(events[0].contains(PollFlags::POLLIN) || rest.is_some_and(|rest| rest.is_zero()))
+    }
+
+    /// Reads everything that is there, each with the time at which it was read, counted from when the terminal was taken.
+    pub(super) fn read(&mut self) -> io::Result<Vec<(Arrived, Duration)>> {
+        let mut arrived = std::mem::take(&mut self.early);
+        let mut taken = 0;
+        let mut buffer = [0; READ_BYTES];
+        while taken < READ_BYTES_MAX && self.is_readable()? {
+            let count = self.typed.read(&mut buffer)?;
+            if count == 0 {
+                return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "it was closed"));
+            }
+            taken += count;
+            self.read_at = Instant::now();
+            let at = self.read_at - self.taken_at;
+            arrived.extend(self.input.feed(&buffer[..count]).into_iter().map(|one| (one, at)));
+        }
+        if self.input.patience().is_some_and(|patience| self.read_at.elapsed() >= patience) {
+            let at = self.taken_at.elapsed();
+            arrived.extend(self.input.give_up().map(|one| (one, at)));
+        }
+        Ok(arrived)
+    }
+
+    fn is_readable(&self) -> io::Result<bool> {
+        let mut polled = [PollFd::new(self.typed.as_fd(), PollFlags::POLLIN)];
+        match poll(&mut polled, PollTimeout::ZERO) {
+            Ok(count) => Ok(count > 0),
+            Err(nix::errno::Errno::EINTR) => Ok(false),
+            Err(errno) => Err(errno.into()),
+        }
     }
 
     /// Whether lines are drawn in one cell here: terminals for Chinese, Japanese and Korean may draw them in two (UAX #11,
-    /// ambiguous width).
-    pub(super) fn draws_narrow_lines() -> bool {
-        let probe = || -> io::Result<bool> {
-            execute!(io::stdout(), MoveTo(0, 0))?;
-            write!(io::stdout(), "─")?;
-            io::stdout().flush()?;
-            let (column, _) = crossterm::cursor::position()?;
-            execute!(io::stdout(), Clear(ClearType::All))?;
-            Ok(column == 1)
-        };
-        // A terminal that does not answer is taken for a plain one.
-        probe().unwrap_or(false)
+    /// ambiguous width). A terminal that does not answer is taken for a plain one.
+    pub(super) fn draws_narrow_lines(&mut self) -> bool {
+        let column = self.column_after("─").unwrap_or(None);
+        column == Some(1)
+    }
+
+    /// Writes a text at the beginning of the screen and asks where the cursor stands then.
+    fn column_after(&mut self, text: &str) -> io::Result<Option<u16>> {
+        execute!(io::stdout(), MoveTo(0, 0))?;
+        write!(io::stdout(), "{text}\x1b[6n")?;
+        io::stdout().flush()?;
+        let begin = Instant::now();
+        let mut found = None;
+        let mut early = Vec::new();
+        while found.is_none() && begin.elapsed() < ANSWER_LIMIT && !self.is_ended() {
+            if !self.wait(ANSWER_LIMIT.saturating_sub(begin.elapsed()))? {
+                continue;
+            }
+            for one in self.read()? {
+                match one {
+                    (Arrived::Column(column), _) => found = found.or(Some(column)),
+                    // What was typed meanwhile was typed.
+                    other => early.push(other),
+                }
+            }
+        }
+        self.early = early;
+        execute!(io::stdout(), Clear(ClearType::All))?;
+        Ok(found)
     }
 
     /// Everything is painted the next time.
@@ -176,16 +303,21 @@ impl Terminal {
     pub(super) fn suspend(&mut self) -> io::Result<()> {
         give_back();
         nix::sys::signal::raise(nix::sys::signal::Signal::SIGSTOP).map_err(io::Error::from)?;
+        self.signals.continued.store(false, Ordering::Relaxed);
         self.enter()
     }
 
     /// Gives the terminal to another program for a while.
     pub(super) fn lend<T>(&mut self, program: impl FnOnce() -> T) -> io::Result<T> {
         give_back();
+        self.signals.lent.store(true, Ordering::Relaxed);
         let result = program();
+        self.signals.lent.store(false, Ordering::Relaxed);
         self.enter()?;
-        // Ctrl-C was the other program's.
-        self.ended.store(false, Ordering::Relaxed);
+        // Ctrl-C and Ctrl-Z were the other program's.
+        for flag in [&self.signals.ended, &self.signals.stopped, &self.signals.continued] {
+            flag.store(false, Ordering::Relaxed);
+        }
         Ok(result)
     }
 }

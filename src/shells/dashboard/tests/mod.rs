@@ -1,6 +1,7 @@
 //! The dashboard as a whole: every screen in every size, and any key at any time.
 
 mod acts;
+mod bursts;
 mod forms;
 mod said;
 mod stage;
@@ -8,7 +9,7 @@ mod states;
 
 use std::sync::Arc;
 
-use crossterm::event::{KeyCode, KeyModifiers, MouseButton, MouseEvent, MouseEventKind};
+use crossterm::event::{KeyCode, KeyEvent, KeyModifiers, MouseButton, MouseEvent, MouseEventKind};
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use ratatui::style::Color;
@@ -360,7 +361,12 @@ fn any_message(dice: &mut Dice, model: &Model, phrase: &str) -> Message {
         }),
         4 => Message::Tick(model.now.plus_ms(i64::try_from(dice.roll(5_000)).unwrap())),
         5 => ctrl(dice.pick(&['d', 'u', 't', 's', 'r', 'w', 'a', 'e', 'y', 'x', 'l'])),
-        6..14 => key(dice.pick(&CODES)),
+        6 => match dice.roll(3) {
+            0 => Message::Burst(KeyEvent::new(KeyCode::Char(dice.pick(&WORDS)), KeyModifiers::NONE)),
+            1 => Message::Burst(KeyEvent::new(KeyCode::Char('s'), KeyModifiers::CONTROL)),
+            _ => Message::Burst(KeyEvent::new(dice.pick(&CODES), KeyModifiers::NONE)),
+        },
+        7..14 => key(dice.pick(&CODES)),
         _ => key(KeyCode::Char(dice.pick(&WORDS))),
     }
 }
@@ -399,12 +405,14 @@ fn any_key_at_any_time_approves_nothing_but_what_was_typed_for() {
         let message =
             if std::mem::take(&mut eager) { key(KeyCode::Enter) } else { any_message(&mut dice, &model, phrase) };
         let shown = format!("{message:?}");
+        let typed_by_somebody = !matches!(message, Message::Burst(_) | Message::Paste(_));
         for command in update(&mut model, message) {
             match command {
                 Command::Quit => {
                     model.screens.truncate(1);
                     model.said = None;
                 }
+                Command::Drop { .. } if !typed_by_somebody => panic!("event {event} {shown} sent something"),
                 Command::Drop { drop_box: DropBox::Orders, bytes, .. } => {
                     orders += 1;
                     let order = read_order(&bytes, &zone).unwrap();
@@ -432,6 +440,7 @@ fn an_approval_carries_the_digest_on_the_screen_and_a_change_clears_the_field() 
     let mut model = stage((80, 24), Lang::En, Theme::Dark);
     keys(&mut model, ":approve 1\nye");
     assert!(keys(&mut model, "\n").is_empty(), "half a phrase is none");
+    update(&mut model, Message::Tick(NOW.plus_ms(1_000)));
     keys(&mut model, "3");
     let mut other = library(130);
     other.defaults.user = "root".to_owned();
@@ -458,6 +467,7 @@ fn high_risk_is_read_before_it_is_approved() {
     keys(&mut model, "^\t^\t^\t^");
     update(&mut model, Message::Paste("publish 120".to_owned()));
     assert!(keys(&mut model, "\n").is_empty(), "nothing is pasted");
+    update(&mut model, Message::Tick(NOW.plus_ms(4_001)));
     assert_eq!(keys(&mut model, "publish 120\n").len(), 1);
 }
 

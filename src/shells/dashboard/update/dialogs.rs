@@ -1,7 +1,7 @@
 //! Keys in dialogs.
 //!
 //! **Invariant:** pure. An approval is sent only while its field is open and holds exactly the phrase; what is pasted never
-//! gets into it.
+//! gets into it, and a key that came in a burst sends nothing.
 
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 
@@ -11,6 +11,7 @@ use crate::shells::dashboard::edit::Edit;
 use crate::shells::dashboard::look::Tone;
 use crate::shells::dashboard::message::Command;
 use crate::shells::dashboard::model::{Model, Prompt};
+use crate::shells::dashboard::pace::sends;
 use crate::shells::dashboard::update::{acts, forms};
 use crate::shells::dashboard::view;
 
@@ -98,6 +99,42 @@ pub(super) fn paste(model: &mut Model, text: &str) {
     }
 }
 
+/// Takes a key that came faster than people type, where a question is open. It is part of a paste: where texts may be pasted
+/// its character is, and nothing else of it does anything.
+pub(super) fn burst(model: &mut Model, key: &KeyEvent) -> Vec<Command> {
+    let words = model.look.words;
+    let now = model.now;
+    match &mut model.dialog {
+        Some(Dialog::Approve(approval)) => {
+            approval.shut_burst(now);
+            model.say(words.no_paste, Tone::Warn);
+        }
+        Some(Dialog::Confirm(confirm)) if !confirm.at_reason => {
+            confirm.typed.clear();
+            confirm.problem = Some(words.no_paste.to_owned());
+        }
+        Some(Dialog::Confirm(confirm)) => {
+            confirm.problem = None;
+            match key.code {
+                KeyCode::Enter => confirm.problem = Some(words.enter_in_paste.to_owned()),
+                KeyCode::Tab => confirm.reason.insert(" "),
+                KeyCode::Char(_) | KeyCode::Backspace | KeyCode::Delete | KeyCode::Left | KeyCode::Right => {
+                    typed(&mut confirm.reason, key);
+                }
+                _ => {}
+            }
+        }
+        Some(Dialog::Form(_)) if sends(*key) && key.code != KeyCode::Enter => {
+            model.say(words.sent_in_paste, Tone::Warn);
+        }
+        _ => {
+            model.said = None;
+            return press(model, key);
+        }
+    }
+    Vec::new()
+}
+
 fn approve(model: &mut Model, mut approval: Approval, key: &KeyEvent) -> Vec<Command> {
     let held = key.modifiers.contains(KeyModifiers::CONTROL);
     match key.code {
@@ -156,7 +193,7 @@ fn give(model: &mut Model, mut approval: Approval) -> Vec<Command> {
     }
     if open {
         model.say(model.look.words.not_the_phrase, Tone::Warn);
-        approval.field.clear();
+        approval.shut_wrong(model.now);
     }
     model.dialog = Some(Dialog::Approve(approval));
     Vec::new()

@@ -1,7 +1,7 @@
 //! What changes when something happens.
 //!
 //! **Invariant:** pure: the model and a message in, commands out. No message makes an act on a task but through a dialog
-//! that was open and answered.
+//! that was open and answered, and no key answers it that came faster than people type.
 
 mod acts;
 mod can;
@@ -47,6 +47,7 @@ fn apply(model: &mut Model, message: Message) -> Vec<Command> {
     let mut commands = Vec::new();
     match message {
         Message::Key(key) => commands = press(model, &key),
+        Message::Burst(key) => commands = burst(model, &key),
         Message::Paste(text) => dialogs::paste(model, &text),
         Message::Mouse(mouse) => commands = click(model, mouse),
         Message::Resize(width, height) => model.size = (width, height),
@@ -236,6 +237,16 @@ fn press(model: &mut Model, key: &KeyEvent) -> Vec<Command> {
         return command::press(model, key);
     }
     screens::press(model, key)
+}
+
+/// Takes a key that nobody typed by itself: what asks for an answer gets none by it.
+fn burst(model: &mut Model, key: &KeyEvent) -> Vec<Command> {
+    match model.dialog {
+        Some(Dialog::Approve(_) | Dialog::Confirm(_) | Dialog::Form(_)) if !screens::interrupts(key) => {
+            dialogs::burst(model, key)
+        }
+        _ => press(model, key),
+    }
 }
 
 /// The mouse scrolls and selects; it answers no dialog.

@@ -31,6 +31,11 @@ pub(super) fn places(model: &Model) -> Vec<Place> {
     here.iter().copied().chain([Place::Everywhere]).collect()
 }
 
+/// Whether a key works in front of everything else.
+pub(super) fn interrupts(key: &KeyEvent) -> bool {
+    key.modifiers.contains(KeyModifiers::CONTROL) && matches!(key.code, KeyCode::Char('z' | 'l' | 'c'))
+}
+
 /// Ctrl-C twice ends the dashboard from anywhere; once it leaves what is open.
 pub(super) fn interrupt(model: &mut Model, key: &KeyEvent) -> Option<Vec<Command>> {
     match (key.code, key.modifiers.contains(KeyModifiers::CONTROL)) {

@@ -475,28 +475,19 @@ fn typed(
         ("Esc", words.hint_leave),
     ];
     pen.row(Rect { y: area.bottom() - 1, height: 1, ..area }, &hint(&keys, usize::from(area.width)));
-    let line = Rect { y: area.y + 1, height: 1, ..area };
-    if let Some(closed) = closed {
-        let (why, tone) = match closed {
-            Closed::Reading => (words.reading.to_owned(), Tone::Dim),
-            Closed::NotNew(state) => (fill(words.not_new, &[names::state(words, state)]), Tone::Warn),
-            Closed::NotAllowed(why) => (why, Tone::Fail),
-            Closed::Given => (words.already_voted.to_owned(), Tone::Ok),
-            Closed::Unresolvable(problems) => (fill(words.cannot_be_planned, &[&problems.join("; ")]), Tone::Fail),
-            Closed::Pause(seconds) => (fill(words.opens_in, &[&seconds.to_string()]), Tone::Warn),
-            Closed::Unread(sections) => {
-                let names = approval.shown.as_ref().map(|(_, plan)| section_names(model, plan));
-                let unread = sections
-                    .iter()
-                    .map(|n| format!("{} {}", n + 1, names.as_ref().map_or("", |names| names[*n].as_str())));
-                (fill(words.still_unread, &[&unread.collect::<Vec<_>>().join(", ")]), Tone::Warn)
-            }
-        };
-        let lines = sentence(&shown(&why), usize::from(area.width));
+    if let Some(closed) = closed.filter(|closed| *closed != Closed::Shut) {
+        let lines = sentence(&shown(&why_closed(model, approval, closed.clone())), usize::from(area.width));
+        let tone = closed_tone(&closed);
         let rows: Vec<Row> = lines.iter().take(2).map(|line| Row::new().put(line, tone)).collect();
         pen.rows(Rect { height: 2, ..area }, &rows);
         return None;
     }
+    field(pen, model, approval, area)
+}
+
+/// What is to be typed, and what is typed; what was said of the last try stands beside it.
+fn field(pen: &mut Pen<'_>, model: &Model, approval: &Approval, area: Rect) -> Option<Position> {
+    let words = pen.look.words;
     let phrase = approval.phrase(model)?;
     let level = approval.shown.as_ref().map(|(_, plan)| model.risk(plan).level);
     let label = match level {
@@ -504,12 +495,50 @@ fn typed(
         Some(Level::Medium) => fill(words.type_medium, &[&phrase]),
         _ => fill(words.type_low, &[&phrase]),
     };
-    let said = model.said.as_ref().filter(|(said, _)| [words.no_paste, words.not_the_phrase].contains(&said.as_str()));
-    match said {
-        Some((said, tone)) => pen.row(area, &Row::new().put(said, *tone)),
-        None => pen.row(area, &Row::new().put(&label, Tone::Key)),
+    pen.row(area, &Row::new().put(&label, Tone::Key));
+    let line = Rect { y: area.y + 1, height: 1, ..area };
+    let known = [words.no_paste, words.not_the_phrase];
+    let said = model.said.as_ref().filter(|(said, _)| known.contains(&said.as_str()));
+    if approval.is_shut(model.now) {
+        let (said, tone) = said.map_or((words.shut, Tone::Warn), |(said, tone)| (said.as_str(), *tone));
+        pen.row(line, &Row::new().put("x ", Tone::Fail).put(said, tone));
+        return None;
     }
-    pen.row(line, &Row::new().put("> ", Tone::Key).put(approval.field.text(), Tone::Strong));
+    let typed = Row::new().put("> ", Tone::Key).put(approval.field.text(), Tone::Strong);
+    let typed = match said.filter(|_| approval.field.text().is_empty()) {
+        Some((said, _)) => typed.gap(1).put(said, Tone::Dim),
+        None => typed,
+    };
+    pen.row(line, &typed);
     let x = line.x + 2 + u16::try_from(approval.field.position().1).ok()?;
     Some(Position { x: x.min(line.right() - 1), y: line.y })
+}
+
+/// Says why nothing can be typed.
+fn why_closed(model: &Model, approval: &Approval, closed: Closed) -> String {
+    let words = model.look.words;
+    match closed {
+        Closed::Reading => words.reading.to_owned(),
+        Closed::NotNew(state) => fill(words.not_new, &[names::state(words, state)]),
+        Closed::NotAllowed(why) => why,
+        Closed::Given => words.already_voted.to_owned(),
+        Closed::Unresolvable(problems) => fill(words.cannot_be_planned, &[&problems.join("; ")]),
+        Closed::Shut => words.shut.to_owned(),
+        Closed::Pause(seconds) => fill(words.opens_in, &[&seconds.to_string()]),
+        Closed::Unread(sections) => {
+            let names = approval.shown.as_ref().map(|(_, plan)| section_names(model, plan));
+            let unread =
+                sections.iter().map(|n| format!("{} {}", n + 1, names.as_ref().map_or("", |names| names[*n].as_str())));
+            fill(words.still_unread, &[&unread.collect::<Vec<_>>().join(", ")])
+        }
+    }
+}
+
+fn closed_tone(closed: &Closed) -> Tone {
+    match closed {
+        Closed::Reading => Tone::Dim,
+        Closed::NotNew(_) | Closed::Shut | Closed::Pause(_) | Closed::Unread(_) => Tone::Warn,
+        Closed::NotAllowed(_) | Closed::Unresolvable(_) => Tone::Fail,
+        Closed::Given => Tone::Ok,
+    }
 }

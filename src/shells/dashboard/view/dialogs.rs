@@ -58,7 +58,8 @@ pub(super) fn confirm(pen: &mut Pen<'_>, model: &Model, confirm: &Confirm) -> Op
     if confirm.at_reason {
         cursor = Some((rows.len() - 1, (2 + confirm.reason.position().1).min(room.saturating_sub(1))));
     }
-    rows.push(confirm.problem.as_ref().map_or_else(Row::new, |problem| Row::new().put(problem, Tone::Fail)));
+    let problem = confirm.problem.as_deref().unwrap_or_default();
+    rows.extend(sentence(problem, room).iter().map(|line| Row::new().put(line, Tone::Fail)));
     let keys = [("Enter", words.hint_do), ("Tab", words.hint_field), ("Esc", words.hint_leave)];
     let two = [keys[0], keys[2]];
     rows.push(hint(if confirm.phrase.is_some() { &keys } else { &two }, room));

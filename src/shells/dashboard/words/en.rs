@@ -415,5 +415,8 @@ pub(super) const WORDS: Words = Words {
     problem_place: "line {}, column {}: ",
     problem_found: "found {}; wanted {}",
     map_each: "{} host(s), 1 cell each:",
+    shut: "One moment: nothing can be typed here now.",
+    enter_in_paste: "That came faster than people type: it counts as pasted, without its Enter.",
+    sent_in_paste: "That came faster than people type: nothing was sent. Press Ctrl-s again.",
     acts: &[],
 };

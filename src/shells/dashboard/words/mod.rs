@@ -117,7 +117,8 @@ words! {
     be_held be_released be_continued be_cancelled be_retried be_skipped not_voted cancelled_already not_held all_well
     exported nothing_matches none_failed the_daemon trigger_auto trigger_manual trigger_timed failure_stop
     failure_continue failure_rollback missed_run missed_hold missed_expire ending_exit ending_signal ending_silent
-    ending_not_all ending_died ending_unreachable ending_not_sent problem_place problem_found map_each
+    ending_not_all ending_died ending_unreachable ending_not_sent problem_place problem_found map_each shut
+    enter_in_paste sent_in_paste
 }
 
 #[cfg(test)]

@@ -415,6 +415,9 @@ pub(super) const WORDS: Words = Words {
     problem_place: "第 {} 行第 {} 列：",
     problem_found: "现为 {}；需要 {}",
     map_each: "{} 台主机，每格一台：",
+    shut: "请稍候：现在不能输入。",
+    enter_in_paste: "输入快于手工键入，按粘贴处理，其中的回车不算。",
+    sent_in_paste: "输入快于手工键入：没有发送。请再按一次 Ctrl-s。",
     acts: &[
         ("accepted", "受理"),
         ("approved", "批准"),

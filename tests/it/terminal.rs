@@ -1,0 +1,123 @@
+//! What a terminal sends that nobody typed, and what becomes of a terminal that somebody else used meanwhile.
+
+use serde_json::json;
+
+use crate::approval::event;
+use crate::dashboard::{Screen, approve_by_the_hints, drop_task, signal_dashboard, world};
+use crate::sshd::Sshd;
+use crate::world::{BOB, World, wait_for};
+
+#[test]
+fn a_paste_without_marks_approves_nothing() {
+    let sshd = Sshd::start();
+    let mut world = world(&sshd);
+    world.start();
+    let slow = json!({"task_name": "slow one", "temp_id": 903, "hosts": {"1": ["web1", "web2"]}});
+    let id = drop_task(&world, "slow", &slow);
+    let screen = Screen::open(&world, BOB, (80, 24), "spoolgate");
+    screen.shows("slow one");
+    let asks = "To approve, type the number of hosts, 2, and Enter";
+    for paste in ["q\n1\n12\n2\n", "2\n", "\n2\n", "\t\t\t\t\t2\n"] {
+        screen.keys(&["a"]);
+        screen.shows(asks);
+        screen.types(paste);
+        let shown = screen.shows("x Pasting is not possible here: type it.");
+        assert!(shown.contains(asks), "{shown}");
+        screen.keys(&["Escape"]);
+        screen.shows("NEW: waiting for approval (1)");
+    }
+    // The way to the dialog pasted with it, and a paste that the terminal has in a buffer of its own.
+    screen.types("a2\n");
+    screen.shows("x Pasting is not possible here");
+    screen.keys(&["Escape"]);
+    screen.shows("NEW: waiting for approval (1)");
+    screen.keys(&["a"]);
+    screen.shows(asks);
+    screen.tmux(&["set-buffer", "2\r"]);
+    screen.tmux(&["paste-buffer"]);
+    screen.shows("x Pasting is not possible here");
+    assert!(world.events(id).iter().all(|event| event["event"] != "approved"), "{:?}", world.events(id));
+    screen.keys(&["Escape", "a"]);
+    approve_by_the_hints(&screen);
+    event(&world, id, "approved");
+}
+
+#[test]
+fn what_is_pasted_behind_an_approve_command_does_not_answer_it() {
+    let mut world = World::new(&[], None);
+    world.write_etc("inventory/hosts.toml", "[host.here]\nconnection = \"local\"\n");
+    world.start();
+    let id = drop_task(&world, "hello", &json!({"task_name": "say hello", "temp_id": 1, "hosts": {"1": ["here"]}}));
+    let screen = Screen::open(&world, BOB, (100, 50), "exec sh -i");
+    screen.types(&format!("spoolgate approve {id}\nyes\nyes\n"));
+    screen.shows(&format!("To approve task {id} (low risk), type yes:"));
+    screen.types_slowly("no");
+    screen.keys(&["Enter"]);
+    screen.shows("not approved: \"no\" is not yes");
+    assert!(world.events(id).iter().all(|event| event["event"] != "approved"), "{:?}", world.events(id));
+    screen.types(&format!("clear; spoolgate approve {id}\n"));
+    screen.shows("type yes:");
+    screen.types_slowly("yes");
+    screen.keys(&["Enter"]);
+    event(&world, id, "approved");
+}
+
+#[test]
+fn the_answers_of_a_terminal_are_no_keys() {
+    let mut world = World::new(&[], None);
+    world.write_etc("inventory/hosts.toml", "[host.here]\nconnection = \"local\"\n");
+    world.start();
+    drop_task(&world, "hello", &json!({"task_name": "say hello", "temp_id": 1, "hosts": {"1": ["here"]}}));
+    let screen = Screen::open(&world, BOB, (80, 24), "spoolgate");
+    let board = screen.shows("say hello");
+    for answer in [
+        "\x1b]11;rgb:1e1e/1e1e/1e1e\x1b\\",
+        "\x1b]11;rgb:ffff/ffff/ffff\x07",
+        "\x1b]52;c;cm0gLXJmIC8K\x07",
+        "\x1bP>|tmux 3.5a\x1b\\",
+        "\x1b[>0;276;0c",
+        "\x1b[?2026;2$y",
+        "\x1b[4;600;800t",
+    ] {
+        // In two pieces, too.
+        let half = answer.len() / 2;
+        for piece in [answer, &answer[..half], &answer[half..]] {
+            screen.types(piece);
+        }
+    }
+    // A key that comes after them works, and they did nothing.
+    screen.keys(&["?"]);
+    screen.shows("HELP");
+    screen.keys(&["Escape"]);
+    screen.shows("NEW: waiting for approval");
+    let minute = |text: &str| text.lines().skip(1).map(str::to_owned).collect::<Vec<_>>();
+    wait_for("the board as it was", || (minute(&screen.text()) == minute(&board)).then_some(()));
+}
+
+#[test]
+fn a_dashboard_that_somebody_stops_paints_itself_again() {
+    let mut world = World::new(&[], None);
+    world.write_etc("inventory/hosts.toml", "[host.here]\nconnection = \"local\"\n");
+    world.start();
+    drop_task(&world, "hello", &json!({"task_name": "say hello", "temp_id": 1, "hosts": {"1": ["here"]}}));
+    let screen = Screen::open(&world, BOB, (80, 24), "exec sh -i");
+    screen.types("PS1='ready$ '; set -m\n");
+    screen.shows("ready$");
+    for signal in ["-STOP", "-TSTP"] {
+        screen.types("clear; spoolgate top\n");
+        screen.shows("say hello");
+        signal_dashboard(&screen, signal);
+        screen.shows("Stopped");
+        // Enter is no line feed in a terminal that was left raw.
+        screen.types("clear; fg");
+        screen.keys(&["C-j"]);
+        screen.shows("NEW: waiting for approval");
+        // It reads keys and not lines.
+        screen.keys(&["?"]);
+        screen.shows("HELP");
+        screen.keys(&["Escape"]);
+        screen.shows("NEW: waiting for approval");
+        screen.keys(&["q"]);
+        wait_for("the shell", || (screen.foreground() == "sh").then_some(()));
+    }
+}
