@@ -35,6 +35,7 @@ mod remote;
 mod repository;
 mod runner;
 mod runner_files;
+mod runner_limits;
 mod secret_runs;
 mod seed_scripts;
 mod ssh;

@@ -87,6 +87,11 @@ impl Step {
         self.planned.memory_mib = 64;
     }
 
+    /// Has it be ended when it prints nothing for so long.
+    pub(crate) fn limit_silence(&mut self, seconds: u64) {
+        self.planned.idle_timeout_s = seconds;
+    }
+
     /// The program that has a host forget it.
     pub(crate) fn forget(&self) -> Program {
         forget_program(&self.planned, &self.call("n5", false, None))

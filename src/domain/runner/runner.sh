@@ -82,10 +82,19 @@ sg_stat() {
 	sg_state=$1 sg_session=$4 sg_born=${20}
 }
 
-# Sets sg_now: seconds since this host was started.
+# Sets sg_now: hundredths of a second since this host was started.
 sg_clock() {
 	read -r sg_now sg_line </proc/uptime
-	sg_now=${sg_now%%.*}
+	sg_now=${sg_now%.*}${sg_now#*.}
+	# Arithmetic takes a leading zero for another base.
+	while :; do
+		case $sg_now in 0?*) sg_now=${sg_now#0} ;; *) break ;; esac
+	done
+}
+
+# Whether more than $2 seconds have passed since $1: both ends were rounded down, so as many hundredths may be one less.
+sg_is_over() {
+	[ "$((sg_now - $1))" -gt "$(($2 * 100))" ]
 }
 
 # Finds a directory that only this account can write, and sets sg_base. The order is always the same, so that a later
@@ -131,7 +140,7 @@ sg_recall() {
 sg_is_younger() {
 	[ "$sg_since" ] || return 1
 	sg_clock
-	[ "$sg_now" -le "$sg_since" ]
+	[ "$((sg_now / 100))" -le "$sg_since" ]
 }
 
 # Passes the gate; fails when somebody passed it before. With $2 that is the word about a step for which it cannot be passed.
@@ -404,15 +413,16 @@ sg_nap() {
 	case $? in 0) ;; 12[7-9] | 1[3-9]?) ;; *) sg_tick=1 ;; esac
 }
 
-# Sets sg_left to the processes of the step's session that live.
+# Sets sg_left to the processes of the step's session that live. One process looks for them, because a shell reads byte by byte
+# and hosts may run thousands; whatever it finds is looked at again, because a process may have any name.
 sg_look() {
 	sg_left=
 	[ "$sg_of_session" ] || return 0
 	sg_wanted=${sg_of_session% *} sg_wanted_born=${sg_of_session#* }
-	for sg_process in /proc/[0-9]*; do
-		sg_process=${sg_process#/proc/}
+	# The one that is about to lead the session is not in it yet.
+	for sg_process in $(LC_ALL=C grep -lsE "^$sg_wanted \\(|\\) [^ ]+ -?[0-9]+ -?[0-9]+ $sg_wanted " /proc/[0-9]*/stat); do
+		sg_process=${sg_process#/proc/} sg_process=${sg_process%/stat}
 		sg_stat "$sg_process" || continue
-		# The one that is about to lead the session is not in it yet.
 		[ "$sg_session" = "$sg_wanted" ] ||
 			{ [ "$sg_process" = "$sg_wanted" ] && [ "$sg_born" = "$sg_wanted_born" ]; } || continue
 		case $sg_state in Z | X) ;; *) sg_left="$sg_left $sg_process" ;; esac
@@ -430,8 +440,7 @@ sg_end_session() {
 	sg_note 'session void 0'
 	sg_learn
 	for sg_signal in TERM KILL; do
-		sg_clock
-		sg_until=$((sg_now + sg_grace + 1))
+		sg_asked=
 		while :; do
 			sg_look
 			[ "$sg_left" ] || return 0
@@ -443,9 +452,12 @@ sg_end_session() {
 				[ "$sg_signal" = KILL ] || kill -s CONT $sg_left 2>/dev/null
 				[ "$sg_signal" = KILL ] || sg_signal=
 			fi
+			# The grace begins when they have been asked.
+			sg_clock
+			: "${sg_asked:=$sg_now}"
 			sg_nap
 			sg_clock
-			[ "$sg_now" -lt "$sg_until" ] || break
+			! sg_is_over "$sg_asked" "$sg_grace" || break
 		done
 	done
 }
@@ -591,8 +603,9 @@ sg_watch() {
 			sg_quiet=$sg_now
 			: >"$sg_at.quiet"
 		fi
-		if [ "$sg_limit" -gt 0 ] && [ "$((sg_now - sg_began))" -ge "$sg_limit" ]; then sg_stop=timed_out; fi
-		if [ "$sg_idle" -gt 0 ] && [ "$((sg_now - sg_quiet))" -ge "$sg_idle" ]; then sg_stop=idle; fi
+		if [ "$sg_limit" -gt 0 ] && sg_is_over "$sg_began" "$sg_limit"; then sg_stop=timed_out; fi
+		# What was printed last may still be on its way into the file.
+		if [ "$sg_idle" -gt 0 ] && sg_is_over "$((sg_quiet + 20))" "$sg_idle"; then sg_stop=idle; fi
 	done
 	if [ ! "$sg_began" ]; then
 		sg_lives "$sg_child" || sg_inherit
