@@ -47,6 +47,8 @@ pub struct Settings {
     pub group: Option<String>,
     /// How long a connection may take.
     pub connect_timeout: Duration,
+    /// How long a host may take to say the first word once it has what was sent.
+    pub first_word: Duration,
     /// How often a silent connection is asked whether it lives.
     pub keepalive: Duration,
     /// Whether keys of the SSH agent are tried.
@@ -92,6 +94,7 @@ impl Default for Settings {
         Settings {
             group: None,
             connect_timeout: Duration::from_secs(limits::CONNECT_TIMEOUT_S),
+            first_word: Duration::from_secs(limits::FIRST_WORD_S),
             keepalive: Duration::from_secs(limits::KEEPALIVE_S),
             agent: true,
             network_spool: false,
@@ -172,6 +175,7 @@ struct SshTable {
     known_hosts: Option<PathBuf>,
     agent: Option<bool>,
     connect_timeout_s: Option<u64>,
+    first_word_s: Option<u64>,
     keepalive_s: Option<u64>,
 }
 
@@ -214,14 +218,18 @@ pub fn load(dir: &Path, surroundings: &Surroundings) -> Result<Config, ConfigErr
     let http = file.http.map(|table| read_http(table, &mut problems));
     let known_hosts = read_known_hosts(dir, ssh.known_hosts.as_deref(), &surroundings.home)?;
     let asked = ask_ssh(dir, &ssh, surroundings, &mut problems);
+    let connect_timeout = read_limit("connect_timeout_s", ssh.connect_timeout_s, &mut problems);
+    let first_word = read_limit("first_word_s", ssh.first_word_s, &mut problems);
+    let keepalive = read_limit("keepalive_s", ssh.keepalive_s, &mut problems);
     if !problems.is_empty() {
         return Err(ConfigError::Wrong { dir: dir.to_owned(), problems });
     }
     let defaults = Settings::default();
     let settings = Settings {
         group: file.group,
-        connect_timeout: ssh.connect_timeout_s.map_or(defaults.connect_timeout, Duration::from_secs),
-        keepalive: ssh.keepalive_s.map_or(defaults.keepalive, Duration::from_secs),
+        connect_timeout: connect_timeout.unwrap_or(defaults.connect_timeout),
+        first_word: first_word.unwrap_or(defaults.first_word),
+        keepalive: keepalive.unwrap_or(defaults.keepalive),
         agent: ssh.agent.unwrap_or(defaults.agent),
         network_spool: file.network_spool.unwrap_or(defaults.network_spool),
         audit_syslog: file.audit.unwrap_or_default().syslog,
@@ -315,6 +323,17 @@ fn read_zone(name: Option<&str>, problems: &mut Vec<Problem>) -> Zone {
         problems.push(Problem::new("spoolgate.toml: time_zone", name, error.to_string()));
         Zone::utc()
     })
+}
+
+/// Reads a limit of connections, in seconds.
+fn read_limit(name: &str, value: Option<u64>, problems: &mut Vec<Problem>) -> Option<Duration> {
+    let seconds = value?;
+    if !(1..=limits::SSH_LIMIT_S_MAX).contains(&seconds) {
+        let wanted = format!("1 to {} seconds", limits::SSH_LIMIT_S_MAX);
+        problems.push(Problem::new(format!("spoolgate.toml: ssh.{name}"), seconds.to_string(), wanted));
+        return None;
+    }
+    Some(Duration::from_secs(seconds))
 }
 
 fn read_policy(dir: &Path, owner: u32, zone: &Zone, problems: &mut Vec<Problem>) -> Result<Policy, ConfigError> {

@@ -12,6 +12,7 @@ pub mod local;
 pub mod log_file;
 pub mod output_log;
 pub mod push;
+pub mod random;
 pub mod repo;
 pub mod secrets;
 pub mod service;

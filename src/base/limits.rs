@@ -36,6 +36,12 @@ pub const FILES_PER_STEP: usize = 1000;
 pub const FETCH_BYTES: u64 = 1 << 30;
 /// How long a connection may take from the first SYN to the end of authentication, in seconds.
 pub const CONNECT_TIMEOUT_S: u64 = 10;
+/// How long a host may say nothing before the first word of the runner, in seconds, while it takes nothing of what is sent either.
+pub const FIRST_WORD_S: u64 = 30;
+/// The longest limit of a connection that a configuration may set, in seconds.
+pub const SSH_LIMIT_S_MAX: u64 = 24 * 3600;
+/// How long a host may be at work on an answer about files (it may compare large ones), in seconds.
+pub const ANSWER_S: u64 = 600;
 /// How long a step may take to die after TERM before KILL is sent, in seconds.
 pub const KILL_GRACE_S: u64 = 10;
 /// How long after its time a task counts as late that could not start, in seconds, unless configured otherwise.

@@ -19,7 +19,7 @@ use tokio::process::Command;
 /// What a host does with a command.
 #[derive(Clone, Debug)]
 pub(crate) enum Behaviour {
-    /// Runs what comes in on stdin with a real `/bin/sh`, in a directory of the host's own.
+    /// Has a real `/bin/sh` run the command, in a directory of the host's own.
     Shell { home: PathBuf, path: String },
     /// Answers the same to everything.
     Fixed { out: Vec<u8>, exit: u32 },
@@ -186,7 +186,7 @@ impl Handler for Connection {
     async fn exec_request(
         &mut self,
         channel: ChannelId,
-        _command: &[u8],
+        command: &[u8],
         session: &mut Session,
     ) -> Result<(), russh::Error> {
         session.channel_success(channel)?;
@@ -195,7 +195,8 @@ impl Handler for Connection {
             Behaviour::Shell { home, path } => {
                 let (sender, stdin) = tokio::sync::mpsc::unbounded_channel();
                 self.stdin = Some(sender);
-                tokio::spawn(shell(handle, channel, home, path, stdin));
+                let command = String::from_utf8_lossy(command).into_owned();
+                tokio::spawn(shell(handle, channel, (command, home, path), stdin));
             }
             Behaviour::Runner(steps) => {
                 let (sender, stdin) = tokio::sync::mpsc::unbounded_channel();
@@ -255,15 +256,16 @@ async fn twice(handle: Handle, channel: ChannelId, mut stdin: tokio::sync::mpsc:
     }
 }
 
-/// Runs one command as a real shell and sends back what it prints and how it ends.
+/// Has a real shell run one command and sends back what it prints and how it ends.
 async fn shell(
     handle: Handle,
     channel: ChannelId,
-    home: PathBuf,
-    path: String,
+    (command, home, path): (String, PathBuf, String),
     mut stdin: tokio::sync::mpsc::UnboundedReceiver<Vec<u8>>,
 ) {
     let mut child = Command::new("/bin/sh")
+        .arg("-c")
+        .arg(command)
         .env_clear()
         .envs([("PATH", path.as_str()), ("LC_ALL", "C.UTF-8")])
         .env("HOME", &home)
@@ -314,13 +316,8 @@ async fn runner(
     let mut text = Vec::new();
     while let Some(bytes) = stdin.recv().await {
         text.extend_from_slice(&bytes);
-        // A program is one compound command; its last line closes it.
-        if !text.ends_with(b"\n}\n") {
-            continue;
-        }
-        let programs = String::from_utf8_lossy(&text).into_owned();
-        text.clear();
-        for program in programs.split("sg_id=").skip(1) {
+        while let Some(program) = next_program(&mut text) {
+            let Some((_, program)) = program.split_once("sg_id=") else { return };
             if !answer(&handle, channel, &steps, program).await {
                 return;
             }
@@ -329,6 +326,21 @@ async fn runner(
     let _ = handle.exit_status_request(channel, 0).await;
     let _ = handle.eof(channel).await;
     let _ = handle.close(channel).await;
+}
+
+/// Takes the first program off what came in, once all of it is there.
+fn next_program(text: &mut Vec<u8>) -> Option<String> {
+    use base64::Engine as _;
+    let head = text.iter().position(|byte| *byte == b'\n')? + 1;
+    let length: usize = std::str::from_utf8(&text[..head]).ok()?.trim_end().rsplit_once(' ')?.1.parse().ok()?;
+    if text.len() < head + length {
+        return None;
+    }
+    let frame: Vec<u8> = text.drain(..head + length).collect();
+    let packed = base64::engine::general_purpose::STANDARD.decode(frame[head..].trim_ascii_end()).ok()?;
+    let mut program = String::new();
+    std::io::Read::read_to_string(&mut flate2::read::GzDecoder::new(packed.as_slice()), &mut program).ok()?;
+    Some(program)
 }
 
 /// Says what the runner says to one program, of which what follows `sg_id=` is given; returns whether anybody hears it.

@@ -26,6 +26,8 @@ mod http_rights;
 mod inventory;
 mod link;
 mod links;
+mod loader;
+mod login_files;
 mod main_job;
 mod orders;
 mod parameters;

@@ -103,14 +103,16 @@ impl Step {
     }
 
     pub(crate) fn text(&self, offsets: Offsets, nonce: &str) -> Vec<u8> {
+        self.program(offsets, nonce).text().into_bytes()
+    }
+
+    /// The program that starts it, or shows it from there on.
+    pub(crate) fn program(&self, offsets: Offsets, nonce: &str) -> Program {
         let call =
             Call { id: &self.id, nonce, offsets, clean: true, begun: false, sent_s: None, audit: Head::default() };
-        {
-            let (earlier, secrets) = (Earlier::default(), BTreeMap::new());
-            let told = Told::preview(&earlier, &secrets);
-            run_program(&self.plan, TaskId(7), &"web1".parse().unwrap(), GroupNo(1), &self.planned, &call, &told)
-                .stdin()
-        }
+        let (earlier, secrets) = (Earlier::default(), BTreeMap::new());
+        let told = Told::preview(&earlier, &secrets);
+        run_program(&self.plan, TaskId(7), &"web1".parse().unwrap(), GroupNo(1), &self.planned, &call, &told)
     }
 }
 
@@ -205,13 +207,13 @@ impl Account {
         let (earlier, secrets) = (Earlier::default(), BTreeMap::new());
         let told = Told::preview(&earlier, &secrets);
         let program = run_program(&step.plan, TaskId(7), &host, GroupNo(1), &step.planned, &call, &told);
-        Account::hear(self.start(&program.stdin()), "n4", (&step.id, Offsets::default()))
+        Account::hear(self.start(program.text().as_bytes()), "n4", (&step.id, Offsets::default()))
     }
 
     /// Asks which files a step needs brought.
     pub(crate) fn want(&self, step: &Step, sent_s: Option<u64>) -> Heard {
         let program = want_program(&step.planned, &"web1".parse().unwrap(), &step.call("n6", false, sent_s));
-        Account::hear(self.start(&program.stdin()), "n6", (&step.id, Offsets::default()))
+        Account::hear(self.start(program.text().as_bytes()), "n6", (&step.id, Offsets::default()))
     }
 
     fn kill(&self, step: &Step) -> Heard {
@@ -220,7 +222,7 @@ impl Account {
 
     pub(crate) fn kill_sent(&self, step: &Step, sent_s: Option<u64>) -> Heard {
         let program = kill_program(&step.planned, &step.call("n3", false, sent_s));
-        Account::hear(self.start(&program.stdin()), "n3", (&step.id, Offsets::default()))
+        Account::hear(self.start(program.text().as_bytes()), "n3", (&step.id, Offsets::default()))
     }
 
     /// Whether a line of a step's state begins with `word`.

@@ -305,7 +305,11 @@ fn nothing_that_came_is_waited_for() {
                 heard.extend_from_slice(bytes);
                 heard.ends_with(b"two\n")
             };
-            let told = tokio::time::timeout(Duration::from_secs(5), session.tell(&step.forget(), &mut sink)).await;
+            let told = tokio::time::timeout(
+                Duration::from_secs(5),
+                session.tell(&step.forget(), "ab".repeat(16), std::io::Cursor::new, &mut sink),
+            )
+            .await;
             assert!(matches!(told, Ok(Ok(None))), "round {round}: {told:?}");
         }
     });
@@ -313,6 +317,7 @@ fn nothing_that_came_is_waited_for() {
 
 #[test]
 fn the_runner_inside_the_process_answers_every_program_on_one_channel() {
+    use spoolgate::domain::runner::Offsets;
     use std::io::{BufRead as _, Write as _};
     let scratch = tempfile::tempdir().unwrap();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
@@ -333,15 +338,18 @@ fn the_runner_inside_the_process_answers_every_program_on_one_channel() {
         .unwrap();
     let (mut input, output) = (ssh.stdin.take().unwrap(), ssh.stdout.take().unwrap());
     let mut said = std::io::BufReader::new(output).lines().map(Result::unwrap);
-    for (nonce, act, end) in [("a1", "run", "exit 0"), ("b2", "run", "exit 0"), ("c3", "forget", "forgotten -")] {
+    let step = step_with("true", Vec::new(), &std::collections::BTreeMap::new());
+    for (nonce, act, end) in [("a1", "run", "exit 0"), ("b2", "run", "exit 0"), ("n5", "forget", "forgotten -")] {
+        let program = if act == "run" { step.program(Offsets::default(), nonce) } else { step.forget() };
         // In two pieces, the first of which looks whole to nobody.
-        write!(input, "{{\nsg_id='7-x'\nsg_nonce='{nonce}'\nsg_act='{act}'\nsg_say() {{\n").unwrap();
-        input.flush().unwrap();
-        input.write_all(b":\n}\nexit 0\n}\n").unwrap();
-        input.flush().unwrap();
+        let frame = if nonce == "a1" { program.first("0ff") } else { program.again("0ff") };
+        for piece in frame.chunks(frame.len() - 10) {
+            input.write_all(piece).unwrap();
+            input.flush().unwrap();
+        }
         if act == "run" {
             assert_eq!(said.next().unwrap(), format!("spoolgate-both {nonce} 4242"));
-            assert_eq!(said.next().unwrap(), "spoolgate-err 7-x");
+            assert_eq!(said.next().unwrap(), format!("spoolgate-err {}", step.id.as_str()));
         }
         assert_eq!(said.next().unwrap(), format!("spoolgate-end {nonce} {end} 0 0 0 0"));
     }

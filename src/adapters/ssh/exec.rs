@@ -3,7 +3,7 @@
 //! **Invariant:** stdin is fed while output is read, so neither side can block the other; memory is one buffer,
 //! whatever the command prints; the end is known only after the host said so.
 
-use std::io::{self, BufRead, Cursor, Read as _, Write as _};
+use std::io::{self, BufRead, Read as _, Write as _};
 use std::sync::LazyLock;
 use std::time::Duration;
 
@@ -11,6 +11,7 @@ use ssh2::Channel;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
 
+use crate::adapters::ssh::session::Shell;
 use crate::adapters::ssh::socket::{AGAIN, Held, is_again};
 use crate::adapters::ssh::{Session, SshError};
 use crate::domain::output::{ExecEnd, Stream};
@@ -48,8 +49,8 @@ impl Session {
         sink: &mut (impl FnMut(Stream, &[u8]) + Send),
     ) -> Result<ExecEnd, SshError> {
         // A host may allow one session at a time.
-        if let Some((_, channel)) = self.shell.take() {
-            self.part_with(channel).await;
+        if let Some(shell) = self.shell.take() {
+            self.part_with(shell.channel).await;
         }
         let channel = self.started(command).await?;
         let mut to_the_end = |stream, bytes: &[u8]| {
@@ -63,39 +64,41 @@ impl Session {
     }
 
     /// Has a shell that stays open run a program, and hands on what it says until `sink` returns that it has heard all. A
-    /// shell that ran the same command before is open and knows the runner already. Returns how the shell ended, if it did.
+    /// shell of the same account that is open already knows the runner; a new one takes programs under `nonce`. `sent` wraps
+    /// what is sent. Returns how the shell ended, if it did.
     ///
     /// # Errors
     /// As [`Session::exec`].
-    pub async fn tell(
+    pub async fn tell<R: BufRead + Send>(
         &mut self,
         program: &Program,
+        nonce: String,
+        sent: impl Fn(Vec<u8>) -> R,
         sink: &mut (impl FnMut(Stream, &[u8]) -> bool + Send),
     ) -> Result<Option<ExecEnd>, SshError> {
-        let command = command_line(&program.command);
         let mut spoke = false;
         let mut listener = |stream, bytes: &[u8]| {
             spoke = true;
             sink(stream, bytes)
         };
-        if let Some((of, channel)) = self.shell.take() {
-            if of != command {
+        if let Some(Shell { words, nonce, channel }) = self.shell.take() {
+            if words != program.shell {
                 self.part_with(channel).await;
             } else if let Heard::Enough(channel) =
-                self.listen(channel, Cursor::new(program.again()), Input::StaysOpen, &mut listener).await?
+                self.listen(channel, sent(program.again(&nonce)), Input::StaysOpen, &mut listener).await?
             {
-                self.shell = Some((of, channel));
+                self.shell = Some(Shell { words, nonce, channel });
                 return Ok(None);
             } else if spoke {
                 return Ok(Some(ExecEnd::Exit(0)));
             }
             // It had ended before it could read anything.
         }
-        let channel = self.started(&command).await?;
-        match self.listen(channel, Cursor::new(program.stdin()), Input::StaysOpen, sink).await? {
+        let channel = self.started(&command_line(&program.command(&nonce))).await?;
+        match self.listen(channel, sent(program.first(&nonce)), Input::StaysOpen, sink).await? {
             Heard::Ended(end) => Ok(Some(end)),
             Heard::Enough(channel) => {
-                self.shell = Some((command, channel));
+                self.shell = Some(Shell { words: program.shell.clone(), nonce, channel });
                 Ok(None)
             }
         }

@@ -31,10 +31,19 @@ pub struct Session {
     pub(super) keepalive: Duration,
     /// Channels of commands whose callers stopped waiting; closed with the session.
     pub(super) abandoned: Vec<ssh2::Channel>,
-    /// A shell that waits for the next program, and its command.
-    pub(super) shell: Option<(String, ssh2::Channel)>,
+    /// A shell that waits for the next program.
+    pub(super) shell: Option<Shell>,
     /// The command that leads there; ended with the session.
     proxy: Option<Proxy>,
+}
+
+/// A shell that takes programs.
+pub(super) struct Shell {
+    /// The words that started it.
+    pub(super) words: Vec<String>,
+    /// The word under which it takes programs.
+    pub(super) nonce: String,
+    pub(super) channel: ssh2::Channel,
 }
 
 impl Session {
@@ -92,7 +101,7 @@ impl Session {
     /// Says goodbye and closes, within a limit; a host that does not answer is cut off.
     pub async fn close(mut self) {
         let ssh = self.ssh.clone();
-        let kept = self.shell.take().map(|(_, channel)| channel);
+        let kept = self.shell.take().map(|shell| shell.channel);
         for mut channel in std::mem::take(&mut self.abandoned).into_iter().chain(kept) {
             let closing = self.readiness.retry(|| ssh.block_directions(), || channel.close());
             let _ = timeout(CLOSE_LIMIT, closing).await;

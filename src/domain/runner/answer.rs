@@ -4,10 +4,16 @@
 //! the runner's first line is a login shell's noise and is not the script's.
 
 use crate::domain::output::Stream;
-use crate::domain::runner::{Offsets, RunnerId};
+use crate::domain::runner::{Offsets, RunnerId, frame};
 
 /// How much is kept of what came before the runner's first line: it may say why there is none.
 const NOISE_BYTES_MAX: usize = 4 << 10;
+/// From how many characters on a word is taken for a part of what was sent.
+const PACKED_WORD_CHARS: usize = 60;
+/// What it means that a program did not arrive as it was sent.
+const TORN: &str = "the host's login files, or a command that its sshd forces, read the input: what was sent did not arrive whole, and \
+     nothing was started; let them leave standard input alone (a first line of `case $- in *i*) ;; *) return ;; esac` in \
+     ~/.bashrc, `< /dev/null` behind what reads), then retry";
 /// The longest line of the runner's own.
 const LINE_BYTES_MAX: usize = 512;
 
@@ -99,10 +105,27 @@ impl Answer {
         }
     }
 
-    /// Returns what came instead of an answer, such as a complaint of `sudo`.
+    /// Returns what came instead of an answer, such as a complaint of `sudo`. What was sent may be among it, if something echoes;
+    /// it is left out, because secrets may be in it.
     #[must_use]
     pub fn noise(&self) -> String {
-        String::from_utf8_lossy(&self.noise).trim().to_owned()
+        let text = String::from_utf8_lossy(&self.noise);
+        let packed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '+' | '/' | '=');
+        let mut shown = String::new();
+        for word in text.split_inclusive(|c: char| !packed(c)) {
+            if word.trim_end_matches(|c| !packed(c)).len() < PACKED_WORD_CHARS {
+                shown.push_str(word);
+            } else {
+                shown.push('…');
+            }
+        }
+        shown.trim().to_owned()
+    }
+
+    /// Whether anything of ours has said a word.
+    #[must_use]
+    pub fn spoke(&self) -> bool {
+        self.here || self.running || self.refused.is_some() || self.ended.is_some()
     }
 
     /// Whether nothing more comes, and the shell that said it waits for what is sent next.
@@ -162,6 +185,8 @@ impl Answer {
                 self.here = true;
             } else if let Some(at) = line.find(&refusal) {
                 self.refused = Some(line[at + refusal.len()..].to_owned());
+            } else if let Some(why) = of_loader(&line) {
+                self.refused = Some(why);
             } else if let Some(at) = line.find(&self.end) {
                 self.ended = read_end(&line[at + self.end.len()..]);
             } else {
@@ -268,6 +293,20 @@ impl Answer {
             pass(stream, &bytes[skipped..]);
         }
     }
+}
+
+/// Returns what the loader's words mean, if they are its words: it has no program yet, and knows no nonce but its own.
+fn of_loader(line: &str) -> Option<String> {
+    let of = |word: &str| {
+        let (_, rest) = line.split_once(word)?;
+        let (nonce, rest) = rest.split_at_checked(32)?;
+        nonce.bytes().all(|byte| byte.is_ascii_hexdigit()).then_some(rest.trim())
+    };
+    if of(frame::TORN).is_some_and(str::is_empty) {
+        return Some(TORN.to_owned());
+    }
+    let program = of(frame::LACKS).filter(|program| program.bytes().all(|byte| byte.is_ascii_alphanumeric()))?;
+    Some(format!("this host has no {program}, without which nothing can be sent to it; install it there, then retry"))
 }
 
 /// Returns how many of the last bytes may be the beginning of a mark.
@@ -380,6 +419,33 @@ mod tests {
         answer.take(Stream::Out, b"spoolgate-here ab12 7\n", |_, _| panic!("not the script's"));
         answer.finish();
         assert!(answer.here && !answer.running && answer.noise() == "welcome", "{answer:?}");
+    }
+
+    #[test]
+    fn what_the_loader_says_is_understood_and_what_was_sent_is_not_repeated() {
+        let heard = |text: &str| {
+            let mut answer = Answer::new("ab12", &RunnerId::for_tests("7-x"), Offsets::default());
+            answer.take(Stream::Out, text.as_bytes(), |_, _| panic!("not the script's"));
+            answer.finish();
+            (answer.spoke(), answer.refused.clone().unwrap_or_default(), answer.noise())
+        };
+        let nonce = "0123456789abcdef0123456789abcdef";
+        let (spoke, why, _) = heard(&format!("motd spoolgate-torn {nonce}\n"));
+        assert!(spoke && why.contains("login files") && why.contains("nothing was started"), "{why}");
+        let (spoke, why, _) = heard(&format!("spoolgate-lacks {nonce} gzip\n"));
+        assert!(spoke && why.starts_with("this host has no gzip"), "{why}");
+        for no_word in [
+            format!("spoolgate-torn {nonce}0\n"),
+            "spoolgate-torn ab12\n".to_owned(),
+            format!("spoolgate-lacks {nonce} $(x)\n"),
+        ] {
+            assert!(!heard(&no_word).0, "{no_word}");
+        }
+        let frame = String::from_utf8(frame::framed(nonce, &"secret".repeat(999), &frame::Ending::new("}"))).unwrap();
+        assert_eq!(
+            heard(&format!("hello there\n{frame}bye\n")),
+            (false, String::new(), format!("hello there\n#{nonce} {}\n…bye", frame.lines().nth(1).unwrap().len() + 1))
+        );
     }
 
     #[test]

@@ -5,9 +5,10 @@
 //! single-quoted string. However often the same step is sent, the host starts it at most once: a file made with
 //! `O_EXCL` is the gate, and what comes later shows what the first one started.
 //!
-//! The program is one compound command, so a shell that got only a part of it does nothing.
+//! The program travels in a [frame], so a shell that got only a part of it does nothing.
 
 pub mod answer;
+pub mod frame;
 mod variables;
 
 use std::collections::BTreeMap;
@@ -27,23 +28,37 @@ use crate::domain::template::tokens::FLOW_ID;
 /// What is sent to a host.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Program {
-    /// The words of the command that the host's sshd starts; [`command_line`] makes them one line.
-    pub command: Vec<String>,
+    /// The words that start a shell of the step's account; programs with the same words can share one.
+    pub shell: Vec<String>,
     /// What it reads but for the runner, which is the same for all of them.
     text: String,
 }
 
 impl Program {
-    /// Returns what a shell reads. Thousands of hosts run steps at once: it is made when it is sent and not kept.
+    /// Returns the words of the command that takes programs under `nonce`, a word that nobody knew before: [`command_line`] makes
+    /// them one line.
     #[must_use]
-    pub fn stdin(&self) -> Vec<u8> {
-        [&self.text, RUNNER.as_str(), "}\n"].concat().into_bytes()
+    pub fn command(&self, nonce: &str) -> Vec<String> {
+        let loader = ["-c", frame::LOADER, nonce].map(str::to_owned);
+        self.shell.iter().cloned().chain(loader).collect()
     }
 
-    /// Returns what a shell reads in its place that has read the runner already.
+    /// Returns what that command reads first. Thousands of hosts run steps at once: it is made when it is sent and not kept.
     #[must_use]
-    pub fn again(&self) -> Vec<u8> {
-        [&self.text, "sg_main\n}\n"].concat().into_bytes()
+    pub fn first(&self, nonce: &str) -> Vec<u8> {
+        frame::framed(nonce, &self.text, &WITH_RUNNER)
+    }
+
+    /// Returns what it reads in its place once it knows the runner.
+    #[must_use]
+    pub fn again(&self, nonce: &str) -> Vec<u8> {
+        frame::framed(nonce, &self.text, &AGAIN)
+    }
+
+    /// Returns the whole text that the host's shell runs.
+    #[must_use]
+    pub fn text(&self) -> String {
+        [&self.text, RUNNER.as_str(), CLOSE].concat()
     }
 }
 
@@ -255,18 +270,17 @@ pub fn take_program(step: &PlannedStep, call: &Call<'_>) -> Program {
     finish(text, step)
 }
 
-/// Returns a command's words as one line that every login shell reads back as these words.
+/// Returns a command's words as one line that every login shell reads back as these words. The login shell becomes the command:
+/// nobody stands by to print a word about its end.
 #[must_use]
 pub fn command_line(words: &[String]) -> String {
     let plain = |word: &str| {
         !word.is_empty()
             && word.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'/' | b'.' | b'_' | b'-' | b'=' | b','))
     };
-    let mut line = String::new();
+    let mut line = "exec".to_owned();
     for word in words {
-        if !line.is_empty() {
-            line.push(' ');
-        }
+        line.push(' ');
         if plain(word) { line.push_str(word) } else { push_quoted(&mut line, word) }
     }
     line
@@ -298,6 +312,12 @@ pub fn runner_text() -> &'static str {
 
 /// The runner's text without what a shell does not need.
 static RUNNER: LazyLock<String> = LazyLock::new(|| bare(include_str!("runner.sh")));
+/// Closes the compound command that a program is.
+const CLOSE: &str = "}\n";
+/// How a shell's first program ends.
+static WITH_RUNNER: LazyLock<frame::Ending> = LazyLock::new(|| frame::Ending::new(&[&RUNNER, CLOSE].concat()));
+/// How every later one does.
+static AGAIN: LazyLock<frame::Ending> = LazyLock::new(|| frame::Ending::new(&["sg_main\n", CLOSE].concat()));
 /// What takes a large file, likewise.
 static BRING: LazyLock<String> = LazyLock::new(|| bare(file_step::BRING));
 
@@ -331,10 +351,10 @@ fn push_head(text: &mut String, act: &str, call: &Call<'_>) {
 
 fn finish(mut text: String, step: &PlannedStep) -> Program {
     text.shrink_to_fit();
-    Program { command: shell_of(step), text }
+    Program { shell: shell_of(step), text }
 }
 
-/// Returns the command of a shell of the step's account.
+/// Returns the words that start a shell of the step's account.
 fn shell_of(step: &PlannedStep) -> Vec<String> {
     let words: &[&str] = if step.account.is_some() { &["sudo", "-n", "-u"] } else { &[] };
     let account = step.account.iter().flat_map(|account| [account.to_string(), "--".to_owned()]);
@@ -401,16 +421,16 @@ mod tests {
         let (earlier, secrets) = (Earlier::default(), BTreeMap::new());
         let told = Told::preview(&earlier, &secrets);
         let program = run_program(&plan, TaskId(7), &host, GroupNo(1), &step, &call, &told);
-        (command_line(&program.command), String::from_utf8(program.stdin()).unwrap())
+        (command_line(&program.shell), program.text())
     }
 
     #[test]
     fn nothing_of_a_task_is_on_the_command_line() {
-        assert_eq!(written("echo 'hi'", &["a b", "$(id)"], None, 0).0, "/bin/sh");
-        assert_eq!(written("x", &[], Some("deploy"), 5).0, "sudo -n -u deploy -- /bin/sh");
+        assert_eq!(written("echo 'hi'", &["a b", "$(id)"], None, 0).0, "exec /bin/sh");
+        assert_eq!(written("x", &[], Some("deploy"), 5).0, "exec sudo -n -u deploy -- /bin/sh");
         let step = PlannedStep::plain("x".parse().unwrap(), Digest::of(b""));
         let line = command_line(&bring_command(&step, "/home/a b/.spoolgate/7.files"));
-        assert_eq!(line, "/bin/sh -c 'umask 077; exec tar -xomf - -C \"$0\"' '/home/a b/.spoolgate/7.files'");
+        assert_eq!(line, "exec /bin/sh -c 'umask 077; exec tar -xomf - -C \"$0\"' '/home/a b/.spoolgate/7.files'");
     }
 
     #[test]

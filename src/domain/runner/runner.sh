@@ -721,10 +721,10 @@ sg_main() {
 	esac
 	[ ! "$sg_needs" ] || [ -e "$sg_at.state" ] || sg_look_for_needs
 	sg_mark="spoolgate-err $sg_id"
+	# Whoever does not hear this knows that the gate was not passed from here: when nobody listens any more, it is not.
+	sg_say here "$$" 2>/dev/null || exit 0
 	case $sg_act in
 		run)
-			# Whoever does not hear this knows that the gate was not passed from here.
-			sg_say here "$$"
 			if [ ! "$sg_begun" ] && sg_gate "run $$ $sg_boot $sg_own_born"; then
 				sg_run
 			else

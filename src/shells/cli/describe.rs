@@ -357,12 +357,12 @@ fn describe_bytes(text: &mut String, plan: &Plan, task: TaskId) {
                 };
                 let told = Told::preview(&earlier, &secrets);
                 let program = run_program(plan, task, host, group.number, step, &call, &told);
-                let stdin = program.stdin();
-                let shown = String::from_utf8_lossy(&stdin).replace(runner_text(), RUNNER_STANDS_HERE);
+                let whole = program.text();
+                let shown = whole.replace(runner_text(), RUNNER_STANDS_HERE);
                 push(
                     text,
                     "bytes",
-                    &format!("{host} {}: {} reads {} bytes", step.name, command_line(&program.command), stdin.len()),
+                    &format!("{host} {}: {} runs {} bytes", step.name, command_line(&program.shell), whole.len()),
                 );
                 push_lines(text, '>', &shown);
             }

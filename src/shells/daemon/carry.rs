@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, BufRead, BufReader, Read as _};
 use std::path::Path;
+use std::time::Duration;
 
 use crate::adapters::archive::Archive;
 use crate::adapters::fetched_file::FetchedFile;
@@ -50,7 +51,7 @@ pub(super) async fn bring(
     (plan, step, host): (&Plan, &PlannedStep, &HostName),
     (want, nonce, id): (&Program, &str, &RunnerId),
 ) -> Result<(), NotCarried> {
-    let answer = ask(link, want, nonce, id).await?;
+    let answer = ask(link, settings.first_word, want, nonce, id).await?;
     // What has begun has had its files.
     if answer.is_empty() {
         return Ok(());
@@ -105,17 +106,20 @@ async fn feed(link: &mut Link, command: &[String], content: impl BufRead + Send,
 }
 
 /// Asks a host's runner something that it answers with text.
-async fn ask(link: &mut Link, program: &Program, nonce: &str, id: &RunnerId) -> Result<String, NotCarried> {
+async fn ask(
+    link: &mut Link,
+    first_word: Duration,
+    program: &Program,
+    nonce: &str,
+    id: &RunnerId,
+) -> Result<String, NotCarried> {
     let (mut answer, mut said) = (Answer::new(nonce, id, Offsets::default()), Vec::new());
     let ended = link
-        .exec(program, &mut |stream, bytes: &[u8]| {
-            answer.take(stream, bytes, |stream, bytes| {
-                let room = if stream == Stream::Out { ANSWER_BYTES_MAX.saturating_sub(said.len()) } else { 0 };
-                said.extend_from_slice(&bytes[..bytes.len().min(room)]);
-            });
+        .ask(program, first_word, &mut answer, &mut |stream, bytes: &[u8]| {
+            let room = if stream == Stream::Out { ANSWER_BYTES_MAX.saturating_sub(said.len()) } else { 0 };
+            said.extend_from_slice(&bytes[..bytes.len().min(room)]);
         })
         .await;
-    answer.finish();
     if let Some(why) = answer.refused.take() {
         return Err(NotCarried::Refused(why));
     }
@@ -123,6 +127,8 @@ async fn ask(link: &mut Link, program: &Program, nonce: &str, id: &RunnerId) -> 
         Some((Verdict::Exit(0), ..)) => Ok(String::from_utf8_lossy(&said).into_owned()),
         Some(_) => Err(NotCarried::Refused("the host has no place for the files".to_owned())),
         None => match ended {
+            // Nothing was to begin by it.
+            Err(error) if error.silent => Err(NotCarried::Refused(error.why)),
             Err(error) => Err(NotCarried::Broken(error)),
             Ok(_) => Err(NotCarried::Refused(format!("the host ran no shell for it: {}", answer.noise()))),
         },
@@ -132,6 +138,7 @@ async fn ask(link: &mut Link, program: &Program, nonce: &str, id: &RunnerId) -> 
 /// Takes what a step fetched to `place`; an archive gets `.tar` behind its name. What is secret in it is hidden.
 pub(super) async fn take(
     link: &mut Link,
+    first_word: Duration,
     (program, nonce, id): (&Program, &str, &RunnerId),
     masker: &Masker,
     (place, most_bytes): (&Path, u64),
@@ -140,15 +147,12 @@ pub(super) async fn take(
     let mut file = FetchedFile::create(place.to_owned(), most_bytes, masker).map_err(unkept)?;
     let mut answer = Answer::new(nonce, id, Offsets::default());
     let ended = link
-        .exec(program, &mut |stream, bytes: &[u8]| {
-            answer.take(stream, bytes, |stream, bytes| {
-                if stream == Stream::Out {
-                    file.push(bytes);
-                }
-            });
+        .ask(program, first_word, &mut answer, &mut |stream, bytes: &[u8]| {
+            if stream == Stream::Out {
+                file.push(bytes);
+            }
         })
         .await;
-    answer.finish();
     let whole = file.finish().map_err(unkept)?;
     match (whole, answer.ended, ended) {
         (true, Some((Verdict::Exit(0), ..)), _) => Ok(()),

@@ -24,6 +24,9 @@ const KILL_ANSWER_S: u64 = 60;
 /// How long after a step's limit its host may still be ending it.
 const LATE_S: u64 = 2 * limits::KILL_GRACE_S + 60;
 
+/// How long a first word can be on its way, once all is sent.
+const WORD_ON_ITS_WAY: Duration = Duration::from_secs(3);
+
 /// What the daemon tells a host's owner.
 #[derive(Debug)]
 pub(super) enum Command {
@@ -129,13 +132,22 @@ impl HostOwner {
             0 => None,
             limit => Some(Duration::from_secs(limit.saturating_add(LATE_S)).saturating_sub(elapsed(start))),
         };
+        let progress = talk.progress();
         let wish = {
             let mut running = pin!(talk.run(link));
-            tokio::select! {
+            let wish = tokio::select! {
                 ended = &mut running => return Some(ended),
                 wish = stop_wished(&mut self.commands) => wish,
                 () = sleep(late.unwrap_or(Duration::MAX)), if late.is_some() => Wish::TooLong,
+            };
+            if wish != Wish::Leave {
+                // A first word that is on its way tells whether there is anything to end.
+                tokio::select! {
+                    ended = &mut running => return Some(ended),
+                    () = progress.word_or_silence(WORD_ON_ITS_WAY) => {}
+                }
             }
+            wish
         };
         if wish == Wish::Leave {
             return None;

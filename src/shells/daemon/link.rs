@@ -1,6 +1,7 @@
 //! The seam to a host: over SSH or on this machine, the same four things. Floor 4.
 //!
-//! **Invariant:** connect, exec with streams, close; nothing else is known of a transport above this file.
+//! **Invariant:** connect, exec with streams, close; nothing else is known of a transport above this file. No conversation goes on
+//! in which nothing moves: each has a limit for its first word and, but for a step's, one for what comes after it.
 
 use std::collections::HashMap;
 use std::io::{BufRead, Cursor};
@@ -14,18 +15,23 @@ use tokio::time::Instant;
 
 use crate::adapters::file_folder::FileFolder;
 use crate::adapters::local::LocalShell;
+use crate::adapters::random;
 use crate::adapters::secrets::Secrets;
 use crate::adapters::ssh::{Passphrase, Session, SshError, Target, Tunnel};
 use crate::base::ids::SecretName;
+use crate::base::limits;
 use crate::domain::inventory::Connection;
 use crate::domain::output::{ExecEnd, Stream};
 use crate::domain::plan::{PlannedHop, PlannedHost};
+use crate::domain::runner::answer::Answer;
 use crate::domain::runner::{Program, command_line};
+use crate::shells::daemon::progress::Progress;
 
 /// What every connection is made with.
 #[derive(Clone, Debug)]
 pub(super) struct LinkSettings {
     pub(super) connect_timeout: Duration,
+    pub(super) first_word: Duration,
     pub(super) keepalive: Duration,
     pub(super) agent: bool,
     pub(super) tunnels: Tunnels,
@@ -92,6 +98,21 @@ impl Tunnels {
         doors.retain(|_, door| Arc::strong_count(&door.0) > 1 || door.0.try_lock().is_ok_and(|door| door.is_open()));
         doors.entry(passed.to_vec()).or_default().clone()
     }
+}
+
+/// How long a host may be at work on an answer.
+const ANSWER_LIMIT: Duration = Duration::from_secs(limits::ANSWER_S);
+
+fn no_answer() -> LinkError {
+    LinkError::broken(format!("the host neither took nor said anything for {ANSWER_LIMIT:?}"))
+}
+
+fn no_word(limit: Duration) -> LinkError {
+    let why = format!(
+        "the host's shell said nothing for {limit:?}, so nothing was started: its login files, or a command that its sshd \
+         forces, wait, read what is sent, or start another program; look at what `ssh HOST echo ok` does"
+    );
+    LinkError { silent: true, ..LinkError::broken(why) }
 }
 
 fn no_way(host: &str, to: String, why: String) -> SshError {
@@ -229,6 +250,15 @@ pub(super) struct LinkError {
     pub(super) never_sent: bool,
     /// Whether the host was not there at all, or did not answer in time.
     pub(super) unreachable: bool,
+    /// Whether sshd answers and took what was sent, and nothing of ours ever said a word.
+    pub(super) silent: bool,
+}
+
+impl LinkError {
+    /// Makes the error of a conversation that broke off.
+    pub(super) fn broken(why: impl Into<String>) -> LinkError {
+        LinkError { why: why.into(), never_sent: false, unreachable: false, silent: false }
+    }
 }
 
 impl From<SshError> for LinkError {
@@ -236,7 +266,7 @@ impl From<SshError> for LinkError {
         let unreachable =
             matches!(error, SshError::Connect { .. } | SshError::ConnectTimeout { .. } | SshError::Way { .. })
                 || matches!(error, SshError::Proxy { .. });
-        LinkError { never_sent: error.never_sent(), unreachable, why: error.to_string() }
+        LinkError { never_sent: error.never_sent(), unreachable, silent: false, why: error.to_string() }
     }
 }
 
@@ -248,28 +278,60 @@ impl Link {
         }
     }
 
-    /// Runs a program to its end. When the future is dropped the process is left alone and the link stays usable.
-    pub(super) async fn exec(
+    /// Has the host run a program to its end, and hands on what is not the runner's own. When the future is dropped the process
+    /// is left alone and the link stays usable.
+    pub(super) async fn ask(
         &mut self,
         program: &Program,
-        sink: &mut (impl FnMut(Stream, &[u8]) + Send),
+        first_word: Duration,
+        answer: &mut Answer,
+        pass: &mut (impl FnMut(Stream, &[u8]) + Send),
     ) -> Result<ExecEnd, LinkError> {
-        self.feed(&program.command, Cursor::new(program.stdin()), sink).await
+        let (progress, nonce) = (Progress::new(), random::nonce());
+        let mut hear = |stream, bytes: &[u8]| {
+            answer.take(stream, bytes, &mut *pass);
+            if answer.spoke() {
+                progress.spoke();
+            }
+        };
+        let (command, stdin) = (program.command(&nonce), progress.of(Cursor::new(program.first(&nonce))));
+        let ended = tokio::select! {
+            ended = self.exec(&command, stdin, &mut hear) => ended,
+            () = progress.stalls(first_word, Some(ANSWER_LIMIT)) => Err(if progress.has_spoken() { no_answer() } else { no_word(first_word) }),
+        };
+        answer.finish();
+        ended
     }
 
     /// Has a shell run a program, until `sink` returns that it has heard all. Over SSH the shell stays for the next program.
+    /// `progress` is told of what is taken, and has to be told of the first word.
     pub(super) async fn tell(
         &mut self,
         program: &Program,
+        first_word: Duration,
+        progress: &Progress,
         sink: &mut (impl FnMut(Stream, &[u8]) -> bool + Send),
     ) -> Result<Option<ExecEnd>, LinkError> {
-        if let Link::Ssh(session) = self {
-            return Ok(session.tell(program, sink).await?);
-        }
-        let mut to_the_end = |stream, bytes: &[u8]| {
-            sink(stream, bytes);
+        progress.begin();
+        let nonce = random::nonce();
+        let told = async {
+            match self {
+                Link::Ssh(session) => {
+                    Ok(session.tell(program, nonce, |text| progress.of(Cursor::new(text)), sink).await?)
+                }
+                Link::Local(_) => {
+                    let mut to_the_end = |stream, bytes: &[u8]| {
+                        sink(stream, bytes);
+                    };
+                    let (command, stdin) = (program.command(&nonce), progress.of(Cursor::new(program.first(&nonce))));
+                    self.exec(&command, stdin, &mut to_the_end).await.map(Some)
+                }
+            }
         };
-        self.exec(program, &mut to_the_end).await.map(Some)
+        tokio::select! {
+            told = told => told,
+            () = progress.stalls(first_word, None) => Err(no_word(first_word)),
+        }
     }
 
     /// Runs a command that reads what is fed to it. When the future is dropped the process is left alone.
@@ -279,13 +341,30 @@ impl Link {
         stdin: impl BufRead + Send,
         sink: &mut (impl FnMut(Stream, &[u8]) + Send),
     ) -> Result<ExecEnd, LinkError> {
+        let progress = Progress::new();
+        let mut hear = |stream, bytes: &[u8]| {
+            progress.moved();
+            sink(stream, bytes);
+        };
+        let stdin = progress.of(stdin);
+        tokio::select! {
+            ended = self.exec(command, stdin, &mut hear) => ended,
+            () = progress.stalls(ANSWER_LIMIT, Some(ANSWER_LIMIT)) => Err(no_answer()),
+        }
+    }
+
+    async fn exec(
+        &mut self,
+        command: &[String],
+        stdin: impl BufRead + Send,
+        sink: &mut (impl FnMut(Stream, &[u8]) + Send),
+    ) -> Result<ExecEnd, LinkError> {
         match self {
             Link::Ssh(session) => Ok(session.exec(&command_line(command), stdin, sink).await?),
-            Link::Local(shell) => shell.exec(command, stdin, sink).await.map_err(|error| LinkError {
-                why: error.to_string(),
-                never_sent: error.never_sent(),
-                unreachable: false,
-            }),
+            Link::Local(shell) => shell
+                .exec(command, stdin, sink)
+                .await
+                .map_err(|error| LinkError { never_sent: error.never_sent(), ..LinkError::broken(error.to_string()) }),
         }
     }
 

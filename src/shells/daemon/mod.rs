@@ -7,6 +7,7 @@ mod carry;
 mod host;
 mod link;
 mod perform;
+mod progress;
 mod reported;
 mod spool_inbox;
 mod talk;
@@ -532,6 +533,7 @@ fn say_notes(notes: &[String]) {
 fn link_settings(config: &Config, dirs: &Dirs) -> LinkSettings {
     LinkSettings {
         connect_timeout: config.settings.connect_timeout,
+        first_word: config.settings.first_word,
         keepalive: config.settings.keepalive,
         agent: config.settings.agent,
         tunnels: link::Tunnels::default(),

@@ -1,14 +1,17 @@
 //! What the daemon and a host's runner say to each other about one attempt at one step. Floor 4.
 //!
 //! **Invariant:** the same program goes over every connection, and the host starts the step at most once. Until a runner on the
-//! host says a word a failure is "not sent"; from then on only the host's own word ends the attempt, or the end of patience.
+//! host says a word a failure is "not sent"; from then on only the host's own word ends the attempt, or the end of patience. A
+//! program whose conversation is over begins nothing: the runner ends when nobody is left to hear its first word.
 
 mod began;
 mod ending;
 mod reach;
+mod secrets;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::Notify;
@@ -16,10 +19,9 @@ use tokio::sync::mpsc::UnboundedSender;
 use tokio::time::{Instant, sleep};
 
 use crate::adapters::output_log::{self, OutputLog, OutputLogError};
-use crate::adapters::secrets::SecretError;
+use crate::adapters::random;
 use crate::adapters::spool::layout::log_name;
-use crate::base::digest::Digest;
-use crate::base::ids::{ParamName, SecretName};
+use crate::base::ids::ParamName;
 use crate::base::limits;
 use crate::base::text::Secret;
 use crate::domain::delegate::{Report, Reports, last_words, not_done};
@@ -36,6 +38,7 @@ use crate::shells::clock::now;
 use crate::shells::daemon::carry::{self, NotCarried};
 use crate::shells::daemon::host::elapsed;
 use crate::shells::daemon::link::{Link, LinkError, LinkSettings};
+use crate::shells::daemon::progress::Progress;
 use crate::shells::daemon::reported::Reported;
 use began::Wordless;
 use ending::ending;
@@ -77,10 +80,10 @@ enum Heard {
     Refused(String),
     /// The conversation broke off.
     Broken(LinkError),
-    /// The step ended well, and what it fetched cannot be kept here.
-    NotKept(String),
-    /// The host never started it, and never will.
-    NotBegun(String),
+    /// It ended as the host does not say: what it fetched cannot be kept here, or it never began, and never will.
+    Over(Ending),
+    /// sshd took the program, and nothing of it said a word in time.
+    Silent(String),
 }
 
 impl From<NotCarried> for Heard {
@@ -105,8 +108,6 @@ pub(super) struct Talk<'a> {
     begun: Begun,
     /// How often bringing the step's files may still break off; nothing once the host has them.
     to_bring: Option<u32>,
-    /// How many conversations there were.
-    calls: u32,
     log: Option<OutputLog>,
     shown: (Shown, Shown),
     /// The values of the step's secrets.
@@ -120,6 +121,10 @@ pub(super) struct Talk<'a> {
     known_since: Instant,
     /// When this process sent it first.
     sent_at: Option<Instant>,
+    /// How far the conversation is.
+    progress: Arc<Progress>,
+    /// Whether a connection was lost over which a runner may have spoken.
+    lost: bool,
 }
 
 impl<'a> Talk<'a> {
@@ -146,7 +151,6 @@ impl<'a> Talk<'a> {
             sent: start.resume,
             begun: if start.late { Begun::NeverIfNotYet } else { Begun::Perhaps },
             to_bring: bring_again(step),
-            calls: 0,
             log: None,
             shown,
             secrets,
@@ -155,7 +159,19 @@ impl<'a> Talk<'a> {
             log_path,
             known_since: Instant::now(),
             sent_at: None,
+            progress: Arc::new(Progress::new()),
+            lost: false,
         }
+    }
+
+    /// Returns what is known of how far the conversation is.
+    pub(super) fn progress(&self) -> Arc<Progress> {
+        Arc::clone(&self.progress)
+    }
+
+    /// Whether a runner may have been there.
+    fn may_have_begun(&self) -> bool {
+        self.start.resume || self.lost || self.progress.has_ever_spoken()
     }
 
     /// Opens the log where it ends, if it is not open.
@@ -175,63 +191,15 @@ impl<'a> Talk<'a> {
         Ok(())
     }
 
-    /// Reads the secrets of the task: those that the step gets, and all that are known to be hidden. A step that was sent
-    /// before was sent with those of that time: where they are others now, nothing that it prints is shown.
-    ///
-    /// # Errors
-    /// The first one that cannot be read, of a step that was not sent yet.
-    pub(super) fn read_secrets(&mut self) -> Result<(), SecretError> {
-        if self.start.approved.plan().secret_names().next().is_none() {
-            return Ok(());
-        }
-        let noted = self.log_path.with_extension("secrets");
-        // What is noted is durable before anything is sent: without a note nothing was.
-        let sent = self.start.resume && noted.exists();
-        let values = match self.secret_values() {
-            Err(error) if !sent => return Err(error),
-            Err(error) => {
-                // It is shown as stars or lost, and never started without them.
-                self.begun = Begun::Yes;
-                self.hide_everything(&error.to_string());
-                return Ok(());
-            }
-            Ok(values) => values,
-        };
-        let own = self.start.approved.plan().secrets.iter().chain(&self.step.secrets);
-        self.secrets = own.map(|(name, secret)| (name.clone(), values[secret].clone())).collect();
-        if sent && !self.settings.secrets.are_noted(&noted, &values) {
-            self.hide_everything("its secrets are others now");
-            return Ok(());
-        }
-        if !sent {
-            self.settings
-                .secrets
-                .note(&noted, &values)
-                .map_err(|source| SecretError::Unreadable { path: noted.clone(), source })?;
-        }
-        self.masker = (*self.settings.secrets.masker()).clone();
-        Ok(())
-    }
-
-    fn hide_everything(&mut self, why: &str) {
-        tracing::error!(task = %self.start.task, host = %self.start.host, "what its step prints is not shown: {why}");
-        self.masker = Masker::of_everything();
-    }
-
-    fn secret_values(&self) -> Result<BTreeMap<SecretName, Secret>, SecretError> {
-        let plan = self.start.approved.plan();
-        let all: BTreeSet<&SecretName> = plan.secret_names().collect();
-        all.into_iter().map(|name| Ok((name.clone(), self.settings.secrets.read(name)?))).collect()
-    }
-
     /// Removes from the host what the step printed, once its end is on record: it may hold secrets.
     pub(super) async fn forget(&mut self, link: &mut Link) {
-        let nonce = self.nonce();
+        let nonce = random::nonce();
         // It is looked for wherever it may be.
         self.sent = true;
         let call = self.call(&nonce, Offsets::default());
         let program = forget_program(self.step, &call);
-        if let Err(error) = link.exec(&program, &mut |_, _: &[u8]| {}).await {
+        let mut answer = Answer::new(&nonce, &self.id, Offsets::default());
+        if let Err(error) = link.ask(&program, self.settings.first_word, &mut answer, &mut |_, _: &[u8]| {}).await {
             tracing::info!(task = %self.start.task, host = %self.start.host, "its output stays on the host: {}", error.why);
         }
     }
@@ -272,13 +240,9 @@ impl<'a> Talk<'a> {
                 Err(error) => (Heard::Broken(error), None),
             };
             let why = match heard {
-                Heard::NotKept(why) => {
+                Heard::Over(ending) => {
                     *link = open;
-                    return (Ending::NotAllDone(why), self.facts());
-                }
-                Heard::NotBegun(why) => {
-                    *link = open;
-                    return (Ending::NotSent(why), self.facts());
+                    return (ending, self.facts());
                 }
                 Heard::Ended(verdict) => {
                     *link = open;
@@ -288,6 +252,12 @@ impl<'a> Talk<'a> {
                 Heard::Refused(why) if !self.sent => {
                     *link = open;
                     return (Ending::NotSent(why), self.facts());
+                }
+                Heard::Silent(why) => {
+                    if let Some(open) = open {
+                        open.close().await;
+                    }
+                    return self.without_a_word(why).await;
                 }
                 Heard::Broken(error) if !self.sent && open.is_some() && self.to_bring.is_some_and(|left| left > 0) => {
                     self.to_bring = self.to_bring.map(|left| left - 1);
@@ -319,7 +289,8 @@ impl<'a> Talk<'a> {
         }
     }
 
-    /// Ends the step over a connection of its own and takes what it still printed.
+    /// Ends the step over a connection of its own and takes what it still printed. A host whose shell never said a word, and says
+    /// none now, has not begun it: the connection over which it was sent is closed.
     ///
     /// # Errors
     /// Why nobody knows whether it is gone.
@@ -328,12 +299,19 @@ impl<'a> Talk<'a> {
             return Ok((Ending::Cancelled, self.facts()));
         }
         let mut link = Link::open(self.host, &self.settings).await.map_err(|error| error.why)?;
-        let verdict = self.end(&mut link).await?;
+        let verdict = match self.end(&mut link).await {
+            Ok(verdict) => verdict,
+            Err(error) if error.silent && !self.may_have_begun() => {
+                link.close().await;
+                return Ok((Ending::Cancelled, self.facts()));
+            }
+            Err(error) => return Err(error.why),
+        };
         let verdict = match verdict {
             Verdict::Never | Verdict::Forgotten => verdict,
             known => match self.show(&mut link).await {
                 Heard::Ended(verdict) => verdict,
-                Heard::Refused(_) | Heard::Broken(_) | Heard::NotKept(_) | Heard::NotBegun(_) => known,
+                Heard::Refused(_) | Heard::Broken(_) | Heard::Over(_) | Heard::Silent(_) => known,
             },
         };
         link.close().await;
@@ -342,18 +320,18 @@ impl<'a> Talk<'a> {
     }
 
     /// Has the host end the step, or never start it; says how it ended.
-    async fn end(&mut self, link: &mut Link) -> Result<Verdict, String> {
-        let nonce = self.nonce();
+    async fn end(&mut self, link: &mut Link) -> Result<Verdict, LinkError> {
+        let nonce = random::nonce();
         let program = kill_program(self.step, &self.call(&nonce, Offsets::default()));
         let mut answer = Answer::new(&nonce, &self.id, Offsets::default());
-        let ended = link.exec(&program, &mut |stream, bytes: &[u8]| answer.take(stream, bytes, |_, _| {})).await;
-        answer.finish();
+        let ended = link.ask(&program, self.settings.first_word, &mut answer, &mut |_, _: &[u8]| {}).await;
         let (verdict, out, err) = answer.ended.take().ok_or_else(|| match (ended, answer.refused.take()) {
-            (_, Some(why)) => self.masker.text(&why),
-            (Err(error), None) => error.why,
-            (Ok(_), None) => {
-                format!("the host answered with something else: {}", self.masker.text(&answer.noise()))
-            }
+            (_, Some(why)) => LinkError::broken(self.masker.text(&why)),
+            (Err(error), None) => error,
+            (Ok(_), None) => LinkError::broken(format!(
+                "the host answered with something else: {}",
+                self.masker.text(&answer.noise())
+            )),
         })?;
         // What was printed and does not come any more is counted.
         self.shown = (out, err);
@@ -401,13 +379,6 @@ impl<'a> Talk<'a> {
         self.log.as_ref().map(OutputLog::offsets).unwrap_or_default()
     }
 
-    /// Returns a word that no earlier conversation had and no script prints by chance.
-    fn nonce(&mut self) -> String {
-        self.calls += 1;
-        let text = format!("{} {} {}", self.id.as_str(), self.calls, now().0);
-        Digest::of(text.as_bytes()).hex()[..24].to_owned()
-    }
-
     /// Brings the step's files, has the host show the step to its end, and takes what it fetched.
     async fn converse(&mut self, link: &mut Link) -> Heard {
         let heard = if self.begun == Begun::NeverIfNotYet {
@@ -419,12 +390,20 @@ impl<'a> Talk<'a> {
             }
         };
         let (Some(fetch), Heard::Ended(Verdict::Exit(0))) = (&self.step.fetch, &heard) else { return heard };
-        let nonce = self.nonce();
+        let nonce = random::nonce();
         let take = take_program(self.step, &self.call(&nonce, Offsets::default()));
         let place = self.log_path.with_extension("fetched");
-        match carry::take(link, (&take, &nonce, &self.id), &self.masker, (&place, fetch.most_bytes)).await {
+        match carry::take(
+            link,
+            self.settings.first_word,
+            (&take, &nonce, &self.id),
+            &self.masker,
+            (&place, fetch.most_bytes),
+        )
+        .await
+        {
             Ok(()) => {}
-            Err(NotCarried::Refused(why)) => return Heard::NotKept(why),
+            Err(NotCarried::Refused(why)) => return Heard::Over(Ending::NotAllDone(why)),
             Err(NotCarried::Broken(error)) => return Heard::Broken(error),
         }
         heard
@@ -437,7 +416,7 @@ impl<'a> Talk<'a> {
     async fn bring(&mut self, link: &mut Link) -> Result<(), Heard> {
         let plan = self.start.approved.plan();
         if self.to_bring.is_some() {
-            let nonce = self.nonce();
+            let nonce = random::nonce();
             let want = want_program(self.step, &self.start.host, &self.call(&nonce, Offsets::default()));
             let of = (&**plan, self.step, &self.start.host);
             match carry::bring(link, &self.settings, of, (&want, &nonce, &self.id)).await {
@@ -445,7 +424,7 @@ impl<'a> Talk<'a> {
                 // To bring them until they are taken could last for ever. That it did not begin before, the host must say.
                 Err(NotCarried::Refused(why)) if self.sent && self.to_bring == Some(0) => {
                     return Err(match self.end(link).await {
-                        Ok(Verdict::Never) => Heard::NotBegun(why),
+                        Ok(Verdict::Never) => Heard::Over(Ending::NotSent(why)),
                         Ok(verdict) => Heard::Ended(verdict),
                         Err(_) => Heard::Refused(why),
                     });
@@ -477,7 +456,7 @@ impl<'a> Talk<'a> {
         if let Err(error) = self.open_log() {
             return Ok(Heard::Refused(error.to_string()));
         }
-        let nonce = self.nonce();
+        let nonce = random::nonce();
         let call = Call { clean: self.clean, begun: self.begun != Begun::Perhaps, ..self.call(&nonce, self.offsets()) };
         let (start, plan) = (self.start, self.start.approved.plan());
         let told = Told {
@@ -510,11 +489,12 @@ impl<'a> Talk<'a> {
             return Ok(Heard::Refused(self.masker.text(&why)));
         }
         match ended {
-            Err(error) => Ok(Heard::Broken(error)),
-            Ok(_) if answer.running => {
-                let why = "the host's runner ended without a word".to_owned();
-                Ok(Heard::Broken(LinkError { why, never_sent: false, unreachable: false }))
+            Err(error) if error.silent && !sent_before => Ok(Heard::Silent(error.why)),
+            Err(error) => {
+                self.lost |= !error.silent && !error.never_sent;
+                Ok(Heard::Broken(error))
             }
+            Ok(_) if answer.running => Ok(Heard::Broken(LinkError::broken("the host's runner ended without a word"))),
             Ok(end) => {
                 let silence = Wordless::new(end.as_ref(), &self.masker.text(&answer.noise()));
                 if answer.here { Err(silence) } else { Ok(silence.into_refused()) }
@@ -547,19 +527,22 @@ impl<'a> Talk<'a> {
                 }
             }
         };
-        let said = Notify::new();
+        let (said, progress) = (Notify::new(), &self.progress);
         let mut hear = |stream, bytes: &[u8]| {
             answer.take(stream, bytes, |stream, bytes| {
                 let masked = if stream == Stream::Out { &mut out } else { &mut err };
                 masked.push(masker, bytes, |bytes| keep(stream, bytes));
             });
+            if answer.spoke() {
+                progress.spoke();
+            }
             if answer.ended.is_some() {
                 said.notify_one();
             }
             answer.shell_waits()
         };
         let ended = tokio::select! {
-            ended = link.tell(program, &mut hear) => ended,
+            ended = link.tell(program, self.settings.first_word, progress, &mut hear) => ended,
             // What was to end standard error may have been thrown away on the way.
             () = async { said.notified().await; sleep(LINGER).await } => Ok(None),
             () = enough.notified() => Ok(None),
@@ -580,7 +563,7 @@ impl<'a> Talk<'a> {
         tracing::error!(task = %self.start.task, host = %self.start.host, "its output waits on the host: {error}");
         answer.ended = None;
         self.log = None;
-        Err(LinkError { why: error.to_string(), never_sent: false, unreachable: false })
+        Err(LinkError::broken(error.to_string()))
     }
 }
 

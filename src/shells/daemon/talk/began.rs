@@ -4,13 +4,19 @@
 //! step did not begin by it. With it, "it never began" is said only when the host's gate is closed for good; whatever else is not
 //! known is asked again.
 
-use super::{Begun, Heard, Link, LinkError, Talk, Verdict};
+use std::time::Duration;
+
+use super::{Begun, Ended, Heard, Link, LinkError, Talk, Verdict, ending};
 use crate::domain::output::ExecEnd;
+use crate::domain::run::Ending;
 
 /// Why what was not sent in time is not sent any more.
 const TOO_LATE: &str = "the daemon was not running when it was to be sent, and too long for it to begin now; retry it";
 /// Why what was sent once is not sent again.
 const CUT_SHORT: &str = "its shell on the host was killed before it began";
+
+/// How long a host that said no word is given for one when it is asked again.
+const ASKED_LIMIT: Duration = Duration::from_secs(5);
 
 /// How a conversation ended in which the runner did not say what became of the step.
 pub(super) struct Wordless {
@@ -48,6 +54,24 @@ impl Talk<'_> {
         self.if_begun(link, CUT_SHORT).await.unwrap_or_else(|second| unknown(second.why))
     }
 
+    /// Says how an attempt ended whose program got no word out of its host in time, over a connection that is closed: what comes
+    /// too late begins nothing. A word that was on its way may have been lost, so a host that answers now is asked.
+    pub(super) async fn without_a_word(&mut self, why: String) -> Ended {
+        self.settings.first_word = self.settings.first_word.min(ASKED_LIMIT);
+        let heard = match Link::open(self.host, &self.settings).await {
+            Ok(mut link) => {
+                let heard = self.if_begun(&mut link, &why).await;
+                link.close().await;
+                heard.ok()
+            }
+            Err(_) => None,
+        };
+        match heard {
+            Some(Heard::Ended(verdict)) => (self.last_words(ending(verdict)), self.facts()),
+            _ => (Ending::NotSent(why), self.facts()),
+        }
+    }
+
     /// Shows a step that may not begin any more, if it began.
     pub(super) async fn only_if_begun(&mut self, link: &mut Link) -> Heard {
         let why = if self.start.late { TOO_LATE } else { CUT_SHORT };
@@ -65,9 +89,9 @@ impl Talk<'_> {
         }
         match self.tell(link).await? {
             Heard::Ended(Verdict::Forgotten) => Ok(match self.end(link).await {
-                Ok(Verdict::Never) => Heard::NotBegun(why.to_owned()),
+                Ok(Verdict::Never) => Heard::Over(Ending::NotSent(why.to_owned())),
                 Ok(verdict) => Heard::Ended(verdict),
-                Err(why) => unknown(why),
+                Err(error) => Heard::Broken(error),
             }),
             heard => Ok(heard),
         }
@@ -76,5 +100,5 @@ impl Talk<'_> {
 
 /// The conversation ended before it was known.
 fn unknown(why: String) -> Heard {
-    Heard::Broken(LinkError { why, never_sent: false, unreachable: false })
+    Heard::Broken(LinkError::broken(why))
 }
