@@ -13,17 +13,34 @@ use crate::engine::DropBox;
 /// What the watcher has to say.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Notice {
-    /// Look at everything: notices were lost.
+    /// Look at everything.
     Rescan,
+    /// Look at everything: notices were lost.
+    Lost,
     /// Look at this file.
     File {
         /// Where it stands.
         drop_box: DropBox,
         /// Its name.
         name: String,
-        /// Whether it was closed after writing or renamed in; otherwise it was opened or changed.
-        complete: bool,
+        /// What happened to it.
+        what: Happened,
     },
+}
+
+/// What happens to a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Happened {
+    /// Its name appeared: it was made, or linked in.
+    Made,
+    /// Somebody opened it, to read or to write.
+    Opened,
+    /// It was written to.
+    Changed,
+    /// Somebody closed it after writing.
+    Closed,
+    /// It was renamed in, or is no file at all.
+    Whole,
 }
 
 /// A running watch on the drop boxes.
@@ -80,28 +97,29 @@ fn begin(
 
 /// Translates one event. An overflow may come without any path, so it is looked for first.
 fn notices(event: notify::Result<Event>, boxes: &[(DropBox, std::path::PathBuf)]) -> Vec<Notice> {
-    let Ok(event) = event else { return vec![Notice::Rescan] };
+    let Ok(event) = event else { return vec![Notice::Lost] };
     if event.need_rescan() {
-        return vec![Notice::Rescan];
+        return vec![Notice::Lost];
     }
-    let complete = match event.kind {
-        EventKind::Create(CreateKind::File | CreateKind::Any) | EventKind::Modify(ModifyKind::Data(_)) => false,
-        // Closed after writing, or renamed in. A directory, a FIFO or a link that appears is for `bad/` as it is.
-        EventKind::Access(AccessKind::Close(AccessMode::Write))
-        | EventKind::Modify(ModifyKind::Name(RenameMode::To))
-        | EventKind::Create(_) => true,
+    let what = match event.kind {
+        EventKind::Create(CreateKind::File | CreateKind::Any) => Happened::Made,
+        EventKind::Access(AccessKind::Open(_)) => Happened::Opened,
+        EventKind::Modify(ModifyKind::Data(_)) => Happened::Changed,
+        EventKind::Access(AccessKind::Close(AccessMode::Write)) => Happened::Closed,
+        // A directory, a FIFO or a link that appears is for `bad/` as it is.
+        EventKind::Modify(ModifyKind::Name(RenameMode::To)) | EventKind::Create(_) => Happened::Whole,
         _ => return Vec::new(),
     };
-    event.paths.iter().filter_map(|path| notice(path, complete, boxes)).collect()
+    event.paths.iter().filter_map(|path| notice(path, what, boxes)).collect()
 }
 
-fn notice(path: &Path, complete: bool, boxes: &[(DropBox, std::path::PathBuf)]) -> Option<Notice> {
+fn notice(path: &Path, what: Happened, boxes: &[(DropBox, std::path::PathBuf)]) -> Option<Notice> {
     let name = path
         .file_name()?
         .to_str()
         .filter(|name| !name.starts_with('.') && Path::new(name).extension().is_some_and(|ending| ending == "json"))?;
     let (drop_box, _) = boxes.iter().find(|(_, dir)| Some(dir.as_path()) == path.parent())?;
-    Some(Notice::File { drop_box: *drop_box, name: name.to_owned(), complete })
+    Some(Notice::File { drop_box: *drop_box, name: name.to_owned(), what })
 }
 
 #[cfg(test)]
@@ -111,8 +129,8 @@ mod tests {
     #[test]
     fn an_overflow_without_a_path_asks_for_a_rescan() {
         let event = Event::new(EventKind::Other).set_flag(notify::event::Flag::Rescan);
-        assert_eq!(notices(Ok(event), &[]), [Notice::Rescan]);
-        assert_eq!(notices(Err(notify::Error::generic("lost")), &[]), [Notice::Rescan]);
+        assert_eq!(notices(Ok(event), &[]), [Notice::Lost]);
+        assert_eq!(notices(Err(notify::Error::generic("lost")), &[]), [Notice::Lost]);
     }
 
     #[tokio::test]
@@ -122,12 +140,14 @@ mod tests {
         std::fs::write(dir.path().join("a.json"), "{}").unwrap();
         std::fs::write(dir.path().join(".b"), "{}").unwrap();
         std::fs::rename(dir.path().join(".b"), dir.path().join("b.json")).unwrap();
-        let mut complete = Vec::new();
-        while complete.len() < 2 {
-            if let Notice::File { name, complete: true, .. } = watch.next().await {
-                complete.push(name);
+        let mut seen = Vec::new();
+        while seen.last().is_none_or(|(_, what)| *what != Happened::Whole) {
+            if let Notice::File { name, what, .. } = watch.next().await {
+                seen.push((name, what));
             }
         }
-        assert_eq!(complete, ["a.json", "b.json"]);
+        let of = |name: &str| seen.iter().filter(|(seen, _)| seen == name).map(|(_, what)| *what).collect::<Vec<_>>();
+        assert_eq!(of("a.json"), [Happened::Made, Happened::Opened, Happened::Changed, Happened::Closed]);
+        assert_eq!(of("b.json"), [Happened::Whole]);
     }
 }

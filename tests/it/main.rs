@@ -22,6 +22,7 @@ mod freezes;
 mod git;
 mod hostile;
 mod http;
+mod half_written;
 mod http_rights;
 mod inventory;
 mod link;

@@ -55,16 +55,32 @@ pub fn refuse(
     problems: &[Problem],
     now: Timestamp,
 ) -> Result<(), SpoolError> {
+    let path = store.layout.drop_box(drop_box).join(name);
+    refuse_at(store, &path, (drop_box.name(), name), uid, problems, now)
+}
+
+/// Moves a file into `bad/` as [`refuse`] does, from where it stands now; `from` says which box it came from and what it
+/// was called there.
+///
+/// # Errors
+/// When a file operation fails.
+pub fn refuse_at(
+    store: &mut Store,
+    path: &Path,
+    from: (&str, &str),
+    uid: Option<u32>,
+    problems: &[Problem],
+    now: Timestamp,
+) -> Result<(), SpoolError> {
     let layout = store.layout.clone();
-    let dir = layout.drop_box(drop_box);
+    let ((from, name), dir) = (from, path.parent().unwrap_or(path).to_owned());
     let stem = stem(name);
-    let reasons = match move_aside(&dir.join(name), &layout.bad(), &stem)? {
+    let reasons = match move_aside(path, &layout.bad(), &stem)? {
         Moved::Gone => return Ok(()),
         Moved::To(path) => path.with_extension("why"),
         Moved::Stays => layout.bad().join(format!("{stem}.why")),
     };
-    let from = drop_box.name().to_owned();
-    let why = Why { at: now, from, name: name.to_owned(), uid, problems: problems.to_vec() };
+    let why = Why { at: now, from: from.to_owned(), name: name.to_owned(), uid, problems: problems.to_vec() };
     let mut text = serde_json::to_vec_pretty(&why).expect("reasons serialise");
     text.push(b'\n');
     let opened = OpenOptions::new().create_new(true).write(true).mode(FILE_MODE).open(&reasons);
@@ -167,8 +183,14 @@ mod tests {
                 assert_eq!(why["name"], name);
             }
         }
-        let (count, newest) = reader::refusals(&layout, 2).unwrap();
-        assert_eq!((count, newest.len(), newest[0].uid, newest[0].from.as_str()), (9, 2, Some(7), "new"));
+        // An order has its answer, and what was refused long ago was seen long ago.
+        fs::write(layout.drop_box(DropBox::Orders).join("o.json"), "{}").unwrap();
+        refuse(&mut store, DropBox::Orders, "o.json", Some(7), &[], Timestamp(0)).unwrap();
+        assert_eq!(reader::refusals(&layout, Timestamp(1), 0).unwrap().0, 0);
+        let (count, newest) = reader::refusals(&layout, Timestamp(0), 2).unwrap();
+        assert_eq!((count, newest.len(), newest[0].uid), (9, 2, Some(7)));
+        let all = reader::refusals(&layout, Timestamp(0), 100).unwrap().1;
+        assert_eq!(all.iter().filter(|why| why.from == "orders").count(), 1, "it is listed all the same");
         let shown: Vec<String> = fs::read_dir(layout.bad())
             .unwrap()
             .map(|entry| entry.unwrap().file_name().into_string().unwrap())

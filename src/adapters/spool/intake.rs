@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{ErrorKind, Read as _};
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, OpenOptionsExt as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
@@ -17,6 +17,7 @@ use nix::fcntl::OFlag;
 use crate::adapters::spool::SpoolError;
 use crate::adapters::spool::layout::Layout;
 use crate::adapters::spool::store::{make_room, rename_new};
+use crate::adapters::spool::writers::{Held, Readiness, Seen, Writers, readiness};
 use crate::base::digest::Digest;
 use crate::base::ids::is_token_uid;
 use crate::base::limits;
@@ -28,21 +29,8 @@ use crate::engine::DropBox;
 
 use Looked::Later;
 
-/// A file that nothing says is complete must have been quiet for this long before it is read.
-const QUIET_MS: i64 = 2_000;
-/// How long a text that ends too early may stay, counted from its last change.
-const MAY_GROW_MS: i64 = 60_000;
 /// What opening something says that is neither a regular file nor a directory.
 const SWAPPED: [Errno; 3] = [Errno::ELOOP, Errno::ENXIO, Errno::ENODEV];
-
-/// What the watcher saw of a file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Seen {
-    /// It was made or changed and not closed since.
-    Opened,
-    /// It was closed after writing, or renamed in.
-    Complete,
-}
 
 /// What a look at a dropped file found.
 #[derive(Debug)]
@@ -94,25 +82,6 @@ pub fn scan(
     Ok(found)
 }
 
-/// Decides when a file is read. `age_ms` counts from its last change; a change in the future was set by hand, so the
-/// time says nothing and the file is not waited for.
-#[must_use]
-pub fn is_complete(seen: Option<Seen>, age_ms: i64) -> bool {
-    seen == Some(Seen::Complete) || !(-QUIET_MS..QUIET_MS).contains(&age_ms)
-}
-
-/// Decides whether a text that ends too early may still be written.
-#[must_use]
-pub fn may_still_grow(seen: Option<Seen>, age_ms: i64) -> bool {
-    let limit = match seen {
-        Some(Seen::Complete) => return false,
-        Some(Seen::Opened) => MAY_GROW_MS,
-        // Nobody saw it being made, so it stood here before the daemon did.
-        None => MAY_GROW_MS / 6,
-    };
-    (-QUIET_MS..limit).contains(&age_ms)
-}
-
 /// Looks at one dropped file and copies it when it is complete. Whatever is wrong with the file, it is not an error of the
 /// spool: nobody can stop the daemon by what they put into a box.
 #[must_use]
@@ -120,7 +89,7 @@ pub fn look(
     layout: &Layout,
     drop_box: DropBox,
     name: &str,
-    seen: Option<Seen>,
+    (seen, writers): (Option<Seen>, &mut Writers),
     personal: bool,
     now: Timestamp,
 ) -> Looked {
@@ -139,6 +108,11 @@ pub fn look(
     if let Some(rule) = broken_rule(name) {
         return refused(uid, format!("the name {name}"), rule);
     }
+    // Asked before it is opened: the watcher sees the daemon's own look as well.
+    let may_grow = match ready_to_read(&named, seen, writers, now) {
+        Readiness::Now { may_grow } => may_grow,
+        Readiness::NotYet => return Looked::NotYet,
+    };
     let mut file = match open(&path) {
         Ok(file) => file,
         Err(error) if error.kind() == ErrorKind::NotFound => return Looked::Gone,
@@ -160,22 +134,19 @@ pub fn look(
     if !problems.is_empty() {
         return Looked::Refused { uid: Some(meta.uid()), problems };
     }
-    // Some file systems keep any 64-bit time that somebody set.
-    let changed_ms = meta.mtime().saturating_mul(1000).saturating_add(meta.mtime_nsec() / 1_000_000);
-    let age_ms = now.0.saturating_sub(changed_ms);
-    if !is_complete(seen, age_ms) {
-        return Looked::NotYet;
-    }
     let read = read_at_most(&mut file, limits::DROPPED_FILE_BYTES_MAX);
     let (bytes, after) = match read.and_then(|bytes| file.metadata().map(|after| (bytes, after))) {
         Ok(read) => read,
         Err(error) => return Later(error),
     };
-    if stamp(&meta) != stamp(&after) || bytes.len() as u64 != meta.size() {
+    if stamp(&meta) != stamp(&after) || stamp(&meta) != stamp(&named) || bytes.len() as u64 != meta.size() {
         return Looked::NotYet;
     }
-    let may_grow = may_still_grow(seen, age_ms);
-    if bytes.is_empty() && !may_grow {
+    // Room that somebody made for a text reads as zeros until the text comes.
+    if may_grow && bytes.last().is_none_or(|last| *last == 0) {
+        return Looked::NotYet;
+    }
+    if bytes.is_empty() {
         return refused(Some(meta.uid()), "an empty file".to_owned(), "a JSON object");
     }
     let key = DropKey {
@@ -188,6 +159,14 @@ pub fn look(
         digest: Digest::of(&bytes),
     };
     Looked::Taken { key, bytes, may_grow }
+}
+
+/// Decides whether a file is read now.
+fn ready_to_read(meta: &Metadata, seen: Option<Seen>, writers: &mut Writers, now: Timestamp) -> Readiness {
+    // Some file systems keep any 64-bit time that somebody set.
+    let changed_ms = meta.mtime().saturating_mul(1000).saturating_add(meta.mtime_nsec() / 1_000_000);
+    let held = if seen == Some(Seen::Complete) { Held::Unknown } else { writers.hold(meta) };
+    readiness(seen, held, now.0.saturating_sub(changed_ms), meta.size() == 0)
 }
 
 fn open(path: &Path) -> std::io::Result<File> {
@@ -285,7 +264,7 @@ fn take(layout: &Layout, path: &Path, key: &DropKey) -> Result<(), SpoolError> {
         return Ok(());
     }
     if is_that_file(&held, key) {
-        let taken = layout.staging().join(format!("{TAKEN}{}-{}", key.ino, key.name));
+        let taken = layout.staging().join(taken_name(key));
         return fs::rename(&held, &taken).map_err(|e| SpoolError::io("take away", &held, e));
     }
     // Between the look and the rename somebody put another file there: it goes back.
@@ -317,49 +296,73 @@ pub(super) const TAKEN: &str = "taken-";
 /// How the names of files begin that are being taken, and may be somebody's other file.
 pub(super) const HELD: &str = "held-";
 
-/// Deletes the files that [`consume`] took away.
+/// Names a file that was taken so that a later look can tell whether it was written since.
+fn taken_name(key: &DropKey) -> String {
+    format!("{TAKEN}{}_{}_{}", key.mtime_ns, key.digest.short(), key.name)
+}
+
+/// Returns what the name of a taken file says: its time, the beginning of its digest and what it was called.
+fn taken_words(name: &str) -> Option<(&str, &str, &str)> {
+    let mut words = name.strip_prefix(TAKEN)?.splitn(3, '_');
+    let (mtime, read, name) = (words.next()?, words.next()?, words.next()?);
+    mtime.parse::<i128>().ok().map(|_| (mtime, read, name))
+}
+
+/// A file that was written after it had been read.
+#[derive(Debug)]
+pub struct Rewritten {
+    /// Where it stands.
+    pub path: PathBuf,
+    /// What it was called in its box.
+    pub name: String,
+    /// Its owner.
+    pub uid: u32,
+    /// What was read: the beginning of its digest.
+    pub read: String,
+}
+
+/// Deletes the files that [`consume`] took away, and returns those that were written since: a writer was out of sight
+/// when they were read. A file that a writer still holds stays for the next time.
 ///
 /// # Errors
 /// When a file operation fails.
-pub fn sweep(layout: &Layout) -> Result<(), SpoolError> {
+pub fn sweep(layout: &Layout, writers: &mut Writers) -> Result<Vec<Rewritten>, SpoolError> {
     let staging = layout.staging();
+    let mut rewritten = Vec::new();
     for entry in fs::read_dir(&staging).map_err(|e| SpoolError::io("list", &staging, e))? {
         let entry = entry.map_err(|e| SpoolError::io("list", &staging, e))?;
-        if entry.file_name().to_string_lossy().starts_with(TAKEN) {
-            fs::remove_file(entry.path()).map_err(|e| SpoolError::io("remove", &entry.path(), e))?;
+        let (path, name) = (entry.path(), entry.file_name());
+        let Some(name) = name.to_str().filter(|name| name.starts_with(TAKEN)) else { continue };
+        let meta = match fs::symlink_metadata(&path) {
+            Ok(meta) => meta,
+            Err(error) if error.kind() == ErrorKind::NotFound => continue,
+            Err(error) => return Err(SpoolError::io("look at", &path, error)),
+        };
+        if writers.hold(&meta) == Held::Yes {
+            continue;
         }
+        if let Some((mtime, read, name)) = taken_words(name)
+            && mtime != mtime_ns(&meta)
+            && digest_of(&path).is_some_and(|digest| digest.short() != read)
+        {
+            let (name, read) = (name.to_owned(), read.to_owned());
+            rewritten.push(Rewritten { path, name, uid: meta.uid(), read });
+            continue;
+        }
+        fs::remove_file(&path).map_err(|e| SpoolError::io("remove", &path, e))?;
     }
-    Ok(())
+    Ok(rewritten)
+}
+
+/// Returns the digest of as much of a file as may be dropped, if it can be read.
+fn digest_of(path: &Path) -> Option<Digest> {
+    let mut file = open(path).ok()?;
+    read_at_most(&mut file, limits::DROPPED_FILE_BYTES_MAX).ok().map(|bytes| Digest::of(&bytes))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_file_is_read_when_it_is_known_complete_or_was_quiet() {
-        assert!(is_complete(Some(Seen::Complete), 0));
-        assert!(!is_complete(Some(Seen::Opened), 1_999));
-        assert!(is_complete(Some(Seen::Opened), 2_000));
-        assert!(!is_complete(None, 0));
-        assert!(is_complete(None, 2_000));
-    }
-
-    #[test]
-    fn a_text_that_ends_too_early_waits_only_while_somebody_may_write_it() {
-        assert!(!may_still_grow(Some(Seen::Complete), 0));
-        assert!(may_still_grow(Some(Seen::Opened), 59_999));
-        assert!(!may_still_grow(Some(Seen::Opened), 60_000));
-        assert!(may_still_grow(None, 9_999));
-        assert!(!may_still_grow(None, 10_000));
-    }
-
-    #[test]
-    fn a_time_in_the_future_is_not_waited_for() {
-        assert!(is_complete(None, -3_600_000) && is_complete(Some(Seen::Opened), -3_600_000));
-        assert!(!is_complete(None, -100), "clocks of files and of the daemon differ by a tick");
-        assert!(!may_still_grow(Some(Seen::Opened), -3_600_000));
-    }
 
     fn spool() -> (tempfile::TempDir, Layout) {
         let dir = tempfile::tempdir().unwrap();
@@ -369,7 +372,8 @@ mod tests {
     }
 
     fn look_at(layout: &Layout, name: &str) -> Looked {
-        look(layout, DropBox::New, name, Some(Seen::Complete), true, Timestamp(i64::MAX / 2))
+        let seen = (Some(Seen::Complete), &mut Writers::new(false));
+        look(layout, DropBox::New, name, seen, true, Timestamp(i64::MAX / 2))
     }
 
     #[test]
@@ -388,7 +392,7 @@ mod tests {
         consume(&layout, DropBox::New, &key).unwrap();
         consume(&layout, DropBox::New, &key).unwrap();
         assert!(!path.exists());
-        sweep(&layout).unwrap();
+        assert!(sweep(&layout, &mut Writers::new(true)).unwrap().is_empty());
         assert_eq!(fs::read_dir(layout.staging()).unwrap().count(), 0);
     }
 
@@ -404,6 +408,25 @@ mod tests {
         assert_eq!(fs::read(&path).unwrap(), b"2");
         take(&layout, &path.with_extension("none"), &key).unwrap();
         assert_eq!(fs::read_dir(layout.staging()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn what_is_written_after_a_file_was_read_is_not_lost() {
+        use std::io::Write as _;
+        let (_dir, layout) = spool();
+        let path = layout.drop_box(DropBox::New).join("a-b.json");
+        fs::write(&path, "1").unwrap();
+        let mut late = File::options().append(true).open(&path).unwrap();
+        let Looked::Taken { key, .. } = look_at(&layout, "a-b.json") else { panic!("not taken") };
+        consume(&layout, DropBox::New, &key).unwrap();
+        late.write_all(b"2").unwrap();
+        drop(late);
+        let found = sweep(&layout, &mut Writers::new(true)).unwrap();
+        assert_eq!(
+            found.iter().map(|file| (file.name.as_str(), &file.read)).collect::<Vec<_>>(),
+            [("a-b.json", &key.digest.short())]
+        );
+        assert_eq!(fs::read(&found[0].path).unwrap(), b"12");
     }
 
     #[test]

@@ -216,6 +216,16 @@ impl Layout {
         Ok(())
     }
 
+    /// Whether files may be written from other machines, or by programs that the system does not know of.
+    ///
+    /// # Errors
+    /// When the file system cannot be asked.
+    pub fn is_remote(&self) -> Result<bool, SpoolError> {
+        let kind = statfs(&self.root).map_err(|e| SpoolError::io("look at the file system of", &self.root, e))?;
+        let magic = kind.filesystem_type();
+        Ok([NFS_SUPER_MAGIC, SMB_SUPER_MAGIC, FUSE_SUPER_MAGIC].contains(&magic) || magic.0 == CIFS_MAGIC)
+    }
+
     fn check(&self, network_spool: bool) -> Result<(), SpoolError> {
         let device =
             |path: &Path| fs::metadata(path).map(|meta| meta.dev()).map_err(|e| SpoolError::io("look at", path, e));
@@ -227,10 +237,7 @@ impl Layout {
                 return Err(SpoolError::Unsuitable { path: dir, why });
             }
         }
-        let kind = statfs(&self.root).map_err(|e| SpoolError::io("look at the file system of", &self.root, e))?;
-        let magic = kind.filesystem_type();
-        let remote = [NFS_SUPER_MAGIC, SMB_SUPER_MAGIC, FUSE_SUPER_MAGIC].contains(&magic) || magic.0 == CIFS_MAGIC;
-        if remote && !network_spool {
+        if self.is_remote()? && !network_spool {
             let why = "a network or FUSE file system keeps neither owners nor renames reliably; \
                        use a local disk, or set network_spool = true and accept that"
                 .to_owned();

@@ -16,6 +16,7 @@ pub mod past;
 mod prefix;
 pub mod reader;
 pub mod store;
+pub mod writers;
 
 use std::path::{Path, PathBuf};
 

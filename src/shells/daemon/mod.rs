@@ -140,7 +140,7 @@ async fn serve(dirs: &Dirs) -> Result<(), DaemonError> {
     let (web, posts) = Web::new(layout.clone(), TokensOnDisk::new(dirs.config.clone()), key.clone(), serving(&config));
     performer.set_callback(callback(&config, key.as_ref()));
     let server = listen(&config, group, &web).await?;
-    let inbox = SpoolInbox::new(layout, personal);
+    let inbox = SpoolInbox::new(layout, personal)?;
     let (library, more) = (Arc::new(config.library), None);
     let http = config.settings.http;
     let library = LibraryOnDisk { dirs, sources, digests, library, more, personal, people_asked: None, web, http };
@@ -250,7 +250,7 @@ async fn turn(
             () = sleep(until(engine.next_deadline(), now()).min(pulse.rest())), if !hearing => inputs.push(Input::Tick),
             () = sleep(inbox.look_again_in()) => {}
             _ = rescan.tick() => {
-                performer.sweep()?;
+                performer.sweep(inbox.writers())?;
                 inbox.note(Notice::Rescan);
                 look = if engine.library_is_broken() { Look::Now } else { Look::IfChanged };
             }
@@ -298,7 +298,7 @@ async fn turn(
     service::stopping();
     tracing::info!(hosts_in_flight = engine.hosts_in_flight(), "stopping");
     performer.audit("daemon_stopped", None);
-    performer.sweep()?;
+    performer.sweep(inbox.writers())?;
     Ok(performer.perform(Vec::new(), false)?)
 }
 

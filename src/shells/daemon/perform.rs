@@ -13,13 +13,15 @@ use tokio::sync::oneshot;
 use crate::adapters::spool::layout::Layout;
 use crate::adapters::spool::load::Found;
 use crate::adapters::spool::store::{NewFiles, Store};
+use crate::adapters::spool::writers::Writers;
 use crate::adapters::spool::{SpoolError, bad, intake};
 use crate::adapters::syslog;
+use crate::adapters::users;
 use crate::base::digest::Digest;
 use crate::base::ids::{GroupNo, HostName, TaskId};
 use crate::base::text::visible;
-use crate::base::time::Timestamp;
-use crate::domain::audit::Entry;
+use crate::base::time::Moment;
+use crate::domain::audit::{Entry, RefusedFile};
 use crate::domain::callback::{Callback, CallbackKey};
 use crate::domain::mask::Masker;
 use crate::domain::plan::{Library, Plan};
@@ -36,6 +38,9 @@ use crate::shells::daemon::web::PostAnswer;
 const UNSETTLED_TURNS_MAX: u32 = 50;
 /// Every so many tasks, the hosts of one remove what earlier tasks left there a month ago.
 const CLEAN_EVERY: u64 = 32;
+
+/// Where a file stood that had been taken out of its box.
+const TAKEN_FROM: &str = "taken";
 
 /// The one who acts for the engine.
 pub(super) struct Performer {
@@ -128,10 +133,24 @@ impl Performer {
         std::mem::take(&mut self.again)
     }
 
-    /// Deletes what dropped files left behind.
-    pub(super) fn sweep(&self) -> Result<(), SpoolError> {
+    /// Deletes what dropped files left behind. What was written to one after it had been read goes to `bad/`, so that
+    /// its writer hears of it.
+    pub(super) fn sweep(&mut self, writers: &mut Writers) -> Result<(), SpoolError> {
         self.store.note_seen(now())?;
-        intake::sweep(&self.layout)
+        for file in intake::sweep(&self.layout, writers)? {
+            let found = format!("bytes that were written after the file had been read ({})", file.read);
+            let wanted =
+                "a file that is complete when it is closed or renamed in; what was read then was taken, this was not";
+            let problems = [Problem::new("", found, wanted)];
+            tracing::warn!(file = %visible(&file.name), "was written after it had been read; what it says now is in bad/");
+            let by = users::actor(file.uid);
+            let refused = RefusedFile { drop_box: TAKEN_FROM, name: &file.name, digest: None };
+            let entry = Entry::of_refused(now(), Some(&by), None, &refused, &problems);
+            self.store.write(&[], Vec::new(), vec![entry])?;
+            let from = (TAKEN_FROM, file.name.as_str());
+            bad::refuse_at(&mut self.store, &file.path, from, Some(file.uid), &problems, now())?;
+        }
+        Ok(())
     }
 
     /// Performs the effects of one turn; `more_waits` when the next one begins at once.
