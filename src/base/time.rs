@@ -83,10 +83,16 @@ impl Zone {
         Zone(TimeZone::try_system().unwrap_or(TimeZone::UTC))
     }
 
-    /// Returns the instant at which clocks show `civil`: the first of two, and the one after the jump for a time that is
-    /// jumped over.
-    pub(super) fn instant(&self, civil: DateTime) -> Option<Timestamp> {
-        let zoned = self.0.to_ambiguous_zoned(civil).compatible().ok()?;
+    /// Returns the instant at which clocks show `civil`: of a time that comes twice the first or the `second`, of one that
+    /// is jumped over the instant of the jump.
+    pub(super) fn instant(&self, civil: DateTime, second: bool) -> Option<Timestamp> {
+        let ambiguous = self.0.to_ambiguous_zoned(civil);
+        if matches!(ambiguous.offset(), AmbiguousOffset::Gap { .. }) {
+            // What a jump leaves out is read with the offset of afterwards: that lies before the jump.
+            let before = ambiguous.earlier().ok()?.timestamp();
+            return self.0.following(before).next().map(|jump| Timestamp(jump.timestamp().as_millisecond()));
+        }
+        let zoned = if second { ambiguous.later() } else { ambiguous.earlier() }.ok()?;
         Some(Timestamp(zoned.timestamp().as_millisecond()))
     }
 
@@ -99,6 +105,18 @@ impl Zone {
 
 /// Why a text is not a time; its text says what was wanted.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+    /// Returns the changes of the clock between two instants, with how far each moves it, in milliseconds.
+    #[cfg(test)]
+    pub(super) fn changes(&self, from: Timestamp, to: Timestamp) -> Vec<(Timestamp, i64)> {
+        let offset = |at: jiff::Timestamp| i64::from(self.0.to_offset(at).seconds()) * 1000;
+        let jumps = self.0.following(from.to_jiff()).map(|jump| jump.timestamp());
+        let change = |at: jiff::Timestamp| {
+            let before = jiff::Timestamp::from_millisecond(at.as_millisecond() - 1).expect("it is in range");
+            (Timestamp(at.as_millisecond()), (offset(at) - offset(before)).abs())
+        };
+        jumps.map(change).take_while(|(at, _)| *at < to).collect()
+    }
+
 pub enum BadTime {
     /// Neither of the two forms, or a date that no calendar has.
     #[error("a time: YYYY-MM-DD HH:MM:SS or RFC 3339")]
@@ -127,7 +145,20 @@ pub fn parse_time(text: &str, zone: &Zone) -> Result<Timestamp, BadTime> {
     if matches!(ambiguous.offset(), AmbiguousOffset::Gap { .. }) {
         return Err(BadTime::Gap(zone.name().to_owned()));
     }
-    let zoned = ambiguous.earlier().map_err(|_| BadTime::Malformed)?;
+    let zoned = if second { ambiguous.later() } else { ambiguous.earlier() }.map_err(|_| BadTime::Malformed)?;
+    parse(text, zone, false)
+}
+
+/// Reads a time at which something ends, as [`parse_time`] does; of a time that comes twice the second is meant, so that
+/// nothing ends too early.
+///
+/// # Errors
+/// As [`parse_time`].
+pub fn parse_end(text: &str, zone: &Zone) -> Result<Timestamp, BadTime> {
+    parse(text, zone, true)
+}
+
+fn parse(text: &str, zone: &Zone, second: bool) -> Result<Timestamp, BadTime> {
     Ok(Timestamp(zoned.timestamp().as_millisecond()))
 }
 
@@ -199,4 +230,7 @@ mod tests {
         assert_eq!(serde_json::from_str::<Timestamp>(&text).expect("parses"), time);
         assert_eq!(time.in_zone(&Zone::named("Asia/Shanghai").expect("known")), "2026-11-21 10:09:50 +08:00");
     }
+        let zone = Zone::named("Europe/Berlin").expect("the zone files are installed");
+        let end = parse_end("2026-10-25 02:30:00", &zone).map(|at| at.to_string());
+        assert_eq!(end.as_deref(), Ok("2026-10-25T01:30:00.000Z"), "what ends then ends the second time");
 }

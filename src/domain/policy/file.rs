@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 
 use super::freeze::{Freeze, Span};
 use super::{ApproveRule, ControlRule, RequireRule, Right, Rules, Scope, SubmitRule};
-use crate::base::time::{Zone, parse_time};
-use crate::base::week::WeekTime;
+use crate::base::time::{BadTime, Timestamp, Zone, parse_end, parse_time};
+use crate::base::week::{WeekSpan, WeekTime};
 use crate::domain::problem::Problem;
 use crate::domain::risk::Level;
 use crate::domain::submission::Schedule;
@@ -187,14 +187,19 @@ fn read_freeze(mut table: Fields<'_>, roles: &Roles, zone: &Zone) -> Option<Free
                 "two times of the week",
             );
         }
-        Span::Weekly { from, to, zone: zone.clone() }
+        Span::Weekly { span: WeekSpan { from, to }, zone: zone.clone() }
     } else {
-        let read = |text: &Text| {
-            let time = parse_time(&text.value, zone);
-            let wanted = "two days of the week with times, such as Fri 16:00, or two times, such as 2026-12-24 00:00";
-            time.map_err(|_| sheet.problem(&text.span, &text.value, wanted)).ok()
+        let read = |text: &Text, time: Result<Timestamp, BadTime>| {
+            let wanted = |why| match why {
+                BadTime::Malformed => {
+                    "two days of the week with times, such as Fri 16:00, or two times, such as 2026-12-24 00:00"
+                        .to_owned()
+                }
+                other => other.to_string(),
+            };
+            time.map_err(|why| sheet.problem(&text.span, &text.value, wanted(why))).ok()
         };
-        let (start, end) = (read(&from), read(&to));
+        let (start, end) = (read(&from, parse_time(&from.value, zone)), read(&to, parse_end(&to.value, zone)));
         let (start, end) = (start?, end?);
         if end <= start {
             sheet.problem(&to.span, &to.value, "a time after from");

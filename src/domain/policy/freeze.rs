@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Approval, Scope, is_named};
 use crate::base::time::{Timestamp, Zone};
-use crate::base::week::WeekTime;
+use crate::base::week::WeekSpan;
 
 /// A freeze that holds now.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,7 +34,7 @@ pub(super) enum Span {
     /// Once.
     Once { from: Timestamp, to: Timestamp },
     /// Every week.
-    Weekly { from: WeekTime, to: WeekTime, zone: Zone },
+    Weekly { span: WeekSpan, zone: Zone },
 }
 
 impl Freeze {
@@ -42,10 +42,7 @@ impl Freeze {
     pub(super) fn at(&self, now: Timestamp) -> Option<Frozen> {
         let (from, to) = match &self.span {
             Span::Once { from, to } => (*from, *to),
-            Span::Weekly { from, to, zone } => {
-                let from = from.last(now, zone)?;
-                (from, to.next(from, zone)?)
-            }
+            Span::Weekly { span, zone } => span.at(now, zone)?,
         };
         (from <= now && now < to).then(|| Frozen { freeze: self.name.clone(), until: to })
     }
