@@ -38,6 +38,15 @@ impl Timestamp {
     }
 }
 
+/// An instant on two clocks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Moment {
+    /// What the clock on the wall shows, which people and time servers set.
+    pub wall: Timestamp,
+    /// What a clock shows that nobody sets, in milliseconds since some time.
+    pub steady_ms: i64,
+}
+
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:.3}", self.to_jiff())
@@ -96,15 +105,6 @@ impl Zone {
         Some(Timestamp(zoned.timestamp().as_millisecond()))
     }
 
-    /// Returns the zone's IANA name, `UTC` where it has none.
-    #[must_use]
-    pub fn name(&self) -> &str {
-        self.0.iana_name().unwrap_or("UTC")
-    }
-}
-
-/// Why a text is not a time; its text says what was wanted.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
     /// Returns the changes of the clock between two instants, with how far each moves it, in milliseconds.
     #[cfg(test)]
     pub(super) fn changes(&self, from: Timestamp, to: Timestamp) -> Vec<(Timestamp, i64)> {
@@ -117,6 +117,15 @@ impl Zone {
         jumps.map(change).take_while(|(at, _)| *at < to).collect()
     }
 
+    /// Returns the zone's IANA name, `UTC` where it has none.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        self.0.iana_name().unwrap_or("UTC")
+    }
+}
+
+/// Why a text is not a time; its text says what was wanted.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BadTime {
     /// Neither of the two forms, or a date that no calendar has.
     #[error("a time: YYYY-MM-DD HH:MM:SS or RFC 3339")]
@@ -137,15 +146,6 @@ pub enum BadTime {
 /// # Errors
 /// [`BadTime::Malformed`], or [`BadTime::Gap`] for a time that the clock jumps over.
 pub fn parse_time(text: &str, zone: &Zone) -> Result<Timestamp, BadTime> {
-    if let Ok(time) = jiff::Timestamp::from_str(text) {
-        return Ok(Timestamp(time.as_millisecond()));
-    }
-    let civil = parse_wall_clock(text).ok_or(BadTime::Malformed)?;
-    let ambiguous = zone.0.to_ambiguous_zoned(civil);
-    if matches!(ambiguous.offset(), AmbiguousOffset::Gap { .. }) {
-        return Err(BadTime::Gap(zone.name().to_owned()));
-    }
-    let zoned = if second { ambiguous.later() } else { ambiguous.earlier() }.map_err(|_| BadTime::Malformed)?;
     parse(text, zone, false)
 }
 
@@ -159,6 +159,15 @@ pub fn parse_end(text: &str, zone: &Zone) -> Result<Timestamp, BadTime> {
 }
 
 fn parse(text: &str, zone: &Zone, second: bool) -> Result<Timestamp, BadTime> {
+    if let Ok(time) = jiff::Timestamp::from_str(text) {
+        return Ok(Timestamp(time.as_millisecond()));
+    }
+    let civil = parse_wall_clock(text).ok_or(BadTime::Malformed)?;
+    let ambiguous = zone.0.to_ambiguous_zoned(civil);
+    if matches!(ambiguous.offset(), AmbiguousOffset::Gap { .. }) {
+        return Err(BadTime::Gap(zone.name().to_owned()));
+    }
+    let zoned = if second { ambiguous.later() } else { ambiguous.earlier() }.map_err(|_| BadTime::Malformed)?;
     Ok(Timestamp(zoned.timestamp().as_millisecond()))
 }
 
@@ -221,6 +230,9 @@ mod tests {
     fn a_skipped_time_is_refused_and_of_a_repeated_time_the_first_counts() {
         check("2026-03-29 02:30:00", "Europe/Berlin", Err(BadTime::Gap("Europe/Berlin".to_owned())));
         check("2026-10-25 02:30:00", "Europe/Berlin", Ok("2026-10-25T00:30:00.000Z"));
+        let zone = Zone::named("Europe/Berlin").expect("the zone files are installed");
+        let end = parse_end("2026-10-25 02:30:00", &zone).map(|at| at.to_string());
+        assert_eq!(end.as_deref(), Ok("2026-10-25T01:30:00.000Z"), "what ends then ends the second time");
     }
 
     #[test]
@@ -230,7 +242,4 @@ mod tests {
         assert_eq!(serde_json::from_str::<Timestamp>(&text).expect("parses"), time);
         assert_eq!(time.in_zone(&Zone::named("Asia/Shanghai").expect("known")), "2026-11-21 10:09:50 +08:00");
     }
-        let zone = Zone::named("Europe/Berlin").expect("the zone files are installed");
-        let end = parse_end("2026-10-25 02:30:00", &zone).map(|at| at.to_string());
-        assert_eq!(end.as_deref(), Ok("2026-10-25T01:30:00.000Z"), "what ends then ends the second time");
 }

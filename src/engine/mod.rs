@@ -9,23 +9,27 @@
 //! 2. [`Effect::RunStep`] and [`Effect::StopStep`] return at once; the end comes back as [`Input::StepEnded`].
 //! 3. A failed durable effect stops the driver; a new start recovers.
 //! 4. Every run's events are on disk before anything they announce is done.
-//! 5. A host starts a step of one attempt at most once; [`Effect::RunStep`] of one that was sent goes on with it.
+//! 5. It asks again after a minute at the latest, with [`Input::Tick`] if with nothing else.
+//! 6. A host starts a step of one attempt at most once; [`Effect::RunStep`] of one that was sent goes on with it.
 
 mod busy;
 mod conditions;
 mod freshness;
+mod heard;
 mod intake;
+mod late;
 mod orders;
 mod outbox;
 mod recover;
 mod schedule;
+mod waits;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use crate::base::digest::Digest;
 use crate::base::ids::{GroupNo, HostName, StepName, TaskId, is_token_uid};
-use crate::base::time::Timestamp;
+use crate::base::time::{Moment, Timestamp};
 use crate::domain::audit::{Entry, Head};
 use crate::domain::callback::{Attempt, Callback};
 use crate::domain::delegate::Report;
@@ -45,6 +49,7 @@ use busy::Busy;
 use intake::{KeyOf, Keyed};
 use outbox::Outbox;
 use schedule::Progress;
+use waits::Waits;
 
 /// A drop box of the spool. Orders come first: a cancellation must not stand in line behind new tasks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -154,6 +159,22 @@ pub enum Effect {
     /// Add a line to the audit, together with the events it stands for.
     Audit(Entry),
     /// Put a view in the place of an ended task's record, which goes back to `running/`. Comes before its events.
+impl Input {
+    /// Whether something may begin because of it.
+    fn may_start_something(&self) -> bool {
+        let only_tells = matches!(
+            self,
+            Input::Said(..)
+                | Input::Reach(..)
+                | Input::Reported(..)
+                | Input::Reloaded(..)
+                | Input::People(_)
+                | Input::LibraryBroken(_)
+        );
+        !only_tells
+    }
+}
+
     Reopen {
         /// The task.
         id: TaskId,
@@ -332,6 +353,8 @@ pub struct Engine {
     /// Why the library cannot be read, if so.
     broken_library: Option<String>,
     /// The people of waiting tasks, as the system knew them when the library was read.
+    /// What waits for a while, whatever the clock shows.
+    waits: Waits,
     people: HashMap<u32, Person>,
     /// When the engine looked at the time last: what lies between was slept through.
     seen: Timestamp,
@@ -350,6 +373,8 @@ impl Engine {
             keys: HashMap::new(),
             timers: BTreeSet::new(),
             due: BTreeSet::new(),
+    /// The same by the clock that nobody sets; `None` when it was another engine that looked.
+    seen_steady_ms: Option<i64>,
             running: BTreeMap::new(),
             busy: Busy::default(),
             fetching: BTreeMap::new(),
@@ -364,7 +389,8 @@ impl Engine {
     /// Takes in one fact and returns what is to be done, in order.
     ///
     /// Total: whatever comes from outside yields an event, a refusal or nothing, never a panic.
-    pub fn handle(&mut self, now: Timestamp, input: Input) -> Vec<Effect> {
+            waits: Waits::default(),
+    pub fn handle(&mut self, now: Moment, input: Input) -> Vec<Effect> {
         let mut out = Outbox::new(now);
         match input {
             Input::Dropped(mut files) => {
@@ -373,6 +399,7 @@ impl Engine {
                 let mut shown = BTreeSet::new();
                 for file in files {
                     if shown.insert(file.key.clone()) {
+            seen_steady_ms: None,
                         self.on_dropped(file, &mut out);
                     }
                 }
@@ -381,6 +408,9 @@ impl Engine {
                 self.on_step_ended(task, group, &host, step, result, &mut out);
             }
             Input::KillUnconfirmed { task, group, host, step, why } => {
+        if input.may_start_something() {
+            self.hold_late(&mut out);
+        }
                 self.on_kill_unconfirmed(task, group, host, step, why, &mut out);
             }
             // Nothing starts because somebody says something.
@@ -421,10 +451,12 @@ impl Engine {
         out.into_effects()
     }
 
-    /// Returns when [`Engine::handle`] wants a [`Input::Tick`] at the latest.
+    /// Returns in how many milliseconds [`Engine::handle`] wants a [`Input::Tick`] at the latest.
     #[must_use]
-    pub fn next_deadline(&self) -> Option<Timestamp> {
-        self.timers.first().map(|(at, _)| *at)
+    pub fn rest_ms(&self, now: Moment) -> Option<i64> {
+        let timer = self.timers.first().map(|(at, _)| at.0.saturating_sub(now.wall.0));
+        let wait = self.waits.next().map(|end| end.saturating_sub(now.steady_ms));
+        timer.into_iter().chain(wait).min()
     }
 
     /// Whether what comes next may compare plans with the library, so that it must be what stands on disk.

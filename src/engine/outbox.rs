@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use crate::base::ids::TaskId;
-use crate::base::time::Timestamp;
+use crate::base::time::{Moment, Timestamp};
 use crate::domain::plan::Plan;
 use crate::domain::record::view_file;
 use crate::domain::run::{Recorded, Run, TaskState};
@@ -30,19 +30,24 @@ pub struct NewTask {
 /// The effects of one input, while they are collected.
 #[derive(Debug)]
 pub(super) struct Outbox {
-    now: Timestamp,
+    moment: Moment,
     durable: Vec<Effect>,
     acts: Vec<Effect>,
 }
 
 impl Outbox {
-    pub(super) fn new(now: Timestamp) -> Outbox {
-        Outbox { now, durable: Vec::new(), acts: Vec::new() }
+    pub(super) fn new(moment: Moment) -> Outbox {
+        Outbox { moment, durable: Vec::new(), acts: Vec::new() }
     }
 
     /// Returns the time of the input.
     pub(super) fn now(&self) -> Timestamp {
-        self.now
+        self.moment.wall
+    }
+
+    /// Returns the time of the input on both clocks.
+    pub(super) fn moment(&self) -> Moment {
+        self.moment
     }
 
     /// Adds a durable effect.

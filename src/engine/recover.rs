@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::base::ids::TaskId;
-use crate::base::time::Timestamp;
+use crate::base::time::{Moment, Timestamp};
 use crate::domain::audit::Entry;
 use crate::domain::plan::{Library, Plan};
 use crate::domain::record::{HistoryLine, view_file};
@@ -52,7 +52,7 @@ impl Engine {
         next_id: u64,
         found: Vec<FoundTask>,
         past: Past,
-        now: Timestamp,
+        now: Moment,
     ) -> (Engine, Vec<Effect>, Vec<IllegalEvent>) {
         let mut engine = Engine::new(library, next_id);
         // Nobody knows when a daemon looked last: then everything may have been slept through.

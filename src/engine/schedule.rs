@@ -9,37 +9,35 @@ use std::collections::{BTreeSet, VecDeque};
 use crate::base::ids::{GroupNo, HostName, StepName, TaskId};
 use crate::base::time::Timestamp;
 use crate::domain::audit::Head;
-use crate::domain::callback::Attempt;
-use crate::domain::delegate::Report;
 use crate::domain::policy::{Approval, Frozen, Policy, Subject};
 use crate::domain::record::{HistoryLine, record};
 use crate::domain::run::earlier::Earlier;
 use crate::domain::run::lane::{Lane, Next};
-use crate::domain::run::{Event, Outcome, Run, Stage, StepResult, StepState, TaskState};
+use crate::domain::run::{BatchWait, Event, Outcome, Run, Stage, StepResult, StepState, TaskState};
 use crate::domain::template::{Missed, Trigger};
 use crate::engine::conditions;
 use crate::engine::outbox::Outbox;
+use crate::engine::waits::{Wait, What};
 use crate::engine::{Effect, Engine, Start};
 
-/// How often a script's words are recorded at most, and how many of them of one attempt.
-const SAID_EVERY_MS: i64 = 1000;
-const SAID_MAX: u32 = 1000;
+/// By how much the clock must have been set for what was said of times to be said again.
+const CLOCK_WAS_SET_MS: i64 = 5_000;
 
 /// How far a running task is. Computed from its run, never stored.
 #[derive(Debug, Default)]
 pub(super) struct Progress {
     /// Lanes of the group it is in that wait for a slot or for their host.
-    waiting: VecDeque<usize>,
+    pub(super) waiting: VecDeque<usize>,
     /// Lanes of that group that wait for somebody to release a step.
     asking: BTreeSet<usize>,
     /// Lanes that occupy their host.
-    active: BTreeSet<usize>,
+    pub(super) active: BTreeSet<usize>,
     /// On how many hosts of the group a step failed, and on how many it may.
     failures: (u32, Option<u32>),
     /// The same of the batch that is open.
     batch_failures: (u32, Option<u32>),
     /// The batch that follows, if one does.
-    following: Option<(GroupNo, u32)>,
+    pub(super) following: Option<(GroupNo, u32)>,
 }
 
 impl Engine {
@@ -68,6 +66,7 @@ impl Engine {
             self.timers.remove(&(at, id));
             self.on_timer(id, out);
         }
+        self.waits.pass(out.moment());
         let running: Vec<TaskId> = self.running.keys().copied().collect();
         for id in running {
             self.start_lanes(id, out);
@@ -77,6 +76,7 @@ impl Engine {
             self.start_task(id, out);
         }
         self.seen = out.now();
+        self.seen_steady_ms = Some(out.moment().steady_ms);
     }
 
     fn on_timer(&mut self, id: TaskId, out: &mut Outbox) {
@@ -227,15 +227,19 @@ impl Engine {
             *progress = self::progress(run, out);
             return true;
         }
+        let ms = i64::try_from(interval_s.saturating_mul(1000)).unwrap_or(i64::MAX);
         if run.batch_wait.is_none() && (interval_s > 0 || gate) {
-            let ms = i64::try_from(interval_s.saturating_mul(1000)).unwrap_or(i64::MAX);
             let until = (interval_s > 0).then(|| out.now().plus_ms(ms));
             Engine::record(run, Event::BatchWaits { group, batch, until, gate }, out);
         }
         if let Some(wait) = run.batch_wait {
-            if let Some(until) = wait.until.filter(|until| *until > out.now()) {
-                self.timers.insert((until, id));
-                return false;
+            if let Some(until) = wait.until {
+                let (what, now) = (What::Batch(group, batch), out.moment());
+                let left_ms = self.waits.left(id, what, Wait { until, ms }, now);
+                if left_ms > 0 {
+                    say_until_again(run, wait, now.wall.plus_ms(left_ms), out);
+                    return false;
+                }
             }
             if wait.gate {
                 return false;
@@ -249,12 +253,11 @@ impl Engine {
     /// Occupies the lane's host and starts its next step; false while something else occupies the host.
     fn start_lane(&mut self, id: TaskId, lane: usize, out: &mut Outbox) -> bool {
         let run = &self.runs[&id];
-        let Next::Start { step, not_before, .. } = next_step(run, lane) else { return true };
-        let in_freeze = || step_frozen(run, lane, step, &self.library.policy, out.now());
-        if let Some(at) = not_before.filter(|at| *at > out.now()).or_else(in_freeze) {
-            self.timers.insert((at, id));
+        let next @ Next::Start { step, .. } = next_step(run, lane) else { return true };
+        if !self.has_come(id, lane, next, out) {
             return false;
         }
+        let run = &self.runs[&id];
         // Too many failed: who has not begun does not begin.
         if run.lanes[lane].is_untouched() && self.running.get(&id).is_some_and(Progress::has_too_many_failures) {
             return true;
@@ -284,18 +287,35 @@ impl Engine {
         }
     }
 
+    /// Whether the time of a lane's next step has come; otherwise a timer is set.
+    fn has_come(&mut self, id: TaskId, lane: usize, next: Next, out: &Outbox) -> bool {
+        let Next::Start { step, attempt, not_before, delay_ms } = next else { return false };
+        let now = out.moment();
+        if let (Some(until), Some(ms)) = (not_before, delay_ms) {
+            return self.waits.left(id, What::Retry { lane, step, attempt }, Wait { until, ms }, now) == 0;
+        }
+        let in_freeze = || step_frozen(self.runs.get(&id)?, lane, step, &self.library.policy, now.wall);
+        match not_before.filter(|at| *at > now.wall).or_else(in_freeze) {
+            Some(at) => {
+                self.timers.insert((at, id));
+                false
+            }
+            None => true,
+        }
+    }
+
     /// Starts the lane's next step; false when there is none, or not yet.
     fn start_step(&mut self, id: TaskId, lane: usize, out: &mut Outbox) -> bool {
         let Some(run) = self.runs.get_mut(&id) else { return false };
         if run.may_start() {
             conditions::pass(run, lane, out);
         }
-        let Stage::Running { approved, .. } = &run.stage else { return false };
-        let Next::Start { step, attempt, not_before } = next_step(run, lane) else { return false };
-        let in_freeze = || step_frozen(run, lane, step, &self.library.policy, out.now()).is_some();
-        if !run.may_start() || not_before.is_some_and(|at| at > out.now()) || in_freeze() {
+        let next @ Next::Start { step, attempt, .. } = next_step(run, lane) else { return false };
+        if !run.may_start() || !self.has_come(id, lane, next, out) {
             return false;
         }
+        let Some(run) = self.runs.get_mut(&id) else { return false };
+        let Stage::Running { approved, .. } = &run.stage else { return false };
         let earlier = Earlier::of(run, lane, step);
         let Some(step) = run.step_name(lane, step) else { return false };
         let (group, host) = (run.lanes[lane].group, run.lanes[lane].host.clone());
@@ -343,7 +363,7 @@ impl Engine {
                 since,
                 run_key,
                 resume: true,
-                late: out.now().0.saturating_sub(self.seen.0) > self.library.defaults.late_after_ms,
+                late: self.was_away(out.moment()) && run.plan.missed != Missed::Run,
                 earlier: Earlier::of(run, position, open),
                 audit: Head::default(),
                 callback: None,
@@ -353,67 +373,6 @@ impl Engine {
             if lane.stopped {
                 out.act(Effect::StopStep { task: id, group: lane.group, host: lane.host.clone() });
             }
-        }
-    }
-
-    pub(super) fn on_kill_unconfirmed(
-        &mut self,
-        id: TaskId,
-        group: GroupNo,
-        host: HostName,
-        step: StepName,
-        why: String,
-        out: &mut Outbox,
-    ) {
-        let Some(run) = self.runs.get_mut(&id) else { return };
-        let open = run.lane(group, &host).and_then(Lane::open_step);
-        if open.is_some() && open == run.step_index(group, &step) {
-            Engine::record(run, Event::KillUnconfirmed { group, host, step, why }, out);
-        }
-    }
-
-    /// Records how far a script says that it is, if it is that attempt that runs; not more often than anybody reads it.
-    pub(super) fn on_said(&mut self, attempt: Attempt, text: String, out: &mut Outbox) {
-        let Attempt { task, group, host, step, attempt } = attempt;
-        let Some(run) = self.runs.get_mut(&task) else { return };
-        let Some(n) = run.step_index(group, &step) else { return };
-        let Some(known) = run.lane(group, &host).and_then(|lane| lane.steps.get(n)) else { return };
-        let runs = matches!(&known.state, StepState::Open { attempt: open, .. } if *open == attempt);
-        let rests = known.said.as_ref().is_none_or(|said| {
-            said.words < SAID_MAX && (out.now() < said.at || out.now().0 - said.at.0 >= SAID_EVERY_MS)
-        });
-        if runs && rests {
-            Engine::record(run, Event::StepSaid { group, host, step, text }, out);
-        }
-    }
-
-    /// Records that the host of a step that runs cannot be reached, or can be again.
-    pub(super) fn on_reach(&mut self, attempt: Attempt, barrier: Option<String>, out: &mut Outbox) {
-        let Attempt { task, group, host, step, attempt } = attempt;
-        let Some(run) = self.runs.get_mut(&task) else { return };
-        let Some(n) = run.step_index(group, &step) else { return };
-        let known = match run.lane(group, &host).and_then(|lane| lane.steps.get(n)).map(|known| &known.state) {
-            Some(StepState::Open { attempt: open, unreachable, .. }) if *open == attempt => unreachable.is_some(),
-            _ => return,
-        };
-        match barrier {
-            Some(why) if !known => Engine::record(run, Event::HostUnreachable { group, host, step, why }, out),
-            None if known => Engine::record(run, Event::HostReachable { group, host, step }, out),
-            _ => {}
-        }
-    }
-
-    /// Records how targets fare, if it is that attempt that runs and they are its targets.
-    pub(super) fn on_reported(&mut self, attempt: Attempt, mut reports: Vec<Report>, out: &mut Outbox) {
-        let Attempt { task, group, host, step, attempt } = attempt;
-        let Some(run) = self.runs.get_mut(&task) else { return };
-        let (Some(n), Some(planned)) = (run.step_index(group, &step), run.plan.group(group)) else { return };
-        let Some(known) = run.lane(group, &host).and_then(|lane| lane.steps.get(n)) else { return };
-        let targets: BTreeSet<&HostName> = planned.targets.iter().collect();
-        reports.retain(|report| targets.contains(&report.target) && known.targets.get(&report.target) != Some(report));
-        let runs = matches!(&known.state, StepState::Open { attempt: open, .. } if *open == attempt);
-        if runs && !reports.is_empty() {
-            Engine::record(run, Event::TargetsReported { group, host, step, reports }, out);
         }
     }
 
@@ -485,6 +444,7 @@ impl Engine {
         self.running.remove(&id);
         self.due.remove(&id);
         self.verified.remove(&id);
+        self.waits.forget(id);
         out.durable(finish(&run, from));
     }
 }
@@ -503,6 +463,15 @@ pub(super) fn frozen(run: &Run, policy: &Policy, now: Timestamp) -> Option<Froze
 fn step_frozen(run: &Run, lane: usize, step: usize, policy: &Policy, now: Timestamp) -> Option<Timestamp> {
     let timed = run.plan.group(run.lanes[lane].group)?.steps[step].trigger == Trigger::Timed;
     if timed { frozen(run, policy, now).map(|frozen| frozen.until) } else { None }
+}
+
+/// Says anew until when a batch waits, where the clock was set since it was said.
+fn say_until_again(run: &mut Run, wait: BatchWait, until: Timestamp, out: &mut Outbox) {
+    let said = wait.until.map_or(0, |said| said.0);
+    if (said - until.0).abs() > CLOCK_WAS_SET_MS {
+        let (group, batch, gate) = (wait.group, wait.batch, wait.gate);
+        Engine::record(run, Event::BatchWaits { group, batch, until: Some(until), gate }, out);
+    }
 }
 
 /// Returns the effect that writes a closed run's record.
@@ -575,7 +544,7 @@ impl Progress {
         }
     }
 
-    fn is_idle(&self) -> bool {
+    pub(super) fn is_idle(&self) -> bool {
         self.waiting.is_empty() && self.active.is_empty() && self.asking.is_empty()
     }
 }

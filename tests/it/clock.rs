@@ -184,3 +184,51 @@ fn jumps_of_a_second_to_ten_years_start_nothing_twice_and_skip_nothing_silently(
     let verified = clockwork.world.run(0, &["audit", "verify"]).ok();
     assert!(verified.contains("every link holds"), "{verified}");
 }
+
+#[test]
+fn a_clock_that_is_set_lengthens_no_wait_and_ends_no_healthy_step() {
+    let mut clockwork = Clockwork::start();
+    let base = now();
+    let drop = |clockwork: &Clockwork, name: &str, task: serde_json::Value| {
+        clockwork.world.drop_file("ready", &format!("{name}.json"), task.to_string().as_bytes(), 0);
+        clockwork.world.task_of(name)
+    };
+    clockwork.world.write_etc(
+        "inventory/hosts.toml",
+        "[host.here]\nconnection = \"local\"\n[host.there]\nconnection = \"local\"\n",
+    );
+    let template = "id = 81\nname = \"again\"\ntitle = \"t\"\n[[step]]\nname = \"s\"\nretries = 1\nretry_delay = 4\n\
+                    script = \"[ $SPOOLGATE_ATTEMPT -gt 1 ]\"\n";
+    clockwork.world.write_etc("templates/again.toml", template);
+    let batches = drop(
+        &clockwork,
+        "batches",
+        json!({"task_name": "t", "script": "true", "hosts": {"1": ["here", "there"]}, "batches": ["1", "1"], "batch_interval": 4}),
+    );
+    let retry = drop(&clockwork, "retry", json!({"task_name": "t", "temp_id": "again", "hosts": {"1": ["here"]}}));
+    let seen = |id: u64, word: &str| {
+        wait_at_most(Duration::from_secs(20), word, || {
+            clockwork.world.events(id).into_iter().find(|event| event["event"] == word)
+        })
+    };
+    seen(batches, "batch_waits");
+    seen(retry, "step_ended");
+    // A day back while both wait: they wait no longer than they were to.
+    clockwork.set(base - 86_400.seconds());
+    for id in [batches, retry] {
+        let record = wait_at_most(Duration::from_secs(20), "the end of the wait", || clockwork.world.try_record(id));
+        assert_eq!(record["outcome"], "ok", "{record:#}");
+    }
+    // An hour forward over a restart, while a step runs whose limit is a minute.
+    let script = "sleep 6; echo done";
+    let task = json!({"task_name": "t", "script": script, "hosts": {"1": ["here"]}, "timeout": "60s"});
+    let long = drop(&clockwork, "long", task);
+    wait_at_most(Duration::from_secs(20), "the step to run", || {
+        clockwork.world.events(long).into_iter().find(|event| event["event"] == "step_started")
+    });
+    clockwork.world.kill_daemon();
+    std::fs::write(clockwork.marks.join("clock"), "+3600").unwrap();
+    clockwork.world.start();
+    let record = wait_at_most(Duration::from_secs(30), "the end of the step", || clockwork.world.try_record(long));
+    assert_eq!(record["outcome"], "ok", "{record:#}");
+}

@@ -12,6 +12,7 @@ mod cli;
 mod clock;
 mod dashboard;
 mod engines;
+mod downtime;
 #[expect(dead_code, reason = "the demo uses the rest of the server")]
 mod fake_ssh;
 mod files;

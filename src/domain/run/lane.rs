@@ -240,6 +240,8 @@ pub enum Next {
         attempt: u32,
         /// Not before this time.
         not_before: Option<Timestamp>,
+        /// For how long it was to wait until then, where it is no time that somebody chose.
+        delay_ms: Option<i64>,
     },
     /// A step that waits until somebody lets it begin.
     Asks {
@@ -349,7 +351,8 @@ impl Lane {
     pub fn next_step(&self, planned: &[PlannedStep], timed: Option<Timestamp>) -> Next {
         let Some(n) = self.at(planned).filter(|_| !self.stopped) else { return Next::Nothing };
         let (step, plan) = (&self.steps[n], &planned[n]);
-        let start = |not_before| Next::Start { step: n, attempt: step.next_attempt(), not_before };
+        let attempt = step.next_attempt();
+        let start = |not_before| Next::Start { step: n, attempt, not_before, delay_ms: None };
         match &step.state {
             StepState::Waiting => match (plan.trigger, timed) {
                 (Trigger::Auto, _) => start(None),
@@ -359,10 +362,25 @@ impl Lane {
             },
             StepState::Ended(result) if may_retry(plan, result, step.spent) => {
                 let delay_ms = i64::try_from(plan.retry_delay_s.saturating_mul(1000)).unwrap_or(i64::MAX);
-                start(Some(result.ended.plus_ms(delay_ms)))
+                let not_before = Some(result.ended.plus_ms(delay_ms));
+                Next::Start { step: n, attempt, not_before, delay_ms: Some(delay_ms) }
             }
             StepState::Open { .. } | StepState::Ended(_) | StepState::Skipped(_) => Next::Nothing,
         }
+    }
+
+    /// Whether something may begin here by itself when the open step ends, whichever way it does.
+    #[must_use]
+    pub fn may_go_on(&self, planned: &[PlannedStep], timed: Option<Timestamp>, now: Timestamp) -> bool {
+        let Some(open) = self.open_step().filter(|_| !self.stopped) else { return false };
+        let waiting = || self.steps.iter().enumerate().filter(|(_, step)| step.state == StepState::Waiting);
+        let next = waiting().find(|(n, step)| step.is_step() && *n > open);
+        let begins = |n: usize| match planned[n].trigger {
+            Trigger::Auto => true,
+            Trigger::Timed => timed.is_some_and(|at| at <= now),
+            Trigger::Manual => false,
+        };
+        planned[open].retries > 0 || next.is_some_and(|(n, _)| begins(n)) || waiting().any(|(_, step)| !step.is_step())
     }
 
     /// Whether a step ended badly, and no later step comes of it by itself; what handles it or undoes the others may run.
@@ -569,7 +587,10 @@ mod tests {
         parts.retry_from(5);
         assert_eq!(parts, lane);
         lane.retry_from(2);
-        assert_eq!(lane.next_step(&planned, None), Next::Start { step: 0, attempt: 2, not_before: None });
+        assert_eq!(
+            lane.next_step(&planned, None),
+            Next::Start { step: 0, attempt: 2, not_before: None, delay_ms: None }
+        );
         // One that failed half-way leaves a step that must be done again too.
         lane.steps[0].state = result(Ending::Exit(0));
         lane.steps[1].state = result(Ending::Exit(0));
@@ -586,9 +607,15 @@ mod tests {
         planned[0].not_on.insert("h".parse().unwrap());
         let mut lane = Lane::new(GroupNo(1), "h".parse().unwrap(), &planned);
         assert!(lane.is_untouched());
-        assert_eq!(lane.next_step(&planned, None), Next::Start { step: 1, attempt: 1, not_before: None });
+        assert_eq!(
+            lane.next_step(&planned, None),
+            Next::Start { step: 1, attempt: 1, not_before: None, delay_ms: None }
+        );
         lane.retry_from(0);
-        assert_eq!(lane.next_step(&planned, None), Next::Start { step: 1, attempt: 1, not_before: None });
+        assert_eq!(
+            lane.next_step(&planned, None),
+            Next::Start { step: 1, attempt: 1, not_before: None, delay_ms: None }
+        );
     }
 
     #[test]

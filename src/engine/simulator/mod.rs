@@ -8,6 +8,8 @@
 #![expect(clippy::cast_possible_truncation, clippy::cast_possible_wrap, reason = "rolls of dice are small")]
 
 mod parts;
+mod people;
+mod time_laws;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -20,7 +22,8 @@ use crate::domain::policy::{Admission, Policy, Right, Subject, missing};
 use crate::domain::run::{Ending, Outcome, OutputFacts, Stage};
 
 use crate::domain::submission::Schedule;
-use parts::{Dice, SLOTS, library, no_failure_is_laundered, wanted_releases};
+use parts::{Dice, SLOTS, WAIT_MS, library, no_failure_is_laundered, wanted_releases};
+use time_laws::TimeLaws;
 
 /// What is on disk.
 #[derive(Default)]
@@ -41,6 +44,9 @@ type Flight = (TaskId, GroupNo, HostName, StepName, u32);
 struct World {
     dice: Dice,
     now: Timestamp,
+    /// The clock that nobody sets.
+    steady_ms: i64,
+    laws: TimeLaws,
     engine: Option<Engine>,
     disk: Disk,
     dropped: u64,
@@ -64,6 +70,8 @@ impl World {
         World {
             dice: Dice(seed),
             now: Timestamp(1_000_000),
+            steady_ms: 0,
+            laws: TimeLaws::default(),
             engine: None,
             disk: Disk::default(),
             dropped: 0,
@@ -103,7 +111,18 @@ impl World {
         }
     }
 
+    fn moment(&self) -> Moment {
+        Moment { wall: self.now, steady_ms: self.steady_ms }
+    }
+
+    /// Lets time pass on both clocks.
+    fn pass_ms(&mut self, ms: i64) {
+        self.now = self.now.plus_ms(ms);
+        self.steady_ms += ms;
+    }
+
     fn crash(&mut self) {
+        self.laws.crashed();
         self.known.clear();
         self.engine = None;
         self.fetched.clear();
@@ -120,6 +139,7 @@ impl World {
             }
             Effect::Append { id, events } => {
                 let begins = events.iter().any(|recorded| recorded.event == Event::Started);
+                self.laws.appended(id, &events, self.steady_ms);
                 disk.runs.get_mut(&id).expect("the task exists").1.extend(events);
                 if begins {
                     let (plan, events) = &disk.runs[&id];
@@ -153,6 +173,7 @@ impl World {
                 let key = (start.task, start.host.clone(), start.step.clone(), start.attempt);
                 let known = self.started.insert(key, true).is_some();
                 if !start.resume {
+                    self.laws.begins(&start, self.steady_ms);
                     self.stopped.remove(&(start.task, start.host.clone()));
                 }
                 assert!(!known || start.resume, "{} of task {} sent twice to {}", start.step, start.task, start.host);
@@ -192,15 +213,19 @@ impl World {
         let next_id = self.disk.runs.keys().last().map_or(1, |id| id.0 + 1);
         let audited = self.disk.audit.iter().copied().collect();
         let past = Past { history: self.disk.history.clone(), audited, seen: self.seen, unread: Vec::new() };
-        let (engine, effects, bad) = Engine::recover(library(self.library), next_id, found, past, self.now);
+        let (engine, effects, bad) = Engine::recover(library(self.library), next_id, found, past, self.moment());
         assert_eq!(bad, vec![], "a journal of our own cannot be believed");
         self.engine = Some(engine);
         self.perform(effects);
     }
 
     fn input(&mut self, input: Input) {
+        let now = self.moment();
         let Some(engine) = &mut self.engine else { return };
-        let effects = engine.handle(self.now, input);
+        self.laws.looks(self.seen, now, engine.running.keys().copied());
+        let effects = engine.handle(now, input);
+        // However the clock was set, nothing waits longer than it was to; the intervals and delays here are all the same.
+        assert!(engine.waits.longest(now) <= WAIT_MS, "{:?}", engine.waits);
         self.seen = Some(self.now);
         self.perform(effects);
         while self.engine.is_some()
@@ -238,86 +263,6 @@ impl World {
         let owner = Person { actor: Actor { uid, user: user.to_owned() }, groups: BTreeSet::new() };
         let file = Dropped { drop_box, key, owner, bytes: text.into_bytes(), may_grow: false, scope: None };
         self.disk.boxes.insert((drop_box, name), file);
-    }
-
-    fn drop_task(&mut self) {
-        let host = |dice: &mut Dice| format!("h{}", dice.roll(6) + 1);
-        let mut hosts: Vec<String> = (0..=self.dice.roll(4)).map(|_| host(&mut self.dice)).collect();
-        hosts.sort();
-        hosts.dedup();
-        let hosts = serde_json::to_string(&hosts).expect("strings");
-        let (template, groups) = match self.dice.roll(5) {
-            4 => ("undo", format!("{{\"1\": {hosts}}}")),
-            3 => ("gated", format!("{{\"1\": {hosts}}}")),
-            0 => ("twice", format!("{{\"1\": {hosts}, \"2\": [\"{}\"]}}", host(&mut self.dice))),
-            1 => ("nothing", format!("{{\"1\": {hosts}}}")),
-            _ => ("plain", format!("{{\"1\": {hosts}}}")),
-        };
-        let mut text = format!(r#"{{"task_name": "t", "temp_id": "{template}", "hosts": {groups}"#);
-        if self.dice.one_in(3) {
-            let at = self.now.plus_ms(self.dice.roll(60_000) as i64 - 10_000);
-            text += &format!(r#", "exec_time": "{at}""#);
-        }
-        if self.dice.one_in(6) {
-            text += &format!(r#", "not_after": "{}""#, self.now.plus_ms(self.dice.roll(30_000) as i64));
-        }
-        if self.dice.one_in(6) {
-            text += &format!(r#", "idempotency_key": "k{}""#, self.dice.roll(4));
-        }
-        if self.dice.one_in(4) {
-            text += r#", "batches": ["1", "2"]"#;
-            text += ["", r#", "batch_interval": 3"#, r#", "batch_gate": true"#][self.dice.roll(3) as usize];
-            text += ["", r#", "max_fail": 0"#][self.dice.roll(2) as usize];
-            text += ["", r#", "batch_max_fail": 0"#][self.dice.roll(2) as usize];
-        }
-        let drop_box = if self.dice.one_in(2) { DropBox::New } else { DropBox::Ready };
-        let user = ["bob", "boss"][self.dice.roll(2) as usize];
-        self.drop_file(drop_box, user, text + "}");
-    }
-
-    fn drop_order(&mut self) {
-        let Some((id, (plan, _))) =
-            self.disk.runs.iter().nth(self.dice.roll(self.disk.runs.len().max(1) as u64) as usize)
-        else {
-            return;
-        };
-        let step = ["a", "b", "c", "m", "t", "z"][self.dice.roll(6) as usize];
-        let hosts =
-            if self.dice.one_in(2) { String::new() } else { format!(r#","hosts":["h{}"]"#, self.dice.roll(6) + 1) };
-        let until = if self.dice.one_in(4) {
-            format!(r#","until":"{}""#, self.now.plus_ms(self.dice.roll(30_000) as i64))
-        } else {
-            String::new()
-        };
-        let text = match self.dice.roll(22) {
-            6 => format!(r#"{{"order":"withdraw","task":{id}}}"#),
-            7 => format!(r#"{{"order":"hold","task":{id},"reason":"sim"}}"#),
-            8 => format!(r#"{{"order":"release","task":{id}}}"#),
-            9 | 10 => format!(r#"{{"order":"release","task":{id},"step":"{step}"{hosts}}}"#),
-            11 => format!(r#"{{"order":"retry","task":{id}{hosts}}}"#),
-            12 => format!(r#"{{"order":"retry","task":{id},"hosts":"unfinished"}}"#),
-            13 => format!(r#"{{"order":"retry","task":{id},"step":"{step}"{hosts}}}"#),
-            14 => format!(r#"{{"order":"skip","task":{id},"step":"{step}","reason":"sim"{hosts}}}"#),
-            15 => format!(r#"{{"order":"cancel","task":{id},"reason":"sim","hosts":["h{}"]}}"#, self.dice.roll(6) + 1),
-            17 => format!(r#"{{"order":"continue","task":{id},"group":1,"batch":{}}}"#, 2 + self.dice.roll(2)),
-            16 => format!(r#"{{"order":"approve","task":{id},"digest":"{}"{until}}}"#, self.digest_of(*id)),
-            0 => format!(r#"{{"order":"cancel","task":{id},"reason":"sim"}}"#),
-            1 => format!(r#"{{"order":"reject","task":{id},"reason":"sim"}}"#),
-            2 => format!(r#"{{"order":"approve","task":{id},"digest":"{}"}}"#, Digest::of(b"another plan")),
-            3 => format!(r#"{{"order":"approve","task":{id},"digest":"{}"}}"#, plan.digest()),
-            _ => format!(r#"{{"order":"approve","task":{id},"digest":"{}"}}"#, self.digest_of(*id)),
-        };
-        let user = ["bob", "boss", "deputy"][self.dice.roll(3) as usize];
-        self.drop_file(DropBox::Orders, user, text);
-    }
-
-    /// Returns the digest of a task's plan as everybody can see it.
-    fn digest_of(&self, id: TaskId) -> Digest {
-        if let Some(run) = self.engine.as_ref().and_then(|engine| engine.runs.get(&id)) {
-            return run.digest;
-        }
-        let (plan, events) = &self.disk.runs[&id];
-        Run::fold(id, Arc::clone(plan), events).expect("the journal folds").digest
     }
 
     fn end_flight(&mut self) {
@@ -364,13 +309,21 @@ impl World {
             2 | 3 => self.end_flight(),
             4 => self.rescan(),
             5 => {
-                self.now = self.now.plus_ms(self.dice.roll(5_000) as i64);
+                let ms = self.dice.roll(5_000) as i64;
+                self.pass_ms(ms);
                 self.input(Input::Tick);
             }
             _ => {
                 if self.crashes && self.dice.one_in(20) {
                     self.crash();
                 }
+                    // Now and then no daemon runs for a while.
+                    let ms = if self.dice.one_in(3) { self.dice.roll(60_000) as i64 } else { 0 };
+                    self.pass_ms(ms);
+                }
+                // And somebody sets the clock, while one runs or not.
+                if self.dice.one_in(40) {
+                    self.now = self.now.plus_ms(self.dice.roll(200_000) as i64 - 100_000);
             }
         }
     }
@@ -454,7 +407,7 @@ impl World {
                 }
             }
             self.end_flight();
-            self.now = self.now.plus_ms(1_000);
+            self.pass_ms(1_000);
             self.input(Input::Tick);
             self.check();
             if self.engine.as_ref().is_some_and(|engine| engine.runs.is_empty()) && self.disk.boxes.is_empty() {

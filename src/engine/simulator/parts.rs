@@ -15,6 +15,10 @@ use crate::domain::run::{Run, Stage};
 use crate::domain::template::{Catalogue, Template};
 
 pub(super) const SLOTS: usize = 3;
+/// How long every interval between batches and every delay before a retry is.
+pub(super) const WAIT_MS: i64 = 3_000;
+/// How late something may be.
+pub(super) const LATE_AFTER_MS: i64 = 20_000;
 const POLICY: &str = r#"
     [[submit]]
     who = ["*"]
@@ -132,7 +136,7 @@ fn build_library(version: u64) -> Library {
             key_passphrase: None,
             hosts_per_group: 100,
             hosts_in_flight: SLOTS,
-            late_after_ms: 20_000,
+            late_after_ms: LATE_AFTER_MS,
         },
         tags: BTreeMap::new(),
         files: Arc::new(NoFiles),

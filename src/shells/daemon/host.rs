@@ -128,9 +128,11 @@ impl HostOwner {
         if let Err(error) = talk.read_secrets() {
             return Some((Ending::NotSent(error.to_string()), OutputFacts::default()));
         }
+        // Counted from here, also when an earlier daemon sent it: a clock that was set meanwhile would end a healthy step.
+        // The host keeps the limit itself.
         let late = match step.timeout_s {
             0 => None,
-            limit => Some(Duration::from_secs(limit.saturating_add(LATE_S)).saturating_sub(elapsed(start))),
+            limit => Some(Duration::from_secs(limit.saturating_add(LATE_S))),
         };
         let progress = talk.progress();
         let wish = {
@@ -208,7 +210,7 @@ fn leaves_something(start: &Start) -> bool {
     carries || plan.secret_names().next().is_some()
 }
 
-/// Returns how long ago a step was sent first.
+/// Returns how long ago a step was sent first, by the clock on the wall.
 pub(super) fn elapsed(start: &Start) -> Duration {
     Duration::from_millis(u64::try_from(now().0.saturating_sub(start.since.0)).unwrap_or(0))
 }

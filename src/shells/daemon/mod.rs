@@ -39,14 +39,13 @@ use crate::adapters::watch::{Notice, SpoolWatch};
 use crate::base::digest::Digest;
 use crate::base::ids::is_token_uid;
 use crate::base::limits;
-use crate::base::time::Timestamp;
 use crate::domain::callback::{Attempt, CallbackKey};
 use crate::domain::plan::Library;
 use crate::domain::policy::{Person, Policy};
 use crate::domain::run::{DropKey, Event, Recorded};
 use crate::engine::{DropBox, Dropped, Effect, Engine, Input};
 use crate::shells::ask_ssh;
-use crate::shells::clock::{now, unique};
+use crate::shells::clock::{moment, now, unique};
 use crate::shells::{Configuration, Dirs, read_configuration};
 
 use link::LinkSettings;
@@ -119,7 +118,7 @@ async fn serve(dirs: &Dirs) -> Result<(), DaemonError> {
     }
     let boxes = [DropBox::New, DropBox::Ready, DropBox::Orders].map(|drop_box| (drop_box, layout.drop_box(drop_box)));
     let watch = SpoolWatch::start(&boxes);
-    let (mut engine, repairs, broken) = perform::recover(&mut store, Arc::new(config.library.clone()), now())?;
+    let (mut engine, repairs, broken) = perform::recover(&mut store, Arc::new(config.library.clone()), moment())?;
     let (ended_sender, ended) = mpsc::unbounded_channel();
     let key = callback_key::read_or_make(&layout.callback_key())?;
     let mut settings = link_settings(&config, dirs);
@@ -196,7 +195,7 @@ fn take_word(
     text: &str,
     reply: oneshot::Sender<bool>,
 ) -> Vec<Effect> {
-    let effects = engine.handle(now(), Input::Said(attempt, performer.masker().text(text)));
+    let effects = engine.handle(moment(), Input::Said(attempt, performer.masker().text(text)));
     // The script may have gone.
     let _ = reply.send(!effects.is_empty());
     effects
@@ -247,7 +246,7 @@ async fn turn(
             notice = watch.next() => inbox.note(notice),
             input = ended.recv() => inputs.extend(input),
             Some(post) = posts.recv() => come.push(post),
-            () = sleep(until(engine.next_deadline(), now()).min(pulse.rest())), if !hearing => inputs.push(Input::Tick),
+            () = sleep(rest(engine.rest_ms(moment())).min(pulse.rest())), if !hearing => inputs.push(Input::Tick),
             () = sleep(inbox.look_again_in()) => {}
             _ = rescan.tick() => {
                 performer.sweep(inbox.writers())?;
@@ -287,7 +286,7 @@ async fn turn(
         let then = read.is_some().then_some(Input::Tick);
         let mut effects = std::mem::take(&mut said);
         for input in read.into_iter().chain(people).chain(new).chain(inputs).chain(then) {
-            effects.extend(engine.handle(now(), input));
+            effects.extend(engine.handle(moment(), input));
         }
         look = Look::IfNeeded;
         inbox.set_personal(library.personal);
@@ -325,10 +324,9 @@ impl Pulse {
     }
 }
 
-/// Returns how long to sleep until `deadline`.
-fn until(deadline: Option<Timestamp>, now: Timestamp) -> Duration {
-    let ms = deadline.map_or(i64::MAX, |at| at.0.saturating_sub(now.0));
-    Duration::from_millis(u64::try_from(ms).unwrap_or(0)).min(SLEEP_MAX)
+/// Returns how long to sleep when the engine wants to be asked in `ms`.
+fn rest(ms: Option<i64>) -> Duration {
+    Duration::from_millis(u64::try_from(ms.unwrap_or(i64::MAX)).unwrap_or(0)).min(SLEEP_MAX)
 }
 
 /// Whether the configuration on disk is looked at.

@@ -356,7 +356,7 @@ fn history_line(line: &HistoryLine) -> Vec<u8> {
 pub(super) type Recovered = (Engine, Vec<Effect>, Vec<(TaskId, String)>);
 
 /// Reads the spool and makes the engine that goes on from it.
-pub(super) fn recover(store: &mut Store, library: Arc<Library>, now: Timestamp) -> Result<Recovered, SpoolError> {
+pub(super) fn recover(store: &mut Store, library: Arc<Library>, now: Moment) -> Result<Recovered, SpoolError> {
     let loaded = store.load()?;
     let (mut found, mut unread, mut left_alone) = (Vec::new(), Vec::new(), Vec::new());
     for task in loaded.unfinished {

@@ -1,0 +1,80 @@
+//! What must hold of time, whatever happens to the clock and to the daemon.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::base::ids::{GroupNo, HostName, StepName, TaskId};
+use crate::base::time::{Moment, Timestamp};
+use crate::domain::run::{Event, Recorded};
+use crate::domain::template::Missed;
+use crate::engine::Start;
+
+use super::parts::{LATE_AFTER_MS, WAIT_MS};
+
+/// What the laws need to know of what happened.
+#[derive(Default)]
+pub(super) struct TimeLaws {
+    /// When a batch began to wait, by the clock that nobody sets, if the same daemon still runs.
+    batches: BTreeMap<(TaskId, GroupNo, u32), i64>,
+    /// When an attempt ended, by the same clock and under the same condition.
+    ended: BTreeMap<(TaskId, HostName, StepName), i64>,
+    /// The tasks that ran when the engine is asked after nobody looked for long; nothing of them begins by itself then.
+    ran: BTreeSet<TaskId>,
+    /// When the engine was asked last, by the clock that nobody sets.
+    looked: Option<i64>,
+}
+
+impl TimeLaws {
+    /// A new daemon knows by the clock on the wall how long something has waited.
+    pub(super) fn crashed(&mut self) {
+        self.batches.clear();
+        self.ended.clear();
+        self.looked = None;
+    }
+
+    /// The engine is asked; it, or another one, was asked last at `seen`.
+    pub(super) fn looks(&mut self, seen: Option<Timestamp>, now: Moment, running: impl Iterator<Item = TaskId>) {
+        let rested = self.looked.map_or(0, |looked| now.steady_ms - looked);
+        let away = seen.is_some_and(|seen| now.wall.0 - seen.0 - rested > LATE_AFTER_MS);
+        self.looked = Some(now.steady_ms);
+        self.ran = if away { running.collect() } else { BTreeSet::new() };
+    }
+
+    pub(super) fn appended(&mut self, id: TaskId, events: &[Recorded], steady_ms: i64) {
+        for recorded in events {
+            match &recorded.event {
+                Event::BatchWaits { group, batch, until: Some(_), .. } => {
+                    self.batches.entry((id, *group, *batch)).or_insert(steady_ms);
+                }
+                Event::BatchStarted { group, batch } => {
+                    let since = self.batches.remove(&(id, *group, *batch));
+                    assert!(
+                        since.is_none_or(|since| steady_ms - since >= WAIT_MS),
+                        "task {id}: a batch waits too little"
+                    );
+                }
+                Event::StepEnded { host, step, .. } => {
+                    self.ended.insert((id, host.clone(), step.clone()), steady_ms);
+                }
+                _ => {}
+            }
+            // What a person wants does not wait.
+            if recorded.event.actor().is_some() {
+                self.ran.remove(&id);
+                self.ended.retain(|(task, ..), _| *task != id);
+                self.batches.retain(|(task, ..), _| *task != id);
+            }
+        }
+    }
+
+    /// A step is sent for the first time.
+    pub(super) fn begins(&self, start: &Start, steady_ms: i64) {
+        let id = start.task;
+        let planned = start.approved.plan().group(start.group).expect("its group");
+        let delay_s = planned.steps.iter().find(|step| step.name == start.step).expect("its step").retry_delay_s;
+        if let Some(ended) = self.ended.get(&(id, start.host.clone(), start.step.clone())) {
+            assert!(steady_ms - ended >= delay_s as i64 * 1000, "task {id}: a retry waits too little");
+        }
+        let starts_late = start.approved.plan().missed == Missed::Run;
+        assert!(starts_late || !self.ran.contains(&id), "task {id}: {} begins by itself, and late", start.step);
+    }
+}
