@@ -27,11 +27,13 @@ pub fn groups(uid: u32) -> BTreeSet<String> {
     ids.into_iter().filter_map(|id| Group::from_gid(id).ok().flatten()).map(|group| group.name).collect()
 }
 
-/// Returns somebody with their groups; `None` where the user database does not answer, or knows no such user any more: a
-/// directory service that is away for a moment is no reason to take anybody's groups for gone.
+/// Returns who a uid is, with their groups; `None` where the user database does not answer: a directory service that is
+/// away for a moment is no reason to take anybody for gone. A uid without an account is `uid-N` and in no group.
 #[must_use]
 pub fn person(uid: u32) -> Option<Person> {
-    let user = account(uid)?;
+    let Some(user) = User::from_uid(Uid::from_raw(uid)).ok()? else {
+        return Some(Person { actor: Actor { uid, user: format!("uid-{uid}") }, groups: BTreeSet::new() });
+    };
     let name = CString::new(user.name.clone()).ok()?;
     let groups = getgrouplist(&name, user.gid).ok()?.into_iter().map(Group::from_gid);
     let groups: Result<Vec<Option<Group>>, _> = groups.collect();
@@ -77,6 +79,8 @@ mod tests {
         assert!(groups(0).contains("root"));
         assert_eq!(actor(4_000_000_000).user, "uid-4000000000");
         assert!(groups(4_000_000_000).is_empty());
+        let nobody = person(4_000_000_000).map(|person| (person.actor.user, person.groups.len()));
+        assert_eq!(nobody, Some(("uid-4000000000".to_owned(), 0)), "without an account, and not unknown");
         assert_eq!(gid_of("root"), Some(0));
         assert_eq!(gid_of("no-such-group-here"), None);
     }

@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use crate::base::ids::{TaskId, is_token_uid};
+use crate::base::ids::{Actor, TaskId, is_token_uid};
 use crate::base::time::Timestamp;
 use crate::domain::plan::{Plan, resolve};
 use crate::domain::plan_diff::differences;
@@ -95,16 +95,20 @@ impl Engine {
         let exempt = matches!(run.accepted.admission, Admission::Ready { .. }) && run.needs.is_empty();
         if exempt {
             let person = self.person(&run.accepted.by);
-            return match policy.admit(&person, &subject, Schedule::Ready) {
-                Ok(Admission::Ready { .. }) => events,
-                Ok(Admission::New { .. }) | Err(_) => {
-                    let why = format!("policy does not let {} run it without approval any more", person.actor.user);
-                    vec![Event::Readmitted { needs, why }]
-                }
+            let admitted = policy.admit(&person, &subject, Schedule::Ready);
+            let why = match (self.is_not_any_more(&run.accepted.by), admitted) {
+                (None, Ok(Admission::Ready { .. })) => return events,
+                (Some(why), _) => format!("who submitted it {why}"),
+                (None, _) => format!("policy does not let {} run it without approval any more", person.actor.user),
             };
+            return vec![Event::Readmitted { needs, why }];
         }
         let mut kept: Vec<&Approval> = Vec::new();
         for (_, vote) in &run.approvals {
+            if let Some(why) = self.is_not_any_more(&vote.by) {
+                events.push(Event::Lapsed { by: vote.by.clone(), why: format!("who gave it {why}") });
+                continue;
+            }
             let person = self.person(&vote.by);
             // An approval counts for the groups that its giver was in, as long as they are.
             let left = vote.groups.difference(&person.groups).next();
@@ -135,30 +139,57 @@ impl Engine {
         events
     }
 
-    /// Remembers which groups somebody is in who was judged just now.
-    pub(super) fn meet(&mut self, person: &Person) {
-        if !is_token_uid(person.actor.uid) {
-            self.people.insert(person.actor.uid, person.clone());
+    /// Returns what became of somebody's account, if it is not the one that acted: an act counts for a number and its name
+    /// together. What a number is called that has no account is known to all.
+    fn is_not_any_more(&self, actor: &Actor) -> Option<String> {
+        let known = &self.people.get(&actor.uid)?.actor.user;
+        let Actor { uid, user } = actor;
+        match known {
+            same if same == user => None,
+            none if *none == format!("uid-{uid}") => {
+                Some(format!("has no account any more ({user}, uid {uid}); an account made later is another one"))
+            }
+            other => {
+                Some(format!("was {user}, and uid {uid} is {other} now; what {user} did does not count for {other}"))
+            }
         }
     }
 
-    /// Learns which groups people are in now. Where somebody's changed, the tasks that depend on them are judged anew.
+    /// Remembers which groups somebody is in who was judged just now.
+    pub(super) fn meet(&mut self, person: &Person) {
+        let uid = person.actor.uid;
+        if is_token_uid(uid) {
+            return;
+        }
+        let known = self.people.insert(uid, person.clone());
+        if known.is_some_and(|known| known.actor != person.actor) {
+            for id in self.concerned(&BTreeSet::from([uid])) {
+                self.verified.remove(&id);
+            }
+        }
+    }
+
+    /// Returns the unfinished tasks that were submitted or approved by one of these.
+    fn concerned(&self, uids: &BTreeSet<u32>) -> Vec<TaskId> {
+        let depends = |run: &&Run| {
+            let voted = run.approvals.iter().any(|(_, vote)| uids.contains(&vote.by.uid));
+            voted || uids.contains(&run.accepted.by.uid)
+        };
+        self.runs.values().filter(depends).map(|run| run.id).collect()
+    }
+
+    /// Learns who people are now and which groups they are in. Where that changed, the tasks that depend on them are judged anew.
     pub(super) fn take_people(&mut self, people: HashMap<u32, Person>, out: &mut Outbox) {
         let differs = |person: &&Person| {
             let known = self.people.get(&person.actor.uid);
-            known.is_some_and(|known| known.groups != person.groups)
+            known.is_some_and(|known| known.groups != person.groups || known.actor != person.actor)
         };
         let changed: BTreeSet<u32> = people.values().filter(differs).map(|person| person.actor.uid).collect();
         self.people.extend(people);
         if changed.is_empty() {
             return;
         }
-        let depends = |run: &&Run| {
-            let voted = run.approvals.iter().any(|(_, vote)| changed.contains(&vote.by.uid));
-            voted || changed.contains(&run.accepted.by.uid)
-        };
-        let concerned: Vec<TaskId> = self.runs.values().filter(depends).map(|run| run.id).collect();
-        for id in concerned {
+        for id in self.concerned(&changed) {
             self.verified.remove(&id);
             if self.runs.get(&id).is_some_and(|run| run.state() == TaskState::Ready) {
                 self.recheck(id, out);
@@ -167,7 +198,7 @@ impl Engine {
     }
 
     /// Returns a person with the groups that the system knows for them; without groups when it was not asked.
-    fn person(&self, actor: &crate::base::ids::Actor) -> Person {
+    fn person(&self, actor: &Actor) -> Person {
         let known = self.people.get(&actor.uid).cloned();
         known.unwrap_or_else(|| Person { actor: actor.clone(), groups: std::collections::BTreeSet::new() })
     }

@@ -185,7 +185,7 @@ impl From<Refusal> for Refused {
 
 /// Decides whether this person may do this at all; the answer is the rule that says so.
 fn permitted(policy: &Policy, run: &Run, order: &Order, person: &Person) -> Result<String, Refused> {
-    let own_hold = run.held.as_ref().and_then(|hold| hold.by.as_ref()).is_some_and(|by| by.uid == person.actor.uid);
+    let own_hold = run.held.as_ref().and_then(|hold| hold.by.as_ref()).is_some_and(|by| *by == person.actor);
     if order.wish == Wish::Release && own_hold {
         return Ok("everybody may release what they hold".to_owned());
     }

@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that meets a surprise fails")]
 #![expect(clippy::print_stderr, reason = "seeds and the daemon's last words are printed")]
 
+mod accounts;
 mod ansible_cases;
 mod ansible_inventory;
 mod ansible_random;

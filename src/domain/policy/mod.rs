@@ -195,7 +195,9 @@ impl Subject {
 
     /// Whether it is somebody's own, or comes from them by another's hand: then they are no second person.
     fn is_of(&self, person: &Person) -> bool {
-        self.submitter.uid == person.actor.uid || self.behind.contains(&person.actor.user)
+        // The number or the name: whoever was given either of them anew is not a second person.
+        let submitted = self.submitter.uid == person.actor.uid || self.submitter.user == person.actor.user;
+        submitted || self.behind.contains(&person.actor.user)
     }
 
     /// Stands for a task whose plan could not be made.
@@ -343,7 +345,7 @@ impl Policy {
                 None if but_for_that => Err(Refusal::new(format!(
                     "{} {} this task; somebody else must approve it (two-person rule)",
                     person.actor.user,
-                    if subject.submitter.uid == person.actor.uid { "submitted" } else { "stands behind" }
+                    if subject.submitter == person.actor { "submitted" } else { "stands behind" }
                 ))),
                 None => self.decide(person, right.word(), &subject.work, Vec::new()),
             };
@@ -354,7 +356,7 @@ impl Policy {
     /// Returns what every rule that could allow it says.
     #[must_use]
     pub fn opinions(&self, person: &Person, right: Right, subject: &Subject) -> Vec<Opinion> {
-        let own = person.actor.uid == subject.submitter.uid;
+        let own = person.actor == subject.submitter;
         match right {
             Right::Withdraw => return vec![Opinion::yes("everybody may take back an approval of their own")],
             Right::Cancel | Right::Hold if own => {

@@ -154,6 +154,21 @@ fn in_personal_mode_the_owner_may_everything_and_nobody_else_anything() {
 }
 
 #[test]
+fn who_has_the_number_or_the_name_of_the_submitter_is_no_second_person() {
+    let policy = rules();
+    let submitter = person(1, "dev1", &["dev"]);
+    let task = subject("hello", &["test"], &submitter);
+    let second = person(7, "lead7", &["lead", "dev"]);
+    assert!(policy.allows(&second, Right::Approve, &task).is_ok());
+    for other in [person(1, "lead7", &["lead", "dev"]), person(7, "dev1", &["lead", "dev"])] {
+        let refused = policy.allows(&other, Right::Approve, &task).map_err(|refusal| refusal.to_string());
+        assert!(refused.is_err_and(|why| why.contains("two-person rule")), "{other:?}");
+        // Nor is it their task, where rules let people act on their own.
+        assert!(policy.allows(&person(1, "other", &["dev"]), Right::Cancel, &task).is_err());
+    }
+}
+
+#[test]
 fn freezes_hold_where_and_when_they_say() {
     let dev = person(1, "dev1", &["dev"]);
     let policy = rules();

@@ -518,7 +518,8 @@ fn people_of(engine: &Engine, inputs: &[Input]) -> HashMap<u32, Person> {
         _ => None,
     };
     let fetched = fetched.flat_map(|found| found.events.iter().filter_map(of_event)).filter(|uid| !is_token_uid(*uid));
-    let person = |uid: u32| Some((uid, users::person(uid)?));
+    // Whom the system does not answer for is not there: who they were last counts.
+    let person = |uid: u32| users::person(uid).map(|person| (uid, person));
     engine.people().into_iter().chain(fetched).filter_map(person).collect()
 }
 
