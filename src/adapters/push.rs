@@ -92,20 +92,29 @@ impl HookRepository {
         output.status.success().then(|| text.trim().to_owned())
     }
 
-    /// Completes what a push says: the commit that its object comes to, and whether a tag stands between.
+    /// Completes what a push says: the commit that its object comes to, or what else it comes to; and whether a tag stands
+    /// between.
     #[must_use]
     pub fn complete(&self, push: Push) -> (Push, bool) {
         if self.opened.is_none() && push.new.bytes().all(|byte| byte.is_ascii_hexdigit()) {
             let annotated = self.ask_git(&["cat-file", "-t", &push.new]).is_some_and(|kind| kind == "tag");
             let commit = self.ask_git(&["rev-parse", "--verify", "--quiet", &format!("{}^{{commit}}", push.new)]);
-            return (Push { commit, ..push }, annotated);
+            let whole = format!("{}^{{}}", push.new);
+            let comes_to = commit.is_none().then(|| self.ask_git(&["cat-file", "-t", &whole])).flatten();
+            return (Push { commit, comes_to, ..push }, annotated);
         }
         let object = self.opened.as_ref().and_then(|repository| {
             let oid = git2::Oid::from_str(&push.new).ok()?;
             repository.find_object(oid, None).ok()
         });
         let annotated = object.as_ref().is_some_and(|object| object.kind() == Some(git2::ObjectType::Tag));
-        let commit = object.and_then(|object| object.peel_to_commit().ok()).map(|commit| commit.id().to_string());
-        (Push { commit, ..push }, annotated)
+        // What is no tag would be peeled to what it is made of.
+        let end = if annotated { object.and_then(|tag| tag.peel(git2::ObjectType::Any).ok()) } else { object };
+        let (commit, comes_to) = match end.map(|end| (end.kind(), end.id())) {
+            Some((Some(git2::ObjectType::Commit), id)) => (Some(id.to_string()), None),
+            Some((Some(kind), _)) => (None, Some(kind.str().to_owned())),
+            _ => (None, None),
+        };
+        (Push { commit, comes_to, ..push }, annotated)
     }
 }

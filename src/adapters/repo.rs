@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 /// Why a repository cannot be read.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot read the tags of the git repository {path}: {source}; check its owner, its mode and git's safe.directory", path = path.display())]
+#[error("cannot read the refs of the git repository {path}: {source}; check its owner, its mode and git's safe.directory", path = path.display())]
 pub struct RepoError {
     /// Which.
     pub path: PathBuf,
@@ -33,6 +33,20 @@ pub fn tags(path: &Path) -> Result<BTreeMap<String, String>, RepoError> {
         }
     }
     Ok(tags)
+}
+
+/// Returns what a ref of a repository points at now, annotated tags as they are; `None` when there is no such ref.
+///
+/// # Errors
+/// When it is no repository, or belongs to somebody whom git does not trust.
+pub fn points_at(path: &Path, reference: &str) -> Result<Option<String>, RepoError> {
+    let fail = |source| RepoError { path: path.to_owned(), source };
+    let repository = git2::Repository::open_bare(path).or_else(|_| git2::Repository::open(path)).map_err(fail)?;
+    match repository.find_reference(reference) {
+        Ok(found) => Ok(found.target().map(|target| target.to_string())),
+        Err(error) if error.code() == git2::ErrorCode::NotFound => Ok(None),
+        Err(error) => Err(fail(error)),
+    }
 }
 
 /// Returns the files and directories that change when a tag of the repository does.

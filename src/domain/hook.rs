@@ -5,6 +5,7 @@
 //! ends. What a push brings reaches a task as values of parameters only.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use regex_lite::Regex;
 
@@ -22,6 +23,9 @@ pub const BRANCHES: &str = "refs/heads/";
 
 /// How the keys begin that make reports of the same push one task; nobody else may use such a key.
 pub const PUSH_KEY: &str = "git:";
+
+/// What stands for a repository's name in the path of a rule.
+const REPOSITORY: &str = "{repository}";
 
 /// One ref that a push changed, as the hook saw it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -42,6 +46,8 @@ pub struct Push {
     pub hook: String,
     /// Where the repository can be fetched from, where that is known.
     pub urls: Option<(String, String)>,
+    /// What the object comes to when it comes to no commit: a tree, a blob.
+    pub comes_to: Option<String>,
 }
 
 /// A trigger of a monitor.
@@ -73,6 +79,8 @@ struct GitRule {
     /// How the refs begin that it is about.
     space: &'static str,
     pattern: Regex,
+    /// Where the repository stands on this machine, with `{repository}` for its name.
+    path: Option<String>,
     task: Wanted,
 }
 
@@ -118,6 +126,24 @@ impl Push {
         !is_zero(&self.old)
     }
 
+    /// Returns the commit that the ref comes to; a task that asks for it gets nothing else.
+    fn commit(&self) -> Result<&str, Problem> {
+        match (&self.commit, &self.comes_to) {
+            (Some(commit), _) => Ok(commit),
+            (None, Some(kind)) => {
+                let found = format!("{} comes to a {kind}, not to a commit", self.reference);
+                Err(Problem::new("/ref", found, "a tag or branch of a commit: the rule asks for {commit}"))
+            }
+            (None, None) if !self.new.is_empty() => {
+                let found = format!("the hook could not tell which commit {} comes to", self.reference);
+                let wanted = "a repository that the hook can read: the rule asks for {commit}";
+                Err(Problem::new("/commit", found, wanted))
+            }
+            // CODO's hook does not say which object.
+            (None, None) => Ok(""),
+        }
+    }
+
     /// Returns what makes reports of the same push one task, whichever hook reports it; nothing where it does not say what
     /// was pushed.
     fn key(&self) -> Option<String> {
@@ -153,23 +179,26 @@ impl Hooks {
     }
 
     /// Returns the task that the first matching rule makes of a push; `None` when none matches, as for every deletion.
+    ///
+    /// # Errors
+    /// When the rule asks for something that the push does not have.
     #[must_use]
-    pub fn of_push(&self, push: &Push) -> Option<Made> {
+    pub fn of_push(&self, push: &Push) -> Option<Result<Made, Problem>> {
         if push.is_deletion() {
             return None;
         }
-        let rule = self.git.iter().find(|rule| {
-            let name = push.reference.strip_prefix(rule.space);
-            is_repository(&rule.repository, &push.repository) && name.is_some_and(|name| rule.pattern.is_match(name))
-        })?;
+        let rule = self.rule_of(push)?;
         let name = push.reference.strip_prefix(rule.space).unwrap_or_default();
         let (ssh, http) = push.urls.clone().unwrap_or_default();
-        let commit = push.commit.clone().unwrap_or_else(|| push.new.clone());
+        let commit = match push.commit() {
+            Err(problem) if rule.task.asks_for("commit") => return Some(Err(problem)),
+            commit => commit.unwrap_or_default(),
+        };
         let said = [
             ("tag", name),
             ("ref", &push.reference),
             ("repository", &push.repository),
-            ("commit", &commit),
+            ("commit", commit),
             ("old", &push.old),
             ("new", &push.new),
             ("pusher", push.pusher.as_deref().unwrap_or_default()),
@@ -177,9 +206,28 @@ impl Hooks {
             ("git_http_url", &http),
         ];
         let moved = if push.is_move() { format!(", moved from {}", push.old) } else { String::new() };
-        let details = format!("{} of {} at {commit}{moved}; {}", push.reference, push.repository, rule.rule);
+        let at = push.commit.as_ref().unwrap_or(&push.new);
+        let details = format!("{} of {} at {at}{moved}; {}", push.reference, push.repository, rule.rule);
         let title = format!("{} {name}", push.repository);
-        Some(rule.task.make(&rule.rule, &said, &title, &details, push.pusher.as_deref(), push.key().as_deref()))
+        let pusher = push.pusher.as_deref();
+        Some(Ok(rule.task.make(&rule.rule, &said, &title, &details, pusher, push.key().as_deref())))
+    }
+
+    fn rule_of(&self, push: &Push) -> Option<&GitRule> {
+        self.git.iter().find(|rule| {
+            let name = push.reference.strip_prefix(rule.space);
+            is_repository(&rule.repository, &push.repository) && name.is_some_and(|name| rule.pattern.is_match(name))
+        })
+    }
+
+    /// Returns where the repository of a push stands on this machine, as its rule says. The name is what somebody claims, so
+    /// it leads nowhere else.
+    #[must_use]
+    pub fn path_of(&self, push: &Push) -> Option<PathBuf> {
+        let path = self.rule_of(push)?.path.as_ref()?;
+        let name = push.repository.strip_suffix(".git").unwrap_or(&push.repository);
+        let is_plain = name.split('/').all(|part| !part.is_empty() && !part.starts_with('.'));
+        (is_plain || !path.contains(REPOSITORY)).then(|| PathBuf::from(path.replace(REPOSITORY, name)))
     }
 
     /// Returns the task that the first matching rule makes of an alert.
@@ -212,6 +260,12 @@ fn is_repository(rule: &str, repository: &str) -> bool {
 }
 
 impl Wanted {
+    /// Whether a text of the rule names this in braces.
+    fn asks_for(&self, name: &str) -> bool {
+        let texts = self.args.iter().map(|(_, text)| text).chain(&self.name);
+        texts.into_iter().any(|text| braced(text).any(|word| word == name))
+    }
+
     fn make(
         &self,
         rule: &str,
@@ -273,10 +327,19 @@ fn read_git(mut table: Fields<'_>) -> Option<GitRule> {
             None
         }
     };
+    let path = table.string("path");
+    if let Some(path) = path.as_ref().filter(|path| !path.value.starts_with('/')) {
+        sheet.problem(
+            &path.span,
+            &path.value,
+            "the absolute path of the repository, such as /srv/git/{repository}.git",
+        );
+    }
     let task = read_wanted(&mut table, &OF_PUSH);
     table.finish();
     let (space, pattern) = matched?;
-    Some(GitRule { rule, repository: repository?, space, pattern, task: task? })
+    let path = path.map(|path| path.value);
+    Some(GitRule { rule, repository: repository?, space, pattern, path, task: task? })
 }
 
 fn read_zabbix(mut table: Fields<'_>) -> Option<ZabbixRule> {
@@ -387,7 +450,9 @@ args = { WHY = "{severity}: {trigger}" }
     #[test]
     fn the_first_rule_that_matches_the_whole_name_counts() {
         let hooks = Hooks::parse("hooks.toml", RULES).expect("rules");
-        let of = |repository: &str, reference: &str| hooks.of_push(&push(repository, reference)).map(|made| made.rule);
+        let of = |repository: &str, reference: &str| {
+            hooks.of_push(&push(repository, reference)).map(|made| made.expect("a task").rule)
+        };
         let (first, second) = (Some("hooks.toml:2 [[git]]".to_owned()), Some("hooks.toml:8 [[git]]".to_owned()));
         assert_eq!(of("ops/web", "refs/tags/release-1.0"), first);
         assert_eq!(of("ops/web.git", "refs/tags/release-1.0"), first);
@@ -411,18 +476,50 @@ args = { WHY = "{severity}: {trigger}" }
     fn a_push_is_one_task_whichever_hook_reports_it() {
         let hooks = Hooks::parse("hooks.toml", RULES).expect("rules");
         let seen = push("ops/web", "refs/tags/release-1");
-        let update = hooks.of_push(&seen).expect("a task");
-        let later = hooks.of_push(&Push { hook: "post-receive".to_owned(), ..seen.clone() }).expect("a task");
+        let made = |push: &Push| hooks.of_push(push).expect("a rule").expect("a task");
+        let update = made(&seen);
+        let later = made(&Push { hook: "post-receive".to_owned(), ..seen.clone() });
         assert_eq!(update, later);
         let task: serde_json::Value = serde_json::from_str(&update.text).expect("JSON");
         assert_eq!(task["args"], serde_json::json!({"TAG": "release-1", "WHO": "zhang"}));
         assert_eq!(task["hosts"], serde_json::json!({"1": ["web1", "web2"], "2": ["db1"]}));
         assert_eq!((update.into, task["task_name"].as_str()), (Schedule::New, Some("ops/web release-1")));
         let moved = Push { old: "b".repeat(40), new: "c".repeat(40), ..seen };
-        let moved: serde_json::Value =
-            serde_json::from_str(&hooks.of_push(&moved).expect("a task").text).expect("JSON");
+        let moved: serde_json::Value = serde_json::from_str(&made(&moved).text).expect("JSON");
         assert_ne!(moved["idempotency_key"], task["idempotency_key"]);
         assert!(moved["details"].as_str().expect("text").contains("moved from bbbb"));
+    }
+
+    #[test]
+    fn a_rule_that_asks_for_a_commit_gets_nothing_else() {
+        let rules = RULES.replace("WHO = \"{pusher}\"", "WHO = \"{commit}\"");
+        let (asks, asks_not) = (Hooks::parse("h", &rules).expect("rules"), Hooks::parse("h", RULES).expect("rules"));
+        let seen = push("ops/web", "refs/tags/release-1");
+        let commit = Push { commit: Some("c".repeat(40)), ..seen.clone() };
+        let made = asks.of_push(&commit).expect("a rule").expect("a task");
+        assert!(made.text.contains(&format!("\"WHO\":\"{}\"", "c".repeat(40))), "{}", made.text);
+        for (comes_to, why) in
+            [(Some("tree"), "comes to a tree, not to a commit"), (None, "could not tell which commit")]
+        {
+            let push = Push { comes_to: comes_to.map(str::to_owned), ..seen.clone() };
+            let refused = asks.of_push(&push).expect("a rule").expect_err("no commit");
+            assert!(refused.found.contains(why), "{refused}");
+            assert!(asks_not.of_push(&push).expect("a rule").is_ok());
+        }
+    }
+
+    #[test]
+    fn a_rule_says_where_its_repository_stands_and_a_name_leads_nowhere_else() {
+        let rules = RULES.replace("prefix = \"qa-\"", "prefix = \"qa-\"\npath = \"/srv/git/{repository}.git\"");
+        let hooks = Hooks::parse("h", &rules).expect("rules");
+        let path = |repository: &str, tag: &str| hooks.path_of(&push(repository, &format!("refs/tags/{tag}")));
+        assert_eq!(path("ops/web", "qa-1"), Some(PathBuf::from("/srv/git/ops/web.git")));
+        assert_eq!(path("ops/web.git", "qa-1"), Some(PathBuf::from("/srv/git/ops/web.git")));
+        assert_eq!(path("ops/web", "release-1"), None, "its rule does not say");
+        for name in ["ops/../../etc", "ops/./x", "ops//x", "ops/.hidden"] {
+            assert_eq!(path(name, "qa-1"), None, "{name}");
+        }
+        assert!(Hooks::parse("h", &rules.replace("/srv", "srv")).is_err());
     }
 
     #[test]

@@ -298,6 +298,9 @@ pub struct HistoryLine {
     /// The key that makes repeated submissions one task.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub idempotency_key: Option<String>,
+    /// The git hook that reported the push that it was about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hook: Option<String>,
 }
 
 impl HistoryLine {
@@ -335,6 +338,7 @@ impl HistoryLine {
             submission: Digest::of(run.accepted.submission.as_bytes()),
             acts: run.acts.len() as u64,
             idempotency_key: run.accepted.idempotency_key.clone(),
+            hook: run.accepted.hook.clone(),
         }
     }
 }

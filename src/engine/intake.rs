@@ -3,6 +3,7 @@
 //! **Invariant:** the same drop never makes two tasks, and no drop disappears: it is consumed after its task is
 //! durable, refused into `bad/`, or left alone because it may still be written.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::base::digest::Digest;
@@ -10,16 +11,16 @@ use crate::base::ids::TaskId;
 use crate::base::time::Timestamp;
 use crate::domain::audit::{Entry, RefusedFile};
 use crate::domain::drop_name::stem;
-use crate::domain::hook::{Made, PUSH_KEY};
+use crate::domain::hook::{Made, PUSH_KEY, Push, TAGS};
 use crate::domain::plan::{Plan, resolve};
 use crate::domain::policy::{Admission, Subject};
 use crate::domain::problem::Problem;
 use crate::domain::record::view_file;
-use crate::domain::run::{Accepted, DropKey, Event, Recorded, Run};
+use crate::domain::run::{Accepted, DropKey, Event, Recorded, Run, TaskState};
 use crate::domain::submission::{Claims, Schedule, Submission, Work};
 use crate::domain::wire::{Wish, read_task, read_wish};
 use crate::engine::outbox::{NewTask, Outbox};
-use crate::engine::{DropBox, Dropped, Effect, Engine};
+use crate::engine::{DropBox, Dropped, Effect, Engine, Moved};
 
 /// How long a ref may not be where a hook says that it will be.
 const SETTLES_MS: i64 = 30_000;
@@ -39,13 +40,15 @@ impl KeyOf {
 }
 
 /// The newest task with a key.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Keyed {
     pub(super) id: TaskId,
     /// Of its submission's bytes.
     pub(super) digest: Digest,
     /// When it was accepted.
     pub(super) at: Timestamp,
+    /// The hooks that reported the push that it is about.
+    pub(super) hooks: Vec<String>,
 }
 
 impl Engine {
@@ -77,26 +80,46 @@ impl Engine {
                 // An update hook sees a tag before anybody can look it up.
                 let age_ms = out.now().0 - file.key.mtime_ns.parse::<i64>().unwrap_or_default() / 1_000_000;
                 let unsettled = push.hook == "update" && (0..SETTLES_MS).contains(&age_ms);
-                self.on_made(self.library.hooks.of_push(&push), unsettled, file, out);
+                let may_be_wrong = push.hook == "update" && !self.shows(&push);
+                match self.library.hooks.of_push(&push) {
+                    Some(Ok(_)) if may_be_wrong && file.moved == Moved::No => {
+                        not_moved(&push, unsettled, file, out);
+                    }
+                    Some(Ok(made)) => {
+                        let mut file = file;
+                        if !may_be_wrong {
+                            file.moved = Moved::Yes;
+                        }
+                        self.on_made(made, Some((push.hook, unsettled)), file, out);
+                    }
+                    Some(Err(problem)) => refuse(file, None, vec![problem], out),
+                    None => consume(file, None, out),
+                }
             }
-            Wish::Alert(alert) => self.on_made(self.library.hooks.of_alert(&alert), false, file, out),
+            Wish::Alert(alert) => match self.library.hooks.of_alert(&alert) {
+                Some(made) => self.on_made(made, None, file, out),
+                None => consume(file, None, out),
+            },
         }
     }
 
-    /// Takes the task that the rules make of what happened, if they make one. What cannot be looked up yet is looked at again
-    /// soon.
-    fn on_made(&mut self, made: Option<Made>, unsettled: bool, mut file: Dropped, out: &mut Outbox) {
-        let Some(made) = made else { return consume(file, None, out) };
+    /// Whether a repository of the library has the pushed tag at the pushed commit: then git has moved it.
+    fn shows(&self, push: &Push) -> bool {
+        let tag = push.reference.strip_prefix(TAGS);
+        let stands = |tags: &BTreeMap<String, String>| tags.get(tag.unwrap_or_default()) == push.commit.as_ref();
+        tag.is_some() && push.commit.is_some() && self.library.tags.values().any(stands)
+    }
+
+    /// Takes the task that the rules make of what happened. What cannot be looked up yet is looked at again soon. `hook` is
+    /// the one that reports a push, and whether the ref may not be there yet.
+    fn on_made(&mut self, made: Made, hook: Option<(String, bool)>, mut file: Dropped, out: &mut Outbox) {
         let submission = match read_task(made.text.as_bytes(), &self.library.zone) {
             Ok(submission) => submission,
             Err(unreadable) => return refuse(file, None, unreadable.problems, out),
         };
-        // However many hooks report a push, it is one; the same change on another day is another one.
-        let known = submission.idempotency_key.as_ref().and_then(|key| self.keys.get(&KeyOf::new(key, file.key.uid)));
-        if let Some(known) = known
-            && out.now().0 - known.at.0 < REPORTED_MS
-        {
-            let id = known.id;
+        let (hook, unsettled) = hook.map_or((None, false), |(hook, unsettled)| (Some(hook), unsettled));
+        let key = submission.idempotency_key.as_ref().map(|key| KeyOf::new(key, file.key.uid));
+        if let Some(id) = key.and_then(|key| self.reported(&key, hook.as_deref(), out.now())) {
             return consume(file, Some(id), out);
         }
         // Over HTTP somebody waits for the answer.
@@ -104,7 +127,18 @@ impl Engine {
             return out.act(Effect::LookAgain { drop_box: file.drop_box, key: file.key });
         }
         file.bytes = made.text.into_bytes();
-        self.on_new(submission, made.into, file, out);
+        self.on_new(submission, made.into, file, hook, out);
+    }
+
+    /// Returns the task of a push that is reported once more. However many hooks report a push, it is one; but each reports
+    /// it once, so that a second report by the same hook is a push of its own, if what the first one made has ended.
+    fn reported(&mut self, key: &KeyOf, hook: Option<&str>, now: Timestamp) -> Option<TaskId> {
+        let known = self.keys.get_mut(key)?;
+        let goes_on = self.runs.get(&known.id).is_some_and(|run| run.state() != TaskState::Done);
+        let is_new = hook.is_none_or(|hook| !known.hooks.iter().any(|known| known == hook));
+        let same = (0..REPORTED_MS).contains(&(now.0 - known.at.0)) && (goes_on || is_new);
+        known.hooks.extend(hook.filter(|_| same && is_new).map(str::to_owned));
+        same.then_some(known.id)
     }
 
     fn on_task(&mut self, submission: Submission, into: Schedule, file: Dropped, out: &mut Outbox) {
@@ -118,19 +152,38 @@ impl Engine {
                 Err(problem) => refuse(file, None, vec![problem], out),
             };
         }
-        self.on_new(submission, into, file, out);
+        self.on_new(submission, into, file, None, out);
     }
 
-    fn on_new(&mut self, submission: Submission, into: Schedule, file: Dropped, out: &mut Outbox) {
+    fn on_new(
+        &mut self,
+        submission: Submission,
+        into: Schedule,
+        file: Dropped,
+        hook: Option<String>,
+        out: &mut Outbox,
+    ) {
+        let doubt = match (&file.moved, &hook) {
+            (Moved::Unknown(why), Some(_)) => {
+                Some(format!("its hook ran before git moved the ref, and nobody can look whether it did: {why}"))
+            }
+            _ => None,
+        };
+        // Nothing runs by itself because of a ref that may never have moved.
+        let into = if doubt.is_some() { Schedule::New } else { into };
         match self.judge(&submission, into, &file, out) {
             // Who may skip approval is not known while the rules cannot be read.
             Ok((plan, Admission::Ready { .. })) if self.broken_library.is_some() => {
                 let subject = Subject::of(&plan, &file.owner.actor, &submission.claims, &self.library.policy);
                 let note = Some("the configuration cannot be read at the moment".to_owned());
                 let admission = Admission::New { needs: self.library.policy.needs(&subject), note };
-                self.accept(file, submission, plan, admission, out);
+                self.accept(file, submission, (plan, admission), hook, out);
             }
-            Ok((plan, admission)) => self.accept(file, submission, plan, admission, out),
+            Ok((plan, Admission::New { needs, note })) => {
+                let admission = Admission::New { needs, note: doubt.or(note) };
+                self.accept(file, submission, (plan, admission), hook, out);
+            }
+            Ok(judged) => self.accept(file, submission, judged, hook, out),
             Err(problems) => refuse(file, None, problems, out),
         }
     }
@@ -209,8 +262,8 @@ impl Engine {
         &mut self,
         file: Dropped,
         submission: Submission,
-        plan: Arc<Plan>,
-        admission: Admission,
+        (plan, admission): (Arc<Plan>, Admission),
+        hook: Option<String>,
         out: &mut Outbox,
     ) {
         self.meet(&file.owner);
@@ -227,6 +280,7 @@ impl Engine {
                 admission,
                 digest: plan.digest(),
                 idempotency_key: submission.idempotency_key,
+                hook,
                 details: submission.details,
                 task_type: submission.task_type,
                 submission: String::from_utf8_lossy(&file.bytes).into_owned(),
@@ -257,9 +311,21 @@ impl Engine {
         self.names.insert(accepted.name.clone(), id);
         if let Some(key) = &accepted.idempotency_key {
             let digest = Digest::of(accepted.submission.as_bytes());
-            self.keys.insert(KeyOf::new(key, accepted.by.uid), Keyed { id, digest, at });
+            let hooks = accepted.hook.iter().cloned().collect();
+            self.keys.insert(KeyOf::new(key, accepted.by.uid), Keyed { id, digest, at, hooks });
         }
     }
+}
+
+/// Answers a hook whose ref is not where it said: it may come there, and git may have refused it for another one's sake.
+fn not_moved(push: &Push, unsettled: bool, file: Dropped, out: &mut Outbox) {
+    if unsettled {
+        return out.act(Effect::LookAgain { drop_box: file.drop_box, key: file.key });
+    }
+    let found = format!("{} does not point at {}", push.reference, push.new);
+    let wanted = "a ref that git moved after its update hook was asked; it did not (push --atomic, another hook), or moved \
+                  it on since";
+    refuse(file, None, vec![Problem::new("/ref", found, wanted)], out);
 }
 
 /// A file's identity wherever it stands and whatever it is called; none where a later file could have the same.

@@ -89,6 +89,21 @@ pub struct Dropped {
     pub may_grow: bool,
     /// What limits it beside policy, where it came with a token.
     pub scope: Option<Scope>,
+    /// Of a ref that an update hook reported: whether it stands where the hook said that it would.
+    pub moved: Moved,
+}
+
+/// Whether a ref stands where a hook said that it would; git asks an update hook before it moves a ref, and may still not
+/// move it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Moved {
+    /// It does, or nobody reported it before.
+    #[default]
+    Yes,
+    /// It does not.
+    No,
+    /// Nobody can look, for this reason.
+    Unknown(String),
 }
 
 /// What the engine is told.
@@ -144,21 +159,6 @@ pub enum Input {
     Tick,
 }
 
-/// What the engine wants done. What is no act on hosts is durable.
-#[derive(Debug)]
-pub enum Effect {
-    /// Make a task: its directory with plan and events, and its file in the state's directory.
-    Create(NewTask),
-    /// Append events to a task's journal.
-    Append {
-        /// The task.
-        id: TaskId,
-        /// The events.
-        events: Vec<Recorded>,
-    },
-    /// Add a line to the audit, together with the events it stands for.
-    Audit(Entry),
-    /// Put a view in the place of an ended task's record, which goes back to `running/`. Comes before its events.
 impl Input {
     /// Whether something may begin because of it.
     fn may_start_something(&self) -> bool {
@@ -175,6 +175,21 @@ impl Input {
     }
 }
 
+/// What the engine wants done. What is no act on hosts is durable.
+#[derive(Debug)]
+pub enum Effect {
+    /// Make a task: its directory with plan and events, and its file in the state's directory.
+    Create(NewTask),
+    /// Append events to a task's journal.
+    Append {
+        /// The task.
+        id: TaskId,
+        /// The events.
+        events: Vec<Recorded>,
+    },
+    /// Add a line to the audit, together with the events it stands for.
+    Audit(Entry),
+    /// Put a view in the place of an ended task's record, which goes back to `running/`. Comes before its events.
     Reopen {
         /// The task.
         id: TaskId,
@@ -338,6 +353,8 @@ pub struct Engine {
     keys: HashMap<KeyOf, Keyed>,
     /// When to look at a task again.
     timers: BTreeSet<(Timestamp, TaskId)>,
+    /// What waits for a while, whatever the clock shows.
+    waits: Waits,
     /// Ready tasks whose time has come and that wait for a slot.
     due: BTreeSet<TaskId>,
     /// Running tasks and how far they are.
@@ -353,11 +370,11 @@ pub struct Engine {
     /// Why the library cannot be read, if so.
     broken_library: Option<String>,
     /// The people of waiting tasks, as the system knew them when the library was read.
-    /// What waits for a while, whatever the clock shows.
-    waits: Waits,
     people: HashMap<u32, Person>,
     /// When the engine looked at the time last: what lies between was slept through.
     seen: Timestamp,
+    /// The same by the clock that nobody sets; `None` when it was another engine that looked.
+    seen_steady_ms: Option<i64>,
 }
 
 impl Engine {
@@ -372,9 +389,8 @@ impl Engine {
             drops: HashSet::new(),
             keys: HashMap::new(),
             timers: BTreeSet::new(),
+            waits: Waits::default(),
             due: BTreeSet::new(),
-    /// The same by the clock that nobody sets; `None` when it was another engine that looked.
-    seen_steady_ms: Option<i64>,
             running: BTreeMap::new(),
             busy: Busy::default(),
             fetching: BTreeMap::new(),
@@ -383,15 +399,18 @@ impl Engine {
             broken_library: None,
             people: HashMap::new(),
             seen: Timestamp(i64::MAX),
+            seen_steady_ms: None,
         }
     }
 
     /// Takes in one fact and returns what is to be done, in order.
     ///
     /// Total: whatever comes from outside yields an event, a refusal or nothing, never a panic.
-            waits: Waits::default(),
     pub fn handle(&mut self, now: Moment, input: Input) -> Vec<Effect> {
         let mut out = Outbox::new(now);
+        if input.may_start_something() {
+            self.hold_late(&mut out);
+        }
         match input {
             Input::Dropped(mut files) => {
                 files.sort_by_cached_key(|file| self.turn_of(file));
@@ -399,7 +418,6 @@ impl Engine {
                 let mut shown = BTreeSet::new();
                 for file in files {
                     if shown.insert(file.key.clone()) {
-            seen_steady_ms: None,
                         self.on_dropped(file, &mut out);
                     }
                 }
@@ -408,9 +426,6 @@ impl Engine {
                 self.on_step_ended(task, group, &host, step, result, &mut out);
             }
             Input::KillUnconfirmed { task, group, host, step, why } => {
-        if input.may_start_something() {
-            self.hold_late(&mut out);
-        }
                 self.on_kill_unconfirmed(task, group, host, step, why, &mut out);
             }
             // Nothing starts because somebody says something.

@@ -60,7 +60,8 @@ impl Engine {
         for line in past.history {
             engine.next_id = engine.next_id.max(line.id.0 + 1);
             if let Some(key) = line.idempotency_key {
-                let keyed = Keyed { id: line.id, digest: line.submission, at: line.accepted_at };
+                let hooks = line.hook.into_iter().collect();
+                let keyed = Keyed { id: line.id, digest: line.submission, at: line.accepted_at, hooks };
                 engine.keys.insert(KeyOf::new(&key, line.submitter.uid), keyed);
             }
             engine.names.insert(line.name, line.id);

@@ -23,6 +23,7 @@ args = { TAG = "{tag}", COMMIT = "{commit}" }
 [[git]]
 repository = "ops/*"
 prefix = "qa-"
+path = "ETC/web1.git"
 template = "hello"
 into = "ready"
 hosts = { 1 = "here" }
@@ -32,7 +33,7 @@ args = { TAG = "{tag}" }
 fn world() -> World {
     let mut world = World::new(&[], None);
     world.write_etc("inventory/hosts.toml", "[host.here]\nconnection = \"local\"\n");
-    world.write_etc("hooks.toml", RULES);
+    world.write_etc("hooks.toml", &RULES.replace("ETC", world.etc().to_str().unwrap()));
     world.start();
     world
 }
@@ -135,7 +136,10 @@ fn an_update_hook_sees_a_tag_before_it_is_there_and_the_task_comes_when_it_is() 
     world.write_etc("templates/deploy.toml", &template);
     world.write_etc(
         "hooks.toml",
-        &RULES.replace("template = \"hello\"", "template = \"deploy\"").replace(", COMMIT = \"{commit}\"", ""),
+        &RULES
+            .replace("ETC", world.etc().to_str().unwrap())
+            .replace("template = \"hello\"", "template = \"deploy\"")
+            .replace(", COMMIT = \"{commit}\"", ""),
     );
     world.start();
     let begin = std::time::Instant::now();
@@ -160,6 +164,95 @@ fn two_hooks_of_one_repository_make_one_task() {
     settled(&world);
     wait_for("the other", || (names(&world).len() > 1).then_some(()));
     assert_eq!(names(&world).len(), 2);
+    // The update hook was first, and nobody could look whether git moved the tag.
+    let (id, events) = world.tasks().pop().unwrap();
+    assert_eq!(events[0]["admission"]["state"], "new", "task {id}");
+    let note = events[0]["admission"]["note"].as_str().unwrap();
+    assert!(note.contains("its hook ran before git moved the ref"), "{note}");
+}
+
+#[test]
+fn a_tag_that_is_pushed_again_is_a_new_push_once_its_task_has_ended() {
+    let mut world = world();
+    let repository = repository(&world, "web1", "sha1", true);
+    world.run(0, &["hook", "install", repository.bare.to_str().unwrap()]).ok();
+    let again = |tag: &str| {
+        repository.git(&repository.clone, &["push", "-q", "origin", "--delete", tag]);
+        repository.git(&repository.clone, &["push", "-q", "origin", &format!("refs/tags/{tag}")]);
+        settled(&world);
+    };
+    repository.push_tag("release-1");
+    repository.push_tag("qa-1");
+    wait_for("both tasks", || (names(&world).len() == 2).then_some(()));
+    let first = world.tasks().pop().unwrap().0;
+    assert_eq!(world.record(first)["outcome"], "ok");
+    again("release-1");
+    assert_eq!(names(&world).len(), 2, "its task waits still, and says the same");
+    again("qa-1");
+    wait_for("the second task of the tag", || (names(&world).len() == 3).then_some(()));
+    let second = world.tasks().pop().unwrap().0;
+    assert_eq!(world.record(second)["outcome"], "ok");
+    world.kill_daemon();
+    world.start();
+    repository.git(&repository.clone, &["push", "-q", "origin", "--delete", "qa-1"]);
+    repository.git(&repository.clone, &["push", "-q", "origin", "refs/tags/qa-1"]);
+    settled(&world);
+    wait_for("the task after a restart", || (names(&world).len() == 4).then_some(()));
+}
+
+#[test]
+fn a_tag_of_no_commit_is_refused_where_the_rule_asks_for_one() {
+    let world = world();
+    let repository = repository(&world, "web", "sha1", false);
+    for (tag, object, kind, words) in [
+        ("release-tree", "HEAD^{tree}", "tree", &["tag"][..]),
+        ("release-tree2", "HEAD^{tree}", "tree", &["tag", "-a", "-m", "said"]),
+        ("release-blob", "HEAD:README.md", "blob", &["tag"]),
+    ] {
+        repository.git(&repository.clone, &[words, &[tag, object]].concat());
+        repository.git(&repository.clone, &["push", "-q", "origin", &format!("refs/tags/{tag}")]);
+        let why = wait_for("the refusal", || {
+            let files = std::fs::read_dir(world.box_dir("bad")).unwrap().map(|entry| entry.unwrap().path());
+            let whys = files.filter(|path| path.extension().is_some_and(|end| end == "why"));
+            whys.filter_map(|path| std::fs::read_to_string(path).ok()).find(|text| text.contains(&format!("{tag} ")))
+        });
+        assert!(why.contains(&format!("refs/tags/{tag} comes to a {kind}, not to a commit")), "{why}");
+    }
+    assert!(names(&world).is_empty());
+}
+
+#[test]
+fn a_tag_that_git_refused_after_its_update_hook_makes_no_task() {
+    let mut world = world();
+    let repository = repository(&world, "web1", "sha1", true);
+    repository.git(&repository.clone, &["tag", "qa-1"]);
+    repository.git(&repository.clone, &["tag", "zz"]);
+    world.kill_daemon();
+    // Somebody else is at the second ref, so that neither of them is moved.
+    let lock = repository.bare.join("refs/tags/zz.lock");
+    std::fs::create_dir_all(lock.parent().unwrap()).unwrap();
+    std::fs::write(&lock, "").unwrap();
+    let words = ["push", "--atomic", "origin", "refs/tags/qa-1", "refs/tags/zz"];
+    let refused = repository.git_says(&repository.clone, &words);
+    assert!(!refused.status.success(), "{refused:?}");
+    std::fs::remove_file(lock).unwrap();
+    let files = std::fs::read_dir(world.box_dir("new")).unwrap().map(|entry| entry.unwrap().path());
+    let dropped: Vec<_> =
+        files.filter(|path| std::fs::read_to_string(path).unwrap().contains("refs/tags/qa-1")).collect();
+    assert_eq!(dropped.len(), 1, "the hook was asked before: {dropped:?}");
+    // As long ago as a ref may take to move.
+    let file = std::fs::File::options().write(true).open(&dropped[0]).unwrap();
+    let long_ago = file.metadata().unwrap().modified().unwrap() - Duration::from_secs(40);
+    file.set_modified(long_ago).unwrap();
+    drop(file);
+    world.start();
+    let why = wait_for("the refusal", || world.why(dropped[0].file_stem().unwrap().to_str().unwrap()));
+    assert!(why["problems"][0]["found"].as_str().unwrap().starts_with("refs/tags/qa-1 does not point at "), "{why}");
+    assert!(why["problems"][0]["wanted"].as_str().unwrap().contains("--atomic"), "{why}");
+    assert!(names(&world).is_empty());
+    // Pushed alone, it moves, and is a task that needs nobody.
+    repository.git(&repository.clone, &["push", "-q", "origin", "refs/tags/qa-1"]);
+    wait_for("the task", || (names(&world) == [("qa-1".to_owned(), "ready".to_owned())]).then_some(()));
 }
 
 #[test]

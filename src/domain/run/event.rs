@@ -331,6 +331,9 @@ pub struct Accepted {
     /// The key that makes repeated submissions one task.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub idempotency_key: Option<String>,
+    /// The git hook that reported the push that it is about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hook: Option<String>,
     /// The remark.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub details: String,

@@ -50,6 +50,7 @@ fn accepted(admission: Admission) -> Event {
         admission,
         digest: plan().digest(),
         idempotency_key: None,
+        hook: None,
         details: String::new(),
         task_type: String::new(),
         submission: String::new(),

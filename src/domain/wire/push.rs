@@ -33,6 +33,7 @@ pub(super) fn read(fields: &mut Fields<'_>) -> Option<Push> {
     let pusher = fields.text("pusher", limits::TITLE_BYTES_MAX);
     let urls =
         fields.text("git_ssh_url", limits::TITLE_BYTES_MAX).zip(fields.text("git_http_url", limits::TITLE_BYTES_MAX));
+    let comes_to = fields.text("comes_to", limits::TITLE_BYTES_MAX);
     // For whoever reads the file; nothing is decided on them.
     for name in ["annotated", "protocol", "push_options", "received_at"] {
         fields.take(name);
@@ -55,6 +56,7 @@ pub(super) fn read(fields: &mut Fields<'_>) -> Option<Push> {
         pusher,
         hook: hook?,
         urls,
+        comes_to,
     })
 }
 

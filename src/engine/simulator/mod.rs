@@ -261,7 +261,8 @@ impl World {
             digest: Digest::of(text.as_bytes()),
         };
         let owner = Person { actor: Actor { uid, user: user.to_owned() }, groups: BTreeSet::new() };
-        let file = Dropped { drop_box, key, owner, bytes: text.into_bytes(), may_grow: false, scope: None };
+        let file =
+            Dropped { drop_box, key, owner, bytes: text.into_bytes(), may_grow: false, scope: None, moved: Moved::Yes };
         self.disk.boxes.insert((drop_box, name), file);
     }
 
@@ -316,7 +317,6 @@ impl World {
             _ => {
                 if self.crashes && self.dice.one_in(20) {
                     self.crash();
-                }
                     // Now and then no daemon runs for a while.
                     let ms = if self.dice.one_in(3) { self.dice.roll(60_000) as i64 } else { 0 };
                     self.pass_ms(ms);
@@ -324,6 +324,7 @@ impl World {
                 // And somebody sets the clock, while one runs or not.
                 if self.dice.one_in(40) {
                     self.now = self.now.plus_ms(self.dice.roll(200_000) as i64 - 100_000);
+                }
             }
         }
     }

@@ -256,6 +256,7 @@ fn file(repository: &HookRepository, push: Push) -> Vec<u8> {
         "old": push.old,
         "new": push.new,
         "commit": push.commit,
+        "comes_to": push.comes_to,
         "annotated": annotated,
         "pusher": push.pusher,
         "hook": push.hook,
@@ -329,7 +330,7 @@ fn test(context: &Context, repository: &str, reference: &str) -> Result<(), Fail
         hook: "test".to_owned(),
         ..Push::default()
     };
-    let Some(made) = library.hooks.of_push(&push) else {
+    let Some(Ok(made)) = library.hooks.of_push(&push) else {
         let why = format!("no rule of hooks.toml is for {} of {}", visible(&reference), visible(repository));
         return Err(Failure::new(Kind::NotFound, why));
     };

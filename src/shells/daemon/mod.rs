@@ -19,6 +19,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use memchr::memmem;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep};
@@ -27,6 +28,7 @@ use crate::adapters::callback_key;
 use crate::adapters::config::{Config, ConfigError, Http};
 use crate::adapters::file_folder::FileFolder;
 use crate::adapters::http::{HttpError, Listen, Server};
+use crate::adapters::repo;
 use crate::adapters::secrets::Secrets;
 use crate::adapters::service;
 use crate::adapters::sources::Sources;
@@ -43,7 +45,8 @@ use crate::domain::callback::{Attempt, CallbackKey};
 use crate::domain::plan::Library;
 use crate::domain::policy::{Person, Policy};
 use crate::domain::run::{DropKey, Event, Recorded};
-use crate::engine::{DropBox, Dropped, Effect, Engine, Input};
+use crate::domain::wire::{Wish, read_wish};
+use crate::engine::{DropBox, Dropped, Effect, Engine, Input, Moved};
 use crate::shells::ask_ssh;
 use crate::shells::clock::{moment, now, unique};
 use crate::shells::{Configuration, Dirs, read_configuration};
@@ -58,6 +61,8 @@ const INPUTS_PER_TURN: usize = 512;
 /// How long the daemon sleeps at most: a clock that was set is noticed within this time.
 const SLEEP_MAX: Duration = Duration::from_secs(30);
 
+/// What every file of a git hook holds.
+const PUSH_MARK: &[u8] = b"git_push";
 /// How long a start waits for orders that may still be written.
 const HEAR_ORDERS: Duration = Duration::from_secs(3);
 /// How soon the system is asked about people again for tasks that only wait: it may be a directory far away.
@@ -217,7 +222,15 @@ fn dropped(post: Posted, performer: &mut Performer) -> Dropped {
     };
     performer.await_answer(key.clone(), post.reply);
     let owner = Person { actor: post.actor, groups: BTreeSet::new() };
-    Dropped { drop_box: post.drop_box, key, owner, bytes: post.bytes, may_grow: false, scope: Some(post.scope) }
+    Dropped {
+        drop_box: post.drop_box,
+        key,
+        owner,
+        bytes: post.bytes,
+        may_grow: false,
+        scope: Some(post.scope),
+        moved: Moved::Yes,
+    }
 }
 
 /// The loop. Everything that can happen to the daemon is one arm.
@@ -277,7 +290,7 @@ async fn turn(
             waited = inputs;
             continue;
         }
-        let new = (!files.is_empty()).then(|| Input::Dropped(std::mem::take(&mut files)));
+        let new = library.dropped(std::mem::take(&mut files));
         look = look.at(new.iter().chain(&inputs), engine);
         // Who left a group since is not in it any more, whether a file of the configuration changed or not.
         let people = library.people(look, new.is_some(), engine, &inputs);
@@ -378,6 +391,28 @@ impl LibraryOnDisk<'_> {
         }
         self.people_asked = Some(Instant::now());
         Some(Input::People(people_of(engine, inputs)))
+    }
+
+    /// Makes an input of dropped files, if there are any; looks where the refs stand that update hooks reported.
+    fn dropped(&self, mut files: Vec<Dropped>) -> Option<Input> {
+        for file in files.iter_mut().filter(|file| memmem::find(&file.bytes, PUSH_MARK).is_some()) {
+            let Ok(Wish::Push(push)) = read_wish(&file.bytes, &self.library.zone) else { continue };
+            if push.hook != "update" {
+                continue;
+            }
+            let path = self.library.hooks.path_of(&push);
+            file.moved = match path.map(|path| repo::points_at(&path, &push.reference)) {
+                // Who posts waits for the answer, and git waits for them.
+                _ if file.key.is_posted() => Moved::Unknown("it came over HTTP".to_owned()),
+                Some(Ok(target)) if target.as_ref() == Some(&push.new) => Moved::Yes,
+                Some(Ok(_)) => Moved::No,
+                Some(Err(error)) => Moved::Unknown(error.to_string()),
+                None => {
+                    Moved::Unknown("its rule in hooks.toml has no path, where the repository stands here".to_owned())
+                }
+            };
+        }
+        (!files.is_empty()).then_some(Input::Dropped(files))
     }
 
     /// Looks whether the configuration changed, and has it complete for what is planned in this turn.

@@ -18,8 +18,7 @@ use crate::base::text::visible;
 use crate::base::time::Timestamp;
 use crate::domain::audit::{Entry, RefusedFile};
 use crate::domain::policy::Person;
-use crate::engine::{DropBox, Dropped, Input};
-use crate::shells::clock::now;
+use crate::engine::{DropBox, Dropped, Input, Moved};
 
 /// How many files are taken in at once: enough for one sync to serve many, few enough to keep the loop lively.
 const FILES_PER_TURN: usize = 1000;
@@ -86,8 +85,8 @@ struct Open {
 /// The drop boxes, as far as they are known.
 pub(super) struct SpoolInbox {
     layout: Layout,
-    writers: Writers,
     personal: bool,
+    writers: Writers,
     /// Files to look at, with what the watcher saw of them.
     pending: BTreeMap<(DropBox, String), Watched>,
     /// Files that are still written.
@@ -104,8 +103,8 @@ impl SpoolInbox {
         let writers = Writers::new(layout.is_remote()?);
         Ok(SpoolInbox {
             layout,
-            writers,
             personal,
+            writers,
             pending: BTreeMap::new(),
             open: BTreeMap::new(),
             complained: BTreeSet::new(),
@@ -128,6 +127,7 @@ impl SpoolInbox {
                 self.open.values_mut().for_each(|open| open.watched.opens = None);
                 self.pending.values_mut().filter(|file| !file.is_complete).for_each(|file| file.opens = None);
                 return self.rescan = true;
+            }
             Notice::File { drop_box, name, what } => (drop_box, name, what),
         };
         let key = (drop_box, name);
@@ -145,7 +145,6 @@ impl SpoolInbox {
             // Whatever was complete before is written again.
             self.pending.remove(&key);
             self.wait(key.0, key.1, watched);
-            }
         }
     }
 
@@ -188,8 +187,8 @@ impl SpoolInbox {
             // A file that is known to be open and that a rescan found as well is one file.
             self.open.remove(&key);
             due.insert(key, watched);
-        let now = Instant::now();
         }
+        let now = Instant::now();
         let ripe: Vec<_> =
             self.open.iter().filter(|(_, open)| open.again_at <= now).map(|(key, _)| key.clone()).collect();
         for key in ripe.into_iter().take(FILES_PER_TURN - due.len()) {
@@ -220,8 +219,8 @@ impl SpoolInbox {
             if bytes_taken >= BYTES_PER_TURN {
                 self.pending.insert((drop_box, name), watched);
                 continue;
-            let seen = (watched.seen(), &mut self.writers);
             }
+            let seen = (watched.seen(), &mut self.writers);
             match intake::look(&self.layout, drop_box, &name, seen, self.personal, now) {
                 Looked::Taken { key, bytes, may_grow } => {
                     bytes_taken += bytes.len();
@@ -230,7 +229,7 @@ impl SpoolInbox {
                     }
                     let person = || Person { actor: users::actor(key.uid), groups: users::groups(key.uid) };
                     let owner = people.entry(key.uid).or_insert_with(person).clone();
-                    files.push(Dropped { drop_box, key, owner, bytes, may_grow, scope: None });
+                    files.push(Dropped { drop_box, key, owner, bytes, may_grow, scope: None, moved: Moved::Yes });
                 }
                 Looked::NotYet => self.wait(drop_box, name, watched),
                 Looked::Gone => {}

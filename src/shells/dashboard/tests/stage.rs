@@ -97,6 +97,7 @@ pub(super) fn accept(library: &Library, id: u64, file: &serde_json::Value, by: &
         admission: Admission::New { needs: library.policy.needs(&subject), note: None },
         digest,
         idempotency_key: None,
+        hook: None,
         details: submission.details.clone(),
         task_type: String::new(),
         submission: text,
