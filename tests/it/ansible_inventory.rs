@@ -30,6 +30,8 @@ const ON_PURPOSE: &[&str] = &[
     "a port from",
     "a port after the colon",
     "an address",
+    "a name of its own for every host",
+    "ranges in names only",
     "in no group",
     "hosts, vars or children",
     "a mapping of hosts, vars and children",

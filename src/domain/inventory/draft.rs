@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::ansible::Fault;
 use super::data::Data;
 use super::groups::{self, ALL, Group, UNGROUPED, Vars};
 use super::vars_files::VarsFiles;
@@ -21,15 +22,45 @@ pub(super) struct Draft<'a> {
     /// Each host with the place where it is first named, and its own variables.
     hosts: BTreeMap<HostName, (String, Vars)>,
     pub(super) groups: BTreeMap<String, Group>,
+    /// Where each host is reached, as far as the lines of hosts say, and where they do.
+    ends: BTreeMap<(HostName, End), (String, usize)>,
     /// Hosts whose variables went to the group of their name, and where.
     strays: BTreeMap<HostName, String>,
     problems: Vec<Problem>,
 }
 
+const WANTED_NAMES: &str = "a name of its own for every host, with ansible_host and ansible_port: of two with one name \
+                            Ansible keeps one";
+
+/// A part of where a host is reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum End {
+    Address,
+    Port,
+}
+
+impl End {
+    /// Returns which part a variable of a host says.
+    fn of(variable: &str) -> Option<End> {
+        match variable {
+            "ansible_host" | "ansible_ssh_host" => Some(End::Address),
+            "ansible_port" | "ansible_ssh_port" => Some(End::Port),
+            _ => None,
+        }
+    }
+}
+
 impl<'a> Draft<'a> {
     pub(super) fn new(file: &'a str) -> Draft<'a> {
         let groups = [ALL, UNGROUPED].map(|name| (name.to_owned(), Group::default())).into();
-        Draft { file, hosts: BTreeMap::new(), groups, strays: BTreeMap::new(), problems: Vec::new() }
+        Draft {
+            file,
+            hosts: BTreeMap::new(),
+            groups,
+            ends: BTreeMap::new(),
+            strays: BTreeMap::new(),
+            problems: Vec::new(),
+        }
     }
 
     pub(super) fn pointer(&self, line: usize) -> String {
@@ -69,15 +100,39 @@ impl<'a> Draft<'a> {
                 return None;
             }
         };
-        if !self.hosts.contains_key(&host) {
+        // Zero is no port, and no leading zero is kept: Ansible makes it a number.
+        let port = port.map(|port| port.trim_start_matches('0')).filter(|port| !port.is_empty());
+        let first = self.hosts.get(&host).map(|(pointer, _)| pointer.clone());
+        match (port, &first) {
+            // What was named without a port is named with one: Ansible would not look at it.
+            (Some(_), Some(first)) if !self.ends.contains_key(&(host.clone(), End::Port)) => {
+                self.problem(line, format!("{host} with a port, and without one at {first}"), WANTED_NAMES);
+            }
+            (Some(port), _) => self.reach(&host, End::Port, port, line),
+            (None, _) => {}
+        }
+        if first.is_none() {
             let pointer = self.pointer(line);
-            // Zero is no port, and no leading zero is kept: Ansible makes it a number.
-            let port = port.map(|port| port.trim_start_matches('0')).filter(|port| !port.is_empty());
             let own = port.map(|port| ("ansible_port".to_owned(), port.to_owned())).into_iter().collect();
             self.hosts.insert(host.clone(), (pointer, own));
         }
         self.groups.entry(group.to_owned()).or_default().hosts.insert(host.clone());
         Some(host)
+    }
+
+    /// Notes where a line says that a host is reached. Two hosts under one name would be one of them, and nobody would miss
+    /// the other.
+    fn reach(&mut self, host: &HostName, end: End, value: &str, line: usize) {
+        let key = (host.clone(), end);
+        if let Some((known, at)) = self.ends.get(&key)
+            && known != value
+            && *at != line
+        {
+            let what = if end == End::Port { "port" } else { "address" };
+            let found = format!("{host} with another {what} than at {}", self.pointer(*at));
+            return self.problem(line, found, WANTED_NAMES);
+        }
+        self.ends.insert(key, (value.to_owned(), line));
     }
 
     /// Puts one group into another; both are there, or will be.
@@ -108,9 +163,11 @@ impl<'a> Draft<'a> {
             self.strays.entry(host.clone()).or_insert(pointer);
             return self.set_group(host.as_str(), name, value, line);
         }
-        if let Some(text) = self.text(name, value, line)
-            && let Some((_, own)) = self.hosts.get_mut(host)
-        {
+        let Some(text) = self.text(name, value, line) else { return };
+        if let Some(end) = End::of(name) {
+            self.reach(host, end, &text, line);
+        }
+        if let Some((_, own)) = self.hosts.get_mut(host) {
             own.insert(name.to_owned(), text);
         }
     }
@@ -159,16 +216,39 @@ impl<'a> Draft<'a> {
             }
         }
         let mut part = Part { groups: resolved.members, levels: resolved.levels, ..Part::default() };
+        let mut faults: Vec<(String, Fault)> = Vec::new();
         for (name, (pointer, own)) in self.hosts {
             let mut vars = resolved.inherited.remove(&name).unwrap_or_default();
             vars.extend(own);
             vars.extend(around.of_host(name.as_str(), &mut self.problems));
-            part.hosts.insert(name.clone(), ansible::host(name.clone(), vars, &pointer, &mut self.problems));
+            let mut own = Vec::new();
+            part.hosts.insert(name.clone(), ansible::host(name.clone(), vars, &mut own));
+            faults.extend(own.into_iter().map(|fault| (pointer.clone(), fault)));
             part.pointers.insert(name, pointer);
         }
+        self.problems.extend(together(&faults));
         self.problems.truncate(limits::PROBLEMS_MAX);
         if self.problems.is_empty() { Ok(part) } else { Err(self.problems) }
     }
+}
+
+/// Makes one problem of what is wrong in the same way with several hosts of one line.
+fn together(faults: &[(String, Fault)]) -> Vec<Problem> {
+    let mut kinds: Vec<(&str, &Fault, usize)> = Vec::new();
+    for (pointer, fault) in faults {
+        let same = |(at, known, _): &&mut (&str, &Fault, usize)| {
+            (*at, &known.what, &known.wanted) == (pointer.as_str(), &fault.what, &fault.wanted)
+        };
+        match kinds.iter_mut().find(same) {
+            Some((_, _, count)) => *count += 1,
+            None => kinds.push((pointer, fault, 1)),
+        }
+    }
+    let problem = |(pointer, fault, count): (&str, &Fault, usize)| {
+        let others = if count > 1 { format!(" and {} more of its line", count - 1) } else { String::new() };
+        Problem::new(pointer, format!("{}{others} {}", fault.host, fault.what), &*fault.wanted)
+    };
+    kinds.into_iter().map(problem).collect()
 }
 
 /// Reads a value as Python's `int` does.

@@ -15,6 +15,7 @@ pub mod jump;
 pub mod proxy_command;
 pub mod script;
 pub mod selector;
+mod ssh_args;
 mod toml;
 mod tree;
 mod vars_files;
@@ -245,12 +246,18 @@ fn lacking(host: &Host, required: &[String], pointer: &str) -> Vec<Problem> {
 
 /// Checks what would be connected to; an address is never a command-line option or a path.
 pub(super) fn check_address(address: &str) -> Result<(), String> {
-    let rule = "an address: letters, digits and . _ : - only, first a letter or digit";
+    let rule = "an address: letters, digits and . _ - only, first a letter or digit, or an IPv6 address";
     // An address may be `::1`, which begins like no name.
-    if address.parse::<core::net::Ipv6Addr>().is_ok() || address.parse::<HostName>().is_ok() {
-        Ok(())
-    } else {
-        Err(rule.to_owned())
+    if address.parse::<core::net::Ipv6Addr>().is_ok() {
+        return Ok(());
+    }
+    // What a name may hold that stands for a host without a port.
+    match address.split_once(':') {
+        None if address.parse::<HostName>().is_ok() => Ok(()),
+        Some((host, port)) if !host.is_empty() && !port.is_empty() && !port.contains(':') => {
+            Err("an address without a port: the port has a place of its own".to_owned())
+        }
+        _ => Err(rule.to_owned()),
     }
 }
 

@@ -279,7 +279,7 @@ mod tests {
                 "hosts.toml:2: found the field prot; wanted one of the fields user, port, key, key_passphrase",
                 "hosts.toml:3: found a b; wanted a host name: letters, digits and . _ : - only, first a letter or digit, at most 253 bytes",
                 "hosts.toml:5: found port = 0; wanted port = a whole number from 1 to 65535",
-                "hosts.toml:6: found -oProxyCommand=x; wanted an address: letters, digits and . _ : - only, first a letter or digit",
+                "hosts.toml:6: found -oProxyCommand=x; wanted an address: letters, digits and . _ - only, first a letter or digit, or an IPv6 address",
                 "hosts.toml:7: found docker; wanted ssh or local",
                 "hosts.toml:9: found c; wanted the name of a host of this file",
                 "hosts.toml:11: found the field hots; wanted one of the fields defaults, host, group",
