@@ -25,6 +25,10 @@ pub struct Problem {
     pub found: String,
     /// What would have been right.
     pub wanted: String,
+    /// Whether nothing is wrong with what was written but that its writer may not do it; `found` says so then, and
+    /// `wanted` what to try.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub denied: bool,
 }
 
 impl Problem {
@@ -37,7 +41,15 @@ impl Problem {
             column: None,
             found: excerpt(found.as_ref(), limits::FOUND_CHARS_MAX),
             wanted: wanted.into(),
+            denied: false,
         }
+    }
+
+    /// Says that somebody may not do it at all, and what tells them more.
+    #[must_use]
+    pub fn denied(why: impl AsRef<str>, attempt: impl Into<String>) -> Problem {
+        let found = excerpt(why.as_ref(), limits::POINTER_CHARS_MAX);
+        Problem { found, denied: true, ..Problem::new("", "", attempt) }
     }
 
     /// Says where in the text the problem is, both counted from 1.
@@ -108,7 +120,11 @@ impl fmt::Display for Problem {
         if !self.pointer.is_empty() {
             write!(f, "{}: ", self.pointer)?;
         }
-        write!(f, "found {}; wanted {}", self.found, self.wanted)
+        match (self.denied, self.wanted.is_empty()) {
+            (false, _) => write!(f, "found {}; wanted {}", self.found, self.wanted),
+            (true, false) => write!(f, "{}; try: {}", self.found, self.wanted),
+            (true, true) => write!(f, "{}", self.found),
+        }
     }
 }
 
@@ -121,6 +137,8 @@ mod tests {
         let problem = Problem::new(format!("/{}", "\u{1b}é".repeat(500_000)), "x".repeat(500_000), "less");
         assert!(problem.to_string().len() < 2_000, "{}", problem.to_string().len());
         assert!(!problem.to_string().contains('\u{1b}'));
+        let denied = Problem::denied("no rule in policy.toml lets eve submit hello", "spoolgate policy check");
+        assert_eq!(denied.to_string(), "no rule in policy.toml lets eve submit hello; try: spoolgate policy check");
         let mut problems = Problems::default();
         for n in 0..limits::PROBLEMS_MAX + 7 {
             problems.push(Problem::new(format!("/{n}"), "1", "2"));

@@ -120,7 +120,7 @@ impl Engine {
             match policy.allows(&person, Right::Approve, &subject) {
                 Ok(_) => kept.push(vote),
                 Err(refusal) => {
-                    events.push(Event::Lapsed { by: vote.by.clone(), why: refusal.to_string() });
+                    events.push(Event::Lapsed { by: vote.by.clone(), why: refusal.said_of(&run.id.to_string()) });
                 }
             }
         }

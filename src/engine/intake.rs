@@ -220,7 +220,7 @@ impl Engine {
             // What it is now called is what it was limited to, however the library changed meanwhile.
             let work = plan.as_ref().map_or_else(|| self.work_name(submission), |plan| plan.work_name().to_owned());
             if !work.is_empty() && !scope.covers(&work) {
-                problems.push(Problem::new("", by.to_string(), format!("a token that is for {work}")));
+                problems.push(Problem::denied(format!("{by} may not submit {work}: it is for other templates"), ""));
             }
         }
         let wish = match (into, submission.schedule) {
@@ -240,7 +240,7 @@ impl Engine {
             .library
             .policy
             .admit(&file.owner, &subject, wish)
-            .map_err(|refusal| problems.push(Problem::new("", file.owner.actor.to_string(), refusal.to_string())))
+            .map_err(|refusal| problems.push(Problem::denied(&refusal.why, refusal.more("FILE").unwrap_or_default())))
             .ok();
         match (plan, admission) {
             (Some(plan), Some(admission)) if problems.is_empty() => Ok((Arc::new(plan), admission)),

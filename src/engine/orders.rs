@@ -128,7 +128,8 @@ impl Engine {
             }
             // The journal of a task that has ended says how it ended, and nothing more unless it runs again.
             Err(Refused { why, .. }) if before == TaskState::Done => {
-                refuse(file, Some(id), vec![Problem::new("/order", order.wish.right().word(), why)], out);
+                let said = format!("{} of task {id} refused: {why}", order.wish.right().word());
+                refuse(file, Some(id), vec![Problem::denied(said, "")], out);
                 return false;
             }
             Err(Refused { kind, why }) => {
@@ -177,10 +178,10 @@ impl Refused {
     }
 }
 
-impl From<Refusal> for Refused {
-    fn from(refusal: Refusal) -> Refused {
-        Refused { kind: RefusalKind::NotAllowed, why: refusal.to_string() }
-    }
+/// Whoever asked may not do it.
+fn not_allowed(run: &Run) -> impl FnOnce(Refusal) -> Refused {
+    let id = run.id.to_string();
+    move |refusal| Refused { kind: RefusalKind::NotAllowed, why: refusal.said_of(&id) }
 }
 
 /// Decides whether this person may do this at all; the answer is the rule that says so.
@@ -190,7 +191,7 @@ fn permitted(policy: &Policy, run: &Run, order: &Order, person: &Person) -> Resu
         return Ok("everybody may release what they hold".to_owned());
     }
     let subject = Subject::of(&run.plan, &run.accepted.by, &run.accepted.claims, policy);
-    Ok(policy.allows(person, order.wish.right(), &subject)?)
+    policy.allows(person, order.wish.right(), &subject).map_err(not_allowed(run))
 }
 
 /// Works out what an approval does: it counts for exactly the plan that its giver saw.
@@ -322,6 +323,17 @@ fn none_is_refused<T>(found: &[T], why: impl Fn() -> String) -> Result<(), Refus
     if found.is_empty() { Err(Refused::not_now(why())) } else { Ok(()) }
 }
 
+/// Refuses a step that the task does not have.
+fn known_step(run: &Run, step: &StepName) -> Result<(), Refused> {
+    let steps = || run.plan.groups.iter().flat_map(|group| &group.steps).map(|step| &step.name);
+    if steps().any(|known| known == step) {
+        return Ok(());
+    }
+    let names: BTreeSet<&str> = steps().map(StepName::as_str).collect();
+    let names = names.into_iter().collect::<Vec<_>>().join(", ");
+    Err(Refused::not_now(format!("task {} has no step {step}; it has {names}", run.id)))
+}
+
 /// Refuses hosts that the task does not have.
 fn known_hosts(run: &Run, hosts: &[HostName]) -> Result<BTreeSet<HostName>, Refused> {
     let stranger = hosts.iter().find(|host| !run.plan.hosts.contains_key(*host));
@@ -357,6 +369,7 @@ fn stop(run: &Run, meant: impl Fn(&Lane) -> bool, ordered: Ordered) -> Result<Ev
 
 /// Returns the place of `step` on every named host, or on every host, where `fits` says so.
 fn places(run: &Run, hosts: &[HostName], step: &StepName, fits: impl Fn(&Lane) -> bool) -> Result<Vec<Place>, Refused> {
+    known_step(run, step)?;
     let hosts = known_hosts(run, hosts)?;
     let named = |lane: &&Lane| hosts.is_empty() || hosts.contains(&lane.host);
     let place = |lane: &Lane| Place { group: lane.group, host: lane.host.clone(), step: step.clone() };
@@ -406,13 +419,9 @@ fn twice(
     }
     let subject = Subject::of(&run.plan, &run.accepted.by, &run.accepted.claims, policy);
     match policy.allows(person, Right::Approve, &subject) {
-        Err(refusal) if !run.needs.is_empty() => Err(Refused::from(Refusal {
-            why: format!(
-                "{step} ended well on {host}; to run it there a second time takes somebody who may approve the task: {}",
-                refusal.why
-            ),
-            ..refusal
-        })),
+        Err(refusal) if !run.needs.is_empty() => Err(not_allowed(run)(refusal.because(&format!(
+            "{step} ended well on {host}; to run it there a second time takes somebody who may approve the task"
+        )))),
         _ => Ok(()),
     }
 }
@@ -440,6 +449,7 @@ fn retry(run: &Run, redo: &Redo<'_>, ordered: Ordered, policy: &Policy, person: 
             return Err(Refused::not_now(format!("task {} has not run yet", run.id)));
         }
     }
+    step.map_or(Ok(()), |step| known_step(run, step))?;
     // A set, because ten thousand may be named.
     let named = match which {
         Which::Hosts(hosts) => known_hosts(run, hosts)?,

@@ -115,7 +115,7 @@ fn check_audit(world: &World, id: u64, record: &Value) {
     assert_eq!((&refused["act"], &refused["by"]["uid"]), (&json!("refused"), &json!(ALICE)));
     let detail = refused["detail"].as_str().unwrap();
     assert!(
-        detail.starts_with("orders/") && detail.contains("sha256:") && detail.contains("/order: found retry; "),
+        detail.starts_with("orders/") && detail.contains("sha256:") && detail.contains(" refused: "),
         "{detail}"
     );
     let words = |acts: &[Value]| acts.iter().map(|act| act["act"].as_str().unwrap().to_owned()).collect::<Vec<_>>();

@@ -46,6 +46,55 @@ fn a_name_that_no_task_can_have_is_refused_before_anything_is_written() {
 }
 
 #[test]
+fn who_may_not_submit_reads_a_sentence_and_an_exit_code_of_its_own() {
+    let mut world = local();
+    world.start();
+    let said = world.run(EVE, &["submit", "--name", "denied", &file(&world, "task.json", TASK)]);
+    assert_eq!(said.code, 6, "{said:?}");
+    let sentence =
+        "no rule in policy.toml lets uid-61003 submit hello; try: spoolgate policy explain uid-61003 submit FILE";
+    assert!(said.err.contains(sentence) && !said.err.contains("wanted"), "{said:?}");
+    assert_eq!(world.run(EVE, &["wait", "denied"]).code, 6);
+    let both = world.run(EVE, &["submit", "--name", "both", &file(&world, "both.json", &TASK.replace("h1", "nobody"))]);
+    assert!(
+        both.code == 5 && both.err.contains("no rule in policy.toml lets") && both.err.contains("nobody"),
+        "{both:?}"
+    );
+}
+
+#[test]
+fn a_step_that_no_host_has_is_said_to_be_none() {
+    let mut world = local();
+    world.start();
+    let id = script(&world, "fails", "false");
+    assert_eq!(world.record(id)["outcome"], "failed");
+    let said = world.run(0, &["retry", &id.to_string(), "--from", "nostep"]);
+    assert!(said.code == 6 && said.err.contains(&format!("task {id} has no step nostep; it has script")), "{said:?}");
+    assert!(!said.err.contains("found retry"), "{said:?}");
+}
+
+#[test]
+fn a_task_that_waits_for_a_busy_host_says_for_which_and_a_cancelled_batch_is_no_failure() {
+    let mut world = local();
+    world.start();
+    let busy = script(&world, "busy", "while [ ! -e /proc/self/cwd/nothing ]; do sleep 0.1; done");
+    wait_for("its step", || world.events(busy).iter().any(|event| event["event"] == "step_started").then_some(()));
+    let waits = script(&world, "waits", "true");
+    world.stands(waits, "ready");
+    let shown = world.run(0, &["show", "waits"]).ok();
+    assert!(shown.contains(&format!("waits for   h1, on which task {busy} is at work")), "{shown}");
+    world.run(0, &["cancel", "busy", "--reason", "x"]).ok();
+    assert_eq!(world.record(waits)["outcome"], "ok");
+    let task = json!({"task_name": "t", "script": "true", "hosts": {"1": ["h1", "h2"]}, "batches": ["1", "1"], "batch_gate": true});
+    world.drop_file("ready", "gated.json", task.to_string().as_bytes(), 0);
+    let gated = world.task_of("gated");
+    wait_for("the gate", || world.events(gated).iter().any(|event| event["event"] == "batch_waits").then_some(()));
+    world.run(0, &["cancel", "gated", "--batch", "2", "--reason", "enough"]).ok();
+    assert_eq!(world.record(gated)["outcome"], "cancelled");
+    assert_eq!(world.run(0, &["wait", "gated"]).code, 10, "ended by a person, and nothing failed");
+}
+
+#[test]
 fn a_refused_order_says_of_what_kind_the_refusal_is() {
     let mut world = local();
     world.start();
@@ -252,6 +301,13 @@ fn policy_explain_judges_the_files_owner_and_sends_nobody_in_circles() {
     assert!(explain(ALICE, "submit").starts_with("yes: "));
     let no = explain(EVE, "cancel");
     assert!(no.starts_with("no: no rule in policy.toml lets") && !no.contains("try: "), "{no}");
+    // Of a template alone a rule that looks at hosts says neither yes nor no.
+    let policy = std::fs::read_to_string(world.etc().join("policy.toml")).unwrap();
+    let prod = "[[submit]]\nwho = [\"uid-61003\"]\ntemplates = [\"*\"]\nenvironments = [\"prod\"]\ninto = [\"new\"]\n";
+    world.write_etc("policy.toml", &(policy + prod));
+    let of = |what: &str| world.run(0, &["policy", "explain", "uid-61003", "submit", what]).ok();
+    assert!(of(&task).starts_with("no: "), "{}", of(&task));
+    assert!(of("hello").starts_with("perhaps: ") && of("hello").contains("ask with a task file"), "{}", of("hello"));
     let help = world.run(0, &["policy", "explain", "--help"]).ok();
     assert!(help.contains("submit-ready, approve, reject, withdraw,") && help.contains("continue"), "{help}");
 }

@@ -2,8 +2,10 @@
 //!
 //! **Invariant:** never writes, takes no lock, and never reads an event twice: a follower goes on where it stopped.
 
+use std::cmp::Reverse;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _, Seek as _, SeekFrom};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -13,11 +15,15 @@ use crate::adapters::spool::SpoolError;
 use crate::adapters::spool::bad::Why;
 use crate::adapters::spool::layout::Layout;
 use crate::base::ids::TaskId;
+use crate::base::time::Timestamp;
 use crate::domain::drop_name::stem;
 use crate::domain::plan::Plan;
 use crate::domain::record::HistoryLine;
-use crate::domain::run::{Recorded, Run};
+use crate::domain::run::{Recorded, Run, TaskState};
 use crate::engine::DropBox;
+
+/// How many refused files are counted at most.
+const COUNTED: usize = 1000;
 
 /// Returns the numbers of all tasks, ascending.
 ///
@@ -31,6 +37,20 @@ pub fn task_ids(layout: &Layout) -> Result<Vec<TaskId>, SpoolError> {
         ids.extend(name.to_str().and_then(|digits| digits.parse().ok()).map(TaskId));
     }
     ids.sort_unstable();
+    Ok(ids)
+}
+
+/// Returns the tasks whose files stand in a state's directory.
+///
+/// # Errors
+/// When it cannot be listed.
+pub fn standing(layout: &Layout, state: TaskState) -> Result<Vec<TaskId>, SpoolError> {
+    let dir = layout.state(state);
+    let mut ids = Vec::new();
+    for entry in fs::read_dir(&dir).map_err(|e| SpoolError::io("list", &dir, e))? {
+        let name = entry.map_err(|e| SpoolError::io("list", &dir, e))?.file_name();
+        ids.extend(name.to_str().and_then(|name| name.strip_suffix(".json")?.parse().ok()).map(TaskId));
+    }
     Ok(ids)
 }
 
@@ -106,26 +126,28 @@ pub fn refusal(layout: &Layout, boxes: &[DropBox], name: &str, since_ms: i64) ->
     })
 }
 
-/// Returns how many files were refused, and what is known of the newest `most`, the newest first.
+/// Returns how many files of people were refused since a time, and the newest reasons of all that stand in `bad/`. An order
+/// that was refused is no file that somebody misses: it has had its answer.
 ///
 /// # Errors
-/// When the refused files cannot be listed.
-pub fn refusals(layout: &Layout, most: usize) -> Result<(usize, Vec<Why>), SpoolError> {
+/// When `bad/` cannot be listed.
+pub fn refusals(layout: &Layout, since: Timestamp, most: usize) -> Result<(usize, Vec<Why>), SpoolError> {
     let dir = layout.bad();
     let mut reasons = Vec::new();
     for entry in fs::read_dir(&dir).map_err(|e| SpoolError::io("list", &dir, e))? {
         let path = entry.map_err(|e| SpoolError::io("list", &dir, e))?.path();
         if path.extension().is_some_and(|ending| ending == "why") {
-            reasons.push(path);
+            let changed = fs::metadata(&path).map_or((0, 0), |meta| (meta.mtime(), meta.mtime_nsec()));
+            reasons.push((Reverse(changed), path));
         }
     }
-    let count = reasons.len();
-    if most == 0 {
-        return Ok((count, Vec::new()));
-    }
-    reasons.sort_by_cached_key(|path| std::cmp::Reverse(fs::metadata(path).and_then(|meta| meta.modified()).ok()));
-    let read = |path: &PathBuf| serde_json::from_slice(&fs::read(path).ok()?).ok();
-    Ok((count, reasons.iter().take(most).filter_map(read).collect()))
+    reasons.sort();
+    let read = |path: &PathBuf| -> Option<Why> { serde_json::from_slice(&fs::read(path).ok()?).ok() };
+    let is_missed = |why: &Why| why.at >= since && why.from != DropBox::Orders.name();
+    // The file is written just after the time in it.
+    let recent = reasons.iter().take_while(|(changed, _)| changed.0.0 >= since.0 / 1000 - 1).take(COUNTED);
+    let count = recent.filter_map(|(_, path)| read(path)).filter(is_missed).count();
+    Ok((count, reasons.iter().take(most).filter_map(|(_, path)| read(path)).collect()))
 }
 
 /// A task's journal, read piece by piece.

@@ -229,17 +229,35 @@ pub enum Admission {
 
 /// Why somebody may not do something, in words for them.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{why}{}", hint.as_ref().map(|hint| format!("; try: {hint}")).unwrap_or_default())]
+#[error("{why}")]
 pub struct Refusal {
     /// Why.
     pub why: String,
-    /// The command that says more.
-    pub hint: Option<String>,
+    /// Who wanted to do what, where the rules say more about it.
+    asked: Option<(String, String)>,
 }
 
 impl Refusal {
     fn new(why: String) -> Refusal {
-        Refusal { why, hint: None }
+        Refusal { why, asked: None }
+    }
+
+    /// Says before why it was asked at all.
+    #[must_use]
+    pub fn because(self, before: &str) -> Refusal {
+        Refusal { why: format!("{before}: {}", self.why), ..self }
+    }
+
+    /// Returns the command that says more about it; `what` is the task's number, or `FILE`.
+    #[must_use]
+    pub fn more(&self, what: &str) -> Option<String> {
+        self.asked.as_ref().map(|(who, act)| format!("spoolgate policy explain {who} {act} {what}"))
+    }
+
+    /// Says why, and which command says more.
+    #[must_use]
+    pub fn said_of(&self, what: &str) -> String {
+        self.more(what).map_or_else(|| self.why.clone(), |more| format!("{}; try: {more}", self.why))
     }
 }
 
@@ -250,15 +268,22 @@ pub struct Opinion {
     pub rule: String,
     /// Why it does not allow it; `None` when it does.
     pub objection: Option<String>,
+    /// Whether it is for this person and this work and looks at more of a task: hosts, risk, whom it names or whose it is.
+    pub depends: bool,
 }
 
 impl Opinion {
     fn yes(rule: impl Into<String>) -> Opinion {
-        Opinion { rule: rule.into(), objection: None }
+        Opinion { rule: rule.into(), objection: None, depends: false }
     }
 
     fn of(rule: &str, objection: Option<String>) -> Opinion {
-        Opinion { rule: rule.to_owned(), objection }
+        Opinion { rule: rule.to_owned(), objection, depends: false }
+    }
+
+    /// Says what the rule looks at beside the person and the work.
+    fn looking(self, is_meant: bool, at_more: bool) -> Opinion {
+        Opinion { depends: is_meant && at_more, ..self }
     }
 }
 
@@ -453,7 +478,7 @@ impl Policy {
             )),
             Policy::Rules(_) => Refusal {
                 why: format!("no rule in policy.toml lets {who} {act} {work}"),
-                hint: Some(format!("spoolgate policy explain {who} {act} {work}")),
+                asked: Some((who.clone(), act.to_owned())),
             },
         })
     }
@@ -495,6 +520,11 @@ fn is_named(who: &[String], user: &str, in_group: impl Fn(&str) -> bool) -> bool
 impl Scope {
     fn names_work(&self, work: &str) -> bool {
         self.templates.is_empty() || self.templates.iter().any(|name| name == "*" || name == work)
+    }
+
+    /// Whether more decides than the work itself.
+    fn looks_at_hosts(&self) -> bool {
+        !(self.environments.is_empty() && self.tags.is_empty() && self.risk.is_empty())
     }
 
     fn has_level(&self, level: Level) -> bool {
@@ -556,7 +586,9 @@ impl SubmitRule {
                 .then(|| "it does not let anything into ready".to_owned())
         };
         let objection = stranger(person, &self.who).or_else(|| self.scope.objection(subject)).or_else(not_into);
-        Opinion::of(&self.rule, objection)
+        let meant =
+            self.scope.names_work(&subject.work) && stranger(person, &self.who).is_none() && not_into().is_none();
+        Opinion::of(&self.rule, objection).looking(meant, self.scope.looks_at_hosts())
     }
 }
 
@@ -569,7 +601,8 @@ impl ApproveRule {
         let own = || (own && !self.own).then(|| "it does not allow one's own tasks".to_owned());
         let objection =
             voteless(person, &self.who).or_else(|| self.scope.objection(subject)).or_else(unnamed).or_else(own);
-        Opinion::of(&self.rule, objection)
+        let meant = self.scope.names_work(&subject.work) && voteless(person, &self.who).is_none();
+        Opinion::of(&self.rule, objection).looking(meant, self.named || self.scope.looks_at_hosts())
     }
 }
 
@@ -582,7 +615,9 @@ impl ControlRule {
         let not_own = || (self.own && !own).then(|| "it is for one's own tasks only".to_owned());
         let objection =
             stranger(person, &self.who).or_else(|| self.scope.objection(subject)).or_else(other_act).or_else(not_own);
-        Opinion::of(&self.rule, objection)
+        let meant =
+            self.scope.names_work(&subject.work) && stranger(person, &self.who).is_none() && other_act().is_none();
+        Opinion::of(&self.rule, objection).looking(meant, self.own || self.scope.looks_at_hosts())
     }
 }
 

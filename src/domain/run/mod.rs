@@ -3,6 +3,7 @@
 //! **Invariant:** pure. [`Run::apply`] is the one transition table; the daemon, recovery, the CLI and every
 //! screen fold the same events through it, so they cannot disagree about what happened.
 
+mod busy;
 pub mod earlier;
 mod event;
 mod facts;
@@ -621,8 +622,11 @@ impl Run {
         match (worst, self.cancelled.is_some()) {
             (Some(worst @ (Outcome::Lost | Outcome::KillUnconfirmed)), _) => worst,
             (_, true) => Outcome::Cancelled,
-            // Somebody ended the work on some hosts, not the task.
-            (Some(Outcome::Cancelled), false) => Outcome::Failed,
+            // Somebody ended the work on some hosts; what failed on others counts all the same.
+            (Some(Outcome::Cancelled), false) => {
+                let failed = |outcome: &Outcome| outcome.is_failure() && *outcome < Outcome::Cancelled;
+                self.lanes.iter().map(Lane::outcome).filter(failed).max().unwrap_or(Outcome::Cancelled)
+            }
             (Some(Outcome::Ok), false) if self.lanes.iter().any(|lane| lane.outcome() != Outcome::Ok) => {
                 Outcome::Failed
             }

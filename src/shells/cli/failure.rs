@@ -74,7 +74,9 @@ impl Failure {
                 _ => format!("{name}: {problem}"),
             })
             .collect();
-        Failure::new(Kind::Invalid, lines.join("\n"))
+        // Of a file with which nothing else is wrong its writer knows that it is not the file.
+        let denied = !problems.is_empty() && problems.iter().all(|problem| problem.denied);
+        Failure::new(if denied { Kind::Refused } else { Kind::Invalid }, lines.join("\n"))
     }
 
     /// Returns the exit code, and the word that names the failure in every language.

@@ -38,7 +38,7 @@ enum Verb {
         #[arg(help = acts())]
         act: String,
         /// A task file, a task's number or name, or a template's name. Of a file, whoever owns it counts as its submitter, unless
-        /// the question is whether somebody may submit it.
+        /// the question is whether somebody may submit it. Of a template alone, rules that look at hosts or people stay open.
         what: String,
     },
 }
@@ -69,8 +69,8 @@ impl PolicyVerb {
             Verb::Explain { who, act, what } => {
                 let person = person(&who)?;
                 let submits = SUBMITS.contains(&act.as_str()).then_some(&person);
-                let (subject, risk) = subject(context, &config.library, &what, submits)?;
-                explain(context, &config.library.policy, &person, &act, &subject, &risk)
+                let asked = subject(context, &config.library, &what, submits)?;
+                explain(context, &config.library.policy, &person, &act, &asked)
             }
         }
     }
@@ -95,13 +95,21 @@ fn person(who: &str) -> Result<Person, Failure> {
     Ok(Person { actor: users::actor(uid), groups: users::groups(uid) })
 }
 
+/// What a question is about.
+struct Asked {
+    subject: Subject,
+    risk: Risk,
+    /// A template alone says nothing about hosts and submitters; rules that look at them are left open.
+    is_template: bool,
+}
+
 /// Finds out what the task is that the question is about.
 fn subject(
     context: &Context,
     library: &crate::domain::plan::Library,
     what: &str,
     submits: Option<&Person>,
-) -> Result<(Subject, Risk), Failure> {
+) -> Result<Asked, Failure> {
     let bounds = library.policy.bounds();
     if tasks::is_file(what) {
         let (shown, bytes) = read_file(Path::new(what))?;
@@ -112,28 +120,32 @@ fn subject(
         ask_ssh::complete(&mut library, std::slice::from_ref(&submission));
         let plan = resolve(&submission, &library).map_err(|problems| Failure::invalid(&shown, &problems))?;
         let subject = Subject::of(&plan, &submitter, &submission.claims, &library.policy);
-        return Ok((subject, Risk::of(&plan, &bounds)));
+        return Ok(Asked { subject, risk: Risk::of(&plan, &bounds), is_template: false });
     }
     let is_template = what == "script" || library.catalogue.iter().any(|template| template.name.as_str() == what);
     if is_template {
-        // A template alone says nothing about hosts and submitters; rules that look at them are left open.
         let nobody = Actor { uid: u32::MAX, user: String::new() };
-        return Ok((Subject::unresolved(what.to_owned(), &nobody), Risk::default()));
+        let subject = Subject::unresolved(what.to_owned(), &nobody);
+        return Ok(Asked { subject, risk: Risk::default(), is_template: true });
     }
     let follower = tasks::open(context, what)?;
     let run = tasks::run_of(&follower)?;
     let claims: &Claims = &run.accepted.claims;
-    Ok((Subject::of(&run.plan, &run.accepted.by, claims, &library.policy), Risk::of(&run.plan, &bounds)))
+    let subject = Subject::of(&run.plan, &run.accepted.by, claims, &library.policy);
+    Ok(Asked { subject, risk: Risk::of(&run.plan, &bounds), is_template: false })
 }
 
-fn explain(
-    context: &Context,
-    policy: &Policy,
-    person: &Person,
-    act: &str,
-    subject: &Subject,
-    risk: &Risk,
-) -> Result<(), Failure> {
+/// What the rules come to.
+enum Verdict {
+    Yes(String),
+    /// It depends on what a template does not say.
+    Perhaps(String),
+    No(String),
+}
+
+/// Asks every rule that could allow an act.
+fn verdict(policy: &Policy, person: &Person, act: &str, asked: &Asked) -> Result<(Vec<Opinion>, Verdict), Failure> {
+    let subject = &asked.subject;
     let (opinions, answer): (Vec<Opinion>, Result<String, String>) = match act {
         "submit" | "submit-ready" => {
             let into = if act == "submit" { Schedule::New } else { Schedule::Ready };
@@ -150,21 +162,38 @@ fn explain(
             (policy.opinions(person, right, subject), answer)
         }
     };
-    let needs = policy.needs(subject);
+    let certain = opinions.iter().find(|opinion| opinion.objection.is_none() && !opinion.depends);
+    let open = opinions.iter().find(|opinion| opinion.depends).filter(|_| asked.is_template && certain.is_none());
+    let verdict = match (open, answer) {
+        (Some(open), _) => Verdict::Perhaps(format!(
+            "{} looks at the hosts or the people of a task; ask with a task file, or a task's number",
+            open.rule
+        )),
+        (None, Ok(rule)) => Verdict::Yes(certain.map_or(rule, |opinion| opinion.rule.clone())),
+        (None, Err(why)) => Verdict::No(why),
+    };
+    Ok((opinions, verdict))
+}
+
+fn explain(context: &Context, policy: &Policy, person: &Person, act: &str, asked: &Asked) -> Result<(), Failure> {
+    let (opinions, verdict) = verdict(policy, person, act, asked)?;
+    let (risk, needs) = (&asked.risk, policy.needs(&asked.subject));
+    let (allowed, said, because) = match verdict {
+        Verdict::Yes(rule) => (Some(true), "yes", rule),
+        Verdict::Perhaps(why) => (None, "perhaps", why),
+        Verdict::No(why) => (Some(false), "no", why),
+    };
     if context.output.json {
         let opinions: Vec<_> =
             opinions.iter().map(|o| serde_json::json!({"rule": o.rule, "objection": o.objection})).collect();
         return context.output.object(serde_json::json!({
-            "allowed": answer.is_ok(), "because": answer.unwrap_or_else(|why| why), "rules": opinions,
-            "risk": risk, "needs": needs,
+            "allowed": allowed, "because": because, "rules": opinions, "risk": risk, "needs": needs,
         }));
     }
-    context.output.line(match &answer {
-        Ok(rule) => format!("yes: {rule}"),
-        Err(why) => format!("no: {why}"),
-    })?;
+    context.output.line(format!("{said}: {because}"))?;
     for opinion in &opinions {
-        let objection = opinion.objection.as_deref().unwrap_or("allows it");
+        let open = if opinion.depends && asked.is_template { "depends on the task" } else { "allows it" };
+        let objection = opinion.objection.as_deref().unwrap_or(open);
         context.output.line(format!("  {}: {objection}", opinion.rule))?;
     }
     context.output.line(format!("risk {}", risk.level.word()))?;

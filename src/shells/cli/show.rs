@@ -4,18 +4,20 @@
 
 use clap::Args;
 
-use crate::adapters::spool::reader::Follower;
-use crate::base::ids::{HostName, StepName};
+use crate::adapters::spool::reader::{self, Follower};
+use crate::base::ids::{HostName, StepName, TaskId};
+use crate::base::limits::KILL_CONFIRM_S;
 use crate::base::text::visible;
 use crate::domain::delegate::Report;
 use crate::domain::policy::Admission;
 use crate::domain::record::{StepRecord, step_records, view};
 use crate::domain::run::lane::Lane;
-use crate::domain::run::{Act, Event, Outcome, Recorded, Run, Stage, TaskState};
+use crate::domain::run::{Act, Event, Outcome, Recorded, Run, Stage, StepState, TaskState};
 use crate::shells::cli::Context;
 use crate::shells::cli::describe::describe;
 use crate::shells::cli::failure::{Failure, Kind};
 use crate::shells::cli::tasks::{self, Meant};
+use crate::shells::clock::now;
 
 /// Arguments of `show`.
 #[derive(Debug, Args)]
@@ -58,11 +60,25 @@ impl Show {
             }));
         }
         context.output.bytes(text(run, &events).as_bytes())?;
+        if let Some((host, other)) = waits_for(context, run)? {
+            context.output.line(format!("waits for   {host}, on which task {other} is at work"))?;
+        }
         if self.plan {
             context.output.bytes(format!("\n{}", describe(&run.plan, None)).as_bytes())?;
         }
         Ok(())
     }
+}
+
+/// Returns what a task waits for whose time has come.
+fn waits_for(context: &Context, run: &Run) -> Result<Option<(HostName, TaskId)>, Failure> {
+    if run.state() != TaskState::Ready || run.begins_at().is_some_and(|at| at > now()) {
+        return Ok(None);
+    }
+    let running = reader::standing(&context.layout, TaskState::Running)?;
+    let running: Vec<Follower> =
+        running.into_iter().filter_map(|id| Some(Follower::open(&context.layout, id).ok()?.0)).collect();
+    Ok(run.waits_for(running.iter().filter_map(Follower::run)).map(|(host, id)| (host.clone(), id)))
 }
 
 fn outcome(run: &Run) -> Option<Outcome> {
@@ -90,6 +106,19 @@ fn step_value(run: &Run, lane: &Lane, step: &StepRecord) -> serde_json::Value {
     value
 }
 
+/// Says what a task waits for that is to be ended and whose host does not answer.
+fn ending(run: &Run, lane: &Lane) -> Option<String> {
+    let StepState::Open { unconfirmed, unreachable, .. } = &lane.steps.get(lane.open_step()?)?.state else {
+        return None;
+    };
+    let why = unconfirmed.as_ref().or(unreachable.as_ref()).filter(|_| lane.stopped || run.cancelled.is_some())?;
+    let minutes = KILL_CONFIRM_S / 60;
+    Some(format!(
+        "  to be ended: its host is asked for up to {minutes} minutes whether it is gone, then it is kill_unconfirmed ({})",
+        visible(why)
+    ))
+}
+
 /// Writes the hosts on which something happened with their steps, and how many wait.
 fn lanes(run: &Run) -> Vec<String> {
     let mut lines = Vec::new();
@@ -105,6 +134,7 @@ fn lanes(run: &Run) -> Vec<String> {
             (None, None) => "waiting".to_owned(),
         };
         lines.push(format!("\nhost {} (group {})  {word}", lane.host, lane.group));
+        lines.extend(ending(run, lane));
         for step in step_records(run, lane) {
             lines.push(step_line(&step, step_outcome(run, lane, &step)));
             lines.extend(step.targets.iter().map(|(name, target)| {

@@ -234,7 +234,7 @@ impl Performer {
             .filter_map(|effect| if let Effect::Append { events, .. } = effect { Some(events) } else { None });
         let refused = events.flatten().filter_map(|recorded| match &recorded.event {
             Event::OrderRefused { act, why, order, .. } if order.is_posted() => {
-                Some((order.clone(), Err(vec![Problem::new("/order", act, why.clone())])))
+                Some((order.clone(), Err(vec![Problem::denied(format!("{act} refused: {why}"), "")])))
             }
             _ => None,
         });

@@ -235,7 +235,7 @@ impl Model {
     pub(super) fn may(&self, right: Right, run: &Run) -> Option<Result<String, String>> {
         let policy = &self.library.as_ref()?.policy;
         let subject = Subject::of(&run.plan, &run.accepted.by, &run.accepted.claims, policy);
-        Some(policy.allows(&self.me, right, &subject).map_err(|refusal| refusal.to_string()))
+        Some(policy.allows(&self.me, right, &subject).map_err(|refusal| refusal.said_of(&run.id.to_string())))
     }
 
     /// How much a task can break.

@@ -114,10 +114,9 @@ impl Web {
         let drop_box = if asked == Some(Schedule::Ready) { DropBox::Ready } else { DropBox::New };
         let answer = self.post(drop_box, token, text).await.map_err(Failed::Answer)?;
         answer.map_err(|problems| {
-            let who = token.actor().to_string();
-            match problems.iter().find(|problem| problem.pointer.is_empty() && problem.found == who) {
+            match problems.iter().find(|problem| problem.denied) {
                 // Who may not do it at all need not know what else is wrong.
-                Some(problem) => Failed::Policy(problem.wanted.clone()),
+                Some(problem) => Failed::Policy(problem.found.clone()),
                 None => Failed::Problems(problems),
             }
         })

@@ -243,8 +243,11 @@ fn when(model: &Model, task: &Standing, run: Option<&Run>) -> (String, Tone) {
             }
         }
         TaskState::Ready => match run.and_then(Run::begins_at).or(task.view.exec_time) {
-            Some(time) => (until(time), Tone::Plain),
-            None => (words.now.to_owned(), Tone::Plain),
+            Some(time) if time > model.now => (until(time), Tone::Plain),
+            time => match run.and_then(|run| run.waits_for(model.runs.values())) {
+                Some((host, other)) => (fill(words.waits_for, &[&other.to_string(), host.as_str()]), Tone::Warn),
+                None => (time.map_or_else(|| words.now.to_owned(), until), Tone::Plain),
+            },
         },
         _ => match task.view.exec_time {
             Some(time) if time <= model.now => (words.when_approved.to_owned(), Tone::Plain),

@@ -383,7 +383,7 @@ fn lane_row(model: &Model, run: &Run, table: &Table, n: usize, (width, last): (u
     // What a script says of itself is more than what it printed last.
     let open = lane.open_step().and_then(|open| lane.steps[open].said.as_ref());
     let tail = open.map(|said| one_line(&said.text)).or(tail);
-    let shown = tail.or_else(|| detail(run, n)).unwrap_or_default();
+    let shown = tail.or_else(|| detail(words, run, n)).unwrap_or_default();
     let sign = if selected { ">" } else { " " };
     Row::new()
         .put(sign, Tone::Key)
@@ -435,12 +435,15 @@ fn exit(words: &Words, lane: &Lane, step: usize) -> Option<String> {
 }
 
 /// What is known of a host that printed nothing.
-fn detail(run: &Run, n: usize) -> Option<String> {
+fn detail(words: &Words, run: &Run, n: usize) -> Option<String> {
     let lane = run.lanes.get(n)?;
     lane.steps.iter().rev().find_map(|step| match &step.state {
         StepState::Ended(result) => crate::shells::dashboard::table::ending_detail(&result.ending).map(one_line),
         StepState::Open { unconfirmed, unreachable, .. } => {
-            unconfirmed.as_deref().or(unreachable.as_deref()).map(one_line)
+            let why = one_line(unconfirmed.as_deref().or(unreachable.as_deref())?);
+            // What is to be ended keeps the task until its host answers.
+            let ends = lane.stopped || run.cancelled.is_some();
+            Some(if ends { format!("{}: {why}", words.asked_until) } else { why })
         }
         _ => None,
     })

@@ -46,6 +46,8 @@ pub(super) const WORDS: Words = Words {
     medium: "medium",
     high: "HIGH",
     now: "now",
+    waits_for: "after {}: {}",
+    asked_until: "asked for up to an hour; then kill unconfirmed",
     when_approved: "when approved",
     in_time: "in {}",
     for_time: "for {}",

@@ -78,7 +78,7 @@ words! {
     daemon_up daemon_unknown board_blind unanswered daemon_down daemon_down_hint watch_lost configuration_broken
     personal readonly readonly_short too_small board hosts history audit templates new ready running done_state held
     frozen cancelling ok skipped rolled_back rollback_failed failed timed_out cancelled lost kill_unconfirmed out_of_reach rejected
-    expired stale low medium high now when_approved in_time for_time by more hosts_count heading_new heading_ready
+    expired stale low medium high now waits_for asked_until when_approved in_time for_time by more hosts_count heading_new heading_ready
     heading_running heading_done board_empty board_empty_hint board_empty_readonly col_state col_task col_by col_when
     col_hosts col_risk col_step col_progress col_host col_end col_last_line col_time col_address col_key
     col_environment col_tags col_now col_user col_way col_ended col_result col_took col_act col_detail col_template

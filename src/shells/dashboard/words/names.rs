@@ -114,6 +114,10 @@ pub(in crate::shells::dashboard) fn problem(words: &Words, problem: &Problem) ->
         (Some(line), Some(column)) => fill(words.problem_place, &[&line.to_string(), &column.to_string()]),
         _ => String::new(),
     };
+    if problem.denied {
+        let more = if problem.wanted.is_empty() { String::new() } else { format!(" ({})", problem.wanted) };
+        return format!("{}{more}", problem.found);
+    }
     let pointer = if problem.pointer.is_empty() { String::new() } else { format!("{}: ", problem.pointer) };
     format!("{place}{pointer}{}", fill(words.problem_found, &[&problem.found, &problem.wanted]))
 }

@@ -46,6 +46,8 @@ pub(super) const WORDS: Words = Words {
     medium: "中",
     high: "高",
     now: "立即",
+    waits_for: "等任务 {}：{}",
+    asked_until: "最多询问一小时，之后记为终止未确认",
     when_approved: "批准后",
     in_time: "{}后",
     for_time: "已 {}",
