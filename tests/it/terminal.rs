@@ -121,3 +121,41 @@ fn a_dashboard_that_somebody_stops_paints_itself_again() {
         wait_for("the shell", || (screen.foreground() == "sh").then_some(()));
     }
 }
+
+#[test]
+fn an_editor_is_started_as_a_shell_would_and_says_what_it_did_not_do() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let mut world = World::new(&[], None);
+    world.write_etc("inventory/hosts.toml", "[host.here]\nconnection = \"local\"\n");
+    world.start();
+    let editor = world.etc().join("my editor");
+    let script = "#!/bin/sh\nfor last; do :; done\ncase $1 in\n  quit) exit 1;;\n  binary) printf '\\377' >\"$last\";;\n\
+                  remove) rm \"$last\";;\n  'two words') sed -i 's/say it/say it twice/' \"$last\";;\nesac\n";
+    std::fs::write(&editor, script).unwrap();
+    std::fs::set_permissions(&editor, std::fs::Permissions::from_mode(0o755)).unwrap();
+    for (visual, want) in [
+        (format!("'{}' quit", editor.display()), "ended with exit 1"),
+        (format!("'{}' binary", editor.display()), "not UTF-8"),
+        (format!("'{}' remove", editor.display()), "left no file"),
+        (format!("'{}' nothing", editor.display()), "changed nothing"),
+        ("no-such-editor -w".to_owned(), "$VISUAL names no-such-editor"),
+        ("vi 'half".to_owned(), "a quote is not closed"),
+        (format!("\"{}\" 'two words'", editor.display()), "say it twice"),
+    ] {
+        let screen = Screen::open(&world, BOB, (100, 30), "exec sh -i");
+        screen.types(&format!("VISUAL={} spoolgate\n", shell_word(&visual)));
+        screen.shows("There are no tasks.");
+        screen.types(":new hello\n");
+        screen.shows("NEW TASK");
+        screen.keys(&["C-u"]);
+        screen.types("say it");
+        screen.keys(&["C-o"]);
+        screen.shows(want);
+        screen.shows("say it");
+    }
+}
+
+/// Writes a text as one word of a shell.
+fn shell_word(text: &str) -> String {
+    format!("'{}'", text.replace('\'', "'\\''"))
+}

@@ -16,8 +16,9 @@ use crate::shells::dashboard::message::NotEdited;
 /// What is started where nobody says which editor they like.
 const USUAL: &str = "vi";
 
-/// Lets the editor that `set` names change a text; `set` returns what a variable of the environment holds.
-pub(super) fn edit(text: &str, set: impl Fn(&str) -> Option<String>) -> Result<String, NotEdited> {
+/// Lets the editor that `set` names change a text, in a file in `dir`; `set` returns what a variable of the environment
+/// holds.
+pub(super) fn edit(text: &str, dir: &Path, set: impl Fn(&str) -> Option<String>) -> Result<String, NotEdited> {
     let named = ["VISUAL", "EDITOR"].into_iter().find_map(|name| {
         let value = set(name).filter(|value| !value.trim().is_empty())?;
         Some((name, value))
@@ -27,11 +28,11 @@ pub(super) fn edit(text: &str, set: impl Fn(&str) -> Option<String>) -> Result<S
     let Some(words) = words else {
         return Err(NotEdited::Words { variable: variable.to_owned(), command });
     };
-    let path = std::env::temp_dir().join(format!("{}.json", unique("spoolgate-task")));
+    let path = dir.join(format!("{}.json", unique("spoolgate-task")));
     let made = File::options().create_new(true).write(true).mode(0o600).open(&path);
     let result = made
         .and_then(|mut file| file.write_all(text.as_bytes()))
-        .map_err(|error| NotEdited::Written { path: path.display().to_string(), why: error.to_string() })
+        .map_err(|error| NotEdited::File { path: path.display().to_string(), why: error.to_string() })
         .and_then(|()| start(&words, variable, &path))
         .and_then(|()| read_back(&path, text, &words[0]));
     // It may never have been made, or the editor has removed it.
@@ -82,7 +83,7 @@ fn read_back(path: &Path, before: &str, program: &str) -> Result<String, NotEdit
 }
 
 fn unreadable(path: &Path, error: &io::Error) -> NotEdited {
-    NotEdited::Written { path: path.display().to_string(), why: error.to_string() }
+    NotEdited::File { path: path.display().to_string(), why: error.to_string() }
 }
 
 #[cfg(test)]
@@ -108,7 +109,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let odd = program(dir.path(), "my editor", "printf '%s|' \"$@\" > \"$last\"");
         let args = |command: String| {
-            let text = edit("{}", with("VISUAL", command)).unwrap();
+            let text = edit("{}", dir.path(), with("VISUAL", command)).unwrap();
             let (args, file) = text.trim_end_matches('|').rsplit_once('|').unwrap_or(("", &text));
             assert!(file.trim_end_matches('|').ends_with(".json"), "{text}");
             args.to_owned()
@@ -119,14 +120,14 @@ mod tests {
         assert_eq!(args(format!("  '{odd}'   'a  b' \"\" ")), "a  b|");
         // VISUAL comes first, and an empty one is none.
         let both = |name: &str| Some(if name == "VISUAL" { " ".to_owned() } else { format!("'{odd}' e") });
-        assert!(edit("{}", both).unwrap().starts_with("e|"));
+        assert!(edit("{}", dir.path(), both).unwrap().starts_with("e|"));
     }
 
     #[test]
     fn a_text_that_does_not_come_back_says_why() {
         let dir = tempfile::tempdir().unwrap();
         let name = |name: &str| dir.path().join(name).display().to_string();
-        let fails = |command: String| edit("{\"a\": 1}", with("EDITOR", command)).unwrap_err();
+        let fails = |command: String| edit("{\"a\": 1}", dir.path(), with("EDITOR", command)).unwrap_err();
         let made = |name: &str, script: &str| program(dir.path(), name, script);
         for (quit, script, how) in [("cq", "exit 1", "exit 1"), ("killed", "kill -KILL $$", "SIGKILL")] {
             let command = made(quit, script);
@@ -138,7 +139,11 @@ mod tests {
             ("full", ": > \"$last\"", NotEdited::Empty { program: name("full") }),
             ("leaves", "true", NotEdited::Unchanged { program: name("leaves") }),
             ("ends-line", "echo >> \"$last\"", NotEdited::Unchanged { program: name("ends-line") }),
-            ("long", "head -c 2000000 /dev/zero | tr '\\0' x > \"$last\"", NotEdited::TooLong { program: name("long") }),
+            (
+                "long",
+                "head -c 2000000 /dev/zero | tr '\\0' x > \"$last\"",
+                NotEdited::TooLong { program: name("long") },
+            ),
         ] {
             assert_eq!(fails(made(file, script)), want, "{file}");
         }
@@ -155,5 +160,13 @@ mod tests {
         std::fs::write(&plain, "no program").unwrap();
         let NotEdited::Started { program, why } = fails(plain.display().to_string()) else { panic!("it started") };
         assert!(program.ends_with("plain") && why.contains("denied"), "{why}");
+        let gone = dir.path().join("no such directory");
+        let NotEdited::File { path, why } = edit("{}", &gone, |_| None).unwrap_err() else { panic!("it was made") };
+        assert!(path.starts_with(gone.to_str().unwrap()) && why.contains("No such file"), "{path}: {why}");
+        // Whatever happened, nothing of the text is left lying about.
+        let left = std::fs::read_dir(dir.path())
+            .unwrap()
+            .filter(|entry| entry.as_ref().unwrap().path().extension().is_some_and(|ending| ending == "json"));
+        assert_eq!(left.count(), 0);
     }
 }

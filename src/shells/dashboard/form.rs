@@ -37,6 +37,8 @@ pub(super) struct Form {
     pub(super) tried: bool,
     /// Whether the next Esc throws it away.
     pub(super) leaving: bool,
+    /// What was said of it that is worth more than one key: why it was refused, or why an editor changed nothing.
+    pub(super) notice: Option<String>,
     /// What an earlier task said that no field says.
     pub(super) base: serde_json::Map<String, Value>,
 }
@@ -184,6 +186,7 @@ impl Form {
             picker: None,
             tried: false,
             leaving: false,
+            notice: None,
             base: serde_json::Map::new(),
         }
     }

@@ -88,8 +88,8 @@ pub(super) enum Message {
         count: usize,
         files: Option<Vec<RefusedFile>>,
     },
-    /// A text that was edited by another program.
-    Edited(Result<String, String>),
+    /// A text that was edited by another program, or why it was not.
+    Edited(Result<String, NotEdited>),
     /// A screen was written into a file, or could not be.
     Exported(Result<String, String>),
     /// Something to say in the bottom line.
@@ -102,6 +102,31 @@ pub(super) enum Fresh {
     Same,
     Differs(Arc<Plan>),
     Unresolvable(Vec<String>),
+}
+
+/// Why a text that was to be edited by another program stays as it was.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum NotEdited {
+    /// The variable that names the editor cannot be split into words.
+    Words { variable: String, command: String },
+    /// There is no such program.
+    NotFound { variable: String, program: String },
+    /// It could not be started.
+    Started { program: String, why: String },
+    /// It ended, but not well.
+    Ended { program: String, how: String },
+    /// It left no file.
+    Gone { program: String },
+    /// It left something that is no text.
+    NotText { program: String },
+    /// It left more than a task may be.
+    TooLong { program: String },
+    /// It left nothing in the file.
+    Empty { program: String },
+    /// It left the text as it was.
+    Unchanged { program: String },
+    /// The file for it could not be written or read.
+    File { path: String, why: String },
 }
 
 /// Something to do outside.

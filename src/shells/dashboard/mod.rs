@@ -8,6 +8,7 @@
 
 mod dialog;
 mod edit;
+mod editor;
 mod files;
 mod form;
 mod input;
@@ -331,7 +332,10 @@ impl Dashboard {
                 terminal.suspend()?;
                 None
             }
-            Command::Edit(text) => Some(Message::Edited(terminal.lend(|| edit(&text))?)),
+            Command::Edit(text) => {
+                let set = |name: &str| std::env::var(name).ok();
+                Some(Message::Edited(terminal.lend(|| editor::edit(&text, &std::env::temp_dir(), set))?))
+            }
             Command::Mouse(wanted) => {
                 terminal.mouse(wanted)?;
                 None
@@ -407,37 +411,6 @@ fn export(path: &Path, text: &str) -> Result<String, String> {
     made.and_then(|mut file| file.write_all(text.as_bytes()))
         .map(|()| path.display().to_string())
         .map_err(|error| format!("{}: {error}", path.display()))
-}
-
-/// Lets the user's editor change a text in a file of their own.
-fn edit(text: &str) -> Result<String, String> {
-    use std::os::unix::fs::OpenOptionsExt as _;
-    let set = |name: &str| std::env::var(name).ok().filter(|value| !value.trim().is_empty());
-    let editor = set("VISUAL").or_else(|| set("EDITOR")).unwrap_or_else(|| "vi".to_owned());
-    let path = std::env::temp_dir().join(format!("{}.json", unique("spoolgate-task")));
-    let result = edit_file(&editor, &path, text, |path| {
-        std::fs::OpenOptions::new().create_new(true).write(true).mode(0o600).open(path)
-    });
-    // It may never have been made.
-    let _ = std::fs::remove_file(&path);
-    result
-}
-
-fn edit_file(
-    editor: &str,
-    path: &Path,
-    text: &str,
-    make: impl FnOnce(&Path) -> io::Result<std::fs::File>,
-) -> Result<String, String> {
-    let failed = |error: io::Error| format!("{editor} {}: {error}", path.display());
-    make(path).and_then(|mut file| file.write_all(text.as_bytes())).map_err(failed)?;
-    let mut words = editor.split_whitespace();
-    let program = words.next().unwrap_or("vi");
-    let status = std::process::Command::new(program).args(words).arg(path).status().map_err(failed)?;
-    if !status.success() {
-        return Err(format!("{editor} ended with {status}; the text stays as it was"));
-    }
-    std::fs::read_to_string(path).map_err(failed)
 }
 
 #[cfg(test)]

@@ -125,6 +125,8 @@ pub(super) struct Model {
     pub(super) blind: Option<String>,
     /// New tasks on their way, as they were written.
     pub(super) sent: BTreeMap<usize, Box<Form>>,
+    /// Those that were refused, to be mended as soon as nothing else is asked.
+    pub(super) refused_forms: VecDeque<Box<Form>>,
     /// Tasks whose approvals wait for their turn.
     pub(super) queue: Vec<TaskId>,
     /// How many tasks have ended, and how many of them failed.
@@ -175,6 +177,7 @@ impl Model {
             past: Past::default(),
             blind: None,
             sent: BTreeMap::new(),
+            refused_forms: VecDeque::new(),
             queue: Vec::new(),
             ended: 0,
             failed: 0,

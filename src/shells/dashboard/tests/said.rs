@@ -2,7 +2,7 @@
 
 use crate::base::ids::TaskId;
 use crate::shells::dashboard::export;
-use crate::shells::dashboard::look::Theme;
+use crate::shells::dashboard::look::{Theme, Tone};
 use crate::shells::dashboard::message::{Command, Message};
 use crate::shells::dashboard::screens::Screen;
 use crate::shells::dashboard::tests::stage::{keys, stage};
@@ -58,4 +58,19 @@ fn a_screen_is_written_into_a_file_of_its_own() {
     assert_eq!(export(&path, text), Ok(path.display().to_string()));
     let again = export(&path, "other").unwrap_err();
     assert!(again.contains("exists") && std::fs::read_to_string(&path).unwrap() == *text, "{again}");
+}
+
+#[test]
+fn what_is_said_is_seen_whatever_covers_its_line() {
+    for size in [(60, 15), (80, 24), (160, 45)] {
+        for open in ["?", ":approve 1\n", ":approve 2\n", "x", "n", "n\n", ""] {
+            let mut model = stage(size, Lang::En, Theme::Dark);
+            keys(&mut model, open);
+            for said in ["approve 4: done", "reject 7: refused: no rule lets you"] {
+                model.say(said, Tone::Fail);
+                let shown = view::as_text(&model);
+                assert!(shown.contains(said), "{open:?} at {size:?}: {shown}");
+            }
+        }
+    }
 }

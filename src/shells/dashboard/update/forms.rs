@@ -11,7 +11,7 @@ use crate::shells::dashboard::dialog::{Choose, Chosen, Dialog};
 use crate::shells::dashboard::edit::Edit;
 use crate::shells::dashboard::form::{FieldKey, FieldKind, Form, Picker, Tab, template_of};
 use crate::shells::dashboard::look::Tone;
-use crate::shells::dashboard::message::Command;
+use crate::shells::dashboard::message::{Command, NotEdited};
 use crate::shells::dashboard::model::Model;
 use crate::shells::dashboard::update::dialogs::typed;
 use crate::shells::dashboard::words::{Words, fill, names};
@@ -87,17 +87,35 @@ pub(super) fn recheck(model: &mut Model) {
 }
 
 /// Takes the text that another program edited.
-pub(super) fn edited(model: &mut Model, text: Result<String, String>) {
+pub(super) fn edited(model: &mut Model, text: Result<String, NotEdited>) {
+    let words = model.look.words;
     match (text, &mut model.dialog) {
         (Ok(text), Some(Dialog::Form(form))) => {
             form.raw = Some(Edit::new(text));
             form.tab = Tab::Json;
             form.tried = true;
         }
-        (Err(why), _) => model.say(why, Tone::Fail),
+        (Err(why), Some(Dialog::Form(form))) => form.notice = Some(not_edited(words, &why)),
+        (Err(why), _) => model.say(not_edited(words, &why), Tone::Fail),
         _ => {}
     }
     recheck(model);
+}
+
+/// Says why a text stays as it was.
+fn not_edited(words: &Words, why: &NotEdited) -> String {
+    match why {
+        NotEdited::Words { variable, command } => fill(words.edit_words, &[variable, command]),
+        NotEdited::NotFound { variable, program } => fill(words.edit_not_found, &[variable, program]),
+        NotEdited::Started { program, why } => fill(words.edit_not_started, &[program, why]),
+        NotEdited::Ended { program, how } => fill(words.edit_ended, &[program, how]),
+        NotEdited::Gone { program } => fill(words.edit_gone, &[program]),
+        NotEdited::NotText { program } => fill(words.edit_not_text, &[program]),
+        NotEdited::TooLong { program } => fill(words.edit_too_long, &[program]),
+        NotEdited::Empty { program } => fill(words.edit_empty, &[program]),
+        NotEdited::Unchanged { program } => fill(words.edit_unchanged, &[program]),
+        NotEdited::File { path, why } => fill(words.edit_file, &[path, why]),
+    }
 }
 
 pub(super) fn paste(form: &mut Form, text: &str) {
@@ -143,7 +161,10 @@ pub(super) fn press(model: &mut Model, mut form: Box<Form>, key: &KeyEvent) -> V
         (KeyCode::Char('g'), true) => form.raw = None,
         (KeyCode::Char('s'), true) => return submit(model, form),
         (KeyCode::Char('r'), true) => form.ready = !form.ready,
-        (KeyCode::Char('o'), true) => commands.extend(edit_outside(model, &form)),
+        (KeyCode::Char('o'), true) => {
+            form.notice = None;
+            commands.extend(edit_outside(model, &form));
+        }
         (KeyCode::F(2), _) | (KeyCode::Char('t'), true) => {
             form.tab = match form.tab {
                 Tab::Fields => Tab::Json,
@@ -273,7 +294,12 @@ fn edit_outside(model: &Model, form: &Form) -> Option<Command> {
 fn submit(model: &mut Model, mut form: Box<Form>) -> Vec<Command> {
     let words = model.look.words;
     form.tried = true;
-    let Some(library) = model.library.clone() else { return Vec::new() };
+    form.notice = None;
+    let Some(library) = model.library.clone() else {
+        model.say(words.no_configuration, Tone::Fail);
+        model.dialog = Some(Dialog::Form(form));
+        return Vec::new();
+    };
     form.check(&library);
     if let Some(first) = form.problems.first() {
         model.say(

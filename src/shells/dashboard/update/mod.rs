@@ -147,10 +147,9 @@ fn read(model: &mut Model, message: Message) {
         Message::Dropped(number, Err(why)) | Message::Refused(number, why) => {
             model.say(why.clone(), Tone::Fail);
             // What was written is not lost: it is there to be mended.
-            if let Some(form) = model.sent.remove(&number)
-                && model.dialog.is_none()
-            {
-                model.dialog = Some(Dialog::Form(form));
+            if let Some(mut form) = model.sent.remove(&number) {
+                form.notice = Some(fill(model.look.words.form_refused, &[&why]));
+                model.refused_forms.push_back(form);
             }
             if let Some(request) = model.request_mut(number) {
                 request.answer = Answer::Refused(why);
@@ -267,6 +266,9 @@ fn click(model: &mut Model, mouse: MouseEvent) -> Vec<Command> {
 
 /// Makes everything fit again: numbers, selections, what of a list is seen.
 pub(super) fn settle(model: &mut Model) {
+    if model.dialog.is_none() && model.prompt.is_none() {
+        model.dialog = model.refused_forms.pop_front().map(Dialog::Form);
+    }
     model.count_again();
     screens::settle(model);
     model.dialog = match model.dialog.take() {

@@ -9,7 +9,7 @@ use crate::domain::plan::Library;
 use crate::shells::dashboard::form::{FieldKind, Form, Picker, Tab};
 use crate::shells::dashboard::look::{Pen, Row, Tone};
 use crate::shells::dashboard::model::{Model, matches};
-use crate::shells::dashboard::text::{cells, fit, shown, wrapped};
+use crate::shells::dashboard::text::{cells, fit, sentence, shown, wrapped};
 use crate::shells::dashboard::view::dialogs::{centred, hint};
 use crate::shells::dashboard::words::{fill, names};
 
@@ -39,7 +39,9 @@ pub(super) fn draw(pen: &mut Pen<'_>, model: &Model, form: &Form) -> Option<Posi
     let title = fill(words.form_title, &[&form.title]);
     let inside = pen.window(window, &title, Tone::Title);
     pen.row(inside, &tabs(model, form));
-    let body = Rect { y: inside.y + 2, height: inside.height.saturating_sub(5), ..inside };
+    let notice = notice(form, inside);
+    let below = 3 + u16::try_from(notice.len()).unwrap_or(0);
+    let body = Rect { y: inside.y + 2, height: inside.height.saturating_sub(below + 2), ..inside };
     let cursor = match form.tab {
         Tab::Fields => fields(pen, model, form, body),
         Tab::Json => json(pen, model, form, body),
@@ -48,11 +50,27 @@ pub(super) fn draw(pen: &mut Pen<'_>, model: &Model, form: &Form) -> Option<Posi
             None
         }
     };
+    pen.rows(Rect { y: body.bottom(), height: below - 3, ..inside }, &notice);
     bottom(pen, model, form, Rect { y: inside.bottom().saturating_sub(3), height: 3, ..inside });
     match &form.picker {
         Some(picker) => pick(pen, model, picker),
         None => cursor,
     }
+}
+
+/// What was said of the form, on at most a third of it; all of it stands with the plan.
+fn notice(form: &Form, inside: Rect) -> Vec<Row> {
+    let Some(said) = form.notice.as_ref().filter(|_| form.tab != Tab::Plan) else { return Vec::new() };
+    let width = usize::from(inside.width);
+    let most = usize::from(inside.height / 3).max(1);
+    let mut lines = sentence(&shown(&said.replace('\n', " ")), width);
+    if lines.len() > most {
+        lines.truncate(most);
+        if let Some(last) = lines.last_mut() {
+            *last = fit(&format!("{last} ~~~"), width);
+        }
+    }
+    lines.iter().map(|line| Row::new().put(line, Tone::Fail)).collect()
 }
 
 fn tabs(model: &Model, form: &Form) -> Row {
@@ -83,7 +101,8 @@ fn bottom(pen: &mut Pen<'_>, model: &Model, form: &Form, area: Rect) {
         Row::new().put(&fill(words.problems_left, &[&form.problems.len().to_string(), &first]), tone)
     };
     let state = match &model.said {
-        Some((said, tone)) if form.leaving => Row::new().put(said, *tone),
+        // What was said of the last key is worth a row; what stands above in full is not said twice.
+        Some((said, tone)) if form.notice.is_none() || form.leaving => Row::new().put(said, *tone),
         _ => state,
     };
     pen.row(area, &state);
@@ -217,6 +236,9 @@ fn plan(pen: &mut Pen<'_>, form: &Form, area: Rect) {
     let words = pen.look.words;
     let width = usize::from(area.width);
     let mut rows: Vec<Row> = Vec::new();
+    for line in form.notice.iter().flat_map(|said| said.lines()) {
+        rows.extend(sentence(&shown(line), width).iter().map(|line| Row::new().put(line, Tone::Fail)));
+    }
     match &form.plan {
         None => {
             for problem in &form.problems {

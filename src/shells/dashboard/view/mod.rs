@@ -69,6 +69,7 @@ pub(super) fn draw(model: &Model, buffer: &mut Buffer) -> Option<Position> {
         cursor = Some(Position { x: u16::try_from(at).unwrap_or(u16::MAX).min(area.width - 1), y });
     }
     if let Some(dialog) = &model.dialog {
+        let covers = covers_what_is_said(model, dialog);
         cursor = match dialog {
             Dialog::Approve(approval) => approve::draw(&mut pen, model, approval),
             Dialog::Confirm(confirm) => dialogs::confirm(&mut pen, model, confirm),
@@ -76,9 +77,25 @@ pub(super) fn draw(model: &Model, buffer: &mut Buffer) -> Option<Position> {
             Dialog::Help(help) => help::draw(&mut pen, model, help),
             Dialog::Form(form) => form::draw(&mut pen, model, form),
         };
+        if let (true, Some((said, tone))) = (covers, &model.said) {
+            let line = Rect { x: 2, width: area.width - 4, ..bottom };
+            pen.row(line, &Row::new().gap(1).put(&one_line(said), *tone).gap(1));
+        }
     }
     harmless(pen.buffer);
     cursor
+}
+
+/// Whether a dialog covers the line in which something was said, and does not say it itself.
+fn covers_what_is_said(model: &Model, dialog: &Dialog) -> bool {
+    let words = model.look.words;
+    let own = |said: &str| [words.no_paste, words.not_the_phrase].contains(&said);
+    match dialog {
+        Dialog::Approve(_) => !model.said.as_ref().is_some_and(|(said, _)| own(said)),
+        Dialog::Help(_) => true,
+        Dialog::Confirm(_) | Dialog::Choose(_) => model.is_low(),
+        Dialog::Form(_) => false,
+    }
 }
 
 /// Returns the frame as lines of text, without colours.
