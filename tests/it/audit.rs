@@ -114,10 +114,7 @@ fn check_audit(world: &World, id: u64, record: &Value) {
     let [refused, _] = &refused[..] else { panic!("two orders were refused: {refused:?}") };
     assert_eq!((&refused["act"], &refused["by"]["uid"]), (&json!("refused"), &json!(ALICE)));
     let detail = refused["detail"].as_str().unwrap();
-    assert!(
-        detail.starts_with("orders/") && detail.contains("sha256:") && detail.contains(" refused: "),
-        "{detail}"
-    );
+    assert!(detail.starts_with("orders/") && detail.contains("sha256:") && detail.contains(" refused: "), "{detail}");
     let words = |acts: &[Value]| acts.iter().map(|act| act["act"].as_str().unwrap().to_owned()).collect::<Vec<_>>();
     assert_eq!(words(&lines), words(record["acts"].as_array().unwrap()), "the audit has every act, in order");
     let verified = world.run(0, &["audit", "verify"]).ok();

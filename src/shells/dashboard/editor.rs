@@ -111,7 +111,7 @@ mod tests {
         let args = |command: String| {
             let text = edit("{}", dir.path(), with("VISUAL", command)).unwrap();
             let (args, file) = text.trim_end_matches('|').rsplit_once('|').unwrap_or(("", &text));
-            assert!(file.trim_end_matches('|').ends_with(".json"), "{text}");
+            assert!(file.trim_end_matches('|').rsplit_once(".json").is_some_and(|(_, rest)| rest.is_empty()), "{text}");
             args.to_owned()
         };
         assert_eq!(args(format!("'{odd}'")), "");
