@@ -10,20 +10,20 @@ use crate::world::{World, wait_at_most};
 
 /// Which packets of a host are dropped.
 #[derive(Clone, Copy, Debug)]
-enum Way {
+pub(crate) enum Way {
     To,
     From,
     Both,
 }
 
 /// Rules of this machine's firewall for one port on loopback; they go away with it.
-struct Firewall {
+pub(crate) struct Firewall {
     port: u16,
     rules: Vec<Vec<String>>,
 }
 
 impl Firewall {
-    fn new(port: u16) -> Firewall {
+    pub(crate) fn new(port: u16) -> Firewall {
         Firewall { port, rules: Vec::new() }
     }
 
@@ -33,7 +33,7 @@ impl Firewall {
         run.expect("iptables is installed").success()
     }
 
-    fn drop_packets(&mut self, address: &str, way: Way) {
+    pub(crate) fn drop_packets(&mut self, address: &str, way: Way) {
         let port = self.port.to_string();
         let rule = |words: [&str; 4]| {
             let words = [&["-i", "lo", "-p", "tcp"][..], &words, &["-j", "DROP"]].concat();

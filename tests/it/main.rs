@@ -45,6 +45,7 @@ mod secret_runs;
 mod seed_scripts;
 mod ssh;
 mod ssh_config;
+mod ssh_failures;
 mod ssh_ways;
 mod sshd;
 mod systemd;

@@ -193,6 +193,13 @@ impl Sshd {
         format!("[{network}]:{port} {} {}\n", words.next().unwrap(), words.next().unwrap())
     }
 
+    /// How many connections came to its addresses but 127.0.0.1, where it was asked whether it is there.
+    pub(crate) fn connections(&self) -> usize {
+        let log = self.log();
+        let came = log.lines().filter(|line| line.starts_with("Connection from "));
+        came.filter(|line| !line.contains(" on 127.0.0.1 port ")).count()
+    }
+
     /// How many commands it was asked to start.
     pub(crate) fn sessions(&self) -> usize {
         self.log().matches("Starting session: command").count()

@@ -5,8 +5,11 @@
 //! outside this folder, so another one could stand beside it.
 
 mod auth;
+pub mod descriptors;
+mod dial;
 mod exec;
-mod key_file;
+pub mod key_file;
+mod methods;
 mod proxy;
 mod session;
 mod socket;
@@ -62,11 +65,19 @@ pub struct Passphrase {
 #[derive(Debug, thiserror::Error)]
 pub enum SshError {
     /// No TCP connection.
-    #[error("cannot connect to {host}: {source}; is sshd running and reachable?")]
+    #[error("cannot connect to {host}: {why}; is sshd running and reachable?")]
     Connect {
         /// `address:port`.
         host: String,
-        /// Why.
+        /// Why; each of its addresses where it is a name.
+        why: String,
+    },
+    /// This process, or this machine, may open no more files.
+    #[error("cannot connect to {host}: {source}; raise LimitNOFILE in the daemon's unit (ulimit -n)")]
+    Short {
+        /// `address:port`.
+        host: String,
+        /// What the system said.
         source: std::io::Error,
     },
     /// The command that leads there did not.
@@ -80,20 +91,39 @@ pub enum SshError {
         said: String,
     },
     /// Not logged in in time.
-    #[error("cannot connect to {host}: no answer within {limit:?}")]
+    #[error("cannot connect to {host}: {why}")]
     ConnectTimeout {
         /// `address:port`.
         host: String,
-        /// The limit.
-        limit: Duration,
+        /// What did not happen within which limit; of each address where it is a name.
+        why: String,
     },
-    /// The two sides found no common ground.
-    #[error("cannot agree on a protocol with {host}: {source}")]
+    /// The two sides speak, and no session came of it.
+    #[error("cannot begin a session with {host}: {source}{said}")]
     Handshake {
         /// `address:port`.
         host: String,
         /// Why.
         source: ssh2::Error,
+        /// What it said, with the words before it.
+        said: String,
+    },
+    /// The two sides have no methods in common, or the host hung up before it named its own:
+    /// [`Session::explain`] finds out.
+    #[error("cannot agree with {host} on how to speak: {source}")]
+    Disagreement {
+        /// `address:port`.
+        host: String,
+        /// What the library says.
+        source: ssh2::Error,
+    },
+    /// The two sides have no methods in common.
+    #[error("cannot agree with {host} on how to speak: {why}")]
+    Methods {
+        /// `address:port`.
+        host: String,
+        /// What is not in common, what both sides have, and where that is changed.
+        why: String,
     },
     /// No key of the host is known.
     #[error(
@@ -127,6 +157,16 @@ pub enum SshError {
         /// What was tried and what came back.
         why: String,
     },
+    /// No key could be shown to the host.
+    #[error("cannot log in to {host} as {user}, and the host refused nothing: {why}")]
+    NoKey {
+        /// `address:port`.
+        host: String,
+        /// The user.
+        user: String,
+        /// What was to be tried and why it was not.
+        why: String,
+    },
     /// The command could not be started.
     #[error("{host} did not start the command: {source}")]
     NotStarted {
@@ -136,7 +176,7 @@ pub enum SshError {
         source: ssh2::Error,
     },
     /// The host on the way did not lead on.
-    #[error("{host} does not lead on to {to}: {why}")]
+    #[error("cannot reach {to} through the jump host {host}: {why}")]
     Way {
         /// The host on the way, as `address:port`.
         host: String,
@@ -146,6 +186,8 @@ pub enum SshError {
         why: String,
         /// Whether the connection to the host on the way is what failed, so that a new one may lead there.
         gone: bool,
+        /// Whether somebody was not there, or did not answer; and not that we were not let in.
+        unreachable: bool,
     },
     /// The connection broke while the command ran, or may have run.
     #[error("the connection to {host} was lost: {why}; what the command did is not known")]
@@ -164,11 +206,47 @@ impl SshError {
         !matches!(self, SshError::Lost { .. })
     }
 
+    /// Whether the two sides may have no methods in common, which [`Session::explain`] finds out.
+    #[must_use]
+    pub fn is_disagreement(&self) -> bool {
+        matches!(self, SshError::Disagreement { .. })
+    }
+
+    /// Whether the host was not there at all, or did not answer in time.
+    #[must_use]
+    pub fn is_unreachable(&self) -> bool {
+        match self {
+            SshError::Way { unreachable, .. } => *unreachable,
+            other => {
+                matches!(other, SshError::Connect { .. } | SshError::ConnectTimeout { .. } | SshError::Proxy { .. })
+            }
+        }
+    }
+
+    /// Whether the host may have hung up for no reason of ours, so that another try may do: nothing was said yet.
+    #[must_use]
+    pub fn is_cut(&self) -> bool {
+        // The library's numbers: no greeting, cannot send, cut off, cannot receive (`LIBSSH2_ERROR_BANNER_RECV`, `_SOCKET_SEND`,
+        // `_SOCKET_DISCONNECT`, `_SOCKET_RECV`); no lists (`_KEX_FAILURE`), where they would fit.
+        const CUT: [i32; 5] = [-2, -7, -13, -43, -5];
+        match self {
+            SshError::Way { gone, .. } => *gone,
+            SshError::Handshake { source, .. } => {
+                matches!(source.code(), ssh2::ErrorCode::Session(code) if CUT.contains(&code))
+            }
+            _ => false,
+        }
+    }
+
     /// Hides secrets in what a command wrote.
     #[must_use]
     pub fn masked(self, masker: &Masker) -> SshError {
         match self {
             SshError::Proxy { host, why, said } => SshError::Proxy { host, why, said: masker.text(&said) },
+            // The first host on the way may be reached through a command.
+            SshError::Way { host, to, why, gone, unreachable } => {
+                SshError::Way { host, to, why: masker.text(&why), gone, unreachable }
+            }
             other => other,
         }
     }

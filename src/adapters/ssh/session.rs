@@ -8,18 +8,27 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
-use ssh2::{HashType, HostKeyType, MethodType, Session as Ssh2};
-use tokio::time::{Instant, timeout};
+use ssh2::{ErrorCode, HashType, HostKeyType, MethodType, Session as Ssh2};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::adapters::ssh::auth::{log_in, turn_to_decrypt};
+use crate::adapters::ssh::descriptors::is_short;
+use crate::adapters::ssh::dial::{NotDialed, dial};
+use crate::adapters::ssh::methods::{self, Methods};
 use crate::adapters::ssh::proxy::Proxy;
 use crate::adapters::ssh::socket::{Readiness, Socket};
 use crate::adapters::ssh::{SshError, Target};
+use crate::base::text::visible;
 
 /// How long a polite goodbye may take before the socket is shut.
 const CLOSE_LIMIT: Duration = Duration::from_secs(2);
 /// How long authentication on a blocking socket (the agent's) may wait for the host.
 const BLOCKING_LIMIT_MS: u32 = 10_000;
+
+/// The library's number for lists of methods that have nothing in common (`LIBSSH2_ERROR_KEX_FAILURE`).
+const KEX_FAILURE: i32 = -5;
+/// How much of a host's name is shown, in characters.
+const NAME_CHARS_MAX: usize = 100;
 
 /// An open, authenticated connection. Commands run on it one after the other.
 pub struct Session {
@@ -52,44 +61,62 @@ impl Session {
     /// # Errors
     /// Nothing of any command was sent then: every error of this function is [`SshError::never_sent`].
     pub async fn connect(target: &Target) -> Result<Session, SshError> {
-        Session::connect_over(target, None).await
+        match Session::connect_over(target, None).await {
+            Err(error) if error.is_disagreement() => Err(Session::explain(error, target, None).await),
+            other => other,
+        }
     }
 
     /// Like [`Session::connect`], through `way`: the end of a [`Tunnel`](super::Tunnel) to the target.
     ///
     /// # Errors
-    /// As [`Session::connect`].
+    /// As [`Session::connect`]; what [`Session::explain`] can say more of is left to the caller.
     pub async fn connect_over(target: &Target, way: Option<UnixStream>) -> Result<Session, SshError> {
-        let host = format!("{}:{}", target.address, target.port);
+        let host = place(target);
         if target.host_keys.is_empty() {
             return Err(SshError::UnknownHostKey { host });
         }
-        let (way, mut proxy) = match (way, &target.proxy_command) {
-            (None, Some(command)) => {
-                let (way, proxy) =
-                    Proxy::start(command).map_err(|source| SshError::Connect { host: host.clone(), source })?;
-                (Some(way), Some(proxy))
-            }
-            (way, _) => (way, None),
-        };
+        let (way, mut proxy) = lead(target, way, &host)?;
         let limit = target.connect_timeout;
         let begin = Instant::now();
-        let late = || SshError::ConnectTimeout { host: host.clone(), limit };
-        let greeted = timeout(limit, greet(target, &host, way)).await.unwrap_or_else(|_| Err(late()));
-        let mut session = match (greeted, &mut proxy) {
+        let mut session = match (greet(target, &host, way, begin + limit).await, &mut proxy) {
             (Ok(session), _) => session,
-            (Err(error), Some(proxy)) => return Err(of_proxy(error, &proxy.last_words().await)),
+            (Err(error), Some(proxy)) => return Err(of_proxy(error, limit, &proxy.last_words().await)),
             (Err(error), None) => return Err(error),
         };
         session.proxy = proxy;
         let left = limit.saturating_sub(begin.elapsed());
         // Many at once who open a key file would make each other late; whose turn it is not is not late.
         let _turn = turn_to_decrypt(target).await;
-        let logged_in = log_in(target, &host, &session.ssh, &session.readiness);
-        timeout(left, logged_in).await.unwrap_or_else(|_| Err(late()))?;
+        log_in(target, &host, &session.ssh, &session.readiness, Instant::now() + left).await?;
         // When to ask is decided in `exec`; the library must only not hold a question back (2 is the least it takes).
         session.ssh.set_keepalive(true, 2);
         Ok(session)
+    }
+
+    /// Finds out why a host and we do not agree: the library does not say. Asks the host what it offers, over one more
+    /// connection; `way` leads there where it is not reached directly.
+    pub async fn explain(error: SshError, target: &Target, way: Option<UnixStream>) -> SshError {
+        let SshError::Disagreement { host, source } = error else { return error };
+        let unknown = |host, source| SshError::Handshake { host, source, said: String::new() };
+        let Ok(ours) = Ssh2::new().and_then(|ssh| Methods::ours(&ssh, target)) else { return unknown(host, source) };
+        // It lives as long as the connection through it.
+        let Ok((way, _proxy)) = lead(target, way, &host) else { return unknown(host, source) };
+        let offered = match way {
+            Some(way) => match way.set_nonblocking(true).and_then(|()| tokio::net::UnixStream::from_std(way)) {
+                Ok(way) => methods::ask(way).await,
+                Err(_) => None,
+            },
+            None => match dial(&target.address, target.port, target.connect_timeout).await {
+                Ok(stream) => methods::ask(stream).await,
+                Err(_) => None,
+            },
+        };
+        match offered.and_then(|offered| ours.misfits(&offered, target)) {
+            Some(why) => SshError::Methods { host, why },
+            // They do agree: it was cut off, and may be tried again.
+            None => unknown(host, source),
+        }
     }
 
     /// Returns the key exchange that both sides chose, by its name in the protocol.
@@ -124,12 +151,34 @@ impl Drop for Session {
     }
 }
 
+/// Returns how a target is called in what people read.
+fn place(target: &Target) -> String {
+    format!("{}:{}", target.address, target.port)
+}
+
+/// Starts the command that leads to a target, where there is one and no other way.
+fn lead(target: &Target, way: Option<UnixStream>, host: &str) -> Result<(Option<UnixStream>, Option<Proxy>), SshError> {
+    let (None, Some(command)) = (&way, &target.proxy_command) else { return Ok((way, None)) };
+    let (way, proxy) = Proxy::start(command).map_err(|source| failed(host, source))?;
+    Ok((Some(way), Some(proxy)))
+}
+
+/// Makes an error of what the system said before there was a connection.
+fn failed(host: &str, source: std::io::Error) -> SshError {
+    let host = host.to_owned();
+    if is_short(&source) {
+        SshError::Short { host, source }
+    } else {
+        SshError::Connect { host, why: source.to_string() }
+    }
+}
+
 /// Makes the error of a connection that did not come about the command's, as far as it may be.
-fn of_proxy(error: SshError, said: &str) -> SshError {
+fn of_proxy(error: SshError, limit: Duration, said: &str) -> SshError {
     let (host, why) = match error {
-        SshError::Connect { host, source } => (host, source.to_string()),
-        SshError::Handshake { host, source } => (host, source.message().to_owned()),
-        SshError::ConnectTimeout { host, limit } => (host, format!("no answer within {limit:?}")),
+        SshError::Connect { host, why } => (host, why),
+        SshError::Handshake { host, source, .. } => (host, source.message().to_owned()),
+        SshError::ConnectTimeout { host, .. } => (host, format!("no answer within {limit:?}")),
         // The host itself answered.
         other => return other,
     };
@@ -137,78 +186,76 @@ fn of_proxy(error: SshError, said: &str) -> SshError {
 }
 
 /// Connects and compares the host's key.
-async fn greet(target: &Target, host: &str, way: Option<UnixStream>) -> Result<Session, SshError> {
-    let connect = |source| SshError::Connect { host: host.to_owned(), source };
+async fn greet(target: &Target, host: &str, way: Option<UnixStream>, deadline: Instant) -> Result<Session, SshError> {
+    let connect = |source| failed(host, source);
     let socket = if let Some(way) = way {
         way.set_nonblocking(true).map_err(connect)?;
         Socket::Unix(way)
     } else {
-        let stream = tokio::net::TcpStream::connect((target.address.as_str(), target.port)).await.map_err(connect)?;
-        let stream = stream.into_std().map_err(connect)?;
+        let stream = match dial(&target.address, target.port, target.connect_timeout).await {
+            Ok(stream) => stream.into_std().map_err(connect)?,
+            Err(NotDialed::Late(why)) => return Err(SshError::ConnectTimeout { host: host.to_owned(), why }),
+            Err(NotDialed::Failed(why)) => return Err(SshError::Connect { host: host.to_owned(), why }),
+            Err(NotDialed::Short(source)) => return Err(failed(host, source)),
+        };
         Readiness::prepare(&stream, target.keepalive).map_err(connect)?;
         Socket::Tcp(stream)
     };
     let readiness = Readiness::new(&socket).map_err(connect)?;
-    let handshake = |source| SshError::Handshake { host: host.to_owned(), source };
-    let mut ssh = Ssh2::new().map_err(handshake)?;
+    let unable = |source| SshError::Handshake { host: host.to_owned(), source, said: String::new() };
+    let mut ssh = Ssh2::new().map_err(unable)?;
     ssh.set_blocking(false);
     ssh.set_timeout(BLOCKING_LIMIT_MS);
     socket.give_to(&mut ssh).map_err(connect)?;
-    prefer(&ssh, target).map_err(handshake)?;
+    Methods::ours(&ssh, target).and_then(|ours| ours.prefer(&ssh)).map_err(unable)?;
     let directions = ssh.clone();
-    readiness.retry(|| directions.block_directions(), || ssh.handshake()).await.map_err(handshake)?;
+    let shaken = timeout_at(deadline, readiness.retry(|| directions.block_directions(), || ssh.handshake())).await;
+    match shaken {
+        Ok(Ok(())) => {}
+        Ok(Err(source)) => return Err(not_shaken(host, source, &ssh)),
+        Err(_) => {
+            let (host, limit) = (host.to_owned(), target.connect_timeout);
+            let why = match said(&ssh) {
+                Some(name) => format!("it said {name}, and did not go on to a session within {limit:?}"),
+                None => {
+                    format!("it took the connection and said nothing within {limit:?}; is this the port of an sshd?")
+                }
+            };
+            return Err(SshError::ConnectTimeout { host, why });
+        }
+    }
     compare_host_key(&ssh, target, host)?;
     let (host, keepalive, abandoned) = (host.to_owned(), target.keepalive, Vec::new());
     Ok(Session { readiness, ssh, socket, host, keepalive, abandoned, shell: None, proxy: None })
 }
 
-/// Chooses what keeps a secret longest and costs least, and asks the host for the kinds of key it is known by.
-fn prefer(ssh: &Ssh2, target: &Target) -> Result<(), ssh2::Error> {
-    let offered = |kind, wanted: &[&str]| -> Result<String, ssh2::Error> {
-        let supported = ssh.supported_algs(kind)?;
-        Ok(wanted.iter().filter(|name| supported.contains(name)).copied().collect::<Vec<_>>().join(","))
-    };
-    let kex = offered(
-        MethodType::Kex,
-        &[
-            // With ML-KEM first: whoever records a session today cannot read it with a computer of tomorrow.
-            "mlkem768x25519-sha256",
-            "mlkem768nistp256-sha256",
-            "mlkem1024nistp384-sha384",
-            "curve25519-sha256",
-            "curve25519-sha256@libssh.org",
-            "ecdh-sha2-nistp256",
-            "ecdh-sha2-nistp384",
-            "ecdh-sha2-nistp521",
-            "diffie-hellman-group16-sha512",
-            "diffie-hellman-group14-sha256",
-        ],
-    )?;
-    ssh.method_pref(MethodType::Kex, &kex)?;
-    let ciphers = offered(
-        MethodType::CryptCs,
-        &[
-            "aes128-gcm@openssh.com",
-            "chacha20-poly1305@openssh.com",
-            "aes256-gcm@openssh.com",
-            "aes128-ctr",
-            "aes256-ctr",
-        ],
-    )?;
-    ssh.method_pref(MethodType::CryptCs, &ciphers)?;
-    ssh.method_pref(MethodType::CryptSc, &ciphers)?;
-    let known: Vec<&str> =
-        target.host_keys.iter().filter_map(|key| key.split(' ').next()).flat_map(signatures).collect();
-    let host_keys = offered(MethodType::HostKey, &known)?;
-    if host_keys.is_empty() { Ok(()) } else { ssh.method_pref(MethodType::HostKey, &host_keys) }
+/// Returns what a host said its name is, or what else it said first.
+fn said(ssh: &Ssh2) -> Option<String> {
+    let name = ssh.banner_bytes().filter(|name| !name.is_empty())?;
+    let shown: String = visible(&String::from_utf8_lossy(name)).chars().take(NAME_CHARS_MAX).collect();
+    Some(format!("\"{shown}\""))
 }
 
-/// Returns the signature algorithms that a kind of host key can answer with: RSA keys sign with SHA-2 nowadays.
-fn signatures(algorithm: &str) -> Vec<&str> {
-    match algorithm {
-        "ssh-rsa" => vec!["rsa-sha2-512", "rsa-sha2-256", "ssh-rsa"],
-        other => vec![other],
+/// Makes an error of a handshake that failed.
+fn not_shaken(host: &str, source: ssh2::Error, ssh: &Ssh2) -> SshError {
+    let host = host.to_owned();
+    // What the library says when the lists have nothing in common, and also when it was cut off before it got them.
+    if source.code() == ErrorCode::Session(KEX_FAILURE) {
+        return SshError::Disagreement { host, source };
     }
+    let mut error = SshError::Handshake { host, source, said: String::new() };
+    let why = match said(ssh) {
+        None if error.is_cut() => {
+            "; it hung up before it greeted: too many at once (MaxStartups), or it refuses this address".to_owned()
+        }
+        Some(said) if error.is_cut() => format!("; it hung up, and said only {said}"),
+        Some(said) => format!("; it said {said}"),
+        None => String::new(),
+    };
+    if let SshError::Handshake { said, .. } = &mut error {
+        *said = why;
+    }
+    error
 }
 
 fn compare_host_key(ssh: &Ssh2, target: &Target, host: &str) -> Result<(), SshError> {

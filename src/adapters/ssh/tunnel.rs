@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use ssh2::{BlockDirections, Channel, ErrorCode};
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::adapters::ssh::socket::{Held, is_again};
 use crate::adapters::ssh::{Session, SshError};
@@ -23,6 +23,8 @@ const BUFFER_BYTES: usize = 64 << 10;
 /// How long the host may take to reach a place. The library opens one way at a time, so a place that cannot be reached
 /// would hold up all others; the connection is given up instead, and made again by whoever needs it.
 const OPEN_LIMIT: Duration = Duration::from_secs(15);
+/// How long somebody waits for a way, behind others that are opened before.
+const REACH_LIMIT: Duration = Duration::from_mins(1);
 /// How long a connection without ways is kept.
 const IDLE: Duration = Duration::from_secs(30);
 
@@ -62,15 +64,20 @@ impl Tunnel {
     /// Opens a way to a place as the host sees it.
     ///
     /// # Errors
-    /// [`SshError::Way`] when the host is gone, refuses, or does not reach the place.
+    /// [`SshError::Way`] when the host is gone, refuses, or does not reach the place in time, whoever else waits.
     pub async fn reach(&self, address: &str, port: u16) -> Result<UnixStream, SshError> {
         let to = format!("{address}:{port}");
-        let failed = |why, gone| SshError::Way { host: self.host.clone(), to: to.clone(), why, gone };
+        let failed =
+            |why, gone| SshError::Way { host: self.host.clone(), to: to.clone(), why, gone, unreachable: true };
         let (answer, answered) = oneshot::channel();
         let request = Request { address: address.to_owned(), port, answer };
         let gone = || "the connection to it was lost".to_owned();
-        self.requests.send(request).await.map_err(|_| failed(gone(), true))?;
-        answered.await.map_err(|_| failed(gone(), true))?.map_err(|why| failed(why, false))
+        let asked = async {
+            self.requests.send(request).await.map_err(|_| failed(gone(), true))?;
+            answered.await.map_err(|_| failed(gone(), true))?.map_err(|why| failed(why, false))
+        };
+        let late = || failed(format!("no answer within {REACH_LIMIT:?}"), false);
+        timeout(REACH_LIMIT, asked).await.unwrap_or_else(|_| Err(late()))
     }
 }
 
@@ -208,7 +215,7 @@ fn try_open(session: &Session, opening: &mut Option<Request>) -> Result<Option<W
     let Some(request) = opening.as_ref() else { return Ok(None) };
     let opened = match session.ssh.channel_direct_tcpip(&request.address, request.port, None) {
         Err(error) if is_again(&error) => return Ok(None),
-        other => other.map_err(|error| error.message().to_owned()),
+        other => other.map_err(|error| why_not_led_on(error.message())),
     };
     let Some(request) = opening.take() else { return Ok(None) };
     let way = opened.and_then(|channel| {
@@ -231,6 +238,20 @@ fn try_open(session: &Session, opening: &mut Option<Request>) -> Result<Option<W
             Err(())
         }
     }
+}
+
+/// Says in plain words why a host does not lead on (RFC 4254, section 5.1).
+fn why_not_led_on(message: &str) -> String {
+    let words = [
+        (
+            "administratively prohibited",
+            "its sshd does not lead on there (AllowTcpForwarding, PermitOpen, DisableForwarding)",
+        ),
+        ("connect failed", "it cannot connect there; is that sshd running, and reachable from it?"),
+        ("resource shortage", "it has no room for one more way"),
+    ];
+    let found = words.iter().find(|(named, _)| message.contains(named));
+    found.map_or_else(|| message.to_owned(), |(_, plain)| (*plain).to_owned())
 }
 
 /// Whether the library's last error is the connection's and not one channel's: it could not send, was cut off, or could not

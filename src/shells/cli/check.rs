@@ -18,7 +18,7 @@ use crate::shells::ask_ssh;
 use crate::shells::cli::describe::{describe, push};
 use crate::shells::cli::failure::{Failure, Kind};
 use crate::shells::cli::submit::read_file;
-use crate::shells::cli::{Context, tasks};
+use crate::shells::cli::{Context, login_keys, tasks};
 
 /// Arguments of `check`.
 #[derive(Debug, Args)]
@@ -29,8 +29,8 @@ pub(super) struct Check {
 
 impl Check {
     pub(super) fn run(self, context: &Context) -> Result<(), Failure> {
-        let (shown, plan) = plan_of_file(context, &self.file)?;
-        for warning in plan.warnings() {
+        let (shown, plan, more) = plan_of_file(context, &self.file)?;
+        for warning in plan.warnings().into_iter().chain(more) {
             context.output.say(format!("{shown}: warning: {warning}"));
         }
         if context.output.json {
@@ -53,8 +53,9 @@ pub(super) struct PlanOf {
 impl PlanOf {
     pub(super) fn run(self, context: &Context) -> Result<(), Failure> {
         let word = self.what.to_string_lossy();
-        let (id, plan) = if word == "-" || tasks::is_file(&word) {
-            (TaskId(0), plan_of_file(context, &self.what)?.1)
+        let (id, plan, more) = if word == "-" || tasks::is_file(&word) {
+            let (_, plan, more) = plan_of_file(context, &self.what)?;
+            (TaskId(0), plan, more)
         } else {
             let follower = tasks::open(context, &word).map_err(|failure| match failure.kind {
                 Kind::NotFound => {
@@ -63,18 +64,22 @@ impl PlanOf {
                 _ => failure,
             })?;
             let run = tasks::run_of(&follower)?;
-            (run.id, (*run.plan).clone())
+            (run.id, (*run.plan).clone(), Vec::new())
         };
         let before = last_run(context, &plan, id);
         let changes = before.as_ref().map(|(_, was)| differences(was, &plan)).unwrap_or_default();
         if context.output.json {
             let since = before.as_ref().map(|(id, _)| serde_json::json!({"task": id, "differences": changes}));
+            let warnings: Vec<String> = plan.warnings().into_iter().chain(more).collect();
             let value = serde_json::json!({
-                "digest": plan.digest(), "plan": plan, "warnings": plan.warnings(), "since": since,
+                "digest": plan.digest(), "plan": plan, "warnings": warnings, "since": since,
             });
             return context.output.object(value);
         }
         let mut text = describe(&plan, self.bytes.then_some(id));
+        for warning in &more {
+            push(&mut text, "warning", &visible(warning));
+        }
         if let Some((id, was)) = &before {
             push(&mut text, "since", &format!("task {id}, the last run of {}", plan.work_name()));
             for change in &changes {
@@ -105,11 +110,14 @@ fn last_run(context: &Context, plan: &Plan, but: TaskId) -> Option<(TaskId, Plan
     reader::plan(layout, line.id).ok().map(|was| (line.id, was))
 }
 
-fn plan_of_file(context: &Context, file: &std::path::Path) -> Result<(String, Plan), Failure> {
+/// Returns how a file is called, its plan, and what to look at twice that the plan does not hold.
+fn plan_of_file(context: &Context, file: &std::path::Path) -> Result<(String, Plan, Vec<String>), Failure> {
     let (shown, bytes) = read_file(file)?;
-    let mut library = context.config()?.library;
+    let config = context.config()?;
+    let (mut library, agent) = (config.library, config.settings.agent);
     let submission = read_task(&bytes, &library.zone).map_err(|bad| Failure::invalid(&shown, &bad.problems))?;
     ask_ssh::complete(&mut library, std::slice::from_ref(&submission));
     let plan = resolve(&submission, &library).map_err(|problems| Failure::invalid(&shown, &problems))?;
-    Ok((shown, plan))
+    let (problems, warnings) = login_keys::judge(&plan, agent);
+    if problems.is_empty() { Ok((shown, plan, warnings)) } else { Err(Failure::invalid(&shown, &problems)) }
 }

@@ -10,6 +10,7 @@ mod failure;
 mod gc;
 mod hook;
 mod listing;
+mod login_keys;
 mod logs;
 mod ls;
 mod order;

@@ -17,7 +17,7 @@ use crate::adapters::file_folder::FileFolder;
 use crate::adapters::local::LocalShell;
 use crate::adapters::random;
 use crate::adapters::secrets::Secrets;
-use crate::adapters::ssh::{Passphrase, Session, SshError, Target, Tunnel};
+use crate::adapters::ssh::{Passphrase, Session, SshError, Target, Tunnel, descriptors};
 use crate::base::ids::SecretName;
 use crate::base::limits;
 use crate::domain::inventory::Connection;
@@ -53,6 +53,10 @@ impl LinkSettings {
 const STARTS_MAX: usize = 8;
 /// How often a connection that was dropped on its way in is tried again at once.
 const DROPPED_TRIES: u32 = 3;
+/// How long what a host on the way said no to counts for others, who would hear the same.
+const FAILURE_COUNTS: Duration = Duration::from_secs(3);
+/// How long a host waits for file descriptors.
+pub(super) const DESCRIPTORS_LIMIT: Duration = Duration::from_mins(10);
 
 /// The connections to hosts on the way, each shared by everybody who goes through it, and who is on their way in where.
 #[derive(Clone, Debug, Default)]
@@ -73,29 +77,30 @@ impl Tunnels {
         gate.acquire_owned().await.ok()
     }
 
-    /// Returns the end of a way to a place behind `hops`.
+    /// Returns the end of a way to a target behind `hops`, for somebody who has wanted it since `asked`.
     async fn reach(
         &self,
         hops: &[PlannedHop],
         settings: &LinkSettings,
-        address: &str,
-        port: u16,
+        (target, asked): (&Target, Instant),
     ) -> Result<UnixStream, SshError> {
+        let to = format!("{}:{}", target.address, target.port);
         let mut way: Option<Tunnel> = None;
         for (n, hop) in hops.iter().enumerate() {
-            way = Some(self.door(&hops[..=n]).open(hop, settings, way.as_ref()).await?);
+            let opened = self.door(&hops[..=n]).open(hop, settings, way.as_ref(), asked).await;
+            way = Some(opened.map_err(|failure| failure.on_the_way(hop, &to))?);
         }
         match way {
-            Some(last) => last.reach(address, port).await,
-            None => Err(no_way("nowhere", format!("{address}:{port}"), "there is no host on the way".to_owned())),
+            Some(last) => last.reach(&target.address, target.port).await,
+            None => Err(SshError::Connect { host: to, why: "there is no host on the way".to_owned() }),
         }
     }
 
     /// Returns the place of the one connection to a host on the way.
     fn door(&self, passed: &[PlannedHop]) -> Door {
         let mut doors = self.doors.lock().unwrap_or_else(PoisonError::into_inner);
-        // What nobody waits for and nothing goes through is forgotten.
-        doors.retain(|_, door| Arc::strong_count(&door.0) > 1 || door.0.try_lock().is_ok_and(|door| door.is_open()));
+        // What nobody waits for and nothing goes through is forgotten, once its failure counts for nobody any more.
+        doors.retain(|_, door| Arc::strong_count(&door.0) > 1 || door.0.try_lock().is_ok_and(|door| door.counts()));
         doors.entry(passed.to_vec()).or_default().clone()
     }
 }
@@ -115,10 +120,6 @@ fn no_word(limit: Duration) -> LinkError {
     LinkError { silent: true, ..LinkError::broken(why) }
 }
 
-fn no_way(host: &str, to: String, why: String) -> SshError {
-    SshError::Way { host: host.to_owned(), to, why, gone: false }
-}
-
 /// The one connection to a host on the way. Whoever waits for it waits for nobody else's.
 #[derive(Clone, Debug, Default)]
 struct Door(Arc<Mutex<Behind>>);
@@ -128,10 +129,42 @@ struct Door(Arc<Mutex<Behind>>);
 struct Behind {
     tunnel: Option<Tunnel>,
     /// When nobody got through last, and why.
-    failed: Option<(Instant, String)>,
+    failed: Option<(Instant, Failure)>,
+}
+
+/// Why a host on the way was not reached, for everybody who waited.
+#[derive(Clone, Debug)]
+struct Failure {
+    why: String,
+    /// Whether another try may do.
+    gone: bool,
+    /// Whether it was not there, or did not answer.
+    unreachable: bool,
+    /// Whether this process had no descriptors left.
+    short: bool,
+}
+
+impl Failure {
+    fn of(error: &SshError) -> Failure {
+        let short = matches!(error, SshError::Short { .. });
+        Failure { why: error.to_string(), gone: error.is_cut(), unreachable: error.is_unreachable(), short }
+    }
+
+    /// Makes it the error of somebody who wanted to go through.
+    fn on_the_way(self, hop: &PlannedHop, to: &str) -> SshError {
+        let (host, to) = (format!("{}:{}", hop.address, hop.port), to.to_owned());
+        if self.short {
+            return SshError::Short { host, source: std::io::Error::other(self.why) };
+        }
+        SshError::Way { host, to, why: self.why, gone: self.gone, unreachable: self.unreachable }
+    }
 }
 
 impl Behind {
+    fn counts(&self) -> bool {
+        self.is_open() || self.failed.as_ref().is_some_and(|(at, _)| at.elapsed() < FAILURE_COUNTS)
+    }
+
     fn is_open(&self) -> bool {
         self.tunnel.as_ref().is_some_and(Tunnel::is_open)
     }
@@ -144,32 +177,42 @@ impl Door {
         hop: &PlannedHop,
         settings: &LinkSettings,
         before: Option<&Tunnel>,
-    ) -> Result<Tunnel, SshError> {
-        let asked = Instant::now();
+        asked: Instant,
+    ) -> Result<Tunnel, Failure> {
         let mut behind = self.0.lock().await;
         if let Some(tunnel) = behind.tunnel.as_ref().filter(|tunnel| tunnel.is_open()) {
             return Ok(tunnel.clone());
         }
-        // Of many who waited the first one's word is enough.
-        if let Some((_, why)) = behind.failed.as_ref().filter(|(at, _)| *at >= asked) {
-            return Err(no_way(&hop.address, format!("{}:{}", hop.address, hop.port), why.clone()));
+        // Of many who wanted it the first one's word is enough; what another try may change counts only for them.
+        let counts = |at: Instant, failure: &Failure| if failure.gone { at } else { at + FAILURE_COUNTS };
+        if let Some((_, failure)) = behind.failed.as_ref().filter(|(at, failure)| counts(*at, failure) >= asked) {
+            return Err(failure.clone());
         }
-        let made = async {
-            let stream = match before {
-                Some(before) => Some(before.reach(&hop.address, hop.port).await?),
-                None => None,
-            };
-            Session::connect_over(&hop_target(hop, settings), stream).await
+        let target = hop_target(hop, settings);
+        let way = || async {
+            match before {
+                Some(before) => before.reach(&hop.address, hop.port).await.map(Some),
+                None => Ok(None),
+            }
         };
-        match made.await {
+        let made = async { Session::connect_over(&target, way().await?).await };
+        let made = match made.await {
+            Err(error) if error.is_disagreement() => Err(match way().await {
+                Ok(way) => Session::explain(error, &target, way).await,
+                Err(_) => error,
+            }),
+            other => other,
+        };
+        match made {
             Ok(session) => {
                 let tunnel = Tunnel::start(session);
                 *behind = Behind { tunnel: Some(tunnel.clone()), failed: None };
                 Ok(tunnel)
             }
             Err(error) => {
-                behind.failed = Some((Instant::now(), error.to_string()));
-                Err(error)
+                let failure = Failure::of(&error.masked(&settings.secrets.masker()));
+                behind.failed = Some((Instant::now(), failure.clone()));
+                Err(failure)
             }
         }
     }
@@ -191,9 +234,8 @@ fn hop_target(hop: &PlannedHop, settings: &LinkSettings) -> Target {
     }
 }
 
-/// Connects to a host, through others where the plan says so.
-async fn connect(host: &PlannedHost, settings: &LinkSettings) -> Result<Session, SshError> {
-    let target = Target {
+fn host_target(host: &PlannedHost, settings: &LinkSettings) -> Target {
+    Target {
         address: host.address.clone(),
         port: host.port,
         user: host.user.clone(),
@@ -205,33 +247,66 @@ async fn connect(host: &PlannedHost, settings: &LinkSettings) -> Result<Session,
         host_keys: host.host_keys.iter().map(ToString::to_string).collect(),
         connect_timeout: settings.connect_timeout,
         keepalive: settings.keepalive,
-    };
-    let mut tries = 0;
+    }
+}
+
+/// Connects to a host, through others where the plan says so.
+async fn connect(host: &PlannedHost, settings: &LinkSettings) -> Result<Session, SshError> {
+    let (mut tries, begun) = (0, Instant::now());
+    let mut asked = begun;
     loop {
-        // Behind a host on the way, addresses may be one and the same sshd: all of them share the gate of the way.
-        let place = host.jump.last().map_or_else(
-            || format!("{}:{}", host.address, host.port),
-            |hop| format!("via {}:{}", hop.address, hop.port),
-        );
-        let _start = settings.tunnels.start_at(&place).await;
-        let connected = if host.jump.is_empty() {
-            Session::connect(&target).await
-        } else {
-            match settings.tunnels.reach(&host.jump, settings, &host.address, host.port).await {
-                Ok(way) => Session::connect_over(&target, Some(way)).await,
-                Err(error) => Err(error),
-            }
+        // What was missing may be there by now, such as the file of a secret.
+        let target = host_target(host, settings);
+        let error = match connect_once(host, &target, settings, asked).await {
+            Ok(session) => return Ok(session),
+            Err(error) => error,
         };
         tries += 1;
-        match connected {
+        // Without descriptors nothing can be said of the host, nor of our keys.
+        let short = matches!(error, SshError::Short { .. }) || descriptors::are_short();
+        if short && begun.elapsed() < DESCRIPTORS_LIMIT {
+            tokio::time::sleep(spread(host, tries.min(5))).await;
+            descriptors::wait_if_short(DESCRIPTORS_LIMIT.saturating_sub(begun.elapsed())).await;
+        } else if error.is_cut() && tries < DROPPED_TRIES {
             // Dropped before it could say anything: the host has too many on their way in.
             // Or what led there broke, perhaps because of somebody else's host.
-            Err(SshError::Handshake { .. } | SshError::Way { gone: true, .. }) if tries < DROPPED_TRIES => {
-                let spread = u64::from(std::process::id()) % 7 + u64::try_from(host.address.len()).unwrap_or(0) % 5;
-                tokio::time::sleep(Duration::from_millis(200 * u64::from(tries) + 20 * spread)).await;
-            }
-            other => return other.map_err(|error| error.masked(&settings.secrets.masker())),
+            tokio::time::sleep(spread(host, tries)).await;
+        } else {
+            return Err(error.masked(&settings.secrets.masker()));
         }
+        asked = Instant::now();
+    }
+}
+
+/// Returns how long a host waits before the next try, so that not all do it at once.
+fn spread(host: &PlannedHost, tries: u32) -> Duration {
+    let spread = u64::from(std::process::id()) % 7 + u64::try_from(host.address.len()).unwrap_or(0) % 5;
+    Duration::from_millis(200 * u64::from(tries) + 20 * spread)
+}
+
+/// Tries to connect to a host, among those who are on their way in there.
+async fn connect_once(
+    host: &PlannedHost,
+    target: &Target,
+    settings: &LinkSettings,
+    asked: Instant,
+) -> Result<Session, SshError> {
+    // Behind a host on the way, addresses may be one and the same sshd: all of them share the gate of the way.
+    let place = host
+        .jump
+        .last()
+        .map_or_else(|| format!("{}:{}", host.address, host.port), |hop| format!("via {}:{}", hop.address, hop.port));
+    let _start = settings.tunnels.start_at(&place).await;
+    if host.jump.is_empty() {
+        return Session::connect(target).await;
+    }
+    let way = || settings.tunnels.reach(&host.jump, settings, (target, asked));
+    match Session::connect_over(target, Some(way().await?)).await {
+        Err(error) if error.is_disagreement() => match way().await {
+            Ok(way) => Err(Session::explain(error, target, Some(way)).await),
+            Err(_) => Err(error),
+        },
+        other => other,
     }
 }
 
@@ -263,10 +338,12 @@ impl LinkError {
 
 impl From<SshError> for LinkError {
     fn from(error: SshError) -> LinkError {
-        let unreachable =
-            matches!(error, SshError::Connect { .. } | SshError::ConnectTimeout { .. } | SshError::Way { .. })
-                || matches!(error, SshError::Proxy { .. });
-        LinkError { never_sent: error.never_sent(), unreachable, silent: false, why: error.to_string() }
+        LinkError {
+            never_sent: error.never_sent(),
+            unreachable: error.is_unreachable(),
+            silent: false,
+            why: error.to_string(),
+        }
     }
 }
 
@@ -361,10 +438,14 @@ impl Link {
     ) -> Result<ExecEnd, LinkError> {
         match self {
             Link::Ssh(session) => Ok(session.exec(&command_line(command), stdin, sink).await?),
-            Link::Local(shell) => shell
-                .exec(command, stdin, sink)
-                .await
-                .map_err(|error| LinkError { never_sent: error.never_sent(), ..LinkError::broken(error.to_string()) }),
+            Link::Local(shell) => {
+                // It takes some to start a command.
+                descriptors::wait_if_short(DESCRIPTORS_LIMIT).await;
+                shell.exec(command, stdin, sink).await.map_err(|error| LinkError {
+                    never_sent: error.never_sent(),
+                    ..LinkError::broken(error.to_string())
+                })
+            }
         }
     }
 
