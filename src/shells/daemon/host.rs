@@ -11,12 +11,13 @@ use std::time::Duration;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 use tokio::time::{Instant, sleep, timeout};
 
+use crate::adapters::ssh::descriptors::wait_if_short;
 use crate::base::ids::{GroupNo, HostName, TaskId};
 use crate::base::limits;
 use crate::domain::run::{Ending, OutputFacts, StepResult};
 use crate::engine::{Input, Start};
 use crate::shells::clock::now;
-use crate::shells::daemon::link::{Link, LinkSettings};
+use crate::shells::daemon::link::{DESCRIPTORS_LIMIT, Link, LinkSettings};
 use crate::shells::daemon::talk::{BACKOFF_FIRST, BACKOFF_LAST, Ended, Talk};
 
 /// How long a host may take to say what became of a step that was to be ended, beyond the grace of its processes.
@@ -104,13 +105,17 @@ impl HostOwner {
         let plan = start.approved.plan();
         let planned = plan.group(start.group).and_then(|g| g.steps.iter().find(|step| step.name == start.step));
         let (Some(host), Some(step)) = (plan.hosts.get(&start.host), planned) else { return };
-        if link.is_none() {
-            *link = Link::open(host, &self.settings).await.ok();
-        }
-        let Some(open) = link else { return };
-        let mut talk = Talk::new(start, host, step, self.settings.clone(), false, &self.output, self.inputs.clone());
+        let forgotten = async {
+            if link.is_none() {
+                *link = Link::open(host, &self.settings).await.ok();
+            }
+            let Some(open) = link else { return };
+            let mut talk =
+                Talk::new(start, host, step, self.settings.clone(), false, &self.output, self.inputs.clone());
+            talk.forget(open).await;
+        };
         // A host that hangs now is left alone: what is old is removed from it later.
-        let _ = timeout(Duration::from_secs(KILL_ANSWER_S), talk.forget(open)).await;
+        let _ = timeout(Duration::from_secs(KILL_ANSWER_S), forgotten).await;
     }
 
     /// Runs a step to its end; `None` when the daemon stops before that.
@@ -120,6 +125,15 @@ impl HostOwner {
         let (Some(host), Some(step)) = (plan.hosts.get(&start.host), planned) else {
             return Some((Ending::NotSent("the plan does not hold this step".to_owned()), OutputFacts::default()));
         };
+        if !start.resume {
+            // Nothing of it was sent, and its log and secrets are files.
+            tokio::select! {
+                _ = wait_if_short(DESCRIPTORS_LIMIT) => {}
+                wish = stop_wished(&mut self.commands) => {
+                    return (wish == Wish::Cancel).then(|| (Ending::Cancelled, OutputFacts::default()));
+                }
+            }
+        }
         let mut talk =
             Talk::new(start, host, step, self.settings.clone(), self.clean, &self.output, self.inputs.clone());
         if let Err(error) = talk.open_log() {

@@ -35,6 +35,7 @@ use crate::adapters::sources::Sources;
 use crate::adapters::spool::SpoolError;
 use crate::adapters::spool::layout::Layout;
 use crate::adapters::spool::store::Store;
+use crate::adapters::ssh::descriptors;
 use crate::adapters::tokens::TokensOnDisk;
 use crate::adapters::users;
 use crate::adapters::watch::{Notice, SpoolWatch};
@@ -63,6 +64,8 @@ const SLEEP_MAX: Duration = Duration::from_secs(30);
 
 /// What every file of a git hook holds.
 const PUSH_MARK: &[u8] = b"git_push";
+/// How long threads that wait for others may hold up the end.
+const THREADS_LIMIT: Duration = Duration::from_secs(2);
 /// How long a start waits for orders that may still be written.
 const HEAR_ORDERS: Duration = Duration::from_secs(3);
 /// How soon the system is asked about people again for tasks that only wait: it may be a directory far away.
@@ -100,13 +103,17 @@ pub enum DaemonError {
 /// When it cannot start, or when a durable write failed: then it must not go on.
 pub fn run(dirs: &Dirs) -> Result<(), DaemonError> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-    runtime.block_on(serve(dirs))
+    let ended = runtime.block_on(serve(dirs));
+    // A name server or an agent that does not answer holds nobody up who wants to stop.
+    runtime.shutdown_timeout(THREADS_LIMIT);
+    ended
 }
 
 async fn serve(dirs: &Dirs) -> Result<(), DaemonError> {
     raise_file_limit();
-    let Configuration { config, sources, notes, digests } = read_configuration(dirs)?;
+    let Configuration { mut config, sources, notes, digests } = read_configuration(dirs)?;
     say_notes(&notes);
+    fit_to_descriptors(&mut config);
     let group = match &config.settings.group {
         Some(name) => Some(users::gid_of(name).ok_or_else(|| DaemonError::NoGroup(name.clone()))?),
         None => None,
@@ -440,7 +447,8 @@ impl LibraryOnDisk<'_> {
                 self.sources = read.sources;
                 "policy.toml is gone".to_owned()
             }
-            Ok(Configuration { config, sources, notes, digests }) => {
+            Ok(Configuration { mut config, sources, notes, digests }) => {
+                fit_to_descriptors(&mut config);
                 self.sources = sources;
                 self.personal = matches!(config.library.policy, Policy::Personal { .. });
                 if !self.personal {
@@ -573,6 +581,17 @@ fn link_settings(config: &Config, dirs: &Dirs) -> LinkSettings {
         tunnels: link::Tunnels::default(),
         files: FileFolder::new(dirs.config.join("files")),
         secrets: Secrets::new(config.settings.secrets.directories.clone(), config.settings.secrets.file.clone()),
+    }
+}
+
+/// Lets as many hosts be at work at once as this process may open ways to; the others wait for their turn.
+fn fit_to_descriptors(config: &mut Config) {
+    let (wanted, most) = (&mut config.library.defaults.hosts_in_flight, descriptors::ways());
+    if *wanted > most {
+        tracing::warn!(
+            "this process may open too few files for {wanted} hosts at once: {most} (LimitNOFILE in its unit)"
+        );
+        *wanted = most;
     }
 }
 
