@@ -356,7 +356,7 @@ impl Files {
         let HistoryWant { filter, failed_only, start, rows } = wanted.clone();
         let part = self.past.part(&Wanted { filter, failed_only, start, rows });
         self.history = Some(seen);
-        messages.push(Message::History { count: part.count, start, lines: part.lines });
+        messages.push(Message::History { of: wanted.clone(), count: part.count, start, lines: part.lines });
     }
 
     /// Reads the end of the audit's newest file.

@@ -49,8 +49,9 @@ pub(super) enum Message {
         failed: usize,
         lines: Vec<HistoryLine>,
     },
-    /// A part of the history: how many lines pass the filter, where the part begins, and the part.
+    /// A part of the history: of what was wanted, how many lines pass the filter, where the part begins, and the part.
     History {
+        of: HistoryWant,
         count: usize,
         start: usize,
         lines: Vec<HistoryLine>,

@@ -51,6 +51,8 @@ pub(super) struct Standing {
 /// The part of the history that is known.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Past {
+    /// What was wanted of it.
+    pub(super) of: HistoryWant,
     pub(super) count: usize,
     pub(super) start: usize,
     pub(super) lines: Vec<HistoryLine>,

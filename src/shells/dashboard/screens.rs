@@ -4,7 +4,9 @@
 
 use std::collections::BTreeSet;
 
-use crate::base::ids::{HostName, TaskId};
+use crate::base::digest::Digest;
+use crate::base::ids::{GroupNo, HostName, TaskId, TemplateName};
+use crate::base::time::Timestamp;
 use crate::domain::output::Stream;
 use crate::domain::run::TaskState;
 use crate::shells::dashboard::message::{Anchor, LogKey, LogPage};
@@ -52,12 +54,59 @@ pub(super) struct List {
     pub(super) top: usize,
     pub(super) filter: String,
     pub(super) failed_only: bool,
+    /// What is selected, once it is known; the line changes when it stands elsewhere.
+    pub(super) chosen: Option<Item>,
+    /// Whether somebody changed what is listed: what stands where the selection was is selected, when that is gone.
+    pub(super) again: bool,
+    /// Whether what was selected is not listed any more: then nothing is selected, until somebody selects something.
+    pub(super) lost: bool,
+}
+
+/// What a line of a list is about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Item {
+    Task(TaskId),
+    /// A section of the board, where the line stands for what is not listed of it.
+    More(TaskState),
+    /// A host of a task.
+    Lane(GroupNo, HostName),
+    /// Hosts of a task in the same state, and which of them there were.
+    Fold(RowKey, Vec<usize>),
+    Host(HostName),
+    Template(TemplateName),
+    /// A line of the audit, by its number.
+    Entry(u64),
+    /// A refused file, by when it was refused and its name.
+    File(Timestamp, String),
+    /// A request, by its number.
+    Request(usize),
 }
 
 impl List {
     /// Moves by so many lines of `count`.
     pub(super) fn step(&mut self, by: isize, count: usize) {
-        self.at = self.at.saturating_add_signed(by).min(count.saturating_sub(1));
+        self.stand(self.at.saturating_add_signed(by).min(count.saturating_sub(1)));
+    }
+
+    /// Selects what stands in a line, whatever that is.
+    pub(super) fn stand(&mut self, at: usize) {
+        (self.at, self.chosen, self.lost) = (at, None, false);
+    }
+
+    /// Follows what is selected to where it stands now, `None` when it is nowhere. Returns whether what stands at its old
+    /// place is to be selected instead.
+    pub(super) fn follow(&mut self, found: Option<usize>) -> bool {
+        let again = std::mem::take(&mut self.again);
+        if let Some(at) = found {
+            // It stays where it is on the screen; what comes in above the first line is seen.
+            if self.top > 0 {
+                self.top = (self.top + at).saturating_sub(self.at);
+            }
+            (self.at, self.lost) = (at, false);
+            return false;
+        }
+        self.lost = self.chosen.is_some() && !again;
+        !self.lost
     }
 
     /// Keeps the selected line on a screen of `rows` lines.
@@ -79,6 +128,7 @@ impl List {
 #[derive(Debug, Default)]
 pub(super) struct Board {
     pub(super) list: List,
+    /// The task whose line is selected.
     pub(super) selected: Option<TaskId>,
     /// Whether somebody chose it; before that the first task is selected, whichever that is.
     pub(super) moved: bool,
@@ -105,12 +155,16 @@ pub(super) enum BoardRow {
 pub(super) struct TaskScreen {
     pub(super) id: TaskId,
     pub(super) list: List,
-    /// The row that is selected.
+    /// The row that is selected: that of the host that was chosen, or of the fold that holds it.
     pub(super) selected: Option<RowKey>,
+    /// Which plan its hosts are of.
+    pub(super) plan: Option<Digest>,
     pub(super) shape: Shape,
     pub(super) zoom: Zoom,
     /// The cell that is selected on the map.
     pub(super) cell: usize,
+    /// How many hosts a cell of the map stood for last.
+    pub(super) each: usize,
     /// How many rows of the acts are scrolled away.
     pub(super) acts_top: usize,
 }
@@ -121,9 +175,11 @@ impl TaskScreen {
             id,
             list: List::default(),
             selected: None,
+            plan: None,
             shape: Shape::default(),
             zoom: Zoom::default(),
             cell: 0,
+            each: 0,
             acts_top: 0,
         }
     }

@@ -4,6 +4,7 @@ mod acts;
 mod bursts;
 mod forms;
 mod said;
+mod selection;
 mod stage;
 mod states;
 

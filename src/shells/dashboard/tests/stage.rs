@@ -22,7 +22,7 @@ use crate::domain::run::{Accepted, DropKey, Ending, Event, Outcome, OutputFacts,
 use crate::domain::template::{Catalogue, Template};
 use crate::domain::wire::read_task;
 use crate::shells::dashboard::look::{Look, Theme};
-use crate::shells::dashboard::message::{Command, LogKey, Message, RefusedFile, Tail};
+use crate::shells::dashboard::message::{Command, HistoryWant, LogKey, Message, RefusedFile, Tail};
 use crate::shells::dashboard::model::Model;
 use crate::shells::dashboard::update::update;
 use crate::shells::dashboard::words::Lang;
@@ -245,7 +245,7 @@ pub(super) fn stage(size: (u16, u16), lang: Lang, theme: Theme) -> Model {
     update(&mut model, Message::Opened(Box::new(world.done.clone())));
     let (count, lines) = (world.past.len(), world.past.clone());
     update(&mut model, Message::Recent { all: count, failed: 8, lines: lines.clone() });
-    update(&mut model, Message::History { count, start: 0, lines });
+    update(&mut model, Message::History { of: HistoryWant::default(), count, start: 0, lines });
     update(&mut model, Message::Daemon(Some("4242".to_owned())));
     update(&mut model, Message::Library(Ok(Arc::clone(&world.library))));
     let entry = Entry::of_daemon(NOW, "daemon_started", Some("policy.toml sha256:00".to_owned()));

@@ -13,7 +13,7 @@ use crate::shells::dashboard::model::{Model, Prompt};
 use crate::shells::dashboard::screens::{DiffScreen, List, Screen};
 use crate::shells::dashboard::update::dialogs::typed;
 use crate::shells::dashboard::update::logs::find;
-use crate::shells::dashboard::update::screens::{filter_of, perform, push, show, show_task};
+use crate::shells::dashboard::update::screens::{perform, push, set_filter, show, show_task};
 use crate::shells::dashboard::update::{acts, forms};
 use crate::shells::dashboard::words::{Lang, fill};
 
@@ -82,12 +82,6 @@ pub(super) fn press(model: &mut Model, key: &KeyEvent) -> Vec<Command> {
         Prompt::Command(edit, at) => return command_line(model, edit, at, key),
     }
     Vec::new()
-}
-
-fn set_filter(model: &mut Model, text: &str) {
-    if let Some(filter) = filter_of(model) {
-        text.clone_into(filter);
-    }
 }
 
 fn command_line(model: &mut Model, mut edit: Edit, at: Option<usize>, key: &KeyEvent) -> Vec<Command> {

@@ -6,7 +6,7 @@ use crate::base::ids::TaskId;
 use crate::shells::dashboard::look::Tone;
 use crate::shells::dashboard::model::Model;
 use crate::shells::dashboard::screens::{Board, BoardRow, DiffScreen, List, Screen};
-use crate::shells::dashboard::update::screens::push;
+use crate::shells::dashboard::update::screens::{listed_anew, push};
 
 pub(super) fn mark(model: &mut Model) {
     if let Screen::Board(board) = model.screen_mut()
@@ -73,6 +73,7 @@ pub(super) fn failed_only(model: &mut Model) {
         Screen::Task(screen) => screen.shape.failed_only = !screen.shape.failed_only,
         _ => {}
     }
+    listed_anew(model);
 }
 
 /// Moves over headings to the next task.
@@ -84,10 +85,8 @@ pub(super) fn move_on_board(model: &mut Model, by: isize) {
     let here = choices.iter().position(|n| *n >= board.list.at).unwrap_or(0);
     let there = here.saturating_add_signed(by).min(choices.len().saturating_sub(1));
     let Some(at) = choices.get(there).copied() else { return };
-    let selected = model.task_of_row(rows[at]);
     if let Screen::Board(board) = model.screen_mut() {
-        board.list.at = at;
-        board.selected = selected;
+        board.list.stand(at);
         board.moved = true;
     }
 }

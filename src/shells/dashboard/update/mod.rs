@@ -11,6 +11,7 @@ mod forms;
 mod logs;
 mod marks;
 mod screens;
+mod settle;
 
 use crossterm::event::{KeyEvent, MouseButton, MouseEvent, MouseEventKind};
 
@@ -106,7 +107,9 @@ fn read(model: &mut Model, message: Message) {
         Message::Recent { all, failed, lines } => {
             model.set_recent(all, failed, lines);
         }
-        Message::History { count, start, lines } => model.past = Past { count, start, lines },
+        Message::History { of, count, start, lines } => {
+            settle::take_history(model, of, count, Past { start, lines, ..Past::default() });
+        }
         Message::Blind(why) => model.blind = Some(why),
         Message::Unanswered(number) => {
             let words = model.look.words;
@@ -269,8 +272,9 @@ pub(super) fn settle(model: &mut Model) {
     if model.dialog.is_none() && model.prompt.is_none() {
         model.dialog = model.refused_forms.pop_front().map(Dialog::Form);
     }
+    settle::forget(model);
     model.count_again();
-    screens::settle(model);
+    settle::settle(model);
     model.dialog = match model.dialog.take() {
         Some(Dialog::Approve(mut approval)) => {
             approval.refresh(model);

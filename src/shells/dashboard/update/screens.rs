@@ -140,7 +140,10 @@ fn look_otherwise(model: &mut Model, action: Action) {
             screen.left = 0;
         }
         (Screen::Task(screen), Action::Zoom) => screen.zoom = screen.zoom.next(),
-        (Screen::Task(screen), Action::Order) => screen.shape.order = screen.shape.order.next(),
+        (Screen::Task(screen), Action::Order) => {
+            screen.shape.order = screen.shape.order.next();
+            screen.list.again = true;
+        }
         _ => {}
     }
 }
@@ -186,13 +189,16 @@ pub(super) fn missing(model: &mut Model, id: TaskId) {
 }
 
 fn back(model: &mut Model) {
-    if let Some(filter) = filter_of(model).filter(|filter| !filter.is_empty()) {
-        filter.clear();
+    if filter_of(model).is_some_and(|filter| !filter.is_empty()) {
+        set_filter(model, "");
         return;
     }
     let deep = model.screens.len() > 1;
     match model.screen_mut() {
-        Screen::Task(screen) if screen.shape.only.is_some() => screen.shape.only = None,
+        Screen::Task(screen) if screen.shape.only.is_some() => {
+            screen.shape.only = None;
+            screen.list.again = true;
+        }
         Screen::Task(screen) if screen.zoom != Zoom::All => screen.zoom = Zoom::All,
         Screen::Log(screen) if !screen.keep.is_empty() => screen.keep.clear(),
         _ if deep => drop(model.screens.pop()),
@@ -222,8 +228,29 @@ pub(super) fn filter_of(model: &mut Model) -> Option<&mut String> {
     }
 }
 
+/// Chooses what of the screen's list is shown.
+pub(super) fn set_filter(model: &mut Model, text: &str) {
+    if let Some(filter) = filter_of(model) {
+        text.clone_into(filter);
+    }
+    listed_anew(model);
+}
+
+/// Remembers that somebody changed what is listed.
+pub(super) fn listed_anew(model: &mut Model) {
+    match model.screen_mut() {
+        Screen::Board(board) => board.list.again = true,
+        Screen::Task(screen) => screen.list.again = true,
+        screen => {
+            if let Some(list) = screen.list_mut() {
+                list.again = true;
+            }
+        }
+    }
+}
+
 /// How many lines the list of the screen has.
-fn count(model: &Model) -> usize {
+pub(super) fn count(model: &Model) -> usize {
     match model.screen() {
         Screen::Board(_) => model.board_rows().len(),
         Screen::Task(screen) => match screen.zoom {
@@ -259,7 +286,6 @@ pub(super) fn scroll(model: &mut Model, by: isize) -> Vec<Command> {
             let all = model.host_rows();
             let Screen::Task(screen) = model.screen_mut() else { return Vec::new() };
             screen.list.step(by, all.len());
-            screen.selected = all.get(screen.list.at).map(HostRow::key);
         }
         screen => {
             if let Some(list) = screen.list_mut() {
@@ -296,6 +322,7 @@ fn sideways(model: &mut Model, right: bool) {
     match model.screen_mut() {
         Screen::Board(board) => {
             if let Some(state) = state {
+                board.list.again = true;
                 if right {
                     board.unfolded.insert(state)
                 } else {
@@ -308,6 +335,7 @@ fn sideways(model: &mut Model, right: bool) {
         }
         Screen::Task(screen) => {
             if let Some(key) = screen.selected.clone() {
+                screen.list.again = true;
                 if right {
                     screen.shape.unfolded.insert(key)
                 } else {
@@ -323,7 +351,7 @@ fn sideways(model: &mut Model, right: bool) {
 fn open(model: &mut Model) {
     match model.screen() {
         Screen::Board(board) => {
-            let row = model.board_rows().get(board.list.at).copied();
+            let row = model.board_rows().get(board.list.at).copied().filter(|_| !board.list.lost);
             match row {
                 Some(BoardRow::More(..)) => sideways(model, true),
                 Some(row) => {
@@ -344,7 +372,7 @@ fn open(model: &mut Model) {
                 open_cell(model);
                 return;
             }
-            let row = model.host_rows().get(screen.list.at).cloned();
+            let row = model.host_rows().get(screen.list.at).filter(|_| !screen.list.lost).cloned();
             match row {
                 Some(HostRow::Fold { .. }) => sideways(model, true),
                 Some(HostRow::Lane(lane)) => open_log(model, lane),
@@ -415,10 +443,8 @@ fn pane(model: &mut Model, next: bool) {
                 section.checked_sub(1).unwrap_or(headings.len().saturating_sub(1))
             };
             let Some(heading) = headings.get(to).copied() else { return };
-            let selected = rows.get(heading + 1).and_then(|row| model.task_of_row(*row));
             if let Screen::Board(board) = model.screen_mut() {
-                board.list.at = heading + 1;
-                board.selected = selected;
+                board.list.stand(heading + 1);
                 board.moved = true;
             }
         }
@@ -463,58 +489,11 @@ pub(super) fn select_row(model: &mut Model, row: u16) {
         let at = board.list.top + row.saturating_sub(1);
         let found = model.board_rows().get(at).copied();
         let selected = found.and_then(|row| model.task_of_row(row));
-        if let (Screen::Board(board), Some(id)) = (model.screen_mut(), selected) {
-            board.list.at = at;
-            board.selected = Some(id);
+        if let (Screen::Board(board), Some(_)) = (model.screen_mut(), selected) {
+            board.list.stand(at);
             board.moved = true;
         }
     } else if let Some(list) = model.screen_mut().list_mut() {
-        list.at = list.top + row.saturating_sub(1);
-    }
-}
-
-/// Finds what was selected where it stands now, and keeps it on the screen.
-pub(super) fn settle(model: &mut Model) {
-    let rows = view::list_rows(model);
-    let all = count(model);
-    match model.screen() {
-        Screen::Board(board) => {
-            let lines = model.board_rows();
-            let chosen = board.selected.filter(|_| board.moved);
-            let found = chosen.and_then(|id| lines.iter().position(|row| model.task_of_row(*row) == Some(id)));
-            let can = |n: &usize| !matches!(lines[*n], BoardRow::Heading(_));
-            let near = if board.moved { board.list.at.min(lines.len().saturating_sub(1)) } else { 0 };
-            let more = lines.get(near).is_some_and(|row| matches!(row, BoardRow::More(..))) && board.selected.is_none();
-            let next = || (near..lines.len()).find(can).or_else(|| (0..near).rev().find(can));
-            let at = found.filter(|_| !more).or_else(next).unwrap_or(0);
-            let selected = lines.get(at).and_then(|row| model.task_of_row(*row));
-            // The heading of the first task is seen with it.
-            let heading =
-                at.checked_sub(1).filter(|n| lines.get(*n).is_some_and(|row| matches!(row, BoardRow::Heading(_))));
-            if let Screen::Board(board) = model.screen_mut() {
-                board.selected = selected;
-                board.list.at = at;
-                board.list.settle(lines.len(), rows);
-                if let Some(heading) = heading {
-                    board.list.top = board.list.top.min(heading);
-                }
-            }
-        }
-        Screen::Task(_) => {
-            let lines = model.host_rows();
-            let (map_rows, map_columns) = view::task::map_room(model);
-            let cells = model.table().map_or(1, |table| heat(table, map_rows * map_columns).0.len());
-            let Screen::Task(screen) = model.screen_mut() else { return };
-            let found = screen.selected.as_ref().and_then(|key| lines.iter().position(|row| row.key() == *key));
-            screen.list.at = found.unwrap_or(screen.list.at).min(lines.len().saturating_sub(1));
-            screen.selected = lines.get(screen.list.at).map(HostRow::key);
-            screen.list.settle(lines.len(), rows);
-            screen.cell = screen.cell.min(cells.saturating_sub(1));
-        }
-        _ => {
-            if let Some(list) = model.screen_mut().list_mut() {
-                list.settle(all, rows);
-            }
-        }
+        list.stand(list.top + row.saturating_sub(1));
     }
 }

@@ -47,7 +47,7 @@ pub(super) fn draw(pen: &mut Pen<'_>, model: &Model, board: &Board, body: Rect) 
         let y = body.y + 1 + u16::try_from(n).unwrap_or(0);
         let line = Rect { y, height: 1, ..body };
         let mut over = Style::new();
-        if at == board.list.at {
+        if at == board.list.at && !board.list.lost {
             over = pen.look.selected();
             cursor = Some(Position { x: body.x, y });
         }
@@ -314,7 +314,7 @@ fn lanes(pen: &mut Pen<'_>, model: &Model, board: &Board, rows: &[BoardRow], bod
         for (n, (at, row)) in own.iter().skip(top).take(room).enumerate() {
             let y = body.y + 1 + u16::try_from(n * each).unwrap_or(0);
             let card = Rect { x: lane.x + 1, y, width: lane.width - 2, height: 1 };
-            let selected = *at == board.list.at;
+            let selected = *at == board.list.at && !board.list.lost;
             let mut over = if selected { pen.look.selected() } else { Style::new() };
             if is_news(model, *row) {
                 over = over.add_modifier(Modifier::BOLD);

@@ -165,7 +165,7 @@ fn list(
     for (n, at) in (list.top..count).take(rows).enumerate() {
         let y = area.y + 1 + u16::try_from(n).unwrap_or(u16::MAX);
         let line = Rect { y, height: 1, ..area };
-        if at == list.at {
+        if at == list.at && !list.lost {
             pen.row_over(line, &row(at), pen.look.selected());
             // A colour alone is no sign.
             if pen.buffer[(area.x, y)].symbol() == " " {
