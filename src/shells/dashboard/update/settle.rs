@@ -210,7 +210,7 @@ pub(super) fn take_history(model: &mut Model, of: HistoryWant, count: usize, pas
     let same = (&of.filter, of.failed_only) == (&model.past.of.filter, model.past.of.failed_only);
     let more = count.saturating_sub(model.past.count);
     let known = model.past.count > 0;
-    model.past = Past { count, of, ..past };
+    model.past = Past { of, count, ..past };
     if !(same && known && more > 0) {
         return;
     }
