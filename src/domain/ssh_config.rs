@@ -198,7 +198,7 @@ mod tests {
         );
         check(
             "hostname a b\n",
-            "the HostName a b; wanted an address: letters, digits and . _ : - only, first a letter or digit",
+            "the HostName a b; wanted an address: letters, digits and . _ - only, first a letter or digit, or an IPv6 address",
         );
         check("port x\n", "no port");
         check("user -x\n", "the User -x; wanted a login name without spaces, / and :, not beginning with -");
