@@ -3,6 +3,8 @@
 //! **Invariant:** pure. A line that was changed, removed, added or moved breaks the chain at the line after it; a removed
 //! end is found by whoever remembers a later digest, or knows of an act that the end held.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 
 use crate::base::digest::Digest;
@@ -11,6 +13,11 @@ use crate::base::text::visible;
 use crate::base::time::Timestamp;
 use crate::domain::problem::Problem;
 use crate::domain::run::{Act, TaskState};
+
+/// The act of a line that says that lines are missing before it.
+pub const CUT: &str = "audit_cut";
+/// The act of a line by which somebody takes note of a cut.
+pub const CUT_ACKNOWLEDGED: &str = "audit_cut_acknowledged";
 
 /// A file that was not taken.
 #[derive(Clone, Copy, Debug)]
@@ -53,6 +60,9 @@ pub struct Entry {
     /// The plan it was about.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub plan: Option<Digest>,
+    /// The number of the line of the audit that it is about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub line: Option<u64>,
     /// What is known beside it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,
@@ -73,6 +83,7 @@ impl Entry {
             from: act.from,
             to: Some(act.to),
             plan: Some(act.plan),
+            line: None,
             detail: act.detail.clone(),
         }
     }
@@ -113,8 +124,15 @@ impl Entry {
             from: None,
             to: None,
             plan: None,
+            line: None,
             detail,
         }
+    }
+
+    /// Returns the entry of somebody who takes note of the cut that a line speaks of.
+    #[must_use]
+    pub fn of_acknowledged(at: Timestamp, by: Actor, line: u64, reason: String) -> Entry {
+        Entry { by: Some(by), line: Some(line), ..Entry::of_daemon(at, CUT_ACKNOWLEDGED, Some(reason)) }
     }
 }
 
@@ -209,6 +227,34 @@ impl Head {
     }
 }
 
+/// What the daemon remembers of the chain beside it, in `audit/head`: a chain that ends before this end was cut.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LastEnd {
+    /// Where it ended last.
+    pub head: Head,
+    /// The lines that speak of cuts which nobody took note of yet.
+    pub cuts: BTreeSet<u64>,
+}
+
+impl std::fmt::Display for LastEnd {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}", self.head)?;
+        self.cuts.iter().try_for_each(|line| write!(f, "\ncut {line}"))
+    }
+}
+
+impl std::str::FromStr for LastEnd {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<LastEnd, &'static str> {
+        let mut lines = text.lines();
+        let head = lines.next().unwrap_or_default().parse()?;
+        let cut = |line: &str| line.strip_prefix("cut ").and_then(|number| number.parse().ok());
+        let cuts = lines.map(|line| cut(line).ok_or("cut and the number of a line")).collect::<Result<_, _>>()?;
+        Ok(LastEnd { head, cuts })
+    }
+}
+
 /// What a line says of a task's journal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AboutJournal {
@@ -274,6 +320,21 @@ mod tests {
         assert_eq!((broken, head.seq), (None, 20));
         assert_eq!(head.to_string().parse(), Ok(head));
         assert_ne!(follow(&lines[..19]).1, head, "a removed end shows to who remembers it");
+    }
+
+    #[test]
+    fn what_is_remembered_of_the_chain_is_read_as_it_was_written() {
+        let (_, head) = follow(&chain(7));
+        for cuts in [vec![], vec![3], vec![3, 12]] {
+            let known = LastEnd { head, cuts: cuts.into_iter().collect() };
+            assert_eq!(known.to_string().parse(), Ok(known));
+        }
+        // What an older daemon wrote is the end alone.
+        assert_eq!(head.to_string().parse(), Ok(LastEnd { head, cuts: BTreeSet::new() }));
+        for text in ["", "7", "7:sha256:12", &format!("{head}\ncut"), &format!("{head}\ncut x"), &format!("{head}\n\n")]
+        {
+            assert!(text.parse::<LastEnd>().is_err(), "{text}");
+        }
     }
 
     #[test]

@@ -14,7 +14,7 @@ use crate::domain::run::Outcome;
 /// An act on a task.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Order {
-    /// The task's number, or the name it was dropped under.
+    /// The task's number, or the name it was dropped under; empty where the order is about none.
     pub task: String,
     /// What is wanted.
     pub wish: Wish,
@@ -84,6 +84,11 @@ pub enum Wish {
         /// On these hosts; on all that stand at it when empty.
         hosts: Vec<HostName>,
     },
+    /// Take note of lines that were removed from the audit.
+    Acknowledge {
+        /// The number of the line that says so.
+        line: u64,
+    },
 }
 
 /// Which hosts are tried again.
@@ -128,6 +133,7 @@ impl Wish {
             Wish::Retry { .. } => Right::Retry,
             Wish::Skip { .. } => Right::Skip,
             Wish::Continue { .. } => Right::Continue,
+            Wish::Acknowledge { .. } => Right::Acknowledge,
         }
     }
 }
@@ -136,13 +142,14 @@ impl Order {
     /// Writes the order as a file.
     #[must_use]
     pub fn write(&self) -> Vec<u8> {
-        let mut file = json!({"order": self.wish.right().word(), "task": self.task});
+        let mut file = json!({"order": self.wish.right().word()});
         let mut put = |name: &str, value: Value| {
             let empty = value.is_null() || value.as_array().is_some_and(Vec::is_empty);
             if !empty {
                 file[name] = value;
             }
         };
+        put("task", json!(Some(&self.task).filter(|task| !task.is_empty())));
         put("reason", json!(self.reason));
         match &self.wish {
             Wish::Approve { digest, start, until } => {
@@ -169,6 +176,7 @@ impl Order {
                 put("group", json!(group));
                 put("batch", json!(batch));
             }
+            Wish::Acknowledge { line } => put("line", json!(line)),
             Wish::Reject | Wish::Withdraw | Wish::Hold | Wish::Release => {}
         }
         serde_json::to_vec(&file).expect("words serialise")

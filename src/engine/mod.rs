@@ -43,7 +43,7 @@ use crate::domain::token::Scope;
 use crate::domain::wire::read_order;
 
 pub use outbox::NewTask;
-pub use recover::{FoundTask, Past};
+pub use recover::{FoundTask, Past, unaudited};
 
 use busy::Busy;
 use intake::{KeyOf, Keyed};
@@ -375,6 +375,8 @@ pub struct Engine {
     seen: Timestamp,
     /// The same by the clock that nobody sets; `None` when it was another engine that looked.
     seen_steady_ms: Option<i64>,
+    /// The lines of the audit that speak of cuts which nobody took note of.
+    cuts: BTreeSet<u64>,
 }
 
 impl Engine {
@@ -400,6 +402,7 @@ impl Engine {
             people: HashMap::new(),
             seen: Timestamp(i64::MAX),
             seen_steady_ms: None,
+            cuts: BTreeSet::new(),
         }
     }
 

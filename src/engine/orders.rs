@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 
 use crate::base::ids::{GroupNo, HostName, StepName, TaskId};
 use crate::base::time::Timestamp;
+use crate::domain::audit::Entry;
 use crate::domain::order::{Order, Which, Wish};
 use crate::domain::policy::{Approval, Person, Policy, Refusal, Right, Subject};
 use crate::domain::problem::Problem;
@@ -26,6 +27,9 @@ impl Engine {
             Err(unreadable) if unreadable.truncated && file.may_grow => return,
             Err(unreadable) => return refuse(file, None, unreadable.problems, out),
         };
+        if let Wish::Acknowledge { line } = order.wish {
+            return self.acknowledge(line, order.reason.unwrap_or_default(), file, out);
+        }
         let found = self.find(&order.task);
         match found {
             Some(id) if self.runs.contains_key(&id) => {
@@ -54,6 +58,29 @@ impl Engine {
                 refuse(file, found, vec![Problem::new("/task", &order.task, wanted)], out);
             }
         }
+    }
+
+    /// Takes note of what was removed from the audit: the line that says so is said no more.
+    fn acknowledge(&mut self, line: u64, reason: String, file: Dropped, out: &mut Outbox) {
+        let refusal = match (&self.broken_library, self.library.policy.may_acknowledge(&file.owner)) {
+            (Some(why), _) => {
+                Some(("/order", format!("the configuration cannot be read, so nobody knows who may: {why}")))
+            }
+            (None, Err(refusal)) => Some(("/order", refusal.to_string())),
+            (None, Ok(_)) if !self.cuts.contains(&line) => Some((
+                "/line",
+                "a line that says that lines were removed, of which nobody took note; try: spoolgate audit verify"
+                    .to_owned(),
+            )),
+            (None, Ok(_)) => None,
+        };
+        if let Some((field, wanted)) = refusal {
+            let found = if field == "/line" { line.to_string() } else { Right::Acknowledge.word().to_owned() };
+            return refuse(file, None, vec![Problem::new(field, found, wanted)], out);
+        }
+        self.cuts.remove(&line);
+        out.durable(Effect::Audit(Entry::of_acknowledged(out.now(), file.owner.actor, line, reason)));
+        out.durable(Effect::Consume { drop_box: file.drop_box, key: file.key, task: None });
     }
 
     /// Gives the orders that waited for an ended task to it.
@@ -241,6 +268,7 @@ fn meaning(
     let refusal = |why: String| Err(Refused::not_now(why));
     match &order.wish {
         Wish::Approve { .. } => approval(run, order, ordered, policy, person, now),
+        Wish::Acknowledge { .. } => refusal(format!("task {id} is no line of the audit")),
         Wish::Reject => match state {
             TaskState::New | TaskState::Ready => Ok(Event::Rejected(ordered)),
             _ => refusal(format!("task {id} is {}; it can only be cancelled now", state.word())),

@@ -3,7 +3,7 @@
 //! **Invariant:** events are believed, directories are corrected. A step that was open when the daemon stopped is asked
 //! for again under its old name: its host starts it at most once. A host between two steps goes on with the next.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::base::ids::TaskId;
@@ -28,6 +28,8 @@ pub struct Past {
     pub seen: Option<Timestamp>,
     /// Unfinished tasks that cannot be read any more, with their first event where that can.
     pub unread: Vec<(TaskId, Option<Recorded>)>,
+    /// The lines of the audit that speak of cuts which nobody took note of.
+    pub cuts: BTreeSet<u64>,
 }
 
 /// An unfinished task as it stands on disk.
@@ -57,6 +59,7 @@ impl Engine {
         let mut engine = Engine::new(library, next_id);
         // Nobody knows when a daemon looked last: then everything may have been slept through.
         engine.seen = past.seen.unwrap_or(Timestamp(i64::MIN));
+        engine.cuts = past.cuts;
         for line in past.history {
             engine.next_id = engine.next_id.max(line.id.0 + 1);
             if let Some(key) = line.idempotency_key {
@@ -75,11 +78,8 @@ impl Engine {
             engine.next_id = engine.next_id.max(task.id.0 + 1);
             match Run::fold(task.id, task.plan, &task.events) {
                 Ok(run) => {
-                    let audited = past.audited.get(&run.id);
-                    let missing = run.acts.iter().filter(|act| audited.is_none_or(|last| act.event > *last));
-                    for act in missing {
-                        out.durable(Effect::Audit(Entry { recovered: true, ..Entry::of(run.id, act) }));
-                    }
+                    let lines = unaudited(&run, past.audited.get(&run.id).copied());
+                    lines.for_each(|line| out.durable(Effect::Audit(line)));
                     engine.resume(run, &task.standing, &mut out);
                 }
                 Err(illegal) => {
@@ -139,6 +139,13 @@ impl Engine {
             out.durable(restore(run, run.state()));
         }
     }
+}
+
+/// Returns the lines of the audit that say what the last one it has of a task does not: they were never durable, or somebody
+/// removed them.
+pub fn unaudited(run: &Run, last: Option<u64>) -> impl Iterator<Item = Entry> {
+    let missing = run.acts.iter().filter(move |act| last.is_none_or(|last| act.event > last));
+    missing.map(|act| Entry { recovered: true, ..Entry::of(run.id, act) })
 }
 
 fn restore(run: &Run, state: TaskState) -> Effect {

@@ -151,6 +151,66 @@ fn check_audit(world: &World, id: u64, record: &Value) {
 }
 
 #[test]
+fn what_is_cut_off_the_audit_is_said_until_somebody_entitled_takes_note() {
+    let mut world = World::new(&[], None);
+    world.write_etc("inventory/hosts.toml", "[host.here]\nconnection = \"local\"\n");
+    world.start();
+    world.drop_file("ready", "t.json", br#"{"task_name": "t", "script": "true", "hosts": {"1": ["here"]}}"#, 0);
+    world.record(world.task_of("t"));
+    world.run(0, &["audit", "verify"]).ok();
+    world.kill_daemon();
+    let dir = world.state().join("audit");
+    let is_month = |path: &PathBuf| path.extension().is_some_and(|ending| ending == "jsonl");
+    let file = std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()).find(is_month).unwrap();
+    let whole = std::fs::read_to_string(&file).unwrap();
+    let count = whole.lines().count();
+    let kept: String = whole.split_inclusive('\n').take(count - 2).collect();
+    std::fs::write(&file, kept).unwrap();
+    let verify = |world: &World| world.run(0, &["audit", "verify"]);
+    let (cut, begun) = (count - 1, world.daemon_log().len());
+    assert_eq!(verify(&world).code, 4);
+    for _ in 0..2 {
+        world.start();
+        let said = verify(&world);
+        let wanted = format!("line {cut}, noticed at");
+        assert!(
+            said.code == 4 && said.err.contains(&wanted) && said.err.contains("2 line(s) were removed"),
+            "{said:?}"
+        );
+        let log = world.daemon_log()[begun..].to_owned();
+        assert!(log.contains(&format!("lines were removed from the audit: line {cut}")), "{log}");
+        world.kill_daemon();
+    }
+    world.start();
+    let top = world.run(0, &["top", "--once", "--size", "120x30", "--lang", "en"]).ok();
+    assert!(top.contains("lines were removed from the audit (1)"), "{top}");
+    let cut = cut.to_string();
+    let acknowledge =
+        |uid: u32, line: &str| world.run(uid, &["audit", "acknowledge", line, "--reason", "a test did it"]);
+    // Who may do everything with tasks may not do this, as long as no rule says so.
+    let refused = acknowledge(0, &cut);
+    assert!(refused.code == 6 && refused.err.contains("it has no [[audit]] with who"), "{refused:?}");
+    let policy = std::fs::read_to_string(world.etc().join("policy.toml")).unwrap();
+    world.write_etc("policy.toml", &format!("{policy}[[audit]]\nwho = [\"uid-61002\"]\n"));
+    assert_eq!(acknowledge(ALICE, &cut).code, 6);
+    assert_eq!(acknowledge(BOB, "1").code, 3);
+    acknowledge(BOB, &cut).ok();
+    assert_eq!(acknowledge(BOB, &cut).code, 3);
+    let said = verify(&world).ok();
+    assert!(
+        said.contains("uid-61002") && said.contains("a test did it") && said.contains("every link holds"),
+        "{said}"
+    );
+    world.kill_daemon();
+    world.start();
+    verify(&world).ok();
+    // What was removed about tasks is there again, and said to have been missing.
+    let lines = world.run(0, &["audit", "show", "1", "--json"]).ok();
+    let recovered = lines.lines().filter(|line| line.contains("\"recovered\":true")).count();
+    assert_eq!((lines.lines().count(), recovered), (3, 2), "{lines}");
+}
+
+#[test]
 fn the_audits_head_goes_to_the_system_log() {
     let mut world = World::new(&[], None);
     world.write_etc("inventory/hosts.toml", "[host.here]\nconnection = \"local\"\n");

@@ -3,12 +3,13 @@
 //! **Invariant:** only the store appends, and a line is durable together with the event it stands for. After a power cut
 //! the last line may be torn; it is kept aside as `audit/torn`, and the chain goes on with a line that says so.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufRead as _, BufReader, Read, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
+use crate::adapters::spool::audit_head::{self, HeadFile, Memory};
 use crate::adapters::spool::commit::Commit;
 use crate::adapters::spool::layout::Layout;
 use crate::adapters::spool::prefix::digest_up_to;
@@ -16,7 +17,8 @@ use crate::adapters::spool::store::FILE_MODE;
 use crate::adapters::spool::{SpoolError, fault_point};
 use crate::base::digest::Digest;
 use crate::base::ids::TaskId;
-use crate::domain::audit::{AboutJournal, Entry, Fault, Head, about_journal};
+use crate::base::time::Timestamp;
+use crate::domain::audit::{AboutJournal, CUT, CUT_ACKNOWLEDGED, Entry, Fault, Head, LastEnd, Line, about_journal};
 
 /// The open end of the audit.
 #[derive(Debug)]
@@ -26,15 +28,33 @@ pub(super) struct AuditLog {
     /// The newest file's name without ending; lines never go to an older one, whatever the clock says.
     month: String,
     file: Option<File>,
+    /// How long that file is, as far as it was written here.
+    length: u64,
     /// What was cut off, until a line says so.
     torn: Option<String>,
+    /// What somebody removed, until a line says so.
+    cut: Option<String>,
+    /// What is remembered of the end.
+    memory: HeadFile,
+    /// Changes of it that come with the lines that are being written.
+    cuts: Vec<(u64, bool)>,
 }
 
 impl AuditLog {
     /// Finds the end of the chain and cuts off what a power cut left of a line.
     pub(super) fn open(layout: &Layout) -> Result<AuditLog, SpoolError> {
-        let dir = layout.audit();
-        let mut log = AuditLog { dir, head: Head::default(), month: String::new(), file: None, torn: None };
+        let memory = audit_head::read(layout)?;
+        let mut log = AuditLog {
+            dir: layout.audit(),
+            head: Head::default(),
+            month: String::new(),
+            file: None,
+            length: 0,
+            torn: None,
+            cut: None,
+            memory: HeadFile::new(layout, memory.clone()),
+            cuts: Vec::new(),
+        };
         let mut torn = None;
         for path in files(layout)?.into_iter().rev() {
             let bytes = fs::read(&path).map_err(|e| SpoolError::io("read", &path, e))?;
@@ -47,6 +67,7 @@ impl AuditLog {
             let whole = bytes[..written].iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
             if log.month.is_empty() {
                 log.month = month_of(&path);
+                log.length = whole as u64;
                 if whole < bytes.len() {
                     torn = Some((path.clone(), bytes[whole..].to_vec(), whole));
                 }
@@ -62,7 +83,35 @@ impl AuditLog {
         if let Some((path, rest, whole)) = torn {
             log.set_aside(&path, &rest, whole)?;
         }
+        log.cut = cut_since(layout, &memory, log.head)?;
+        if log.cut.is_none() {
+            log.remember()?;
+        }
         Ok(log)
+    }
+
+    /// Remembers where the chain ends; what was written of it is durable by now.
+    pub(super) fn remember(&mut self) -> Result<(), SpoolError> {
+        let changes = std::mem::take(&mut self.cuts);
+        self.memory.write(self.head, |known| {
+            for (line, open) in changes {
+                if open {
+                    known.cuts.insert(line)
+                } else {
+                    known.cuts.remove(&line)
+                };
+            }
+        })
+    }
+
+    /// Returns the line that says what somebody removed from the chain, if somebody did since the last daemon.
+    pub(super) fn take_cut(&mut self, now: Timestamp) -> Option<Entry> {
+        self.cut.take().map(|what| Entry::of_daemon(now, CUT, Some(what)))
+    }
+
+    /// Returns the lines that speak of cuts which nobody took note of.
+    pub(super) fn open_cuts(&self) -> &BTreeSet<u64> {
+        &self.memory.known().cuts
     }
 
     fn set_aside(&mut self, path: &Path, rest: &[u8], whole: usize) -> Result<(), SpoolError> {
@@ -88,13 +137,17 @@ impl AuditLog {
         let mut pending: Vec<u8> = Vec::new();
         let at = entries.first().map(|entry| entry.at);
         let torn = at.and_then(|at| Some(Entry::of_daemon(at, "audit_torn", Some(self.torn.take()?))));
-        for entry in torn.into_iter().chain(entries) {
+        let cut = at.and_then(|at| self.take_cut(at));
+        for entry in torn.into_iter().chain(cut).chain(entries) {
             let month: String = entry.at.to_string().chars().take("YYYY-MM".len()).collect();
             if month > self.month {
                 self.flush(&mut pending, commit)?;
                 self.month = month;
-                self.file = None;
+                (self.file, self.length) = (None, 0);
             }
+            let about = (entry.act == CUT_ACKNOWLEDGED).then_some(entry.line).flatten().map(|line| (line, false));
+            let cut = (entry.act == CUT).then_some((self.head.seq + 1, true));
+            self.cuts.extend(about.or(cut));
             pending.extend(self.head.write(entry));
         }
         self.flush(&mut pending, commit)
@@ -116,12 +169,81 @@ impl AuditLog {
             commit.dir(self.dir.clone());
         }
         if let Some(file) = &mut self.file {
+            still_ours(file, self.length, &path).map_err(fail("append to"))?;
             file.write_all(pending).map_err(fail("append to"))?;
+            self.length += pending.len() as u64;
             commit.file(&path, file.try_clone().map_err(fail("append to"))?);
         }
         pending.clear();
         Ok(())
     }
+}
+
+/// Checks that the open file is the one that has the name, and as long as it was left: what is added to another one would be
+/// read by nobody, or stand behind lines that somebody removed.
+fn still_ours(file: &File, length: u64, path: &Path) -> io::Result<()> {
+    use std::os::unix::fs::MetadataExt as _;
+    let held = file.metadata()?;
+    let same = fs::symlink_metadata(path).is_ok_and(|named| (held.dev(), held.ino()) == (named.dev(), named.ino()));
+    match (same, held.len() == length) {
+        (false, _) => Err(io::Error::other("it was replaced or removed; put the right one there and start the daemon")),
+        (true, false) => {
+            let why = format!(
+                "somebody else changed it: it has {} bytes and had {length}; put the right one there and start the daemon",
+                held.len()
+            );
+            Err(io::Error::other(why))
+        }
+        (true, true) => Ok(()),
+    }
+}
+
+/// Says what was removed from a chain that ends at `end`, by what is remembered of it; nothing where nothing was.
+fn cut_since(layout: &Layout, memory: &Memory, end: Head) -> Result<Option<String>, SpoolError> {
+    let known = match memory {
+        Memory::Of(LastEnd { head, .. }) => *head,
+        Memory::Lost if end.seq > 0 => {
+            let what = format!(
+                "audit/head, which remembers where the chain ended, is gone; nobody can tell whether lines after line {} were removed",
+                end.seq
+            );
+            return Ok(Some(what));
+        }
+        // Every task has a line: where there are tasks, there was an audit.
+        Memory::Lost => {
+            let has_tasks = fs::read_dir(layout.runs()).is_ok_and(|mut entries| entries.next().is_some());
+            return Ok(has_tasks.then(|| "the whole audit is gone, and there are tasks".to_owned()));
+        }
+    };
+    if known.seq > end.seq {
+        let (count, ended, at) = (known.seq - end.seq, known.seq, end.seq);
+        return Ok(Some(format!(
+            "{count} line(s) were removed: the chain ended at line {ended}, and ends at line {at}"
+        )));
+    }
+    let found = head_at(layout, known.seq, end)?;
+    Ok((found != Some(known)).then(|| {
+        let line = known.seq;
+        format!("the chain was written anew: its line {line} is not the one that the daemon wrote ({known})")
+    }))
+}
+
+/// Returns the head that a chain had at line `seq`, looking for it from its end on.
+fn head_at(layout: &Layout, seq: u64, end: Head) -> Result<Option<Head>, SpoolError> {
+    if seq == end.seq || seq == 0 {
+        return Ok(Some(if seq == 0 { Head::default() } else { end }));
+    }
+    let mut back = end.seq - seq;
+    for path in files(layout)?.into_iter().rev() {
+        let bytes = fs::read(&path).map_err(|e| SpoolError::io("read", &path, e))?;
+        for line in bytes.split(|byte| *byte == b'\n').rev().filter(|line| !line.is_empty()) {
+            if back == 0 {
+                return Ok(head_of(line));
+            }
+            back -= 1;
+        }
+    }
+    Ok(None)
 }
 
 fn month_of(path: &Path) -> String {
@@ -130,7 +252,7 @@ fn month_of(path: &Path) -> String {
 
 /// Returns the head that a line is.
 fn head_of(line: &[u8]) -> Option<Head> {
-    let parsed: crate::domain::audit::Line = serde_json::from_slice(line).ok()?;
+    let parsed: Line = serde_json::from_slice(line).ok()?;
     Some(Head { seq: parsed.seq, digest: Digest::of(line) })
 }
 
@@ -212,6 +334,53 @@ pub(super) fn audited(layout: &Layout, tasks: &[TaskId]) -> Result<BTreeMap<Task
     Ok(found)
 }
 
+/// Returns how many acts the audit has of each task, and the last line of its journal among them.
+///
+/// # Errors
+/// When a file cannot be read.
+pub fn acts(layout: &Layout) -> Result<HashMap<TaskId, (u64, u64)>, SpoolError> {
+    let mut found: HashMap<TaskId, (u64, u64)> = HashMap::new();
+    lines(layout, |_, _, line| {
+        if let Some(about) = about_journal(line) {
+            let known = found.entry(about.task).or_default();
+            *known = (known.0 + 1, known.1.max(about.event));
+        }
+        true
+    })?;
+    Ok(found)
+}
+
+/// Returns the lines that speak of cuts which nobody took note of, as the daemon remembers them.
+///
+/// # Errors
+/// When `audit/head` is there and cannot be read.
+pub fn open_cuts(layout: &Layout) -> Result<BTreeSet<u64>, SpoolError> {
+    Ok(match audit_head::read(layout)? {
+        Memory::Of(known) => known.cuts,
+        Memory::Lost => BTreeSet::new(),
+    })
+}
+
+/// A line that says that lines were removed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cut {
+    /// The line.
+    pub line: Line,
+    /// The line by which somebody took note of it.
+    pub acknowledged: Option<Line>,
+}
+
+/// Whether the daemon's memory of the end agrees with the chain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LastKnown {
+    /// The chain passes through the end that the daemon wrote last.
+    Passes,
+    /// It does not.
+    Differs(Head),
+    /// Nothing is remembered.
+    Lost,
+}
+
 /// What a look at the whole chain found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Verified {
@@ -222,7 +391,9 @@ pub struct Verified {
     /// Whether the chain passes through the head that was asked for.
     pub passes: bool,
     /// Whether it passes through the head that the daemon wrote last.
-    pub passes_last: bool,
+    pub last: LastKnown,
+    /// The lines that say that something was removed, in their order.
+    pub cuts: Vec<Cut>,
     /// Whether the newest file ends in the middle of a line.
     pub unfinished: bool,
     /// What the audit has of each task's journal.
@@ -263,14 +434,22 @@ impl Verified {
 /// # Errors
 /// When a file cannot be read.
 pub fn verify(layout: &Layout, known: Option<Head>) -> Result<Verified, SpoolError> {
-    let last: Option<Head> = fs::read_to_string(layout.audit_head()).ok().and_then(|text| text.parse().ok());
+    let last = match audit_head::read(layout)? {
+        Memory::Of(LastEnd { head, .. }) => Some(head),
+        Memory::Lost => None,
+    };
     let newest = files(layout)?.pop();
     let mut head = Head::default();
     let mut found = Verified {
         head,
         broken: None,
         passes: known.is_none_or(|known| known == head),
-        passes_last: last.is_none_or(|last| last == head),
+        last: match last {
+            Some(last) if last == head => LastKnown::Passes,
+            Some(last) => LastKnown::Differs(last),
+            None => LastKnown::Lost,
+        },
+        cuts: Vec::new(),
         unfinished: false,
         journals: HashMap::new(),
     };
@@ -282,6 +461,7 @@ pub fn verify(layout: &Layout, known: Option<Head>) -> Result<Verified, SpoolErr
                 number += 1;
                 let fault = match looked.line.strip_suffix(b"\n") {
                     Some(whole) => head.follow(whole, looked.digest).map(|()| {
+                        note_cut(&mut found.cuts, looked.of_cut.as_ref());
                         let Some(about) = looked.about else { return };
                         let known = found.journals.entry(about.task).or_default();
                         known.acts += 1;
@@ -298,7 +478,9 @@ pub fn verify(layout: &Layout, known: Option<Head>) -> Result<Verified, SpoolErr
                     break 'files;
                 }
                 found.passes |= known == Some(head);
-                found.passes_last |= last == Some(head);
+                if last == Some(head) {
+                    found.last = LastKnown::Passes;
+                }
             }
         }
     }
@@ -347,13 +529,29 @@ struct Looked<'a> {
     /// Of the line without it.
     digest: Digest,
     about: Option<AboutJournal>,
+    /// The line, where it speaks of a cut.
+    of_cut: Option<Line>,
+}
+
+/// Adds a cut, or the line by which somebody took note of one.
+fn note_cut(cuts: &mut Vec<Cut>, line: Option<&Line>) {
+    let Some(line) = line else { return };
+    if line.entry.act == CUT {
+        return cuts.push(Cut { line: line.clone(), acknowledged: None });
+    }
+    if let Some(cut) = cuts.iter_mut().find(|cut| Some(cut.line.seq) == line.entry.line) {
+        cut.acknowledged.get_or_insert_with(|| line.clone());
+    }
 }
 
 /// Looks at every line of a block, on all cores.
 fn look_at(block: &[u8]) -> Vec<Looked<'_>> {
     let look = |line| {
         let whole = <[u8]>::strip_suffix(line, b"\n").unwrap_or(line);
-        Looked { line, digest: Digest::of(whole), about: about_journal(whole) }
+        // Inside of strings a quotation mark has a backslash before it.
+        let speaks = memchr::memmem::find(whole, b"\"act\":\"audit_cut").is_some();
+        let of_cut = speaks.then(|| serde_json::from_slice(whole).ok()).flatten();
+        Looked { line, digest: Digest::of(whole), about: about_journal(whole), of_cut }
     };
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let share = (block.len() / cores).max(1 << 16);

@@ -5,6 +5,7 @@
 //! here decides what a file means.
 
 pub mod audit;
+mod audit_head;
 pub mod bad;
 mod commit;
 pub mod drop_file;

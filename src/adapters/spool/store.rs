@@ -7,7 +7,7 @@
 //! Journals are the truth. The file in a state's directory is a view that can be written again from its journal, so it
 //! is renamed, never trusted, and the daemon may act before the renames are durable.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
@@ -17,7 +17,7 @@ use std::time::Duration;
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, Flock, FlockArg, RenameFlags, renameat2};
 
-use crate::adapters::spool::audit::AuditLog;
+use crate::adapters::spool::audit::{self, AuditLog};
 use crate::adapters::spool::commit::Commit;
 use crate::adapters::spool::layout::Layout;
 use crate::adapters::spool::prefix::Prefixes;
@@ -193,10 +193,30 @@ impl Store {
         self.audit.append(audit, &mut commit)?;
         commit.run()?;
         // After a power cut it may be behind, never ahead.
-        if audited {
-            write_file(&self.layout.audit_head(), self.audit.head().to_string().as_bytes())?;
-        }
-        Ok(())
+        if audited { self.audit.remember() } else { Ok(()) }
+    }
+
+    /// Has the audit say what somebody removed from it, if somebody did since the last daemon.
+    ///
+    /// # Errors
+    /// When a file operation fails.
+    pub fn say_cut(&mut self, now: Timestamp) -> Result<(), SpoolError> {
+        let cut = self.audit.take_cut(now);
+        cut.map_or(Ok(()), |entry| self.write(&[], Vec::new(), vec![entry]))
+    }
+
+    /// Returns the lines of the audit that speak of cuts which nobody took note of.
+    #[must_use]
+    pub fn open_cuts(&self) -> &BTreeSet<u64> {
+        self.audit.open_cuts()
+    }
+
+    /// Returns how many acts the audit has of each task, and the last line of its journal among them.
+    ///
+    /// # Errors
+    /// When a file cannot be read.
+    pub fn audited_acts(&self) -> Result<std::collections::HashMap<TaskId, (u64, u64)>, SpoolError> {
+        audit::acts(&self.layout)
     }
 
     /// Returns where the audit ends.

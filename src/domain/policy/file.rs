@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use super::freeze::{Freeze, Span};
-use super::{ApproveRule, ControlRule, RequireRule, Right, Rules, Scope, SubmitRule};
+use super::{ApproveRule, AuditRule, ControlRule, RequireRule, Right, Rules, Scope, SubmitRule};
 use crate::base::time::{BadTime, Timestamp, Zone, parse_end, parse_time};
 use crate::base::week::{WeekSpan, WeekTime};
 use crate::domain::problem::Problem;
@@ -38,6 +38,11 @@ pub(super) fn read(file: &str, text: &str, zone: &Zone) -> Result<Rules, Vec<Pro
     }
     for table in fields.tables("control") {
         rules.control.extend(read_control(table, &roles));
+    }
+    for mut table in fields.tables("audit") {
+        let (rule, who) = (rule_name(&table, "audit"), read_who(&mut table, &roles));
+        table.finish();
+        rules.audit.extend(who.map(|who| AuditRule { rule, who }));
     }
     for table in fields.tables("freeze") {
         rules.freeze.extend(read_freeze(table, &roles, zone));
@@ -155,7 +160,7 @@ fn read_control(mut table: Fields<'_>, roles: &Roles) -> Option<ControlRule> {
     let (who, scope) = (read_who(&mut table, roles), read_scope(&mut table, true));
     let mut acts = Vec::new();
     for word in table.strings("acts") {
-        let controls = Right::ALL.into_iter().filter(|right| *right >= Right::Cancel);
+        let controls = Right::ALL.into_iter().filter(|right| (Right::Cancel..=Right::Continue).contains(right));
         if let Some(right) = controls.clone().find(|right| right.word() == word.value) {
             acts.push(right);
         } else {

@@ -51,6 +51,7 @@ pub struct Rules {
     approve: Vec<ApproveRule>,
     require: Vec<RequireRule>,
     control: Vec<ControlRule>,
+    audit: Vec<AuditRule>,
     freeze: Vec<Freeze>,
     bounds: Bounds,
 }
@@ -107,7 +108,14 @@ struct ControlRule {
     own: bool,
 }
 
-/// What somebody may want to do with a task that exists.
+/// Who may take note of what was removed from the audit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct AuditRule {
+    rule: String,
+    who: Vec<String>,
+}
+
+/// What somebody may want to do with a task that exists, or with the audit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Right {
     /// Let a plan run.
@@ -128,11 +136,13 @@ pub enum Right {
     Skip,
     /// Let the next batch begin.
     Continue,
+    /// Take note of what was removed from the audit. It is about no task, and no rule about tasks gives it.
+    Acknowledge,
 }
 
 impl Right {
     /// Every right, in the order of a task's life.
-    pub const ALL: [Right; 9] = [
+    pub const ALL: [Right; 10] = [
         Right::Approve,
         Right::Reject,
         Right::Withdraw,
@@ -142,6 +152,7 @@ impl Right {
         Right::Retry,
         Right::Skip,
         Right::Continue,
+        Right::Acknowledge,
     ];
 
     /// Returns the word, as in orders and rules.
@@ -157,6 +168,7 @@ impl Right {
             Right::Retry => "retry",
             Right::Skip => "skip",
             Right::Continue => "continue",
+            Right::Acknowledge => "acknowledge",
         }
     }
 }
@@ -378,6 +390,21 @@ impl Policy {
         self.decide(person, right.word(), &subject.work, self.opinions(person, right, subject))
     }
 
+    /// Decides whether `person` may take note of what was removed from the audit; the answer is the rule that allows it.
+    ///
+    /// # Errors
+    /// With the reason.
+    pub fn may_acknowledge(&self, person: &Person) -> Result<String, Refusal> {
+        let about = Subject::unresolved("audit".to_owned(), &nobody());
+        let opinions = self.opinions(person, Right::Acknowledge, &about);
+        self.decide(person, Right::Acknowledge.word(), &about.work, opinions).map_err(|refusal| match self {
+            Policy::Rules(rules) if rules.audit.is_empty() => {
+                Refusal::new(format!("{}; it has no [[audit]] with who = [...]", refusal.why))
+            }
+            _ => refusal,
+        })
+    }
+
     /// Returns what every rule that could allow it says.
     #[must_use]
     pub fn opinions(&self, person: &Person, right: Right, subject: &Subject) -> Vec<Opinion> {
@@ -399,6 +426,7 @@ impl Policy {
             }
             // Whoever could approve it, had they not submitted it.
             Right::Reject => rules.approve.iter().map(|rule| rule.opinion(person, subject, false)).collect(),
+            Right::Acknowledge => rules.audit.iter().map(|rule| rule.opinion(person)).collect(),
             _ => rules.control.iter().map(|rule| rule.opinion(person, right, subject, own)).collect(),
         }
     }
@@ -603,6 +631,12 @@ impl ApproveRule {
             voteless(person, &self.who).or_else(|| self.scope.objection(subject)).or_else(unnamed).or_else(own);
         let meant = self.scope.names_work(&subject.work) && voteless(person, &self.who).is_none();
         Opinion::of(&self.rule, objection).looking(meant, self.named || self.scope.looks_at_hosts())
+    }
+}
+
+impl AuditRule {
+    fn opinion(&self, person: &Person) -> Opinion {
+        Opinion::of(&self.rule, voteless(person, &self.who))
     }
 }
 

@@ -41,6 +41,8 @@ const RULES: &str = r#"
     acts = ["retry", "release"]
     environments = ["test"]
     own = true
+    [[audit]]
+    who = ["@security"]
     [[freeze]]
     name = "weekend"
     environments = ["prod"]
@@ -237,6 +239,7 @@ fn by_hand(who: &Person, right: Right, case: &Case<'_>, people: &[Person]) -> bo
             in_group("lead") || (own && in_group("dev") && case.environments.iter().all(|e| *e == "test"))
         }
         Right::Skip | Right::Continue => in_group("lead"),
+        Right::Acknowledge => in_group("security"),
     }
 }
 
@@ -248,7 +251,7 @@ fn five_hundred_rows_of_who_may_do_what_agree_with_a_reading_by_hand() {
         person(2, "dev2", &["dev", "lead"]),
         person(3, "olga", &[]),
         person(4, "ada", &["dba", "dev"]),
-        person(5, "guest", &["users"]),
+        person(5, "guest", &["users", "security"]),
     ];
     let policy = rules();
     let (mut rows, mut allowed) = (0, 0);

@@ -15,7 +15,8 @@ use crate::domain::wire::json::Value;
 pub(super) fn read(fields: &mut Fields<'_>) -> Option<Order> {
     let word = fields.text("order", limits::NAME_BYTES_MAX);
     let right = word.as_deref().and_then(|word| Right::ALL.into_iter().find(|right| right.word() == word));
-    let task = read_task_word(fields);
+    // What was removed from the audit is no task's.
+    let task = if right == Some(Right::Acknowledge) { Some(String::new()) } else { read_task_word(fields) };
     let reason = fields.text("reason", limits::TITLE_BYTES_MAX).map(|reason| reason.trim().to_owned());
     let Some(wish) = right.and_then(|right| read_wish(right, fields)) else {
         if right.is_none() {
@@ -109,11 +110,12 @@ fn read_wish(right: Right, fields: &mut Fields<'_>) -> Option<Wish> {
             let (group, batch) = (read_number(fields, "group"), read_number(fields, "batch"));
             Wish::Continue { group: GroupNo(group?), batch: batch? }
         }
+        Right::Acknowledge => Wish::Acknowledge { line: read_number(fields, "line")? },
     })
 }
 
 /// Reads a number from 1, which must be there.
-fn read_number(fields: &mut Fields<'_>, name: &'static str) -> Option<u32> {
+fn read_number<N: std::str::FromStr + PartialOrd + From<u8>>(fields: &mut Fields<'_>, name: &'static str) -> Option<N> {
     let wanted = "a whole number from 1";
     let Some(node) = fields.take(name) else {
         fields.missing(name, wanted);
@@ -123,7 +125,7 @@ fn read_number(fields: &mut Fields<'_>, name: &'static str) -> Option<u32> {
         Value::Number(word) | Value::String(word) => word.as_str(),
         other => other.kind(),
     };
-    let number = word.parse().ok().filter(|number| *number > 0);
+    let number = word.parse().ok().filter(|number| *number >= N::from(1));
     if number.is_none() {
         fields.problem(format!("/{name}"), &node, word, wanted);
     }
@@ -178,6 +180,9 @@ mod tests {
             let order = Order { task: "291".to_owned(), wish, reason: Some("周五不发布".to_owned()) };
             assert_eq!(read_order(&order.write(), &Zone::utc()), Ok(order));
         }
+        let about_no_task =
+            Order { task: String::new(), wish: Wish::Acknowledge { line: 41 }, reason: Some("w".to_owned()) };
+        assert_eq!(read_order(&about_no_task.write(), &Zone::utc()), Ok(about_no_task));
     }
 
     #[track_caller]
@@ -201,6 +206,7 @@ mod tests {
         check(r#"{"order":"release","task":1,"hosts":["a"]}"#, &["/step"]);
         check(r#"{"order":"continue","task":1}"#, &["/group", "/batch"]);
         check(r#"{"order":"continue","task":1,"group":1,"batch":0}"#, &["/batch"]);
+        check(r#"{"order":"acknowledge","task":1,"line":0}"#, &["/line", "/task"]);
         check(r#"{"order":"eat","task":1}"#, &["/order"]);
         check("[]", &[""]);
         let double = read_order(br#"{"order":"reject","order":"cancel","task":1,"reason":"x"}"#, &Zone::utc());

@@ -212,7 +212,7 @@ impl World {
             .collect();
         let next_id = self.disk.runs.keys().last().map_or(1, |id| id.0 + 1);
         let audited = self.disk.audit.iter().copied().collect();
-        let past = Past { history: self.disk.history.clone(), audited, seen: self.seen, unread: Vec::new() };
+        let past = Past { history: self.disk.history.clone(), audited, seen: self.seen, ..Past::default() };
         let (engine, effects, bad) = Engine::recover(library(self.library), next_id, found, past, self.moment());
         assert_eq!(bad, vec![], "a journal of our own cannot be believed");
         self.engine = Some(engine);

@@ -4,14 +4,19 @@
 
 use clap::{Args, Subcommand};
 
+use crate::adapters::spool::audit::{Cut, LastKnown};
 use crate::adapters::spool::{SpoolError, audit, reader};
 use crate::base::ids::TaskId;
 use crate::base::text::visible;
 use crate::domain::audit::{Head, Line};
+use crate::domain::order::{Order, Wish};
 use crate::domain::record::HistoryLine;
+use crate::engine::DropBox;
 use crate::shells::cli::Context;
 use crate::shells::cli::failure::{Failure, Kind};
+use crate::shells::cli::submit::put;
 use crate::shells::cli::tasks;
+use crate::shells::clock::{now, unique};
 
 /// Arguments of `audit`.
 #[derive(Debug, Args)]
@@ -41,6 +46,15 @@ enum Verb {
     },
     /// Print where the chain ends, to be kept elsewhere.
     Head,
+    /// Take note of lines that were removed, so that nobody is told of them any more; policy says who may.
+    Acknowledge {
+        /// The number of the line that says so, as `audit verify` names it.
+        #[arg(value_parser = clap::value_parser!(u64).range(1..))]
+        line: u64,
+        /// What is known of it, for the record.
+        #[arg(long)]
+        reason: String,
+    },
 }
 
 impl Audit {
@@ -72,6 +86,7 @@ impl Audit {
                 })?;
                 found.iter().try_for_each(|line| print(context, line))
             }
+            Verb::Acknowledge { line, reason } => acknowledge(context, line, reason),
             Verb::Head => {
                 let verified = audit::verify(&context.layout, None)?;
                 if let Some((path, number, fault)) = verified.broken {
@@ -120,11 +135,29 @@ fn verify(context: &Context, known: Option<&str>) -> Result<(), Failure> {
         return Err(Failure::new(Kind::Changed, message));
     }
     // The daemon and the history remember what the chain had; an end that they know and it does not was cut off.
-    if !verified.passes_last {
-        let message =
-            format!("the chain ends at line {} before the end that the daemon wrote last, or in another one", head.seq);
-        return Err(Failure::new(Kind::Changed, message));
+    match verified.last {
+        LastKnown::Passes => {}
+        LastKnown::Differs(last) => {
+            let message = format!(
+                "the chain ends at line {} and does not pass through {last}, where the daemon wrote last that it ended: lines were removed",
+                head.seq
+            );
+            return Err(Failure::new(Kind::Changed, message));
+        }
+        // Whoever kept a head elsewhere needs no other.
+        LastKnown::Lost if known.is_some() || head == Head::default() => {}
+        LastKnown::Lost => {
+            let message = format!(
+                "{} is gone or none of ours: nobody can tell whether lines after line {} were removed",
+                context.layout.audit_head().display(),
+                head.seq
+            );
+            return Err(
+                Failure::new(Kind::Changed, message).hint("spoolgate audit verify --head, with one kept elsewhere")
+            );
+        }
     }
+    unacknowledged(&verified.cuts)?;
     let known_acts = |line: &HistoryLine| verified.journals.get(&line.id).map_or(0, |known| known.acts);
     if let Some(first) = history.iter().find(|line| known_acts(line) < line.acts) {
         let (id, has, wanted) = (first.id, known_acts(first), first.acts);
@@ -138,11 +171,66 @@ fn verify(context: &Context, known: Option<&str>) -> Result<(), Failure> {
         );
         return Err(Failure::new(Kind::Changed, message));
     }
+    let cuts: Vec<u64> = verified.cuts.iter().map(|cut| cut.line.seq).collect();
     if context.output.json {
-        let value = serde_json::json!({"ok": true, "lines": head.seq, "head": head.to_string()});
+        let value = serde_json::json!({"ok": true, "lines": head.seq, "head": head.to_string(), "cuts": cuts});
         return context.output.object(value);
     }
+    for cut in &verified.cuts {
+        context.output.line(of_cut(cut))?;
+    }
     context.output.line(format!("{} line(s), every link holds; the chain ends at {head}", head.seq))
+}
+
+/// Fails while there are cuts of which nobody took note.
+fn unacknowledged(cuts: &[Cut]) -> Result<(), Failure> {
+    let open: Vec<&Cut> = cuts.iter().filter(|cut| cut.acknowledged.is_none()).collect();
+    let Some(first) = open.first() else { return Ok(()) };
+    let said: Vec<String> = open.iter().map(|cut| of_cut(cut)).collect();
+    let hint = format!("spoolgate audit acknowledge {} --reason …, when it is known who did it", first.line.seq);
+    Err(Failure::new(Kind::Changed, said.join("\n")).hint(hint))
+}
+
+/// Says what was removed, and who took note of it.
+fn of_cut(cut: &Cut) -> String {
+    let entry = &cut.line.entry;
+    let what = visible(entry.detail.as_deref().unwrap_or_default());
+    let noted = cut.acknowledged.as_ref().map_or(String::new(), |line| {
+        let by = line.entry.by.as_ref().map_or_else(|| "the daemon".to_owned(), ToString::to_string);
+        let reason = visible(line.entry.detail.as_deref().unwrap_or_default());
+        format!("; {by} took note of it at {}: {reason}", line.entry.at)
+    });
+    format!("line {}, noticed at {}: {what}{noted}", cut.line.seq, entry.at)
+}
+
+/// Drops the order and waits until the daemon says it no more.
+fn acknowledge(context: &Context, line: u64, reason: String) -> Result<(), Failure> {
+    if !audit::open_cuts(&context.layout)?.contains(&line) {
+        let message = format!("line {line} of the audit says of nothing that was removed, or somebody took note of it");
+        return Err(Failure::new(Kind::NotFound, message).hint("spoolgate audit verify"));
+    }
+    let order = Order { task: String::new(), wish: Wish::Acknowledge { line }, reason: Some(reason) };
+    let since = now().0;
+    let name = put(context, DropBox::Orders, &unique(order.wish.right().word()), &order.write())?.name;
+    if !tasks::daemon_runs(context)? {
+        return Err(tasks::queued(&name));
+    }
+    let answer = tasks::wait_for(Some(tasks::ANSWER_LIMIT), || {
+        let open = audit::open_cuts(&context.layout)?.contains(&line);
+        match (open, reader::refusal(&context.layout, &[DropBox::Orders], &name, since)) {
+            (_, Some(why)) => Err(Failure { kind: Kind::Refused, ..Failure::invalid(&name, &why.problems) }),
+            (true, None) => Ok(None),
+            (false, None) => Ok(Some(())),
+        }
+    })?;
+    if answer.is_none() {
+        let message = format!("{name} is in its box, and the daemon has not answered yet");
+        return Err(Failure::new(Kind::Unavailable, message).hint("spoolgate audit verify"));
+    }
+    if context.output.json {
+        return context.output.object(serde_json::json!({"acknowledged": line}));
+    }
+    context.output.line(format!("what line {line} of the audit says is acknowledged"))
 }
 
 fn print(context: &Context, line: &[u8]) -> Result<(), Failure> {

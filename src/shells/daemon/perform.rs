@@ -3,7 +3,7 @@
 //! **Invariant:** durable effects first and in their order, then acts. Several tasks' creations and appends of one
 //! turn are written together and synced once; nothing is acted on before that sync has returned.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -27,8 +27,8 @@ use crate::domain::mask::Masker;
 use crate::domain::plan::{Library, Plan};
 use crate::domain::problem::Problem;
 use crate::domain::record::HistoryLine;
-use crate::domain::run::{DropKey, Event, Recorded};
-use crate::engine::{DropBox, Effect, Engine, FoundTask, Input, NewTask, Past, Start};
+use crate::domain::run::{DropKey, Event, Recorded, Run};
+use crate::engine::{DropBox, Effect, Engine, FoundTask, Input, NewTask, Past, Start, unaudited};
 use crate::shells::clock::now;
 use crate::shells::daemon::host::{Command, HostOwner};
 use crate::shells::daemon::link::LinkSettings;
@@ -36,6 +36,8 @@ use crate::shells::daemon::web::PostAnswer;
 
 /// How many turns in a row may leave their renames to the next one.
 const UNSETTLED_TURNS_MAX: u32 = 50;
+/// How many lines that the audit lost are added together.
+const ENTRIES_AT_ONCE: usize = 1000;
 /// Every so many tasks, the hosts of one remove what earlier tasks left there a month ago.
 const CLEAN_EVERY: u64 = 32;
 
@@ -357,7 +359,15 @@ pub(super) type Recovered = (Engine, Vec<Effect>, Vec<(TaskId, String)>);
 
 /// Reads the spool and makes the engine that goes on from it.
 pub(super) fn recover(store: &mut Store, library: Arc<Library>, now: Moment) -> Result<Recovered, SpoolError> {
+    store.say_cut(now.wall)?;
+    let cuts = store.open_cuts().clone();
+    for line in &cuts {
+        tracing::error!("lines were removed from the audit: line {line} of it says which, spoolgate audit verify too");
+    }
     let loaded = store.load()?;
+    if !cuts.is_empty() {
+        audit_again(store, &loaded.history)?;
+    }
     let (mut found, mut unread, mut left_alone) = (Vec::new(), Vec::new(), Vec::new());
     for task in loaded.unfinished {
         let (id, first) = (task.id, task.events.split(|byte| *byte == b'\n').next().unwrap_or_default().to_vec());
@@ -371,10 +381,35 @@ pub(super) fn recover(store: &mut Store, library: Arc<Library>, now: Moment) -> 
     }
     let history =
         loaded.history.split(|byte| *byte == b'\n').filter_map(|line| serde_json::from_slice(line).ok()).collect();
-    let past = Past { history, audited: loaded.audited, seen: loaded.seen, unread };
+    let past = Past { history, audited: loaded.audited, seen: loaded.seen, unread, cuts };
     let (engine, effects, illegal) = Engine::recover(library, loaded.next_id, found, past, now);
     left_alone.extend(illegal.into_iter().map(|illegal| (illegal.id, illegal.to_string())));
     Ok((engine, effects, left_alone))
+}
+
+/// Adds to the audit what it does not have any more of tasks that have ended: their journals know it.
+fn audit_again(store: &mut Store, history: &[u8]) -> Result<(), SpoolError> {
+    let known = store.audited_acts()?;
+    let lines =
+        history.split(|byte| *byte == b'\n').filter_map(|line| serde_json::from_slice::<HistoryLine>(line).ok());
+    let short = |line: &HistoryLine| known.get(&line.id).is_none_or(|(acts, _)| *acts < line.acts);
+    let tasks: BTreeSet<TaskId> = lines.filter(short).map(|line| line.id).collect();
+    let mut entries = Vec::new();
+    for id in tasks {
+        let run = store.fetch(id)?.and_then(|task| {
+            let task = found_task(task).ok()?;
+            Run::fold(id, task.plan, &task.events).ok()
+        });
+        if let Some(run) = run {
+            entries.extend(unaudited(&run, known.get(&id).map(|(_, last)| *last)));
+        } else {
+            tracing::error!(task = %id, "the audit has less of it than there was, and it cannot be read");
+        }
+        if entries.len() >= ENTRIES_AT_ONCE {
+            store.write(&[], Vec::new(), std::mem::take(&mut entries))?;
+        }
+    }
+    store.write(&[], Vec::new(), entries)
 }
 
 /// Reads what was found of a task.

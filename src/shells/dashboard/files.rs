@@ -79,6 +79,8 @@ pub(super) struct Files {
     history: Option<(HistoryWant, u64)>,
     audit: Option<(std::path::PathBuf, u64)>,
     refused: Refused,
+    /// How many cuts of the audit nobody took note of, as it was said last.
+    cuts: usize,
     tails: BTreeMap<LogKey, (u64, usize, Tail)>,
     log: Option<(LogKey, LogFile, Marks)>,
     page: Option<(LogWant, u64)>,
@@ -133,6 +135,7 @@ impl Files {
             history: None,
             audit: None,
             refused: Refused::default(),
+            cuts: 0,
             tails: BTreeMap::new(),
             log: None,
             page: None,
@@ -264,6 +267,10 @@ impl Files {
             Ok(_) => {}
             // Who may not look does not know whether one serves.
             Err(error) => messages.push(Message::Say(error.to_string())),
+        }
+        let cuts = audit::open_cuts(&self.layout).map_or(0, |cuts| cuts.len());
+        if std::mem::replace(&mut self.cuts, cuts) != cuts {
+            messages.push(Message::Cuts(cuts));
         }
         if self.watcher.is_none() {
             self.watcher = watch(&self.layout, Arc::clone(&self.nudged)).ok();

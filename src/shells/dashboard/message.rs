@@ -89,6 +89,8 @@ pub(super) enum Message {
         count: usize,
         files: Option<Vec<RefusedFile>>,
     },
+    /// How many cuts of the audit nobody took note of.
+    Cuts(usize),
     /// A text that was edited by another program, or why it was not.
     Edited(Result<String, NotEdited>),
     /// A screen was written into a file, or could not be.

@@ -135,6 +135,8 @@ pub(super) struct Model {
     pub(super) ended: usize,
     pub(super) failed: usize,
     pub(super) audit: Vec<Line>,
+    /// How many cuts of the audit nobody took note of.
+    pub(super) cuts: usize,
     /// How many files were refused, and the newest of them, the newest first.
     pub(super) refused: (usize, Vec<RefusedFile>),
     pub(super) tails: BTreeMap<LogKey, Tail>,
@@ -184,6 +186,7 @@ impl Model {
             ended: 0,
             failed: 0,
             audit: Vec::new(),
+            cuts: 0,
             refused: (0, Vec::new()),
             tails: BTreeMap::new(),
             previous: BTreeMap::new(),

@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use crate::adapters::http::{Answer, Answers, Request};
+use crate::adapters::spool::audit;
 use crate::adapters::spool::layout::Layout;
 use crate::adapters::tokens::TokensOnDisk;
 use crate::base::ids::{Actor, TaskId};
@@ -274,10 +275,14 @@ impl Web {
         json_answer(code, &json!({"status": status, "configuration": configuration}))
     }
 
+    fn cuts(&self) -> u64 {
+        audit::open_cuts(&self.layout).map_or(0, |cuts| cuts.len() as u64)
+    }
+
     /// Counts for Prometheus; no names.
     fn metrics(&self) -> Answer {
         let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        let rows: [(&str, &str, &str, u64); 8] = [
+        let rows: [(&str, &str, &str, u64); 9] = [
             ("http_requests_total", "counter", "requests answered", count(&self.counters.requests)),
             ("http_accepted_total", "counter", "posts that were obeyed", count(&self.counters.accepted)),
             ("http_refused_total", "counter", "posts that were refused", count(&self.counters.refused)),
@@ -285,6 +290,7 @@ impl Web {
             ("http_limited_total", "counter", "requests over a rate limit", count(&self.counters.limited)),
             ("tasks_unfinished", "gauge", "tasks that have not ended", count(&self.unfinished)),
             ("hosts_in_flight", "gauge", "hosts that a task works on", count(&self.hosts_in_flight)),
+            ("audit_cuts", "gauge", "cuts of the audit that nobody took note of", self.cuts()),
             (
                 "configuration_broken",
                 "gauge",

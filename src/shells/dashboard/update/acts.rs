@@ -189,7 +189,7 @@ pub(in crate::shells::dashboard) fn consequences(model: &Model, targets: &[TaskI
         let waiting = (table.count(Mark::Waits) + table.count(Mark::Asks)).to_string();
         let bad = (table.count(Mark::Failed) + table.count(Mark::Lost)).to_string();
         sentences.push(match wish {
-            Wish::Approve { .. } => continue,
+            Wish::Approve { .. } | Wish::Acknowledge { .. } => continue,
             Wish::Reject => fill(words.will_reject, &[]),
             Wish::Withdraw => fill(words.will_withdraw, &[]),
             Wish::Cancel { hosts } if hosts.is_empty() => fill(words.will_cancel, &[&running, &waiting]),

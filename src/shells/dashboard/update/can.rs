@@ -24,6 +24,8 @@ pub(in crate::shells::dashboard) fn called(words: &Words, wish: &Wish) -> (&'sta
         Wish::Retry { .. } => (words.hint_retry, words.be_retried),
         Wish::Skip { .. } => (words.act_skip, words.be_skipped),
         Wish::Continue { .. } => (words.act_continue, words.be_continued),
+        // It is about no task.
+        Wish::Acknowledge { .. } => (words.audit, words.audit),
     }
 }
 
@@ -45,6 +47,7 @@ pub(super) fn why_not(model: &Model, run: &Run, wish: &Wish) -> Option<String> {
         Wish::Hold | Wish::Release => state != TaskState::Done,
         Wish::Retry { .. } if !has_begun(run) => return Some(words.nothing_to_retry.to_owned()),
         Wish::Retry { .. } => true,
+        Wish::Acknowledge { .. } => false,
         Wish::Cancel { .. }
         | Wish::CancelBatch { .. }
         | Wish::ReleaseStep { .. }

@@ -119,6 +119,7 @@ fn read(model: &mut Model, message: Message) {
             model.say(words.unanswered, Tone::Warn);
         }
         Message::Audit(lines) => model.audit = lines,
+        Message::Cuts(count) => model.cuts = count,
         Message::Refusals { count, files } => {
             model.refused.0 = count;
             model.refused.1 = files.unwrap_or_else(|| std::mem::take(&mut model.refused.1));

@@ -17,7 +17,7 @@ const ENOUGH: usize = 40;
 pub(super) fn first(model: &Model) -> Row {
     let words = model.look.words;
     // On a low screen what is wrong stands in the place of the name.
-    let named = !model.is_low() || model.library_problems.is_empty();
+    let named = !model.is_low() || (model.library_problems.is_empty() && model.cuts == 0);
     let mut row = if named { Row::new().put(" spoolgate", Tone::Title).gap(2) } else { Row::new().gap(1) };
     row = match &model.daemon {
         _ if !model.daemon_known => row.put(words.daemon_unknown, Tone::Dim),
@@ -125,6 +125,11 @@ pub(super) fn notice(model: &Model, room: usize) -> Option<Row> {
         // Where there is hardly room, what is wrong is worth more than where all of it stands.
         let end = if room < cells(&end) + ENOUGH { more } else { end };
         row = row.gap(1).put(&cut(&said, room.saturating_sub(cells(&end) + 2)), Tone::Fail).put(&end, Tone::Dim).gap(1);
+    }
+    if model.cuts > 0 {
+        let said = fill(words.audit_cut, &[&model.cuts.to_string()]);
+        let left = room.saturating_sub(row.used() + 2);
+        row = row.gap(1).put(&cut(&said, left), Tone::Danger).gap(1);
     }
     if model.refused.0 > 0 {
         let said = fill(words.refused_files, &[&model.refused.0.to_string()]);

@@ -125,6 +125,7 @@ pub(in crate::shells::dashboard) fn problem(words: &Words, problem: &Problem) ->
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::audit::{CUT, CUT_ACKNOWLEDGED};
     use crate::shells::dashboard::words::Lang;
 
     /// Every word under which a journal or the audit names an act, read where they are written.
@@ -138,7 +139,7 @@ mod tests {
             .skip(1)
             .map(|rest| rest.split('"').next().unwrap())
             .chain(daemon)
-            .chain(["refused"])
+            .chain(["refused", "audit_torn", CUT, CUT_ACKNOWLEDGED])
             .collect()
     }
 

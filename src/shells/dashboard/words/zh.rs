@@ -369,6 +369,7 @@ pub(super) const WORDS: Words = Words {
     field_max_fail: "失败上限",
     field_details: "备注",
     help_command_lines: ":approve :reject :withdraw :hold :release :continue :cancel :retry :skip  任务 [步骤] [主机 …]\n:task 编号  :same 编号  :diff 编号 编号  :new 模板  :host 名称\n:board :hosts :history :audit :templates :requests :bad\n:theme dark|light|mono|safe  :lang en|zh  :ascii on|off  :bell on|off  :quit",
+    audit_cut: "审计记录被删（{} 处）：spoolgate audit verify",
     refused_files: "拒收 {} 个文件（:bad 查看原因）",
     nothing_refused: "没有被拒收的文件。",
     col_file: "文件",
@@ -467,5 +468,8 @@ pub(super) const WORDS: Words = Words {
         ("daemon_started", "守护进程启动"),
         ("daemon_stopped", "守护进程停止"),
         ("configuration_read", "读取配置"),
+        ("audit_torn", "审计断行"),
+        ("audit_cut", "审计被删"),
+        ("audit_cut_acknowledged", "确认审计被删"),
     ],
 };
