@@ -8,6 +8,7 @@ pub mod callback;
 pub mod condition;
 pub mod delegate;
 pub mod drop_name;
+pub mod file_check;
 pub mod file_step;
 pub mod hook;
 pub mod inventory;

@@ -34,6 +34,7 @@ mod login_files;
 mod main_job;
 mod orders;
 mod parameters;
+mod proof;
 mod relay;
 mod relay_shapes;
 mod remote;

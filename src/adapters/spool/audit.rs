@@ -12,7 +12,6 @@ use std::path::{Path, PathBuf};
 use crate::adapters::spool::audit_head::{self, HeadFile, Memory};
 use crate::adapters::spool::commit::Commit;
 use crate::adapters::spool::layout::Layout;
-use crate::adapters::spool::prefix::digest_up_to;
 use crate::adapters::spool::store::FILE_MODE;
 use crate::adapters::spool::{SpoolError, fault_point};
 use crate::base::digest::Digest;
@@ -407,26 +406,6 @@ pub struct Audited {
     pub acts: u64,
     /// Up to which line, from 0, and the digest of the journal up to there; by the last line that says.
     pub last: Option<(u64, Digest)>,
-}
-
-impl Verified {
-    /// Returns the first task whose journal is not the one that the audit knows: lines of it were changed, removed or added
-    /// before its last act.
-    ///
-    /// # Errors
-    /// When a journal cannot be read.
-    pub fn changed_journal(&self, layout: &Layout) -> Result<Option<TaskId>, SpoolError> {
-        let mut journals: Vec<_> = self.journals.iter().filter_map(|(id, known)| Some((*id, known.last?))).collect();
-        journals.sort_unstable();
-        for (id, (event, digest)) in journals {
-            let path = layout.events(id);
-            let found = digest_up_to(&path, event).map_err(|error| SpoolError::io("read", &path, error))?;
-            if found != Some(digest) {
-                return Ok(Some(id));
-            }
-        }
-        Ok(None)
-    }
 }
 
 /// Checks every link of the chain, and whether it passes through `known`, a head that somebody remembered outside.

@@ -2,6 +2,7 @@
 //!
 //! **Invariant:** plans, events, records, history and audit stay for ever; only output goes, of tasks that have ended, and files
 //! in `bad/`. Output goes aside first and is looked at again: what a retry needs comes back, beside what it has printed since.
+//! A note says what went, when and by whom, before it goes: what is gone without one was lost.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -10,36 +11,74 @@ use std::time::Duration;
 
 use nix::errno::Errno;
 
+use serde::{Deserialize, Serialize};
+
 use crate::adapters::spool::SpoolError;
+use crate::adapters::spool::commit::Commit;
 use crate::adapters::spool::layout::Layout;
-use crate::adapters::spool::store::rename_new;
-use crate::base::ids::TaskId;
+use crate::adapters::spool::store::{rename_new, write_file};
+use crate::base::ids::{Actor, TaskId};
+use crate::base::time::Timestamp;
 use crate::domain::run::TaskState;
 
 /// Where output stands while it is removed; what stands there longer is left of a crash.
 const ASIDE: &str = ".output-removed";
+/// Where it is noted that output was removed.
+const NOTE: &str = "output.removed";
+/// How old output is at least that goes.
+const DAY_MS: i64 = 86_400_000;
+
+/// What is noted of output that was removed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Removed {
+    /// When.
+    pub at: Timestamp,
+    /// Who.
+    pub by: Actor,
+    /// How much.
+    pub bytes: u64,
+}
+
+impl Removed {
+    /// Whether it may have taken what was printed by `ended`: nothing goes before it is a day old.
+    #[must_use]
+    pub fn covers(&self, ended: Timestamp) -> bool {
+        ended.plus_ms(DAY_MS) < self.at
+    }
+}
+
+/// Returns what is noted of a task's output that was removed; nothing where none was.
+#[must_use]
+pub fn removed(layout: &Layout, id: TaskId) -> Option<Removed> {
+    serde_json::from_slice(&fs::read(layout.run(id).join(NOTE)).ok()?).ok()
+}
 
 /// Removes the output of a task that `is_old`, and returns how many bytes; `None` when there is nothing, or somebody takes it
-/// again. With `dry_run` it only counts. What an earlier removal left is removed too, or put back where the task is not old any
+/// again. Without `by` it only counts. What an earlier removal left is removed too, or put back where the task is not old any
 /// more.
 ///
 /// # Errors
 /// When a file operation fails.
-pub fn output(layout: &Layout, id: TaskId, is_old: bool, dry_run: bool) -> Result<Option<u64>, SpoolError> {
+pub fn output(
+    layout: &Layout,
+    id: TaskId,
+    is_old: bool,
+    by: Option<(Timestamp, &Actor)>,
+) -> Result<Option<u64>, SpoolError> {
     let run = layout.run(id);
     let (output, aside) = (run.join("output"), run.join(ASIDE));
     let record = layout.task_file(TaskState::Done, id);
     if !is_old || !record.is_file() {
-        if aside.is_dir() && !dry_run {
+        if aside.is_dir() && by.is_some() {
             put_back(&aside, &output)?;
         }
         return Ok(None);
     }
     let found = [&output, &aside].into_iter().filter(|dir| dir.is_dir()).count();
     let bytes = size(&output) + size(&aside);
-    if found == 0 || dry_run {
-        return Ok((found > 0).then_some(bytes));
-    }
+    let Some((at, by)) = by.filter(|_| found > 0) else { return Ok((found > 0).then_some(bytes)) };
+    let before = removed(layout, id);
+    note(&run, Some(&Removed { at, by: by.clone(), bytes }))?;
     remove(&aside)?;
     match fs::rename(&output, &aside) {
         Ok(()) => {}
@@ -48,10 +87,29 @@ pub fn output(layout: &Layout, id: TaskId, is_old: bool, dry_run: bool) -> Resul
     }
     if !record.is_file() || output.exists() {
         put_back(&aside, &output)?;
+        note(&run, before.as_ref())?;
         return Ok(None);
     }
     remove(&aside)?;
     Ok(Some(bytes))
+}
+
+/// Notes what goes, or takes the note back; durable when it returns.
+fn note(run: &Path, removed: Option<&Removed>) -> Result<(), SpoolError> {
+    let (path, aside) = (run.join(NOTE), run.join(format!("{NOTE}.new")));
+    let mut commit = Commit::default();
+    if let Some(removed) = removed {
+        let bytes = serde_json::to_vec(removed).expect("a note holds nothing that JSON cannot say");
+        let file = write_file(&aside, &bytes)?;
+        file.sync_all().map_err(|e| SpoolError::io("sync", &aside, e))?;
+        fs::rename(&aside, &path).map_err(|e| SpoolError::io("rename into place", &path, e))?;
+    } else if let Err(error) = fs::remove_file(&path)
+        && error.kind() != ErrorKind::NotFound
+    {
+        return Err(SpoolError::io("remove", &path, error));
+    }
+    commit.dir(run.to_owned());
+    commit.run()
 }
 
 /// Removes the files in `bad/` that have not changed for so long, and returns how many. With `dry_run` it only counts.
@@ -130,6 +188,16 @@ mod tests {
 
     const ID: TaskId = TaskId(7);
 
+    fn somebody() -> Actor {
+        Actor { uid: 0, user: "root".to_owned() }
+    }
+
+    /// Removes as somebody does at a time, or only counts.
+    fn output(layout: &Layout, id: TaskId, is_old: bool, dry_run: bool) -> Result<Option<u64>, SpoolError> {
+        let by = somebody();
+        super::output(layout, id, is_old, (!dry_run).then_some((Timestamp(DAY_MS), &by)))
+    }
+
     /// A task that has ended, with logs in some directories.
     fn task(logs: &[&str]) -> (tempfile::TempDir, Layout, PathBuf) {
         let dir = tempfile::tempdir().unwrap();
@@ -157,9 +225,12 @@ mod tests {
         let (_dir, layout, run) = task(&["output/h1/a.log", "output/h2/a.log"]);
         assert_eq!(output(&layout, ID, false, false).unwrap(), None);
         assert_eq!(output(&layout, ID, true, true).unwrap(), Some(10));
-        assert_eq!(left(&run), ["output"]);
+        assert_eq!((left(&run), removed(&layout, ID)), (vec!["output".to_owned()], None));
         assert_eq!(output(&layout, ID, true, false).unwrap(), Some(10));
-        assert_eq!(left(&run), [""; 0]);
+        assert_eq!(left(&run), [NOTE]);
+        let noted = removed(&layout, ID).unwrap();
+        assert_eq!(noted, Removed { at: Timestamp(DAY_MS), by: somebody(), bytes: 10 });
+        assert!(noted.covers(Timestamp(-1)) && !noted.covers(Timestamp(0)), "what is younger did not go");
         assert_eq!(output(&layout, ID, true, false).unwrap(), None);
     }
 
@@ -176,10 +247,10 @@ mod tests {
         let (_dir, layout, run) = task(&[".output-removed/h1/a.log"]);
         assert_eq!(output(&layout, ID, true, true).unwrap(), Some(5));
         assert_eq!(output(&layout, ID, true, false).unwrap(), Some(5));
-        assert_eq!(left(&run), [""; 0]);
+        assert_eq!(left(&run), [NOTE]);
         let (_dir, layout, run) = task(&[".output-removed/h1/a.log", "output/h1/a@2.log"]);
         assert_eq!(output(&layout, ID, true, false).unwrap(), Some(10));
-        assert_eq!(left(&run), [""; 0]);
+        assert_eq!(left(&run), [NOTE]);
     }
 
     #[test]

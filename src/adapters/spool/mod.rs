@@ -15,6 +15,7 @@ pub mod layout;
 pub mod load;
 pub mod past;
 mod prefix;
+pub mod proof;
 pub mod reader;
 pub mod store;
 pub mod writers;

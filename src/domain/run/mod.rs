@@ -5,6 +5,7 @@
 
 mod busy;
 pub mod earlier;
+mod ends;
 mod event;
 mod facts;
 pub mod lane;
@@ -168,6 +169,10 @@ pub struct Run {
     pub events: u64,
     /// The batch that waits, if one does.
     pub batch_wait: Option<BatchWait>,
+    /// How its last event says that it ended, where everything before that says something else: its journal was changed.
+    pub contradicted: Option<Outcome>,
+    /// Whether its plan could not be made any more.
+    unresolvable: bool,
     /// Which batch of each group runs, from 1; the first where nothing is said.
     batches: BTreeMap<GroupNo, u32>,
     /// Every host's way, in the plan's order.
@@ -209,6 +214,8 @@ impl Run {
             orders: BTreeSet::new(),
             events: 1,
             batch_wait: None,
+            contradicted: None,
+            unresolvable: false,
             batches: BTreeMap::new(),
             lanes: Vec::new(),
             lane_index: BTreeMap::new(),
@@ -272,7 +279,8 @@ impl Run {
     fn transition(&mut self, recorded: &Recorded) -> Option<()> {
         let at = recorded.at;
         match (&recorded.event, &self.stage) {
-            (Event::OrderRefused { .. }, _) | (Event::Unresolvable { .. }, Stage::New | Stage::Ready { .. }) => {}
+            (Event::OrderRefused { .. }, _) => {}
+            (Event::Unresolvable { .. }, Stage::New | Stage::Ready { .. }) => self.unresolvable = true,
             (Event::Approved { approval, .. }, Stage::New) => self.add_approval(at, approval),
             (Event::Withdrawn(Ordered { by, .. }) | Event::Lapsed { by, .. }, Stage::New | Stage::Ready { .. }) => {
                 self.take_approval(by.uid)?;
@@ -390,16 +398,6 @@ impl Run {
         Some(())
     }
 
-    fn close(&mut self, outcome: Outcome, ended: Timestamp) {
-        let (started, approved, timed) = match &self.stage {
-            Stage::Running { since, approved, timed } => (Some(*since), Some(approved.clone()), *timed),
-            _ => (None, None, None),
-        };
-        self.stage = Stage::Done { outcome, started, ended, approved, timed };
-        self.held = None;
-        self.batch_wait = None;
-    }
-
     /// Takes steps again; a task that has ended runs again for that.
     fn retry(&mut self, steps: &[Place], at: Timestamp) -> Option<()> {
         let found = self.find_all(steps)?;
@@ -409,7 +407,7 @@ impl Run {
         if let Stage::Done { approved: Some(approved), started, timed, .. } = &self.stage {
             let since = started.unwrap_or(at);
             self.stage = Stage::Running { approved: approved.clone(), since, timed: *timed };
-            self.cancelled = None;
+            (self.cancelled, self.contradicted) = (None, None);
         }
         for (lane, n) in found {
             self.lanes[lane].retry_from(n);
@@ -606,33 +604,6 @@ impl Run {
 
     fn find_all(&self, steps: &[Place]) -> Option<Vec<(usize, usize)>> {
         steps.iter().map(|place| self.find(place.group, &place.host, &place.step)).collect()
-    }
-
-    /// Returns how a host's work ended; `None` while it has not.
-    #[must_use]
-    pub fn outcome_of(&self, lane: &Lane) -> Option<Outcome> {
-        let planned = self.plan.group(lane.group).map_or(&[][..], |group| &group.steps);
-        (self.state() == TaskState::Done || lane.is_over(planned, self.timed_at())).then(|| lane.outcome())
-    }
-
-    /// Returns the outcome of everything that ran: the worst of its lanes, with hosts that never started left out.
-    #[must_use]
-    pub fn worst_outcome(&self) -> Outcome {
-        let worst = self.lanes.iter().map(Lane::outcome).filter(|outcome| *outcome != Outcome::Skipped).max();
-        match (worst, self.cancelled.is_some()) {
-            (Some(worst @ (Outcome::Lost | Outcome::KillUnconfirmed)), _) => worst,
-            (_, true) => Outcome::Cancelled,
-            // Somebody ended the work on some hosts; what failed on others counts all the same.
-            (Some(Outcome::Cancelled), false) => {
-                let failed = |outcome: &Outcome| outcome.is_failure() && *outcome < Outcome::Cancelled;
-                self.lanes.iter().map(Lane::outcome).filter(failed).max().unwrap_or(Outcome::Cancelled)
-            }
-            (Some(Outcome::Ok), false) if self.lanes.iter().any(|lane| lane.outcome() != Outcome::Ok) => {
-                Outcome::Failed
-            }
-            (Some(worst), false) => worst,
-            (None, false) => Outcome::Ok,
-        }
     }
 }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 use clap::Args;
 
 use crate::adapters::spool::{gc, reader};
+use crate::adapters::users;
 use crate::base::time::Timestamp;
 use crate::shells::cli::Context;
 use crate::shells::cli::failure::Failure;
@@ -35,8 +36,10 @@ impl Gc {
         let layout = &context.layout;
         let failed = |error| Failure::from(error).hint("run it as the daemon's user");
         let (mut count, mut bytes) = (0, 0);
+        let me = users::actor(nix::unistd::geteuid().as_raw());
+        let by = (!self.dry_run).then(|| (now(), &me));
         for line in reader::history(layout)? {
-            if let Some(removed) = gc::output(layout, line.id, line.ended < old, self.dry_run).map_err(failed)? {
+            if let Some(removed) = gc::output(layout, line.id, line.ended < old, by).map_err(failed)? {
                 bytes += removed;
                 count += 1;
             }

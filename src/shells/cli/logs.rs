@@ -20,7 +20,7 @@ use crate::domain::run::{Run, StepState};
 use crate::shells::cli::Context;
 use crate::shells::cli::failure::{Failure, Kind};
 use crate::shells::cli::tasks::{self, wait_for};
-use crate::shells::cli::watch::outcome_of;
+use crate::shells::cli::watch::{end_of, outcome_of};
 
 /// Arguments of `logs`.
 #[derive(Debug, Args)]
@@ -88,7 +88,7 @@ impl Logs {
             Ok(outcome)
         })?;
         flush(context, &mut tails)?;
-        outcome.map_or(Ok(()), |outcome| crate::shells::cli::failure::of_outcome(&self.task, outcome))
+        outcome.map_or(Ok(()), |outcome| end_of(&follower, &self.task, outcome))
     }
 
     /// Refuses a host or a step that the task does not have.

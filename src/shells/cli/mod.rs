@@ -22,6 +22,7 @@ mod tasks;
 mod template;
 mod token;
 mod top;
+mod verify;
 mod watch;
 
 use std::path::{Path, PathBuf};

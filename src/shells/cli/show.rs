@@ -17,6 +17,7 @@ use crate::shells::cli::Context;
 use crate::shells::cli::describe::describe;
 use crate::shells::cli::failure::{Failure, Kind};
 use crate::shells::cli::tasks::{self, Meant};
+use crate::shells::cli::watch::contradiction;
 use crate::shells::clock::now;
 
 /// Arguments of `show`.
@@ -56,7 +57,7 @@ impl Show {
             let state = run.state().word();
             return context.output.object(serde_json::json!({
                 "state": state, "task": view(run), "outcome": outcome(run), "approvals_missing": run.approvals_missing(),
-                "events": events, "results": lanes,
+                "events": events, "results": lanes, "contradicted": run.contradicted,
             }));
         }
         context.output.bytes(text(run, &events).as_bytes())?;
@@ -153,6 +154,9 @@ fn text(run: &Run, events: &[Recorded]) -> String {
     let mut lines = vec![format!("task {}  {}", run.id, visible(&run.plan.task_name))];
     let mut push = |name: &str, value: String| lines.push(format!("{name:<11} {value}"));
     push("state", outcome(run).map_or(run.state().word(), Outcome::word).to_owned());
+    if let (Some(said), Some(outcome)) = (run.contradicted, outcome(run)) {
+        push("WARNING", format!("{}; spoolgate audit verify", contradiction(&run.id.to_string(), outcome, said)));
+    }
     push("dropped as", format!("{}.json", run.accepted.name));
     push("submitter", run.accepted.by.to_string());
     if let Some(claim) = &run.accepted.claims.submitter {

@@ -48,7 +48,7 @@ impl Watch {
             print(context, id, &follower.news()?)?;
             Ok(outcome_of(&follower))
         })?;
-        outcome.map_or(Ok(()), |outcome| of_outcome(&id.to_string(), outcome))
+        outcome.map_or(Ok(()), |outcome| end_of(&follower, &id.to_string(), outcome))
     }
 }
 
@@ -144,13 +144,27 @@ pub(super) fn wait_until_done(
             if context.output.json {
                 context.output.object(serde_json::json!({"id": id, "outcome": outcome}))?;
             }
-            of_outcome(&id.to_string(), outcome)
+            end_of(&follower, &id.to_string(), outcome)
         }
         None => {
             Err(Failure::new(Kind::TimedOut, format!("task {id} has not ended yet"))
                 .hint(format!("spoolgate show {id}")))
         }
     }
+}
+
+/// Returns how a command ends that ends with a task's own result. What a journal says against its own steps is never good.
+pub(super) fn end_of(follower: &Follower, task: &str, outcome: Outcome) -> Result<(), Failure> {
+    let Some(said) = follower.run().and_then(|run| run.contradicted) else { return of_outcome(task, outcome) };
+    let known = of_outcome(task, outcome).err();
+    let kind = known.map_or(Kind::Changed, |failure| failure.kind);
+    Err(Failure::new(kind, contradiction(task, outcome, said)).hint("spoolgate audit verify"))
+}
+
+/// Says that a journal contradicts itself.
+pub(super) fn contradiction(task: &str, outcome: Outcome, said: Outcome) -> String {
+    let (by_steps, said) = (outcome.word(), said.word());
+    format!("task {task} ended {by_steps} by its steps, and its last event says {said}: somebody changed its journal")
 }
 
 pub(super) fn outcome_of(follower: &Follower) -> Option<Outcome> {
