@@ -55,7 +55,9 @@ fn what_is_pasted_behind_an_approve_command_does_not_answer_it() {
     screen.keys(&["Enter"]);
     screen.shows("not approved: \"no\" is not yes");
     assert!(world.events(id).iter().all(|event| event["event"] != "approved"), "{:?}", world.events(id));
-    screen.types(&format!("clear; spoolgate approve {id}\n"));
+    screen.types("clear; echo clear$((40 + 2))\n");
+    screen.shows("clear42");
+    screen.types(&format!("spoolgate approve {id}\n"));
     screen.shows("type yes:");
     screen.types_slowly("yes");
     screen.keys(&["Enter"]);
@@ -158,4 +160,96 @@ fn an_editor_is_started_as_a_shell_would_and_says_what_it_did_not_do() {
 /// Writes a text as one word of a shell.
 fn shell_word(text: &str) -> String {
     format!("'{}'", text.replace('\'', "'\\''"))
+}
+
+#[test]
+fn what_stood_on_the_screen_before_is_gone_whatever_a_name_is_written_in() {
+    let mut world = World::new(&[], None);
+    world.write_etc("inventory/hosts.toml", "[host.here]\nconnection = \"local\"\n");
+    world.start();
+    let names = [
+        "flags \u{1f1e8}\u{1f1f3}\u{1f1e9}\u{1f1ea} end",
+        "น\u{e33}ท\u{e33}ค\u{e33}ส\u{e31}\u{e48}งก\u{e33} end",
+        "ກ\u{eb3}ນ\u{eb3}ຄ\u{eb3} end",
+        "\u{915}\u{94d}\u{937}\u{924}\u{94d}\u{930} \u{928}\u{94d}\u{924}\u{94d}\u{930} end",
+        "\u{995}\u{9be}\u{9b0}\u{9cd}\u{995} \u{b95}\u{bbe} end",
+        "\u{1f44d}\u{1f3fd} \u{2764}\u{fe0f} \u{1f468}\u{200d}\u{1f469} e\u{301} \u{2630} end",
+        "发布\u{5d0}\u{5d1} \u{639}\u{631} end",
+    ];
+    for (n, name) in names.iter().enumerate() {
+        let script = format!("#!/bin/sh\necho '{name}'\n# {}\n", names[(n + 1) % names.len()]);
+        let task = json!({"task_name": name, "script": script, "hosts": {"1": ["here"]}, "details": name});
+        drop_task(&world, &format!("odd{n}"), &task);
+    }
+    for size in [(80, 24), (160, 45)] {
+        let screen = Screen::open(&world, BOB, size, "spoolgate");
+        screen.shows("NEW: waiting for approval (7)");
+        for keys in [
+            &["j"][..],
+            &["j", "j", "j"],
+            &["a"],
+            &["Down", "Down", "Down"],
+            &["Tab"],
+            &["Tab", "Tab", "Tab"],
+            &["PgDn"],
+            &["Escape"],
+            &["Enter"],
+            &["z", "z", "z"],
+            &["Escape", "Escape"],
+            &["k"],
+            &["d"],
+            &["2"],
+            &["3"],
+            &["1"],
+            &["?"],
+            &["Escape"],
+            &["t"],
+            &["C-t"],
+            &["C-t"],
+            &["Escape"],
+            &["g"],
+        ] {
+            screen.keys(keys);
+            stands_still(&screen);
+            let shown = screen.text();
+            // Everything is painted anew on an empty screen.
+            screen.keys(&["C-l"]);
+            stands_still(&screen);
+            let lines = |text: &str| text.lines().skip(1).map(str::to_owned).collect::<Vec<_>>();
+            assert_eq!(lines(&shown), lines(&screen.text()), "after {keys:?} at {size:?}");
+        }
+        // What stands behind a name stands in its column.
+        let board = screen.text();
+        let cell = |line: &str, word: &str| screen_cell(line, word);
+        let heading = board.lines().find_map(|line| cell(line, "BY"));
+        if size.0 == 80 {
+            for line in board.lines().filter(|line| line.contains("uid-61001")) {
+                assert_eq!(cell(line, "uid-61001"), heading, "{board}");
+            }
+        }
+    }
+}
+
+/// Waits until the terminal shows the same for a while.
+fn stands_still(screen: &Screen) {
+    let mut last = (screen.text(), std::time::Instant::now());
+    wait_for("the screen to stand still", || {
+        std::thread::park_timeout(std::time::Duration::from_millis(20));
+        let text = screen.text();
+        if text != last.0 {
+            last = (text, std::time::Instant::now());
+        }
+        (last.1.elapsed() > std::time::Duration::from_millis(300)).then_some(())
+    });
+}
+
+/// The column of a word, as wide as the C library says that characters are, as tmux does.
+fn screen_cell(line: &str, word: &str) -> Option<usize> {
+    let at = line.find(word)?;
+    let wide = |c: char| match c {
+        '\u{300}'..='\u{36f}' | '\u{e31}' | '\u{e34}'..='\u{e3a}' | '\u{e47}'..='\u{e4e}' | '\u{94d}' | '\u{9cd}' => 0,
+        '\u{4e00}'..='\u{9fff}' | '\u{1f000}'..='\u{1faff}' => 2,
+        _ => 1,
+    };
+    Some(line[..at].chars().map(wide).sum())
 }

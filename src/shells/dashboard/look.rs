@@ -9,6 +9,7 @@ use ratatui::style::{Color, Modifier, Style};
 
 use crate::base::text::is_hidden;
 use crate::domain::run::Outcome;
+use crate::shells::dashboard::cells::units;
 use crate::shells::dashboard::text::{cells, cut, fit, fit_right, shown};
 use crate::shells::dashboard::words::Words;
 
@@ -305,10 +306,17 @@ impl Pen<'_> {
             } else {
                 style
             };
-            self.buffer.set_stringn(x, area.y, &cut_text, left, style);
-            let used = cells(&cut_text);
-            x = x.saturating_add(u16::try_from(used).unwrap_or(u16::MAX));
-            left = left.saturating_sub(used);
+            for (unit, wide) in units(&cut_text).filter(|(_, wide)| *wide > 0) {
+                if wide > left {
+                    left = 0;
+                    break;
+                }
+                self.buffer[(x, area.y)].set_symbol(unit).set_style(style);
+                let next = x.saturating_add(u16::try_from(wide).unwrap_or(u16::MAX));
+                (x + 1..next).for_each(|beside| self.buffer[(beside, area.y)].reset());
+                x = next;
+                left -= wide;
+            }
             if !fits || left == 0 {
                 break;
             }

@@ -6,6 +6,7 @@
 //! **Invariant:** opens the state for reading only. What people decide here is dropped as the same small files that
 //! everybody drops, and the daemon checks it again; ending the dashboard at any moment changes nothing.
 
+mod cells;
 mod dialog;
 mod edit;
 mod editor;
@@ -18,6 +19,7 @@ mod look;
 mod message;
 mod model;
 mod pace;
+mod paint;
 mod refused;
 mod rows;
 mod screens;

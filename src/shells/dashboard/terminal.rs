@@ -23,11 +23,12 @@ use crossterm::terminal::{
 use crossterm::{execute, queue};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use ratatui::backend::{Backend as _, CrosstermBackend};
-use ratatui::buffer::Buffer;
+use ratatui::buffer::{Buffer, Cell};
 use ratatui::layout::{Position, Rect};
 use signal_hook::low_level::pipe;
 
 use crate::shells::dashboard::input::{Arrived, Input};
+use crate::shells::dashboard::paint::{Stroke, strokes};
 
 /// How much is given to the terminal's clipboard at most; many terminals drop more.
 const CLIPBOARD_BYTES_MAX: usize = 74_994;
@@ -269,7 +270,16 @@ impl Terminal {
         if anew {
             queue!(self.backend, ResetColor, Clear(ClearType::All))?;
         }
-        self.backend.draw(self.before.diff(&frame).into_iter())?;
+        for stroke in strokes(&self.before, &frame) {
+            match stroke {
+                Stroke::Plain(cells) => self.backend.draw(cells.into_iter())?,
+                Stroke::Careful(x, y, cell, wide) => {
+                    let blank = Cell::from(' ').set_style(cell.style()).clone();
+                    self.backend.draw((x..x + wide).map(|x| (x, y, &blank)))?;
+                    self.backend.draw(std::iter::once((x, y, cell)))?;
+                }
+            }
+        }
         if let Some(at) = cursor {
             queue!(self.backend, MoveTo(at.x, at.y), Show)?;
         }

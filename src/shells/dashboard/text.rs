@@ -5,13 +5,13 @@
 
 use ratatui::style::{Color, Modifier, Style};
 use unicode_segmentation::UnicodeSegmentation as _;
-use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
 
 use crate::base::text::is_hidden;
+use crate::shells::dashboard::cells::{units, width};
 
 /// How long a control string may be, in bytes.
 const STRING_MAX: usize = 2_048;
-/// How many characters may stand in one cluster: more of them are only there to hide something.
+/// How many characters may stand in one cell: more of them are only there to hide something.
 const CLUSTER_MAX: usize = 6;
 /// How far a tab goes at most.
 const TAB_CELLS: usize = 8;
@@ -19,7 +19,7 @@ const TAB_CELLS: usize = 8;
 /// Returns how many cells a text takes that [`shown`] returned.
 #[must_use]
 pub(crate) fn cells(text: &str) -> usize {
-    text.chars().map(|c| c.width().unwrap_or(0)).sum()
+    text.chars().map(width).sum()
 }
 
 /// Returns a text as it can be shown: hidden characters and disputed clusters are written out.
@@ -44,22 +44,30 @@ fn spell(out: &mut String, c: char) {
 }
 
 fn push_cluster(out: &mut String, cluster: &str) {
-    let alone = cells(cluster);
-    let agreed = (1..=2).contains(&alone)
-        && cluster.width() == alone
-        && cluster.chars().count() <= CLUSTER_MAX
-        && !cluster.chars().any(is_hidden);
-    if agreed {
+    let clear = |(unit, wide): (&str, usize)| (1..=2).contains(&wide) && unit.chars().count() <= CLUSTER_MAX;
+    let joined = cluster.chars().enumerate().any(|(n, c)| is_hidden(c) || is_letter_of_flag(c) || n > 0 && is_skin(c));
+    if !joined && units(cluster).all(clear) {
         out.push_str(cluster);
         return;
     }
     // What follows the first is spelled, or the terminal would put it together again.
     for (n, c) in cluster.chars().enumerate() {
-        if n > 0 || is_hidden(c) || c.width().unwrap_or(0) == 0 { spell(out, c) } else { out.push(c) }
+        let alone = n == 0 && !is_hidden(c) && !is_letter_of_flag(c) && (1..=2).contains(&width(c));
+        if alone { out.push(c) } else { spell(out, c) }
     }
 }
 
-/// Cuts a text to at most so many cells, on the edge of a cluster; a cut text ends in `~`.
+/// Whether two of a character make a flag (`Regional_Indicator`): in two cells, in four, or as two letters.
+fn is_letter_of_flag(c: char) -> bool {
+    ('\u{1f1e6}'..='\u{1f1ff}').contains(&c)
+}
+
+/// Whether a character colours the one before it (`Emoji_Modifier`).
+fn is_skin(c: char) -> bool {
+    ('\u{1f3fb}'..='\u{1f3ff}').contains(&c)
+}
+
+/// Cuts a text to at most so many cells, on the edge of one; a cut text ends in `~`.
 #[must_use]
 pub(crate) fn cut(text: &str, room: usize) -> String {
     if text.len() <= room && text.is_ascii() || cells(text) <= room {
@@ -67,18 +75,29 @@ pub(crate) fn cut(text: &str, room: usize) -> String {
     }
     let mut kept = String::new();
     let mut used = 0;
-    for cluster in text.graphemes(true) {
-        let wide = cells(cluster);
+    for (unit, wide) in units(text) {
         if used + wide + 1 > room {
             break;
         }
-        kept.push_str(cluster);
+        kept.push_str(unit);
         used += wide;
     }
     if room > 0 {
         kept.push('~');
     }
     kept
+}
+
+/// Leaves away what stands in the first cells of a text.
+#[must_use]
+pub(crate) fn skip_cells(text: &str, count: usize) -> String {
+    let mut gone = 0;
+    let over = |(_, wide): &(&str, usize)| {
+        let skipped = gone < count;
+        gone += wide;
+        skipped
+    };
+    units(text).skip_while(over).map(|(unit, _)| unit).collect()
 }
 
 /// Cuts or pads a text to exactly so many cells.
@@ -103,13 +122,12 @@ pub(crate) fn wrapped(text: &str, room: usize) -> Vec<String> {
     let mut lines = Vec::new();
     let mut line = String::new();
     let mut used = 0;
-    for cluster in text.graphemes(true) {
-        let wide = cells(cluster);
+    for (unit, wide) in units(text) {
         if used + wide > room.max(2) {
             lines.push(std::mem::take(&mut line));
             used = 0;
         }
-        line.push_str(cluster);
+        line.push_str(unit);
         used += wide;
     }
     lines.push(line);
@@ -338,9 +356,16 @@ mod tests {
             ("\u{301}a", "<U+0301>a"),
             ("각", "각"),
             ("\u{1100}\u{1161}\u{11a8}", "\u{1100}\u{1161}\u{11a8}"),
+            ("\u{1f1e8}\u{1f1f3}", "<U+1F1E8><U+1F1F3>"),
+            ("a\u{1f1e8}b", "a<U+1F1E8>b"),
+            ("\u{17d8}", "<U+17D8>"),
+            // Clusters of several characters that take room each stay as they are written.
+            ("น\u{e33}", "น\u{e33}"),
+            ("\u{928}\u{94d}\u{924}\u{94d}\u{930}", "\u{928}\u{94d}\u{924}\u{94d}\u{930}"),
+            ("\u{995}\u{9be}", "\u{995}\u{9be}"),
+            ("a\u{301}\u{302}\u{303}\u{304}\u{305}\u{306}", "a<U+0301><U+0302><U+0303><U+0304><U+0305><U+0306>"),
         ] {
             assert_eq!(shown(text), want);
-            assert_eq!(cells(&shown(text)), shown(text).width(), "{text:?}");
         }
     }
 
@@ -383,7 +408,7 @@ mod tests {
                 .collect();
             let text = plain(&bytes);
             assert!(!text.chars().any(is_hidden), "{bytes:?} became {text:?}");
-            assert_eq!(cells(&text), text.graphemes(true).map(cells).sum::<usize>());
+            assert_eq!(cells(&text), units(&text).map(|(_, wide)| wide).sum::<usize>());
         }
     }
 }

@@ -14,7 +14,6 @@ use crossterm::event::{KeyCode, KeyEvent, KeyModifiers, MouseButton, MouseEvent,
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use ratatui::style::Color;
-use unicode_width::UnicodeWidthChar as _;
 
 use crate::base::digest::Digest;
 use crate::base::ids::TaskId;
@@ -162,7 +161,9 @@ fn check_cells(buffer: &Buffer, what: &str) {
         while x < buffer.area.width {
             let symbol = buffer[(x, y)].symbol();
             assert!(!symbol.chars().any(crate::base::text::is_hidden), "{what}: {symbol:?} at {x},{y}");
-            let wide: usize = symbol.chars().map(|c| c.width().unwrap_or(0)).sum();
+            let wide = cells(symbol);
+            let alone = symbol.chars().filter(|c| crate::shells::dashboard::cells::width(*c) > 0).count() == 1;
+            assert!(alone, "{what}: {symbol:?} at {x},{y} are several characters");
             assert!(wide == 1 || wide == 2, "{what}: {symbol:?} at {x},{y} takes {wide} cells");
             if wide == 2 {
                 assert!(x + 1 < buffer.area.width, "{what}: {symbol:?} is cut at the edge of line {y}");
@@ -272,7 +273,7 @@ fn count(name: &str, usual: u64) -> u64 {
 
 /// Names of every kind that has ever shifted a column.
 fn any_name(dice: &mut Dice) -> String {
-    const PIECES: [&str; 22] = [
+    const PIECES: [&str; 27] = [
         "a",
         "Z",
         "7",
@@ -295,6 +296,11 @@ fn any_name(dice: &mut Dice) -> String {
         "①",
         "\u{1f44d}\u{1f3fd}",
         "\u{a9}\u{fe0e}",
+        "น\u{e33}",
+        "\u{915}\u{94d}\u{937}",
+        "\u{995}\u{9be}",
+        "\u{302e}",
+        "\u{1f1e8}",
     ];
     let length = dice.roll(24) + if dice.roll(500) == 0 { 4_000 } else { 0 };
     (0..length).map(|_| dice.pick(&PIECES)).collect()

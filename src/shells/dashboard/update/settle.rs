@@ -83,7 +83,7 @@ fn place_of(model: &Model, screen: &TaskScreen, lines: &[HostRow]) -> Option<usi
     let own = |key: &RowKey| lines.iter().position(|row| row.key() == *key);
     match screen.list.chosen.as_ref()? {
         Item::Lane(group, host) => {
-            let lane = run.lanes.iter().position(|lane| lane.group == *group && lane.host == *host)?;
+            let lane = run.lane_position(*group, host)?;
             let holds =
                 |row: &HostRow| matches!(row, HostRow::Fold { lanes, .. } if lanes.binary_search(&lane).is_ok());
             own(&RowKey::Lane(lane)).or_else(|| lines.iter().position(holds))

@@ -7,7 +7,7 @@ use ratatui::layout::{Position, Rect};
 use crate::shells::dashboard::dialog::{Choose, Confirm};
 use crate::shells::dashboard::look::{Pen, Row, Tone};
 use crate::shells::dashboard::model::Model;
-use crate::shells::dashboard::text::{cells, sentence, shown};
+use crate::shells::dashboard::text::{cells, sentence, shown, skip_cells};
 use crate::shells::dashboard::words::fill;
 
 /// A window in the middle, as wide as it may be and as high as it must.
@@ -71,17 +71,6 @@ pub(super) fn confirm(pen: &mut Pen<'_>, model: &Model, confirm: &Confirm) -> Op
     let skip = rows.len().saturating_sub(usize::from(inside.height));
     pen.rows(inside, &rows[skip..]);
     place(inside, cursor, skip)
-}
-
-fn skip_cells(text: &str, count: usize) -> String {
-    let mut gone = 0;
-    text.chars()
-        .skip_while(|c| {
-            let over = gone >= count;
-            gone += cells(c.encode_utf8(&mut [0; 4]));
-            !over
-        })
-        .collect()
 }
 
 /// The keys of a dialog, as many as there is room for; the last one, which leaves it, is always there.

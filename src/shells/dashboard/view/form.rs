@@ -9,7 +9,7 @@ use crate::domain::plan::Library;
 use crate::shells::dashboard::form::{FieldKind, Form, Picker, Tab};
 use crate::shells::dashboard::look::{Pen, Row, Tone};
 use crate::shells::dashboard::model::{Model, matches};
-use crate::shells::dashboard::text::{cells, fit, sentence, shown, wrapped};
+use crate::shells::dashboard::text::{cells, fit, sentence, shown, skip_cells, wrapped};
 use crate::shells::dashboard::view::dialogs::{centred, hint};
 use crate::shells::dashboard::words::{fill, names};
 
@@ -197,19 +197,6 @@ fn fields(pen: &mut Pen<'_>, model: &Model, form: &Form, area: Rect) -> Option<P
         }
     }
     cursor
-}
-
-fn skip_cells(text: &str, count: usize) -> String {
-    use unicode_segmentation::UnicodeSegmentation as _;
-    let mut gone = 0;
-    let mut kept = String::new();
-    for cluster in text.graphemes(true) {
-        if gone >= count {
-            kept.push_str(cluster);
-        }
-        gone += cells(cluster);
-    }
-    kept
 }
 
 fn json(pen: &mut Pen<'_>, model: &Model, form: &Form, area: Rect) -> Option<Position> {

@@ -6,6 +6,7 @@ use ratatui::layout::Rect;
 use ratatui::style::Style;
 
 use crate::domain::output::Stream;
+use crate::shells::dashboard::cells::units;
 use crate::shells::dashboard::look::{Pen, Row, Tone};
 use crate::shells::dashboard::message::{Anchor, LINE_BYTES_MAX, LogLine};
 use crate::shells::dashboard::screens::LogScreen;
@@ -129,13 +130,13 @@ fn lines(line: &LogLine, screen: &LogScreen, width: usize) -> Vec<Row> {
 
 /// Returns how many bytes of a text fit into so many cells.
 fn prefix(text: &str, room: usize) -> usize {
-    use unicode_segmentation::UnicodeSegmentation as _;
-    let mut used = 0;
-    for (at, cluster) in text.grapheme_indices(true) {
-        used += cells(cluster);
+    let (mut used, mut at) = (0, 0);
+    for (unit, wide) in units(text) {
+        used += wide;
         if used > room {
             return at;
         }
+        at += unit.len();
     }
     text.len()
 }
