@@ -14,7 +14,7 @@ use crate::domain::delegate::{Report, TargetState};
 use crate::domain::plan::UsedTemplate;
 use crate::domain::policy::{Admission, Approval};
 use crate::domain::run::lane::{Lane, LaneStep, Skip};
-use crate::domain::run::{Act, Ended, Ending, Outcome, OutputFacts, Run, Stage, StepResult, StepState};
+use crate::domain::run::{Act, DropKey, Ended, Ending, Outcome, OutputFacts, Run, Stage, StepResult, StepState};
 use crate::domain::submission::Claims;
 
 /// What `new/ID.json`, `ready/ID.json` and `running/ID.json` hold.
@@ -301,6 +301,10 @@ pub struct HistoryLine {
     /// The git hook that reported the push that it was about.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hook: Option<String>,
+    /// The file it came from and those of its orders, by [`DropKey::identity`]: one that could not be taken out of its box
+    /// counts once all the same. Older lines have none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub drops: Vec<Digest>,
 }
 
 impl HistoryLine {
@@ -339,6 +343,7 @@ impl HistoryLine {
             acts: run.acts.len() as u64,
             idempotency_key: run.accepted.idempotency_key.clone(),
             hook: run.accepted.hook.clone(),
+            drops: run.drops().filter_map(DropKey::identity).collect(),
         }
     }
 }

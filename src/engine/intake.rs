@@ -26,8 +26,6 @@ use crate::engine::{DropBox, Dropped, Effect, Engine, Moved};
 const SETTLES_MS: i64 = 30_000;
 /// For how long hooks may report the same push.
 const REPORTED_MS: i64 = 10 * 60_000;
-/// How many taken files are remembered. The memory is for the instant between a task's birth and its file's removal.
-const DROPS_MAX: usize = 10_000;
 
 /// An idempotency key and the uid whose it is: nobody can take another's, or report a push in another's place.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -53,6 +51,10 @@ pub(super) struct Keyed {
 
 impl Engine {
     pub(super) fn on_dropped(&mut self, file: Dropped, out: &mut Outbox) {
+        // It may stand in its box although it was taken: the disk did not let it go, or forgot that it went.
+        if file.key.identity().is_some_and(|identity| self.drops.contains(&identity)) {
+            return consume(file, None, out);
+        }
         match file.drop_box {
             DropBox::Orders => self.on_order(file, out),
             DropBox::New | DropBox::Ready => self.on_submission(file, out),
@@ -60,9 +62,6 @@ impl Engine {
     }
 
     fn on_submission(&mut self, file: Dropped, out: &mut Outbox) {
-        if nameless(&file.key).is_some_and(|key| self.drops.contains(&key)) {
-            return consume(file, None, out);
-        }
         let wish = match read_wish(&file.bytes, &self.library.zone) {
             Ok(wish) => wish,
             Err(unreadable) if unreadable.truncated && file.may_grow => return,
@@ -299,15 +298,13 @@ impl Engine {
 
     /// Makes an unfinished run findable by what it came from.
     pub(super) fn index(&mut self, run: &Run) {
-        if self.drops.len() >= DROPS_MAX {
-            self.drops.clear();
-        }
+        self.drops.extend(run.drops().filter_map(DropKey::identity));
         self.index_accepted(run.id, &run.accepted, run.accepted_at);
     }
 
     /// Makes a task findable of which perhaps nothing else can be read, so that it does not come in a second time.
     pub(super) fn index_accepted(&mut self, id: TaskId, accepted: &Accepted, at: Timestamp) {
-        self.drops.extend(nameless(&accepted.drop));
+        self.drops.extend(accepted.drop.identity());
         self.names.insert(accepted.name.clone(), id);
         if let Some(key) = &accepted.idempotency_key {
             let digest = Digest::of(accepted.submission.as_bytes());
@@ -326,11 +323,6 @@ fn not_moved(push: &Push, unsettled: bool, file: Dropped, out: &mut Outbox) {
     let wanted = "a ref that git moved after its update hook was asked; it did not (push --atomic, another hook), or moved \
                   it on since";
     refuse(file, None, vec![Problem::new("/ref", found, wanted)], out);
-}
-
-/// A file's identity wherever it stands and whatever it is called; none where a later file could have the same.
-fn nameless(key: &DropKey) -> Option<DropKey> {
-    (key.born_ns != "0").then(|| DropKey { name: String::new(), mtime_ns: String::new(), ..key.clone() })
 }
 
 fn consume(file: Dropped, task: Option<TaskId>, out: &mut Outbox) {

@@ -347,8 +347,9 @@ pub struct Engine {
     next_id: u64,
     /// The newest task of each name.
     names: HashMap<String, TaskId>,
-    /// The files that became tasks, without their names: one that somebody moved before it was taken away is the same.
-    drops: HashSet<DropKey>,
+    /// The files that became tasks and the orders that were answered, all of them, by [`DropKey::identity`]: what somebody moved
+    /// before it was taken away is the same, and so is what could not be taken away.
+    drops: HashSet<Digest>,
     /// The tasks that carry an idempotency key, by whose key it is.
     keys: HashMap<KeyOf, Keyed>,
     /// When to look at a task again.

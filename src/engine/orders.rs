@@ -36,7 +36,9 @@ impl Engine {
                 let consume = Effect::Consume { drop_box: file.drop_box, key: file.key.clone(), task: Some(id) };
                 // What was answered before a crash is not answered twice.
                 let answered = self.runs[&id].orders.contains(&file.key);
+                let identity = file.key.identity();
                 if answered || self.obey(id, &order, file, out) {
+                    self.drops.extend(identity);
                     out.durable(consume);
                 }
             }

@@ -68,6 +68,7 @@ impl Engine {
                 engine.keys.insert(KeyOf::new(&key, line.submitter.uid), keyed);
             }
             engine.names.insert(line.name, line.id);
+            engine.drops.extend(line.drops);
         }
         for (id, first) in past.unread {
             engine.leave_alone(id, first);

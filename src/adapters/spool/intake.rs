@@ -14,10 +14,10 @@ use std::path::{Path, PathBuf};
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 
-use crate::adapters::spool::SpoolError;
 use crate::adapters::spool::layout::Layout;
 use crate::adapters::spool::store::{make_room, rename_new};
 use crate::adapters::spool::writers::{Held, Readiness, Seen, Writers, readiness};
+use crate::adapters::spool::{SpoolError, fault_point};
 use crate::base::digest::Digest;
 use crate::base::ids::is_token_uid;
 use crate::base::limits;
@@ -31,6 +31,10 @@ use Looked::Later;
 
 /// What opening something says that is neither a regular file nor a directory.
 const SWAPPED: [Errno; 3] = [Errno::ELOOP, Errno::ENXIO, Errno::ENODEV];
+/// What a rename says of something that the system does not let the daemon move: a directory of somebody else, something
+/// mounted, something in use. Whatever else it says is said of the disk.
+pub(super) const UNMOVABLE: [Errno; 6] =
+    [Errno::EACCES, Errno::EPERM, Errno::EBUSY, Errno::EXDEV, Errno::ENOTCONN, Errno::ENOTDIR];
 
 /// What a look at a dropped file found.
 #[derive(Debug)]
@@ -121,9 +125,7 @@ pub fn look(
             return refused(uid, "no permission to read it".to_owned(), wanted);
         }
         // It was regular a moment ago and is a link, a socket or a device now: the next look says which.
-        Err(error) if SWAPPED.iter().any(|errno| error.raw_os_error() == Some(*errno as i32)) => {
-            return Looked::NotYet;
-        }
+        Err(error) if is_one_of(&error, &SWAPPED) => return Looked::NotYet,
         Err(error) => return Later(error),
     };
     let meta = match file.metadata() {
@@ -240,6 +242,15 @@ fn mtime_ns(meta: &Metadata) -> String {
     format!("{}", i128::from(meta.mtime()) * 1_000_000_000 + i128::from(meta.mtime_nsec()))
 }
 
+/// Where a file is whose task is durable.
+#[derive(Debug)]
+pub enum Consumed {
+    /// Not in its box any more; what stands there now is another file, if anything does.
+    Gone,
+    /// Still in its box: the system does not let the daemon move it.
+    Stays(std::io::Error),
+}
+
 /// Takes a file out of its box whose task is durable; the rename itself is durable after the next
 /// [`Store::settle`](crate::adapters::spool::store::Store::settle). A file that was replaced or rewritten meanwhile is
 /// another one and stays.
@@ -250,45 +261,77 @@ fn mtime_ns(meta: &Metadata) -> String {
 /// After a power cut in the middle a file may be back; its key tells that it was taken.
 ///
 /// # Errors
-/// When a file operation fails for a reason that is not the file's own.
-pub fn consume(layout: &Layout, drop_box: DropBox, key: &DropKey) -> Result<(), SpoolError> {
+/// When a file operation fails for a reason that is not the file's own; then it may still stand in its box.
+pub fn consume(layout: &Layout, drop_box: DropBox, key: &DropKey) -> Result<Consumed, SpoolError> {
     let path = layout.drop_box(drop_box).join(&key.name);
-    if is_that_file(&path, key) { take(layout, &path, key) } else { Ok(()) }
+    // What cannot be looked at may be that file all the same. Where it cannot be moved either, it is none of ours.
+    if is_that_file(&path, key).unwrap_or(true) { take(layout, &path, key) } else { Ok(Consumed::Gone) }
 }
 
 /// Takes away the file at `path`, unless it is another one than was read.
-fn take(layout: &Layout, path: &Path, key: &DropKey) -> Result<(), SpoolError> {
+fn take(layout: &Layout, path: &Path, key: &DropKey) -> Result<Consumed, SpoolError> {
     let held = layout.staging().join(format!("{HELD}{}-{}", key.ino, key.name));
-    // What cannot be moved is not the file that was read: somebody put a directory of theirs there.
-    if fs::rename(path, &held).is_err() {
-        return Ok(());
+    fault_point("take away", path)?;
+    match fs::rename(path, &held) {
+        Ok(()) => {}
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Consumed::Gone),
+        Err(error) if is_one_of(&error, &UNMOVABLE) => {
+            let stays = is_that_file(path, key).unwrap_or(false);
+            return Ok(if stays { Consumed::Stays(error) } else { Consumed::Gone });
+        }
+        Err(error) => return Err(SpoolError::io("take away", path, error)),
     }
-    if is_that_file(&held, key) {
+    let same = is_that_file(&held, key);
+    if matches!(same, Ok(true)) {
         let taken = layout.staging().join(taken_name(key));
-        return fs::rename(&held, &taken).map_err(|e| SpoolError::io("take away", &held, e));
+        return fs::rename(&held, &taken).map(|()| Consumed::Gone).map_err(|e| SpoolError::io("take away", &held, e));
     }
-    // Between the look and the rename somebody put another file there: it goes back.
+    // Between the look and the rename somebody put another file there: it goes back. So does what cannot be read, which is
+    // taken away when it can.
     loop {
         match rename_new(&held, path) {
-            Ok(()) => return Ok(()),
+            Ok(()) => break,
             Err(Errno::EEXIST) => make_room(path)?,
             Err(errno) => return Err(SpoolError::io("put back", path, errno)),
         }
     }
+    same.map(|_| Consumed::Gone).map_err(|e| SpoolError::io("read", path, e))
 }
 
-/// Whether a file that was read still stands in its box.
+/// Whether a file that was read still stands in its box, as far as that can be known.
 #[must_use]
 pub fn stands(layout: &Layout, drop_box: DropBox, key: &DropKey) -> bool {
-    is_that_file(&layout.drop_box(drop_box).join(&key.name), key)
+    is_that_file(&layout.drop_box(drop_box).join(&key.name), key).unwrap_or(false)
 }
 
 /// Whether the file at `path` is the one that was read, and still says what it said. Its times may have changed: many a
-/// copying program sets them after the last byte.
-fn is_that_file(path: &Path, key: &DropKey) -> bool {
-    let Ok(mut file) = open(path) else { return false };
-    let same = file.metadata().is_ok_and(|meta| (meta.dev(), meta.ino(), meta.uid()) == (key.dev, key.ino, key.uid));
-    same && read_at_most(&mut file, limits::DROPPED_FILE_BYTES_MAX).is_ok_and(|bytes| Digest::of(&bytes) == key.digest)
+/// copying program sets them after the last byte. Its device may be numbered otherwise after a reboot; a file that says when it
+/// was made is known without.
+///
+/// # Errors
+/// When the disk does not say.
+fn is_that_file(path: &Path, key: &DropKey) -> std::io::Result<bool> {
+    let mut file = match open(path) {
+        Ok(file) => file,
+        // Nothing is there, or something else, or somebody has closed it: then the next look refuses it.
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::PermissionDenied) => return Ok(false),
+        Err(error) if is_one_of(&error, &SWAPPED) || is_one_of(&error, &UNMOVABLE) => return Ok(false),
+        Err(error) => return Err(error),
+    };
+    let meta = file.metadata()?;
+    let born = born_ns(&meta);
+    let says_when = |born: &str| !matches!(born, "" | "0");
+    let same_birth =
+        if says_when(&born) && says_when(&key.born_ns) { born == key.born_ns } else { meta.dev() == key.dev };
+    if !meta.is_file() || !same_birth || (meta.ino(), meta.uid()) != (key.ino, key.uid) {
+        return Ok(false);
+    }
+    Ok(Digest::of(&read_at_most(&mut file, limits::DROPPED_FILE_BYTES_MAX)?) == key.digest)
+}
+
+/// Whether the system said one of these.
+fn is_one_of(error: &std::io::Error, errnos: &[Errno]) -> bool {
+    errnos.iter().any(|errno| error.raw_os_error() == Some(*errno as i32))
 }
 
 /// How the names of files begin that were taken out of their boxes.
@@ -448,6 +491,54 @@ mod tests {
         set(2_000);
         consume(&layout, DropBox::New, &key).unwrap();
         assert!(!path.exists(), "copied by a program that sets the times at the end");
+    }
+
+    #[test]
+    fn a_file_is_the_same_whatever_number_its_device_has_after_a_reboot() {
+        let (_dir, layout) = spool();
+        let path = layout.drop_box(DropBox::New).join("a.json");
+        fs::write(&path, "1").unwrap();
+        let Looked::Taken { key, .. } = look_at(&layout, "a.json") else { panic!("not taken") };
+        let renumbered = DropKey { dev: key.dev + 1, ..key.clone() };
+        assert_eq!(renumbered.identity(), key.identity());
+        consume(&layout, DropBox::New, &renumbered).unwrap();
+        assert_eq!(
+            path.exists(),
+            key.born_ns == "0",
+            "a file system that does not say when a file was made has the number only"
+        );
+    }
+
+    /// The task of such a file is durable: were it left in its box without a word, its task would run again.
+    #[test]
+    fn a_file_that_the_disk_does_not_let_go_is_an_error() {
+        let (_dir, layout) = spool();
+        let path = layout.drop_box(DropBox::New).join("a.json");
+        fs::write(&path, "1").unwrap();
+        let Looked::Taken { key, .. } = look_at(&layout, "a.json") else { panic!("not taken") };
+        let held = layout.staging().join(format!("{HELD}{}-a.json", key.ino));
+        fs::create_dir(&held).unwrap();
+        let error = consume(&layout, DropBox::New, &key).unwrap_err();
+        assert!(error.to_string().starts_with("cannot take away ") && path.exists(), "{error}");
+        fs::remove_dir(&held).unwrap();
+        crate::adapters::spool::fault::after(Some(0));
+        assert!(consume(&layout, DropBox::New, &key).is_err() && path.exists());
+        crate::adapters::spool::fault::after(None);
+        assert!(matches!(consume(&layout, DropBox::New, &key).unwrap(), Consumed::Gone));
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn what_stands_in_a_files_place_and_cannot_be_moved_is_not_that_file() {
+        let (_dir, layout) = spool();
+        let path = layout.drop_box(DropBox::New).join("a.json");
+        fs::write(&path, "1").unwrap();
+        let Looked::Taken { key, .. } = look_at(&layout, "a.json") else { panic!("not taken") };
+        fs::remove_file(&path).unwrap();
+        fs::create_dir(&path).unwrap();
+        fs::write(layout.staging().join(format!("{HELD}{}-a.json", key.ino)), "left").unwrap();
+        assert!(matches!(take(&layout, &path, &key).unwrap(), Consumed::Gone));
+        assert!(path.is_dir(), "it is somebody else's");
     }
 
     #[test]

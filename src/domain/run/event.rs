@@ -367,6 +367,14 @@ pub struct DropKey {
 }
 
 impl DropKey {
+    /// Returns what tells this file from all others wherever it stands, whatever it is called and whatever its device is
+    /// numbered after a reboot; `None` where a later file could say the same.
+    #[must_use]
+    pub fn identity(&self) -> Option<Digest> {
+        let said = format!("{} {} {} {}", self.uid, self.ino, self.born_ns, self.digest);
+        (!self.born_ns.is_empty() && self.born_ns != "0").then(|| Digest::of(said.as_bytes()))
+    }
+
     /// Whether it came over HTTP and never was a file.
     #[must_use]
     pub fn is_posted(&self) -> bool {

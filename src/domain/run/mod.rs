@@ -275,6 +275,11 @@ impl Run {
         Ok(())
     }
 
+    /// Returns the files that it came from and was answered to: its own and those of its orders.
+    pub fn drops(&self) -> impl Iterator<Item = &DropKey> {
+        std::iter::once(&self.accepted.drop).chain(&self.orders)
+    }
+
     /// Changes the run as the event says; `None`, and no change, when it cannot happen.
     fn transition(&mut self, recorded: &Recorded) -> Option<()> {
         let at = recorded.at;

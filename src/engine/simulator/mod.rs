@@ -32,6 +32,8 @@ struct Disk {
     views: BTreeSet<(TaskState, TaskId)>,
     records: BTreeSet<TaskId>,
     boxes: BTreeMap<(DropBox, String), Dropped>,
+    /// What was taken out of the boxes, in order: the last of it may be back after a crash.
+    taken: Vec<Dropped>,
     bad: BTreeSet<String>,
     history: Vec<HistoryLine>,
     /// The audit: which line of which task's journal, in order.
@@ -123,6 +125,12 @@ impl World {
 
     fn crash(&mut self) {
         self.laws.crashed();
+        // A rename that was not durable, or that the disk refused, however long ago.
+        while !self.disk.taken.is_empty() && self.dice.one_in(2) {
+            let at = self.dice.roll(self.disk.taken.len() as u64) as usize;
+            let back = self.disk.taken.swap_remove(at);
+            self.disk.boxes.insert((back.drop_box, back.key.name.clone()), back);
+        }
         self.known.clear();
         self.engine = None;
         self.fetched.clear();
@@ -162,7 +170,7 @@ impl World {
                 disk.records.insert(id);
                 disk.history.push(line);
             }
-            Effect::Consume { drop_box, key, .. } => drop(disk.boxes.remove(&(drop_box, key.name))),
+            Effect::Consume { drop_box, key, .. } => disk.taken.extend(disk.boxes.remove(&(drop_box, key.name))),
             Effect::Refuse { drop_box, key, .. } => {
                 disk.boxes.remove(&(drop_box, key.name.clone())).expect("the file is there");
                 disk.bad.insert(key.name);
@@ -368,6 +376,16 @@ impl World {
         assert!(tasks.values().all(|count| *count == 1), "one drop made two tasks: {tasks:?}");
         for (task, host, step, attempt) in self.flights.iter().map(|(t, _, h, s, a)| (t, h, s, a)) {
             assert!(self.started.contains_key(&(*task, host.clone(), step.clone(), *attempt)));
+        }
+        let answers =
+            self.disk.runs.values().flat_map(|(_, events)| events).filter_map(|recorded| recorded.event.order());
+        let mut answered = BTreeSet::new();
+        for order in answers {
+            assert!(
+                answered.insert(order) && !self.disk.bad.contains(&order.name),
+                "{} was answered twice",
+                order.name
+            );
         }
         let mut keys: BTreeSet<(u32, &str)> = BTreeSet::new();
         for (_, events) in self.disk.runs.values() {

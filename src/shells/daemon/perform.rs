@@ -3,13 +3,14 @@
 //! **Invariant:** durable effects first and in their order, then acts. Several tasks' creations and appends of one
 //! turn are written together and synced once; nothing is acted on before that sync has returned.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use tokio::sync::oneshot;
 
+use crate::adapters::spool::intake::Consumed;
 use crate::adapters::spool::layout::Layout;
 use crate::adapters::spool::load::Found;
 use crate::adapters::spool::store::{NewFiles, Store};
@@ -59,6 +60,8 @@ pub(super) struct Performer {
     callback: Option<(String, CallbackKey)>,
     /// Files to look at again.
     again: Vec<(DropBox, String)>,
+    /// Files that were taken and that the system does not let go, of which the log knows.
+    stuck: HashSet<DropKey>,
     /// How many turns ended before their renames were durable.
     unsettled_turns: u32,
     /// What was posted and waits for what becomes of it.
@@ -82,6 +85,7 @@ impl Performer {
             syslog: None,
             callback: None,
             again: Vec::new(),
+            stuck: HashSet::new(),
             unsettled_turns: 0,
             posts: HashMap::new(),
         }
@@ -257,7 +261,15 @@ impl Performer {
                     answers.insert(key, Err(problems));
                 }
                 Effect::Consume { drop_box, key, .. } => {
-                    intake::consume(&self.layout, drop_box, &key)?;
+                    if let Consumed::Stays(error) = intake::consume(&self.layout, drop_box, &key)?
+                        && self.stuck.insert(key.clone())
+                    {
+                        let path = self.layout.drop_box(drop_box).join(&key.name);
+                        tracing::warn!(
+                            file = %visible(&path.to_string_lossy()),
+                            "it was taken and cannot be moved out of its box; it counts once all the same; remove it: {error}"
+                        );
+                    }
                     self.store.touched(self.layout.drop_box(drop_box));
                 }
                 // A file that replaced it meanwhile was not judged; it is looked at in its turn.
