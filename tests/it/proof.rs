@@ -48,6 +48,7 @@ fn edit(path: &Path, change: impl Fn(&str) -> Option<String>) {
 /// An edit, and what is said of it.
 type Case = (&'static str, PathBuf, Box<dyn Fn(&str) -> Option<String>>, &'static str);
 
+#[expect(clippy::too_many_lines, reason = "a table of edits, one beside the other")]
 fn cases(state: &Path, good: u64, bad: u64, waits: u64) -> Vec<Case> {
     let run = |id: u64, rest: &str| state.join(format!("runs/{id}/{rest}"));
     let done = |id: u64| state.join(format!("spool/done/{id}.json"));
