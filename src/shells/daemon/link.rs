@@ -6,13 +6,14 @@
 use std::collections::HashMap;
 use std::io::{BufRead, Cursor};
 use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
+use crate::adapters::config::Settings;
 use crate::adapters::file_folder::FileFolder;
 use crate::adapters::local::LocalShell;
 use crate::adapters::random;
@@ -41,6 +42,19 @@ pub(super) struct LinkSettings {
 }
 
 impl LinkSettings {
+    /// Makes what a configuration says; files to copy lie in a folder beside it.
+    pub(super) fn of(settings: &Settings, config_dir: &Path) -> LinkSettings {
+        LinkSettings {
+            connect_timeout: settings.connect_timeout,
+            first_word: settings.first_word,
+            keepalive: settings.keepalive,
+            agent: settings.agent,
+            tunnels: Tunnels::default(),
+            files: FileFolder::new(config_dir.join("files")),
+            secrets: Secrets::new(settings.secrets.directories.clone(), settings.secrets.file.clone()),
+        }
+    }
+
     /// Reads the passphrase of a key file.
     fn passphrase(&self, secret: &SecretName) -> Passphrase {
         let value = self.secrets.read(secret).map_err(|error| error.to_string());

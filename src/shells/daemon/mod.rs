@@ -26,10 +26,8 @@ use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep};
 
 use crate::adapters::callback_key;
 use crate::adapters::config::{Config, ConfigError, Http};
-use crate::adapters::file_folder::FileFolder;
 use crate::adapters::http::{HttpError, Listen, Server};
 use crate::adapters::repo;
-use crate::adapters::secrets::Secrets;
 use crate::adapters::service;
 use crate::adapters::sources::Sources;
 use crate::adapters::spool::SpoolError;
@@ -133,7 +131,7 @@ async fn serve(dirs: &Dirs) -> Result<(), DaemonError> {
     let (mut engine, repairs, broken) = perform::recover(&mut store, Arc::new(config.library.clone()), moment())?;
     let (ended_sender, ended) = mpsc::unbounded_channel();
     let key = callback_key::read_or_make(&layout.callback_key())?;
-    let mut settings = link_settings(&config, dirs);
+    let mut settings = LinkSettings::of(&config.settings, &dirs.config);
     settings.secrets = settings.secrets.sealed_with(key.clone());
     let mut performer = Performer::new(layout.clone(), store, settings, ended_sender);
     performer.set_syslog(config.settings.audit_syslog.clone());
@@ -455,7 +453,7 @@ impl LibraryOnDisk<'_> {
                     performer.store_mut().note_ruled()?;
                 }
                 say_notes(&notes);
-                performer.set_link_settings(&link_settings(&config, self.dirs));
+                performer.set_link_settings(&LinkSettings::of(&config.settings, &self.dirs.config));
                 performer.set_syslog(config.settings.audit_syslog.clone());
                 self.web.serve(serving(&config));
                 if self.http != config.settings.http {
@@ -569,18 +567,6 @@ fn people_of(engine: &Engine, inputs: &[Input]) -> HashMap<u32, Person> {
 fn say_notes(notes: &[String]) {
     for note in notes {
         tracing::warn!("{note}");
-    }
-}
-
-fn link_settings(config: &Config, dirs: &Dirs) -> LinkSettings {
-    LinkSettings {
-        connect_timeout: config.settings.connect_timeout,
-        first_word: config.settings.first_word,
-        keepalive: config.settings.keepalive,
-        agent: config.settings.agent,
-        tunnels: link::Tunnels::default(),
-        files: FileFolder::new(dirs.config.join("files")),
-        secrets: Secrets::new(config.settings.secrets.directories.clone(), config.settings.secrets.file.clone()),
     }
 }
 

@@ -325,13 +325,14 @@ impl<'a> Talk<'a> {
         let program = kill_program(self.step, &self.call(&nonce, Offsets::default()));
         let mut answer = Answer::new(&nonce, &self.id, Offsets::default());
         let ended = link.ask(&program, self.settings.first_word, &mut answer, &mut |_, _: &[u8]| {}).await;
-        let (verdict, out, err) = answer.ended.take().ok_or_else(|| match (ended, answer.refused.take()) {
-            (_, Some(why)) => LinkError::broken(self.masker.text(&why)),
-            (Err(error), None) => error,
-            (Ok(_), None) => LinkError::broken(format!(
-                "the host answered with something else: {}",
-                self.masker.text(&answer.noise())
-            )),
+        let (verdict, out, err) = answer.ended.take().ok_or_else(|| {
+            let why = match (ended, answer.refused.take()) {
+                (Err(error), None) => return error,
+                (_, Some(why)) => why,
+                (Ok(_), None) => format!("the host answered with something else: {}", answer.noise()),
+            };
+            // Whatever answered, it was no runner.
+            LinkError { silent: !answer.here, ..LinkError::broken(self.masker.text(&why)) }
         })?;
         // What was printed and does not come any more is counted.
         self.shown = (out, err);
