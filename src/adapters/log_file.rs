@@ -24,8 +24,18 @@ const COUNT_MAX: u64 = 256 << 20;
 #[derive(Debug)]
 pub struct LogFile {
     file: File,
+    /// The parts of the file that are shown, one after the other, when that is not all of it.
+    parts: Option<Vec<Part>>,
     /// How many line feeds stand before each whole [`COUNT_CHUNK`].
     counted: Vec<u64>,
+}
+
+/// A part of a file: where it begins in the file and in what is shown, and how long it is.
+#[derive(Clone, Copy, Debug)]
+struct Part {
+    from: u64,
+    at: u64,
+    length: u64,
 }
 
 /// A line of a page.
@@ -54,7 +64,7 @@ impl LogFile {
     /// # Errors
     /// When it cannot be opened.
     pub fn open(path: &Path) -> io::Result<LogFile> {
-        Ok(LogFile { file: File::open(path)?, counted: vec![0] })
+        Ok(LogFile { file: File::open(path)?, parts: None, counted: vec![0] })
     }
 
     /// Returns how long it is.
@@ -62,7 +72,54 @@ impl LogFile {
     /// # Errors
     /// When it cannot be looked at.
     pub fn length(&self) -> io::Result<u64> {
+        match &self.parts {
+            None => self.file_length(),
+            Some(parts) => Ok(parts.last().map_or(0, |part| part.at + part.length)),
+        }
+    }
+
+    /// Returns how long the whole file is.
+    ///
+    /// # Errors
+    /// When it cannot be looked at.
+    pub fn file_length(&self) -> io::Result<u64> {
         Ok(self.file.metadata()?.len())
+    }
+
+    /// Shows only these parts of the file, each from where to where, as if there were nothing between them: every offset is
+    /// one of what is shown from then on. What was shown stays where it is, when only parts are added at the end.
+    pub fn show_only(&mut self, parts: impl IntoIterator<Item = (u64, u64)>) {
+        let mut at = 0;
+        let part = |(from, to): (u64, u64)| {
+            let part = Part { from, at, length: to.saturating_sub(from) };
+            at += part.length;
+            part
+        };
+        self.parts = Some(parts.into_iter().map(part).filter(|part| part.length > 0).collect());
+    }
+
+    /// Returns where something stands in the file that stands at `offset` of what is shown.
+    #[must_use]
+    pub fn in_file(&self, offset: u64) -> u64 {
+        let Some(parts) = &self.parts else { return offset };
+        let part = parts[..parts.partition_point(|part| part.at <= offset)].last();
+        part.map_or(0, |part| part.from + (offset - part.at).min(part.length))
+    }
+
+    /// Returns where something is shown that stands at `offset` of the file, or what comes after it.
+    #[must_use]
+    pub fn as_shown(&self, offset: u64) -> u64 {
+        let Some(parts) = &self.parts else { return offset };
+        let part = parts[..parts.partition_point(|part| part.from <= offset)].last();
+        part.map_or(0, |part| part.at + (offset - part.from).min(part.length))
+    }
+
+    fn read_at(&self, buffer: &mut [u8], at: u64) -> io::Result<usize> {
+        let Some(parts) = &self.parts else { return self.file.read_at(buffer, at) };
+        let part = parts[..parts.partition_point(|part| part.at <= at)].last();
+        let Some(part) = part.filter(|part| at < part.at + part.length) else { return Ok(0) };
+        let left = usize::try_from(part.at + part.length - at).unwrap_or(usize::MAX).min(buffer.len());
+        self.file.read_at(&mut buffer[..left], part.from + (at - part.at))
     }
 
     /// Reads `count` lines that hold `keep`, from the one that begins at `from`; of each at most `most` bytes.
@@ -83,7 +140,7 @@ impl LogFile {
         let mut buffer = vec![0; CHUNK];
         let kept = |line: &Line| keep.is_empty() || memmem::find(&line.bytes, keep).is_some();
         while page.lines.len() < count && line.offset < end {
-            let read = self.file.read_at(&mut buffer, at)?;
+            let read = self.read_at(&mut buffer, at)?;
             if read == 0 {
                 if line.length > 0 && kept(&line) {
                     page.next = at;
@@ -166,7 +223,7 @@ impl LogFile {
     pub fn last_page(&self, count: usize, keep: &[u8], most: usize) -> io::Result<u64> {
         let length = self.length()?;
         let mut last = [0];
-        let ends = length > 0 && self.file.read_at(&mut last, length - 1)? == 1 && last[0] == b'\n';
+        let ends = length > 0 && self.read_at(&mut last, length - 1)? == 1 && last[0] == b'\n';
         // A line that is still written counts as one.
         self.back(if ends { length } else { length + 1 }, count, keep, most)
     }
@@ -239,7 +296,7 @@ impl LogFile {
     fn read_whole(&self, buffer: &mut [u8], at: u64) -> io::Result<usize> {
         let mut done = 0;
         while done < buffer.len() {
-            match self.file.read_at(&mut buffer[done..], at + done as u64)? {
+            match self.read_at(&mut buffer[done..], at + done as u64)? {
                 0 => break,
                 read => done += read,
             }
@@ -283,6 +340,27 @@ mod tests {
         assert_eq!(log.back(4, 9, b"", 100).unwrap(), 0);
         assert_eq!(log.back(14, 2, b"o", 100).unwrap(), 4);
         assert_eq!(log.last_page(2, b"o", 100).unwrap(), 4);
+    }
+
+    #[test]
+    fn parts_of_a_file_are_read_as_if_there_were_nothing_between_them() {
+        //                       0123456789 123456789 12345678
+        let (_dir, mut log) = log("out 1\nouWARN\nt 2\nerr\nout 3\n");
+        log.show_only([(0, 8), (13, 17), (21, 27)]);
+        assert_eq!(log.length().unwrap(), 18);
+        let page = log.lines(0, 9, b"", 100).unwrap();
+        assert_eq!(texts(&page), ["out 1", "out 2", "out 3"]);
+        assert_eq!(page.lines.iter().map(|line| line.offset).collect::<Vec<_>>(), [0, 6, 12]);
+        assert_eq!(log.last_page(1, b"", 100).unwrap(), 12);
+        assert_eq!(log.back(12, 1, b"", 100).unwrap(), 6);
+        assert_eq!((log.find(0, b"t 2", true).unwrap(), log.find(0, b"WARN", true).unwrap()), (Some(6), None));
+        assert_eq!(log.number(12).unwrap(), Some(3));
+        assert_eq!([0, 6, 8, 12, 18].map(|offset| log.in_file(offset)), [0, 6, 13, 21, 27]);
+        assert_eq!([0, 6, 9, 13, 18, 27].map(|offset| log.as_shown(offset)), [0, 6, 8, 8, 12, 18]);
+        log.show_only([(8, 13), (17, 21)]);
+        assert_eq!(texts(&log.lines(0, 9, b"", 100).unwrap()), ["WARN", "err"]);
+        log.show_only([]);
+        assert_eq!((log.length().unwrap(), log.lines(0, 9, b"", 100).unwrap().lines.len()), (0, 0));
     }
 
     #[test]

@@ -11,8 +11,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use notify::{RecommendedWatcher, RecursiveMode, Watcher as _};
 
 use crate::adapters::config::ConfigError;
-use crate::adapters::log_file::LogFile;
-use crate::adapters::output_log::{self, Mark};
 use crate::adapters::sources::Sources;
 use crate::adapters::spool::audit;
 use crate::adapters::spool::drop_file::Put;
@@ -25,10 +23,8 @@ use crate::domain::audit::Line;
 use crate::domain::record::view;
 use crate::domain::run::Run;
 use crate::engine::DropBox;
-use crate::shells::dashboard::log_parts::{empty_page, read_tail, stream_at};
-use crate::shells::dashboard::message::{
-    Anchor, HistoryWant, LINE_BYTES_MAX, LogKey, LogLine, LogPage, LogWant, Message, Tail, Wants,
-};
+use crate::shells::dashboard::log_parts::Logs;
+use crate::shells::dashboard::message::{HistoryWant, Message, Wants};
 use crate::shells::dashboard::refused::Refused;
 use crate::shells::{Dirs, read_configuration};
 
@@ -81,9 +77,7 @@ pub(super) struct Files {
     refused: Refused,
     /// How many cuts of the audit nobody took note of, as it was said last.
     cuts: usize,
-    tails: BTreeMap<LogKey, (u64, usize, Tail)>,
-    log: Option<(LogKey, LogFile, Marks)>,
-    page: Option<(LogWant, u64)>,
+    pub(super) logs: Logs,
     previous: BTreeSet<TaskId>,
     dropped: Vec<Dropped>,
 }
@@ -91,13 +85,6 @@ pub(super) struct Files {
 /// The process id of a daemon, if one serves.
 #[derive(Debug)]
 struct Daemon(Option<String>);
-
-/// The marks beside a log, as long as they do not change.
-#[derive(Debug, Default)]
-struct Marks {
-    length: u64,
-    marks: Vec<Mark>,
-}
 
 /// A new task on its way.
 #[derive(Debug)]
@@ -115,6 +102,7 @@ impl Files {
         let layout = Layout::new(dirs.state.clone());
         let nudged = Arc::new(AtomicBool::new(true));
         let watcher = watch(&layout, Arc::clone(&nudged)).ok();
+        let logs = Logs::new(dirs.state.clone());
         Files {
             dirs,
             layout,
@@ -136,9 +124,7 @@ impl Files {
             audit: None,
             refused: Refused::default(),
             cuts: 0,
-            tails: BTreeMap::new(),
-            log: None,
-            page: None,
+            logs,
             previous: BTreeSet::new(),
             dropped: Vec::new(),
         }
@@ -184,8 +170,7 @@ impl Files {
             self.audit = None;
         }
         messages.extend(self.refused.look(&self.layout, wants.refused));
-        self.look_at_tails(&wants.tails, &mut messages);
-        self.look_at_log(wants.log.as_ref(), &mut messages);
+        self.logs.look(wants, &mut messages);
         self.look_for_previous(wants.previous.as_ref(), &mut messages);
         self.look_for_dropped(&wants.answered, now, &mut messages);
         messages
@@ -386,112 +371,6 @@ impl Files {
         lines.drain(..lines.len().saturating_sub(AUDIT_LINES));
         self.audit = Some((path.clone(), length));
         messages.push(Message::Audit(lines));
-    }
-
-    fn look_at_tails(&mut self, wanted: &BTreeMap<LogKey, usize>, messages: &mut Vec<Message>) {
-        let known = self.tails.len();
-        self.tails.retain(|key, _| wanted.contains_key(key));
-        let mut changed = self.tails.len() != known;
-        for (key, most) in wanted {
-            let path = self.layout.log(key.task, &key.host, &key.step, key.attempt);
-            let Ok(meta) = std::fs::metadata(&path) else { continue };
-            if self.tails.get(key).is_some_and(|(length, bytes, _)| (*length, *bytes) == (meta.size(), *most)) {
-                continue;
-            }
-            if let Some(tail) = read_tail(&path, meta.size(), *most) {
-                self.tails.insert(key.clone(), (meta.size(), *most, tail));
-                changed = true;
-            }
-        }
-        if changed {
-            let tails = self.tails.iter().map(|(key, (_, _, tail))| (key.clone(), tail.clone())).collect();
-            messages.push(Message::Tails(tails));
-        }
-    }
-
-    fn look_at_log(&mut self, wanted: Option<&LogWant>, messages: &mut Vec<Message>) {
-        let Some(wanted) = wanted else {
-            (self.log, self.page) = (None, None);
-            return;
-        };
-        let Some(length) = self.open_log(&wanted.key) else {
-            let gone = self.page.as_ref().is_none_or(|(known, _)| known != wanted);
-            if gone {
-                self.page = Some((wanted.clone(), 0));
-                messages.push(Message::Log(empty_page(wanted)));
-            }
-            return;
-        };
-        if self.page.as_ref().is_some_and(|(known, at)| known == wanted && *at == length) {
-            return;
-        }
-        match self.read_page(wanted, length) {
-            Ok(page) => {
-                self.page = Some((wanted.clone(), length));
-                messages.push(Message::Log(page));
-            }
-            Err(error) => messages.push(Message::Say(format!("{}: {error}", wanted.key.host))),
-        }
-    }
-
-    /// Opens the log unless it is open; returns how long it is.
-    fn open_log(&mut self, key: &LogKey) -> Option<u64> {
-        if self.log.as_ref().is_none_or(|(known, _, _)| known != key) {
-            let path = self.layout.log(key.task, &key.host, &key.step, key.attempt);
-            let file = LogFile::open(&path).ok()?;
-            self.log = Some((key.clone(), file, Marks::default()));
-        }
-        self.log.as_ref()?.1.length().ok()
-    }
-
-    fn read_page(&mut self, wanted: &LogWant, length: u64) -> std::io::Result<LogPage> {
-        let path = self.layout.log(wanted.key.task, &wanted.key.host, &wanted.key.step, wanted.key.attempt);
-        let Some((_, file, marks)) = &mut self.log else { return Ok(empty_page(wanted)) };
-        let size = std::fs::metadata(path.with_extension("streams")).map_or(0, |meta| meta.size());
-        if marks.length != size {
-            *marks = Marks { length: size, marks: output_log::marks(&path) };
-        }
-        let keep = wanted.keep.as_bytes();
-        // Of one stream there may be few lines among many: more are read than are shown.
-        let rows = if wanted.stream.is_some() { wanted.rows * 8 } else { wanted.rows };
-        let from = match wanted.anchor {
-            Anchor::End => file.last_page(rows, keep, LINE_BYTES_MAX)?,
-            Anchor::At(offset) => offset.min(length),
-        };
-        let found = file.lines(from, rows + 1, keep, LINE_BYTES_MAX)?;
-        let mut lines: Vec<LogLine> = found
-            .lines
-            .into_iter()
-            .map(|line| LogLine {
-                offset: line.offset,
-                stream: stream_at(&marks.marks, line.offset),
-                bytes: line.bytes,
-                length: line.length,
-            })
-            .filter(|line| wanted.stream.is_none_or(|stream| line.stream == stream))
-            .collect();
-        if wanted.anchor == Anchor::End {
-            lines.drain(..lines.len().saturating_sub(wanted.rows));
-        }
-        let number = lines.first().map_or(Ok(None), |line| file.number(line.offset))?;
-        let cut = marks.marks.iter().find(|mark| mark.tail).map(|mark| mark.offset);
-        Ok(LogPage { key: wanted.key.clone(), anchor: wanted.anchor, length, lines, next: found.next, number, cut })
-    }
-
-    /// Finds where a page begins that ends before an offset.
-    pub(super) fn log_back(&mut self, key: &LogKey, from: u64, lines: usize, keep: &str) -> Option<Message> {
-        self.open_log(key)?;
-        let (_, file, _) = self.log.as_ref()?;
-        let offset = file.back(from, lines.min(100_000), keep.as_bytes(), LINE_BYTES_MAX).ok()?;
-        Some(Message::LogTop(key.clone(), offset))
-    }
-
-    /// Finds a text in a log.
-    pub(super) fn log_find(&mut self, key: &LogKey, from: u64, needle: &str, forward: bool) -> Option<Message> {
-        self.open_log(key)?;
-        let (_, file, _) = self.log.as_ref()?;
-        let found = file.find(from, needle.as_bytes(), forward).ok()?;
-        Some(Message::Found(key.clone(), found))
     }
 
     fn look_for_previous(&mut self, wanted: Option<&(TaskId, String)>, messages: &mut Vec<Message>) {

@@ -12,7 +12,7 @@ use crate::domain::inventory::selector::select;
 use crate::domain::plan::{Library, Plan, resolve};
 use crate::domain::problem::Problem;
 use crate::domain::run::Run;
-use crate::domain::submission::{Schedule, TemplateRef, Work};
+use crate::domain::submission::{Hosts, Schedule, TemplateRef, Work};
 use crate::domain::template::{ParamKind, Template};
 use crate::domain::wire::read_task;
 use crate::shells::dashboard::edit::Edit;
@@ -208,11 +208,13 @@ impl Form {
             Value::Array(items) => items.iter().map(word).collect::<Vec<_>>().join(" "),
             other => word(other),
         };
-        let params =
-            match read_task(run.accepted.submission.as_bytes(), &library.zone).map(|submission| submission.work) {
-                Ok(Work::Template { params, .. }) => params,
-                _ => BTreeMap::new(),
-            };
+        let (params, chosen) = match read_task(run.accepted.submission.as_bytes(), &library.zone) {
+            Ok(submission) => match submission.work {
+                Work::Template { params, .. } => (params, submission.hosts),
+                _ => (BTreeMap::new(), submission.hosts),
+            },
+            Err(_) => (BTreeMap::new(), BTreeMap::new()),
+        };
         let known: Vec<&FieldKey> = self.fields.iter().map(|field| &field.key).collect();
         let others = params.keys().map(|name| FieldKey::Param(name.clone())).filter(|key| !known.contains(&key));
         let others: Vec<Field> =
@@ -230,8 +232,15 @@ impl Form {
                     }
                 }
                 FieldKey::Hosts(group) => {
-                    let hosts = run.plan.group(*group).map_or(&[][..], |group| &group.hosts);
-                    field.edit = Edit::new(hosts.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "));
+                    // What chose the hosts chooses them again; a list says which they were.
+                    let text = match chosen.get(group) {
+                        Some(Hosts::Chosen(selector)) => selector.clone(),
+                        _ => {
+                            let hosts = run.plan.group(*group).map_or(&[][..], |group| &group.hosts);
+                            hosts.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+                        }
+                    };
+                    field.edit = Edit::new(text);
                 }
                 FieldKey::Script => {
                     let script = run.plan.scripts.values().next().cloned().unwrap_or_default();

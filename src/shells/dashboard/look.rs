@@ -342,11 +342,7 @@ impl Pen<'_> {
         if area.width < 4 || area.height < 3 {
             return Rect { width: 0, height: 0, ..area };
         }
-        let blank = " ".repeat(usize::from(area.width));
-        for y in area.y..area.bottom() {
-            self.buffer.set_style(Rect { y, height: 1, ..area }, Style::reset());
-            self.row(Rect { y, height: 1, ..area }, &Row::new().put(&blank, Tone::Plain));
-        }
+        self.blank(area);
         let frame = self.look.frame();
         let inside = usize::from(area.width) - 2;
         let title = cut(&shown(title), inside.saturating_sub(4));
@@ -364,6 +360,23 @@ impl Pen<'_> {
             self.row(Rect { x: area.right() - 1, y, width: 1, height: 1 }, &side);
         }
         Rect { x: area.x + 2, y: area.y + 1, width: area.width - 4, height: area.height - 2 }
+    }
+
+    /// Draws a window over a screen. The lines that it covers are emptied from side to side: pieces of words at its edges say
+    /// nothing.
+    pub(super) fn popup(&mut self, lines: Rect, area: Rect, title: &str, tone: Tone) -> Rect {
+        self.blank(Rect { y: area.y, height: area.height, ..lines });
+        self.window(area, title, tone)
+    }
+
+    fn blank(&mut self, area: Rect) {
+        let area = area.intersection(self.buffer.area);
+        let blank = " ".repeat(usize::from(area.width));
+        for y in area.y..area.bottom() {
+            let line = Rect { y, height: 1, ..area };
+            self.buffer.set_style(line, Style::reset());
+            self.row(line, &Row::new().put(&blank, Tone::Plain));
+        }
     }
 
     /// Draws a line through a window, from side to side.

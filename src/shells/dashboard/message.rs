@@ -69,9 +69,9 @@ pub(super) enum Message {
     /// A page of a log.
     Log(LogPage),
     /// Where a page begins that was asked for by going back.
-    LogTop(LogKey, u64),
+    LogTop(LogPart, u64),
     /// Where something was found; `None` when it was not.
-    Found(LogKey, Option<u64>),
+    Found(LogPart, Option<u64>),
     /// The plan of the last run of the same work.
     Previous(TaskId, Option<(TaskId, Box<Plan>)>),
     /// A file was put into a box, or could not be.
@@ -152,9 +152,11 @@ pub(super) enum Command {
     /// Ring.
     Bell,
     /// Find where the page begins that ends before an offset.
-    LogBack { key: LogKey, from: u64, lines: usize, keep: String },
+    LogBack { of: LogPart, from: u64, lines: usize, keep: String },
     /// Find a text in a log.
-    LogFind { key: LogKey, from: u64, needle: String, forward: bool },
+    LogFind { of: LogPart, from: u64, needle: String, forward: bool },
+    /// Find where something of one part of a log stands in another part of it.
+    LogMove { of: LogPart, from: u64, to: Option<Stream> },
     /// Stop.
     Quit,
 }
@@ -166,6 +168,13 @@ pub(super) struct LogKey {
     pub(super) host: HostName,
     pub(super) step: StepName,
     pub(super) attempt: u32,
+}
+
+/// What of a log is shown: all of it, or one stream. Every offset is one of what is shown.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct LogPart {
+    pub(super) key: LogKey,
+    pub(super) stream: Option<Stream>,
 }
 
 /// The end of a log.
@@ -189,7 +198,7 @@ pub(super) enum Anchor {
 /// A page of a log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct LogPage {
-    pub(super) key: LogKey,
+    pub(super) of: LogPart,
     pub(super) anchor: Anchor,
     /// How long the log is.
     pub(super) length: u64,
@@ -211,6 +220,8 @@ pub(super) struct LogLine {
     pub(super) bytes: Vec<u8>,
     /// How long it is with everything.
     pub(super) length: u64,
+    /// Whether it goes on with a line that the other stream broke into.
+    pub(super) goes_on: bool,
 }
 
 /// How much of a line is read.
@@ -248,12 +259,11 @@ pub(super) struct Wants {
 /// A page of a log that is wanted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct LogWant {
-    pub(super) key: LogKey,
+    pub(super) of: LogPart,
     pub(super) anchor: Anchor,
     pub(super) rows: usize,
     /// Only lines with this text, unless it is empty.
     pub(super) keep: String,
-    pub(super) stream: Option<Stream>,
 }
 
 /// A part of the history that is wanted: the newest line is the first.

@@ -10,6 +10,7 @@ mod cells;
 mod dialog;
 mod edit;
 mod editor;
+mod eta;
 mod files;
 mod form;
 mod input;
@@ -25,7 +26,7 @@ mod rows;
 mod screens;
 mod table;
 pub(super) mod terminal;
-mod text;
+pub(super) mod text;
 mod update;
 mod view;
 mod words;
@@ -350,8 +351,9 @@ impl Dashboard {
                 self.ring();
                 None
             }
-            Command::LogBack { key, from, lines, keep } => self.files.log_back(&key, from, lines, &keep),
-            Command::LogFind { key, from, needle, forward } => self.files.log_find(&key, from, &needle, forward),
+            Command::LogBack { of, from, lines, keep } => self.files.logs.back(&of, from, lines, &keep),
+            Command::LogFind { of, from, needle, forward } => self.files.logs.find(&of, from, &needle, forward),
+            Command::LogMove { of, from, to } => self.files.logs.other(&of, from, to),
         };
         if let Some(message) = answer {
             update::update(&mut self.model, message);

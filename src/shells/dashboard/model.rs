@@ -350,13 +350,8 @@ impl Model {
             }
             Screen::Log(screen) => {
                 wants.follow.insert(screen.key.task);
-                wants.log = Some(LogWant {
-                    key: screen.key.clone(),
-                    anchor: screen.anchor,
-                    rows,
-                    keep: screen.keep.clone(),
-                    stream: screen.stream,
-                });
+                let of = screen.part();
+                wants.log = Some(LogWant { of, anchor: screen.anchor, rows, keep: screen.keep.clone() });
             }
             Screen::History(list) => {
                 let filter = list.filter.clone();

@@ -6,9 +6,11 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::base::ids::TaskId;
+use crate::base::limits::HOSTS_IN_FLIGHT;
 use crate::base::time::Timestamp;
 use crate::domain::record::{HistoryLine, View};
 use crate::domain::run::TaskState;
+use crate::shells::dashboard::eta::left_ms;
 use crate::shells::dashboard::model::{Model, Standing, matches};
 use crate::shells::dashboard::screens::{Board, BoardRow, Screen};
 use crate::shells::dashboard::table::{HostRow, Shape, Table, host_rows};
@@ -156,7 +158,8 @@ impl Model {
             known.id == id && known.table.lanes.len() == run.lanes.len() && (rests || same)
         });
         if !fresh {
-            let table = Table::of(run, self.now);
+            let at_once = self.library.as_ref().map_or(HOSTS_IN_FLIGHT, |library| library.defaults.hosts_in_flight);
+            let table = Table { left_ms: left_ms(run, self.now, at_once), ..Table::of(run, self.now) };
             self.rows.counted = Some(Counted { id, events: run.events, at: self.now, table });
             self.rows.counts += 1;
         }

@@ -9,7 +9,7 @@ use crate::base::ids::{GroupNo, HostName, TaskId, TemplateName};
 use crate::base::time::Timestamp;
 use crate::domain::output::Stream;
 use crate::domain::run::TaskState;
-use crate::shells::dashboard::message::{Anchor, LogKey, LogPage};
+use crate::shells::dashboard::message::{Anchor, LogKey, LogPage, LogPart};
 use crate::shells::dashboard::table::{RowKey, Shape};
 
 /// What the whole screen shows; the last one of a stack is seen.
@@ -227,6 +227,11 @@ pub(super) struct LogScreen {
 }
 
 impl LogScreen {
+    /// What of the log is shown.
+    pub(super) fn part(&self) -> LogPart {
+        LogPart { key: self.key.clone(), stream: self.stream }
+    }
+
     pub(super) fn of(key: LogKey) -> LogScreen {
         LogScreen {
             key,

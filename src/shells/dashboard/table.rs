@@ -28,6 +28,8 @@ pub(super) struct Table {
     pub(super) counts: [usize; Mark::ALL.len()],
     /// Why hosts fail, the most frequent first.
     pub(super) reasons: Vec<(String, Vec<usize>)>,
+    /// How long it may still take, where that can be said.
+    pub(super) left_ms: Option<i64>,
 }
 
 /// One step over all its hosts.

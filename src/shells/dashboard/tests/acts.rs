@@ -1,10 +1,13 @@
 //! What can be done with a task as it stands: the last line offers it, and any other key says why it cannot be.
 
+use crossterm::event::KeyCode;
+
 use crate::base::ids::TaskId;
 use crate::shells::dashboard::dialog::Dialog;
 use crate::shells::dashboard::look::Theme;
 use crate::shells::dashboard::model::Model;
-use crate::shells::dashboard::tests::stage::{keys, stage};
+use crate::shells::dashboard::tests::stage::{key, keys, stage};
+use crate::shells::dashboard::update::update;
 use crate::shells::dashboard::view;
 use crate::shells::dashboard::words::Lang;
 
@@ -69,4 +72,53 @@ fn of_marked_tasks_those_are_asked_about_with_which_it_can_be_done() {
     keys(&mut model, " x");
     let Some(Dialog::Confirm(confirm)) = &model.dialog else { panic!("no question: {:?}", model.said) };
     assert_eq!(confirm.targets, [TaskId(1), TaskId(2)]);
+}
+
+#[test]
+fn the_last_line_offers_an_approval_only_to_whoever_may_give_it() {
+    let mut model = stage((240, 60), Lang::En, Theme::Dark);
+    keys(&mut model, ":task 3\n");
+    // It is bob's own task.
+    let own = view::as_text(&model);
+    assert!(!own.lines().last().unwrap().contains("approve"), "{own}");
+    model.me.actor.uid = 1001;
+    model.me.actor.user = "alice".to_owned();
+    keys(&mut model, "\x1b:task 1\n");
+    let other = view::as_text(&model);
+    assert!(!other.lines().last().unwrap().contains("approve"), "{other}");
+}
+
+#[test]
+fn help_and_quit_are_in_sight_on_every_screen_of_every_width() {
+    for width in [60, 61, 70, 80, 100, 140, 240] {
+        for open in
+            ["", ":task 5\n", ":task 6\n", ":task 5\n\n", "2", "3", "4", "5", ":bad\n", ":nothing\n", ":hold 7\n"]
+        {
+            for height in [15, 24] {
+                let mut model = stage((width, height), Lang::En, Theme::Dark);
+                keys(&mut model, open);
+                let shown = view::as_text(&model);
+                let last = shown.lines().last().unwrap();
+                assert!(last.contains("? help") && last.contains("q quit"), "{open:?} at {width}x{height}: {shown}");
+            }
+        }
+    }
+}
+
+#[test]
+fn progress_of_steps_is_seen_at_every_width_and_help_is_never_cut() {
+    for width in [60, 80, 100, 120, 139, 140, 160, 200, 240] {
+        let mut model = stage((width, 40), Lang::En, Theme::Dark);
+        keys(&mut model, ":task 6\n");
+        let shown = view::as_text(&model);
+        let line = shown.lines().find(|line| line.contains(" 1 backup")).unwrap();
+        assert!(line.contains("[#"), "{width}: {shown}");
+        keys(&mut model, "?");
+        for _ in 0..12 {
+            let shown = view::as_text(&model);
+            assert!(!shown.lines().any(|line| line.contains('~')), "{width}: {shown}");
+            keys(&mut model, "");
+            update(&mut model, key(KeyCode::PageDown));
+        }
+    }
 }

@@ -177,3 +177,19 @@ fn why_program(why: &NotEdited) -> &str {
         _ => "/opt/my editor/ed",
     }
 }
+
+#[test]
+fn a_task_like_another_chooses_its_hosts_as_that_did() {
+    let library = library(30);
+    let file = serde_json::json!({"task_name": "x", "temp_id": 32, "hosts": {"1": "tag:web, !web-0001"},
+        "args": {"TAG": "v1"}, "batches": ["10%", "90%"]});
+    let run = stage::accept(&library, 9, &file, &stage::actor(1001, "alice"));
+    let mut model = stage((100, 30), Lang::En, Theme::Dark);
+    update(&mut model, Message::Library(Ok(Arc::new(library))));
+    update(&mut model, Message::Opened(Box::new(run)));
+    keys(&mut model, ":same 9\n");
+    let commands = update(&mut model, ctrl('s'));
+    let [Command::Drop { bytes, .. }] = &commands[..] else { panic!("{:?} {commands:?}", model.said) };
+    let sent: serde_json::Value = serde_json::from_slice(bytes).unwrap();
+    assert_eq!((&sent["hosts"], &sent["batches"]), (&file["hosts"], &file["batches"]));
+}

@@ -26,7 +26,7 @@ use crate::domain::wire::{read_order, read_task};
 use crate::engine::DropBox;
 use crate::shells::dashboard::dialog::Dialog;
 use crate::shells::dashboard::look::Theme;
-use crate::shells::dashboard::message::{Anchor, Command, LogKey, LogLine, LogPage, Message};
+use crate::shells::dashboard::message::{Anchor, Command, LogKey, LogLine, LogPage, LogPart, Message};
 use crate::shells::dashboard::model::Model;
 use crate::shells::dashboard::screens;
 use crate::shells::dashboard::text::{cells, fit, shown};
@@ -51,9 +51,10 @@ fn page(key: LogKey) -> LogPage {
         stream: *stream,
         bytes: bytes.to_vec(),
         length: bytes.len() as u64,
+        goes_on: n == 3,
     });
     LogPage {
-        key,
+        of: LogPart { key, stream: None },
         anchor: Anchor::End,
         length: 16 << 20,
         lines: lines.collect(),

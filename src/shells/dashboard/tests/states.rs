@@ -1,10 +1,11 @@
 //! One word for one thing: where tasks and hosts stand, on every screen.
 
 use crate::base::ids::TaskId;
-use crate::domain::run::{Event, Ordered, Outcome};
+use crate::domain::run::{Ending, Event, Ordered, Outcome};
+use crate::shells::dashboard::eta::left_ms;
 use crate::shells::dashboard::look::Theme;
 use crate::shells::dashboard::message::Message;
-use crate::shells::dashboard::tests::stage::{accept, actor, apply, hosts, keys, library, stage};
+use crate::shells::dashboard::tests::stage::{self, NOW, accept, actor, apply, hosts, keys, library, stage};
 use crate::shells::dashboard::update::update;
 use crate::shells::dashboard::view;
 use crate::shells::dashboard::words::Lang;
@@ -43,4 +44,37 @@ fn a_host_is_called_the_same_wherever_it_is_shown() {
     }
     keys(&mut model, ":task 9\n\n");
     assert_eq!(model.said.as_ref().unwrap().0, "This host was skipped: there is no log.");
+}
+
+#[test]
+fn how_long_it_may_take_is_said_only_while_nobody_is_awaited() {
+    let library = library(12);
+    let file = |batches: serde_json::Value, gate: bool| {
+        serde_json::json!({"task_name": "x", "script": "true\n", "hosts": {"1": hosts(12)}, "batches": batches,
+            "batch_interval": 60, "batch_gate": gate})
+    };
+    let running = |batches: serde_json::Value, gate: bool| {
+        let mut run = accept(&library, 9, &file(batches, gate), &actor(1001, "alice"));
+        stage::start(&mut run);
+        (0..4).for_each(|lane| stage::steps(&mut run, lane, 1, Some(&Ending::Exit(0))));
+        run
+    };
+    // Each took about a second, long ago: it is not the time since that counts. Eight are left, ten at once.
+    let mut run = running(serde_json::json!([12]), false);
+    let left = left_ms(&run, NOW, 10).unwrap();
+    assert!((900..1_500).contains(&left), "{left}");
+    let one_by_one = left_ms(&run, NOW, 1).unwrap();
+    assert!((7_000..9_000).contains(&one_by_one), "{one_by_one}");
+    assert_eq!(left_ms(&run, NOW.plus_ms(3_600_000), 10), Some(left), "it does not grow by itself");
+    let (by, order) = (actor(1002, "bob"), run.accepted.drop.clone());
+    let ordered = Ordered { by, reason: Some("lunch".to_owned()), rule: String::new(), order };
+    apply(&mut run, 0, Event::Held { ordered: Some(ordered), why: "lunch".to_owned() });
+    assert_eq!(left_ms(&run, NOW, 10), None, "a person holds it");
+    // The second batch comes after its interval, or when a person lets it begin.
+    let paused = left_ms(&running(serde_json::json!([6, 6]), false), NOW, 10).unwrap();
+    assert!((61_000..64_000).contains(&paused), "{paused}");
+    assert_eq!(left_ms(&running(serde_json::json!([6, 6]), true), NOW, 10), None);
+    let mut few = accept(&library, 9, &file(serde_json::json!([12]), false), &actor(1001, "alice"));
+    stage::start(&mut few);
+    assert_eq!(left_ms(&few, NOW, 10), None, "nothing is known yet");
 }

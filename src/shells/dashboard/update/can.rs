@@ -5,6 +5,7 @@
 
 use crate::base::ids::TaskId;
 use crate::domain::order::{Which, Wish};
+use crate::domain::policy::Right;
 use crate::domain::run::lane::{Lane, Next};
 use crate::domain::run::{Outcome, Run, Stage, StepState, TaskState};
 use crate::shells::dashboard::keys::Action;
@@ -76,7 +77,10 @@ fn can_with(model: &Model, id: TaskId, action: Action) -> bool {
     };
     let may = |wish: &Wish| !matches!(model.may(wish.right(), run), Some(Err(_)));
     match action {
-        Action::Approve => run.state() == TaskState::New && !has_voted(model, run),
+        Action::Approve => {
+            let may = !matches!(model.may(Right::Approve, run), Some(Err(_)));
+            run.state() == TaskState::New && !has_voted(model, run) && may
+        }
         Action::Release => waits_for_somebody(run) && may(&wish),
         Action::Retry => has_begun(run) && run.lanes.iter().any(|lane| could_be_better(run, lane)) && may(&wish),
         _ => why_not(model, run, &wish).is_none() && may(&wish),

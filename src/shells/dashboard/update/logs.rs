@@ -2,6 +2,7 @@
 //!
 //! **Invariant:** pure; where a page begins is known by an offset, and only what was read can be copied.
 
+use crate::domain::output::Stream;
 use crate::shells::dashboard::look::Tone;
 use crate::shells::dashboard::message::{Anchor, Command};
 use crate::shells::dashboard::model::{Model, log_keys};
@@ -35,8 +36,8 @@ pub(super) fn scroll_log(screen: &mut LogScreen, by: isize, seen: usize) -> Vec<
     if screen.anchor == Anchor::End {
         screen.left_at = page.length;
     }
-    let (key, keep) = (screen.key.clone(), screen.keep.clone());
-    vec![Command::LogBack { key, from: at, lines: by.unsigned_abs(), keep }]
+    let (of, keep) = (screen.part(), screen.keep.clone());
+    vec![Command::LogBack { of, from: at, lines: by.unsigned_abs(), keep }]
 }
 
 /// Shows the log of the step or attempt before or after on the same host.
@@ -67,7 +68,23 @@ pub(super) fn find(model: &mut Model, forward: bool) -> Vec<Command> {
     let first = lines.first().map_or(0, |line| line.offset);
     // From the line after the first that is seen, or from the first one backwards.
     let from = if forward { lines.get(1).map_or(first + 1, |line| line.offset) } else { first };
-    vec![Command::LogFind { key: screen.key.clone(), from, needle: screen.find.clone(), forward }]
+    vec![Command::LogFind { of: screen.part(), from, needle: screen.find.clone(), forward }]
+}
+
+/// Shows the next or the previous of both streams, standard output and standard error, where the log stands.
+pub(super) fn other_stream(screen: &mut LogScreen, next: bool) -> Vec<Command> {
+    let of = screen.part();
+    let stream = match (screen.stream, next) {
+        (None, true) | (Some(Stream::Err), false) => Some(Stream::Out),
+        (Some(Stream::Out), true) | (None, false) => Some(Stream::Err),
+        _ => None,
+    };
+    // What was counted and read is of the other part.
+    (screen.stream, screen.page, screen.left_at) = (stream, None, 0);
+    match screen.anchor {
+        Anchor::End => Vec::new(),
+        Anchor::At(from) => vec![Command::LogMove { of, from, to: stream }],
+    }
 }
 
 pub(super) fn follow(model: &mut Model) {

@@ -20,7 +20,7 @@ use crate::domain::record::view;
 use crate::domain::run::{Event, Recorded, Run, TaskState};
 use crate::shells::dashboard::dialog::Dialog;
 use crate::shells::dashboard::look::Tone;
-use crate::shells::dashboard::message::{Anchor, Command, Message};
+use crate::shells::dashboard::message::{Anchor, Command, LogPart, Message};
 use crate::shells::dashboard::model::{Answer, Model, Past, SMALLEST, Standing};
 use crate::shells::dashboard::screens::Screen;
 use crate::shells::dashboard::words::fill;
@@ -127,14 +127,14 @@ fn read(model: &mut Model, message: Message) {
         Message::Tails(tails) => model.tails = tails,
         Message::Log(page) => {
             if let Screen::Log(screen) = model.screen_mut()
-                && screen.key == page.key
+                && screen.part() == page.of
             {
                 screen.page = Some(page);
             }
         }
-        Message::LogTop(key, offset) => move_log(model, &key, Some(offset)),
-        Message::Found(key, offset) => {
-            move_log(model, &key, offset);
+        Message::LogTop(of, offset) => move_log(model, &of, Some(offset)),
+        Message::Found(of, offset) => {
+            move_log(model, &of, offset);
             if offset.is_none() {
                 let words = model.look.words;
                 model.say(words.not_found, Tone::Warn);
@@ -170,9 +170,9 @@ fn read(model: &mut Model, message: Message) {
     }
 }
 
-fn move_log(model: &mut Model, key: &crate::shells::dashboard::message::LogKey, offset: Option<u64>) {
+fn move_log(model: &mut Model, of: &LogPart, offset: Option<u64>) {
     if let Screen::Log(screen) = model.screen_mut()
-        && screen.key == *key
+        && screen.part() == *of
         && let Some(offset) = offset
     {
         screen.anchor = Anchor::At(offset);

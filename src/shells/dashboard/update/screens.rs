@@ -15,7 +15,7 @@ use crate::shells::dashboard::model::{Model, Prompt, log_key};
 use crate::shells::dashboard::screens::{Board, BoardRow, List, LogScreen, Screen, TaskScreen, Zoom};
 use crate::shells::dashboard::table::{HostRow, heat};
 use crate::shells::dashboard::update::acts;
-use crate::shells::dashboard::update::logs::{copy, find, follow, other_log, scroll_log};
+use crate::shells::dashboard::update::logs::{copy, find, follow, other_log, other_stream, scroll_log};
 use crate::shells::dashboard::update::marks::{diff, failed_only, mark, mark_range, move_on_board};
 use crate::shells::dashboard::view;
 use crate::shells::dashboard::words::fill;
@@ -79,8 +79,8 @@ pub(super) fn perform(model: &mut Model, action: Action) -> Vec<Command> {
         Action::Back => back(model),
         Action::Quit => return quit(model),
         Action::View(n) => show(model, n),
-        Action::NextPane => pane(model, true),
-        Action::PreviousPane => pane(model, false),
+        Action::NextPane => return pane(model, true),
+        Action::PreviousPane => return pane(model, false),
         Action::Find => find_or_filter(model),
         Action::FindNext => return find(model, true),
         Action::FindPrevious => return find(model, false),
@@ -430,7 +430,7 @@ fn open_cell(model: &mut Model) {
 }
 
 /// Goes to the next or the previous section, attempt or stream.
-fn pane(model: &mut Model, next: bool) {
+fn pane(model: &mut Model, next: bool) -> Vec<Command> {
     match model.screen() {
         Screen::Board(board) => {
             let rows = model.board_rows();
@@ -442,21 +442,15 @@ fn pane(model: &mut Model, next: bool) {
             } else {
                 section.checked_sub(1).unwrap_or(headings.len().saturating_sub(1))
             };
-            let Some(heading) = headings.get(to).copied() else { return };
+            let Some(heading) = headings.get(to).copied() else { return Vec::new() };
             if let Screen::Board(board) = model.screen_mut() {
                 board.list.stand(heading + 1);
                 board.moved = true;
             }
         }
-        Screen::Log(screen) => {
-            use crate::domain::output::Stream;
-            let stream = match (screen.stream, next) {
-                (None, true) | (Some(Stream::Err), false) => Some(Stream::Out),
-                (Some(Stream::Out), true) | (None, false) => Some(Stream::Err),
-                _ => None,
-            };
+        Screen::Log(_) => {
             if let Screen::Log(screen) = model.screen_mut() {
-                screen.stream = stream;
+                return other_stream(screen, next);
             }
         }
         Screen::Task(_) => {
@@ -466,6 +460,7 @@ fn pane(model: &mut Model, next: bool) {
         }
         _ => {}
     }
+    Vec::new()
 }
 
 /// Writes what is on the screen, without its colours, into a file.

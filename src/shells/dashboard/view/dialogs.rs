@@ -66,7 +66,7 @@ pub(super) fn confirm(pen: &mut Pen<'_>, model: &Model, confirm: &Confirm) -> Op
     let height = u16::try_from(rows.len() + 2).unwrap_or(u16::MAX);
     let window = centred(screen, width, height);
     let title = crate::shells::dashboard::update::called(words, &confirm.wish).0.to_uppercase();
-    let inside = pen.window(window, &title, Tone::Warn);
+    let inside = pen.popup(screen, window, &title, Tone::Warn);
     // On a low screen the questions are worth more than the sentences above them.
     let skip = rows.len().saturating_sub(usize::from(inside.height));
     pen.rows(inside, &rows[skip..]);
@@ -100,7 +100,7 @@ pub(super) fn choose(pen: &mut Pen<'_>, _model: &Model, choose: &Choose) -> Opti
     let screen = pen.buffer.area;
     let count = u16::try_from(choose.items.len()).unwrap_or(u16::MAX);
     let window = centred(screen, 76, count.saturating_add(4).min(screen.height - 2));
-    let inside = pen.window(window, &choose.title, Tone::Title);
+    let inside = pen.popup(screen, window, &choose.title, Tone::Title);
     let room = usize::from(inside.height).saturating_sub(2).max(1);
     let top = (choose.at + 1).saturating_sub(room);
     let mut cursor = None;

@@ -13,6 +13,7 @@ use crate::shells::dashboard::text::{cells, fit, sentence, shown, skip_cells, wr
 use crate::shells::dashboard::view::dialogs::{centred, hint};
 use crate::shells::dashboard::words::{fill, names};
 
+const FORM_WIDTH: u16 = 160;
 const LABEL: usize = 27;
 const LINES_ROWS: usize = 6;
 
@@ -35,7 +36,7 @@ pub(in crate::shells::dashboard) fn picker_items(library: &Library, picker: &Pic
 pub(super) fn draw(pen: &mut Pen<'_>, model: &Model, form: &Form) -> Option<Position> {
     let words = pen.look.words;
     let screen = pen.buffer.area;
-    let window = Rect { width: screen.width.min(160), ..screen };
+    let window = Rect { width: screen.width.min(FORM_WIDTH), ..screen };
     let title = fill(words.form_title, &[&form.title]);
     let inside = pen.window(window, &title, Tone::Title);
     pen.row(inside, &tabs(model, form));
@@ -261,7 +262,10 @@ fn pick(pen: &mut Pen<'_>, model: &Model, picker: &Picker) -> Option<Position> {
     let items = picker_items(library, picker);
     let screen = pen.buffer.area;
     let window = centred(screen, 70, screen.height.saturating_sub(4));
-    let inside = pen.window(window, &fill(words.pick_hosts, &[&picker.chosen.len().to_string()]), Tone::Title);
+    let title = fill(words.pick_hosts, &[&picker.chosen.len().to_string()]);
+    // The form's own frame stays.
+    let lines = Rect { x: 1, width: screen.width.min(FORM_WIDTH) - 2, ..screen };
+    let inside = pen.popup(lines, window, &title, Tone::Title);
     let label = format!("{} ", words.filter);
     pen.row(inside, &Row::new().put(&label, Tone::Dim).put(picker.filter.text(), Tone::Strong));
     let room = usize::from(inside.height).saturating_sub(3).max(1);

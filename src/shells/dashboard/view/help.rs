@@ -24,6 +24,7 @@ pub(in crate::shells::dashboard) fn rows(model: &Model, help: &Help) -> Vec<Row>
         (Place::Log, words.help_log),
         (Place::Everywhere, words.help_everywhere),
     ];
+    let room = usize::from(model.size.0.min(WIDTH)).saturating_sub(4);
     let mut rows = problems(model);
     for (place, title) in places {
         let here: Vec<Row> = BINDINGS
@@ -33,8 +34,16 @@ pub(in crate::shells::dashboard) fn rows(model: &Model, help: &Help) -> Vec<Row>
                 let keys = binding.keys.iter().map(|key| key.word()).collect::<Vec<_>>().join(" ");
                 let what = (binding.what)(words);
                 let shown = filter.is_empty() || matches(&format!("{keys} {what}"), &filter);
-                shown.then(|| Row::new().gap(2).col(&keys, 16, Tone::Key).put(what, Tone::Plain))
+                shown.then(|| {
+                    let lines = sentence(what, room.saturating_sub(18)).into_iter().enumerate();
+                    let key = |n: usize| if n == 0 { keys.clone() } else { String::new() };
+                    let line = |(n, line): (usize, String)| {
+                        Row::new().gap(2).col(&key(n), 16, Tone::Key).put(&line, Tone::Plain)
+                    };
+                    lines.map(line).collect::<Vec<_>>()
+                })
             })
+            .flatten()
             .collect();
         if !here.is_empty() {
             rows.push(Row::new().put(title, Tone::Title));
@@ -43,7 +52,11 @@ pub(in crate::shells::dashboard) fn rows(model: &Model, help: &Help) -> Vec<Row>
     }
     if filter.is_empty() {
         rows.push(Row::new().put(words.help_commands, Tone::Title));
-        rows.extend(words.help_command_lines.lines().map(|line| Row::new().gap(2).put(line, Tone::Plain)));
+        for line in words.help_command_lines.lines() {
+            rows.extend(
+                sentence(line, room.saturating_sub(2)).iter().map(|line| Row::new().gap(2).put(line, Tone::Plain)),
+            );
+        }
     }
     rows
 }
@@ -62,7 +75,7 @@ pub(super) fn draw(pen: &mut Pen<'_>, model: &Model, help: &Help) -> Option<Posi
     let words = pen.look.words;
     let screen = pen.buffer.area;
     let window = centred(screen, WIDTH, screen.height.saturating_sub(2));
-    let inside = pen.window(window, words.help_title, Tone::Title);
+    let inside = pen.popup(screen, window, words.help_title, Tone::Title);
     let label = format!("{}: ", words.help_search);
     pen.row(inside, &Row::new().put(&label, Tone::Dim).put(help.filter.text(), Tone::Strong));
     let rows = rows(model, help);

@@ -38,7 +38,8 @@ pub(super) fn draw(pen: &mut Pen<'_>, screen: &LogScreen, body: Rect) {
         return;
     };
     if page.length == 0 {
-        pen.row(area, &Row::new().gap(1).put(words.nothing_printed, Tone::Dim));
+        let said = if screen.stream.is_none() { words.nothing_printed } else { words.nothing_in_stream };
+        pen.row(area, &Row::new().gap(1).put(said, Tone::Dim));
         return;
     }
     let width = usize::from(area.width).saturating_sub(5);
@@ -90,9 +91,11 @@ fn facts(words: &Words, screen: &LogScreen, room: usize) -> Row {
 
 /// The rows that a line takes: one, or as many as it is wrapped into.
 fn lines(line: &LogLine, screen: &LogScreen, width: usize) -> Vec<Row> {
-    let (sign, tone) = match line.stream {
-        Stream::Out => (" out|", Tone::Dim),
-        Stream::Err => (" err|", Tone::Warn),
+    let (sign, tone) = match (line.stream, line.goes_on) {
+        (Stream::Out, false) => (" out|", Tone::Dim),
+        (Stream::Out, true) => (" out:", Tone::Dim),
+        (Stream::Err, false) => (" err|", Tone::Warn),
+        (Stream::Err, true) => (" err:", Tone::Warn),
     };
     let mut pieces = coloured(&line.bytes).pieces;
     if line.length > LINE_BYTES_MAX as u64 {

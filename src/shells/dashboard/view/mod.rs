@@ -57,6 +57,14 @@ pub(super) fn draw(model: &Model, buffer: &mut Buffer) -> Option<Position> {
     let above = Rect { y: area.height - 2, ..bottom };
     let (line, typed) = message(model);
     match (low, line) {
+        (true, Some(row)) if typed.is_none() => {
+            // The keys that lead everywhere stay in sight.
+            let keys = always(model.look.words, &ALWAYS[1..]);
+            let room = usize::from(area.width).saturating_sub(keys.used());
+            let line = Rect { width: u16::try_from(room).unwrap_or(0), ..bottom };
+            pen.row(line, &row);
+            pen.row(Rect { x: line.right(), width: area.width - line.width, ..bottom }, &keys);
+        }
         (true, Some(row)) => pen.row(bottom, &row),
         (true, None) => pen.row(bottom, &hints(model)),
         (false, row) => {
@@ -221,6 +229,19 @@ fn message(model: &Model) -> (Option<Row>, Option<usize>) {
     (Some(row), at)
 }
 
+/// The keys that work on every screen.
+const ALWAYS: [(Action, fn(&Words) -> &'static str); 3] = [
+    (Action::CommandLine, |words| words.hint_command),
+    (Action::Help, |words| words.hint_help),
+    (Action::Quit, |words| words.hint_quit),
+];
+
+fn always(words: &Words, keys: &[(Action, fn(&Words) -> &'static str)]) -> Row {
+    keys.iter().fold(Row::new(), |row, (action, what)| {
+        row.put(&key_of(*action), Tone::Key).gap(1).put(what(words), Tone::Plain).gap(2)
+    })
+}
+
 /// The keys that matter most here.
 fn hints(model: &Model) -> Row {
     let words = model.look.words;
@@ -274,9 +295,7 @@ fn hints(model: &Model) -> Row {
         _ => &[(Action::Open, words.hint_open), (Action::Back, words.hint_back)],
     };
     let width = usize::from(model.size.0);
-    let always =
-        [(Action::CommandLine, words.hint_command), (Action::Help, words.hint_help), (Action::Quit, words.hint_quit)];
-    let right = always.iter().fold(Row::new(), |row, (action, what)| put(&key_of(*action), what, row));
+    let right = always(words, &ALWAYS);
     for (action, what) in acts {
         let acting = BINDINGS.iter().any(|binding| binding.action == *action && binding.acts);
         if acting

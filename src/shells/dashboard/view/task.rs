@@ -179,31 +179,16 @@ fn counts(model: &Model, run: &Run, table: &Table) -> Row {
             .gap(2)
             .put(&fill(words.held_by, &[names::person(words, hold.by.as_ref()), &one_line(&hold.why)]), Tone::Warn);
     }
-    if let Some(eta) = eta(run, table, model) {
+    if let Some(eta) = table.left_ms {
         row = row.gap(2).put(&fill(words.eta, &[&span(eta)]), Tone::Dim);
     }
     row
 }
 
-/// How long it may still take, if the rest goes as fast as what is done.
-fn eta(run: &Run, table: &Table, model: &Model) -> Option<i64> {
-    let Stage::Running { since, .. } = run.stage else { return None };
-    let total: usize = table.lanes.iter().map(|lane| lane.marks.len()).sum();
-    let done: usize = table
-        .lanes
-        .iter()
-        .flat_map(|lane| &lane.marks)
-        .filter(|mark| !matches!(mark, Mark::Waits | Mark::Asks | Mark::Runs))
-        .count();
-    if done < 3 || done >= total || table.count(Mark::Asks) > 0 {
-        return None;
-    }
-    let took = model.now.0 - since.0;
-    took.checked_mul(i64::try_from(total - done).ok()?)?.checked_div(i64::try_from(done).ok()?)
-}
-
 fn steps(pen: &mut Pen<'_>, table: &Table, area: Rect) {
     const TIME: usize = 7;
+    const NAME_MIN: usize = 8;
+    const BAR_MIN: usize = 8;
     if area.is_empty() {
         return;
     }
@@ -217,9 +202,12 @@ fn steps(pen: &mut Pen<'_>, table: &Table, area: Rect) {
     };
     // As wide as a number of hosts, and as its word.
     let room = |mark: Mark| (cells(names::mark(words, mark)) + 1).max(6);
-    let numbers = columns.iter().map(|mark| room(*mark)).sum::<usize>() + 2 * TIME;
-    let name = width.saturating_sub(numbers + 2).clamp(8, 26);
-    let bar_room = width.saturating_sub(name + numbers + 4).min(40);
+    let counts = columns.iter().map(|mark| room(*mark)).sum::<usize>();
+    // Where there is little room, times give way to the bar, and the name to both.
+    let times = (0..=2).rev().find(|times| width >= 1 + NAME_MIN + counts + 2 + BAR_MIN + times * TIME).unwrap_or(0);
+    let left = width.saturating_sub(1 + counts + times * TIME + 2);
+    let name = left.saturating_sub(BAR_MIN).clamp(NAME_MIN, 26);
+    let bar_room = left.saturating_sub(name).min(40);
     let mut heading = Row::new().gap(1).col(words.col_step, name, Tone::Dim);
     for mark in columns {
         heading = heading.right(names::mark(words, *mark), room(*mark), Tone::Dim);
@@ -227,7 +215,9 @@ fn steps(pen: &mut Pen<'_>, table: &Table, area: Rect) {
     if bar_room >= 8 {
         heading = heading.gap(2).col(words.col_progress, bar_room, Tone::Dim);
     }
-    heading = heading.right("p50", TIME, Tone::Dim).right("max", TIME, Tone::Dim);
+    for word in ["max", "p50"].iter().take(times).rev() {
+        heading = heading.right(word, TIME, Tone::Dim);
+    }
     pen.row(area, &heading);
     let many = table.steps.windows(2).any(|pair| pair[0].group != pair[1].group);
     let height = usize::from(area.height).saturating_sub(1);
@@ -249,7 +239,8 @@ fn steps(pen: &mut Pen<'_>, table: &Table, area: Rect) {
             row = row.gap(2).put(&bar(over, all, bar_room), if bad { Tone::Fail } else { Tone::Ok });
         }
         let time = |ms: Option<i64>| ms.map_or_else(|| "-".to_owned(), span);
-        row.right(&time(step.p50_ms), TIME, Tone::Plain).right(&time(step.max_ms), TIME, Tone::Plain)
+        let took = [step.max_ms, step.p50_ms];
+        took.iter().take(times).rev().fold(row, |row, ms| row.right(&time(*ms), TIME, Tone::Plain))
     };
     // What is going on is more than what is over: the steps that nobody has finished come into sight.
     let busy = table.steps.iter().position(|step| step.counts[slot(Mark::Ok)] < step.counts.iter().sum()).unwrap_or(0);

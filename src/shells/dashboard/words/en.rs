@@ -432,5 +432,6 @@ pub(super) const WORDS: Words = Words {
     edit_empty: "{} saved an empty file (a full disk?): the text stays as it was.",
     edit_unchanged: "{} changed nothing. An editor with a window of its own needs its option to wait.",
     edit_file: "{}: {}. The text stays as it was; TMPDIR may name another place.",
+    nothing_in_stream: "Nothing was printed to this stream (Tab shows the others).",
     acts: &[],
 };

@@ -432,6 +432,7 @@ pub(super) const WORDS: Words = Words {
     edit_empty: "{} 保存了空文件（磁盘已满？）：文本保持原样。",
     edit_unchanged: "{} 没有改动任何内容。有独立窗口的编辑器需要加上等待选项。",
     edit_file: "{}：{}。文本保持原样；可用 TMPDIR 指定其他位置。",
+    nothing_in_stream: "该输出流没有内容（Tab 切换）。",
     acts: &[
         ("accepted", "受理"),
         ("approved", "批准"),
