@@ -379,3 +379,56 @@ fn a_token_is_made_once_under_a_name() {
     let said = create();
     assert!(said.code == 2 && said.err.contains("E-USAGE: there is a token ci already"), "{said:?}");
 }
+
+#[test]
+fn whatever_goes_wrong_is_json_where_json_is_wanted() {
+    let mut world = local();
+    world.start();
+    for args in [&["--json", "hold", "1"][..], &["--json", "frobnicate"], &["ls", "--json", "--in", "nowhere"]] {
+        let said = world.run(0, args);
+        let error: Value = serde_json::from_str(said.err.lines().last().unwrap()).unwrap();
+        assert_eq!((said.code, &error["error"]["code"]), (2, &json!("E-USAGE")), "{args:?}: {error}");
+    }
+    let good = file(
+        &world,
+        "good.toml",
+        "id = 7\nname = \"good\"\ntitle = \"g\"\n[[step]]\nname = \"a\"\nscript = \"true\\n\"\n",
+    );
+    let said: Value = serde_json::from_str(&world.run(0, &["--json", "template", "check", &good]).ok()).unwrap();
+    assert_eq!((&said["checked"][0]["name"], &said["checked"][0]["steps"]), (&json!("good"), &json!(1)), "{said}");
+    let said: Value = serde_json::from_str(&world.run(0, &["--json", "template", "check"]).ok()).unwrap();
+    assert!(said["templates"].as_u64().unwrap() > 0, "{said}");
+}
+
+#[test]
+fn a_task_that_failed_says_where_and_why_and_one_that_is_retried_runs() {
+    let mut world = local();
+    world.start();
+    let gate = world.etc().join("gate");
+    let text = "printf '10%%\\r100%%\\r\\n'; printf 'half'; echo WARN >&2; echo ' line'\n".to_owned();
+    let text = text + &format!("[ -e {0} ] || exit 3\nuntil [ -e {0}.end ]; do sleep 0.05; done\n", gate.display());
+    let id = script(&world, "flaky", &text);
+    for args in [&["wait", "flaky"][..], &["logs", "-f", "flaky"], &["watch", "flaky"]] {
+        let said = world.run(0, args);
+        assert_eq!(said.code, 8, "{said:?}");
+        assert!(said.err.contains("ended: failed\n  h1: script exit 3\n  h2: script exit 3\n"), "{said:?}");
+    }
+    let logs = world.run(0, &["logs", "flaky", "--host", "h1", "--step", "script"]).ok();
+    let mut lines: Vec<&str> = logs.lines().collect();
+    lines.sort_unstable();
+    assert_eq!(lines, ["100%", "WARN", "half line"], "{logs:?}");
+    // Times are those of the settings.
+    let shown = world.run(0, &["show", "flaky"]).ok();
+    assert!(shown.contains("+08:00") && !shown.contains("Z "), "{shown}");
+    std::fs::write(&gate, "").unwrap();
+    let _ = world.run(0, &["retry", "flaky"]).ok();
+    wait_for("it to run again", || {
+        let row = row(&world, id);
+        (row["state"] == "running" && row["outcome"].is_null()).then_some(())
+    });
+    let listed = world.run(0, &["ls"]).ok();
+    let line = listed.lines().find(|line| line.contains("flaky")).unwrap();
+    assert!(line.contains("running") && !line.contains("failed"), "{listed}");
+    std::fs::write(world.etc().join("gate.end"), "").unwrap();
+    wait_for("the end", || (row(&world, id)["outcome"] == "ok").then_some(()));
+}

@@ -54,6 +54,14 @@ pub fn standing(layout: &Layout, state: TaskState) -> Result<Vec<TaskId>, SpoolE
     Ok(ids)
 }
 
+/// A line of the history that says that a task runs again which had ended.
+#[derive(serde::Deserialize)]
+struct Reopened {
+    id: TaskId,
+    #[serde(rename = "reopened")]
+    _reopened: bool,
+}
+
 /// Returns the history's lines, one a task; one that is torn or of another version is passed over.
 ///
 /// # Errors
@@ -65,12 +73,18 @@ pub fn history(layout: &Layout) -> Result<Vec<HistoryLine>, SpoolError> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         Err(error) => return Err(SpoolError::io("read", &path, error)),
     };
-    let mut lines: Vec<HistoryLine> =
-        bytes.split(|byte| *byte == b'\n').filter_map(|line| serde_json::from_slice(line).ok()).collect();
-    // A task that was retried ended more than once; its last end counts.
+    // A task that was retried ended more than once; its last end counts, unless it runs again.
     let mut seen = std::collections::HashSet::new();
-    lines.reverse();
-    lines.retain(|line| seen.insert(line.id));
+    let mut lines: Vec<HistoryLine> = Vec::new();
+    for line in bytes.split(|byte| *byte == b'\n').rev() {
+        if let Ok(line) = serde_json::from_slice::<HistoryLine>(line) {
+            if seen.insert(line.id) {
+                lines.push(line);
+            }
+        } else if let Ok(reopened) = serde_json::from_slice::<Reopened>(line) {
+            seen.insert(reopened.id);
+        }
+    }
     lines.reverse();
     Ok(lines)
 }

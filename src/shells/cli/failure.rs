@@ -5,7 +5,9 @@
 use crate::adapters::config::ConfigError;
 use crate::adapters::spool::SpoolError;
 use crate::domain::problem::Problem;
-use crate::domain::run::Outcome;
+use crate::domain::run::lane::Lane;
+use crate::domain::run::{Ending, Outcome, Run, StepState};
+use crate::shells::cli::show::ended;
 use crate::shells::daemon::DaemonError;
 
 /// What kind of failure it was.
@@ -109,6 +111,33 @@ pub(super) fn of_outcome(task: &str, outcome: Outcome) -> Result<(), Failure> {
         Outcome::Rejected | Outcome::Cancelled | Outcome::Expired | Outcome::Stale => Kind::TaskEnded,
     };
     Err(Failure::new(kind, format!("task {task} ended: {}", outcome.word())).hint(format!("spoolgate show {task}")))
+}
+
+/// How many hosts are named of those that a task failed on.
+const HOSTS_NAMED: usize = 5;
+
+/// Returns how a command ends that ends with a task's result: where it failed, and why, stands in it.
+pub(super) fn of_run(run: &Run, outcome: Outcome) -> Result<(), Failure> {
+    of_outcome(&run.id.to_string(), outcome).map_err(|mut failure| {
+        let reasons: Vec<String> = run.lanes.iter().filter_map(|lane| why(run, lane)).collect();
+        for reason in reasons.iter().take(HOSTS_NAMED) {
+            failure.message.push_str(&format!("\n  {reason}"));
+        }
+        if reasons.len() > HOSTS_NAMED {
+            failure.message.push_str(&format!("\n  and {} more host(s)", reasons.len() - HOSTS_NAMED));
+        }
+        failure
+    })
+}
+
+/// Says where and how a host failed; `None` when it did not.
+fn why(run: &Run, lane: &Lane) -> Option<String> {
+    let planned = &run.plan.group(lane.group)?.steps;
+    let (step, ending) = planned.iter().zip(&lane.steps).rev().find_map(|(planned, step)| match &step.state {
+        StepState::Ended(result) if result.ending != Ending::Exit(0) => Some((&planned.name, &result.ending)),
+        _ => None,
+    })?;
+    (!matches!(lane.outcome(), Outcome::Ok)).then(|| format!("{}: {step} {}", lane.host, ended(ending)))
 }
 
 impl From<SpoolError> for Failure {

@@ -1,7 +1,7 @@
 //! `logs`: what steps printed. Floor 4.
 //!
-//! **Invariant:** bytes of hosts reach a terminal only with their control characters written out; `--raw` is for
-//! files and pipes.
+//! **Invariant:** bytes of hosts reach a terminal only with their control characters written out, but for colours, which are
+//! written anew, and carriage returns, whose last line is shown; `--raw` is for files and pipes.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -9,6 +9,7 @@ use std::io::{ErrorKind, Read as _, Seek as _, SeekFrom};
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
+use ratatui::style::{Color, Modifier, Style};
 use serde_json::{Value, json};
 
 use crate::adapters::output_log;
@@ -21,6 +22,7 @@ use crate::shells::cli::Context;
 use crate::shells::cli::failure::{Failure, Kind};
 use crate::shells::cli::tasks::{self, wait_for};
 use crate::shells::cli::watch::{end_of, outcome_of};
+use crate::shells::dashboard::text::coloured;
 
 /// Arguments of `logs`.
 #[derive(Debug, Args)]
@@ -158,15 +160,23 @@ impl Logs {
             }
             return Ok(());
         }
-        let bytes = match self.stream {
-            None => bytes,
-            Some(_) => spans().flat_map(|(_, span)| span).copied().collect(),
-        };
         if self.raw {
-            return context.output.bytes(&bytes);
+            return match self.stream {
+                None => context.output.bytes(&bytes),
+                Some(_) => context.output.bytes(&spans().flat_map(|(_, span)| span).copied().collect::<Vec<_>>()),
+            };
         }
-        tail.rest[0].extend(bytes);
-        print_lines(context, &tail.label, &whole_lines(&mut tail.rest[0]))
+        let mut of_streams: Vec<(Stream, &[u8])> = spans().map(|(mark, span)| (mark.stream, span)).collect();
+        if of_streams.is_empty() && self.stream.is_none() {
+            of_streams.push((Stream::Out, &bytes));
+        }
+        // A line is of one stream: what the other printed in between stands before or after it.
+        for (stream, span) in of_streams {
+            let rest = &mut tail.rest[usize::from(stream == Stream::Err)];
+            rest.extend(span);
+            print_lines(context, &tail.label, &whole_lines(rest))?;
+        }
+        Ok(())
     }
 }
 
@@ -196,9 +206,51 @@ fn flush(context: &Context, tails: &mut BTreeMap<PathBuf, Tail>) -> Result<(), F
 }
 
 fn print_lines(context: &Context, label: &str, bytes: &[u8]) -> Result<(), Failure> {
-    let text = String::from_utf8_lossy(bytes);
-    let lines: String = text.lines().map(|line| format!("{label}{}\n", visible_lines(line))).collect();
+    let colours = context.output.is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    let whole = bytes.strip_suffix(b"\n").unwrap_or(bytes);
+    let line = |line: &[u8]| {
+        let line = written_over(line);
+        if colours { in_colours(line) } else { visible_lines(&String::from_utf8_lossy(line)) }
+    };
+    let lines = whole.split(|byte| *byte == b'\n').filter(|_| !bytes.is_empty());
+    let lines: String = lines.map(|bytes| format!("{label}{}\n", line(bytes))).collect();
     context.output.bytes(lines.as_bytes())
+}
+
+/// What is left of a line that was written over again and again, as progress bars are: what stands behind the last carriage
+/// return that something follows.
+fn written_over(line: &[u8]) -> &[u8] {
+    let end = line.iter().rposition(|byte| *byte != b'\r').map_or(0, |last| last + 1);
+    let begin = line[..end].iter().rposition(|byte| *byte == b'\r').map_or(0, |at| at + 1);
+    &line[begin..end]
+}
+
+/// Writes a line with the colours that it asks for and nothing else that a terminal obeys; they end with the line.
+fn in_colours(line: &[u8]) -> String {
+    let pieces = coloured(line).pieces;
+    let piece = |(text, style): &(String, Style)| match sgr(*style) {
+        codes if codes.is_empty() => text.clone(),
+        codes => format!("\x1b[{codes}m{text}\x1b[0m"),
+    };
+    pieces.iter().map(piece).collect()
+}
+
+/// The parameters of a "select graphic rendition" that makes a style.
+fn sgr(style: Style) -> String {
+    let colour = |colour: Option<Color>, kind: u8| match colour {
+        Some(Color::Indexed(n)) => Some(format!("{kind};5;{n}")),
+        _ => None,
+    };
+    let modifiers = [
+        (Modifier::BOLD, "1"),
+        (Modifier::DIM, "2"),
+        (Modifier::ITALIC, "3"),
+        (Modifier::UNDERLINED, "4"),
+        (Modifier::REVERSED, "7"),
+    ];
+    let modifiers = modifiers.into_iter().filter(|(modifier, _)| style.add_modifier.contains(*modifier));
+    let codes = modifiers.map(|(_, code)| code.to_owned()).chain(colour(style.fg, 38)).chain(colour(style.bg, 48));
+    codes.collect::<Vec<_>>().join(";")
 }
 
 /// Prints one object for each line, with the time at which its end came, where that is known.
@@ -237,5 +289,37 @@ fn stream_of(name: StreamName) -> Stream {
     match name {
         StreamName::Out => Stream::Out,
         StreamName::Err => Stream::Err,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_that_is_written_over_is_what_stands_at_its_end() {
+        for (line, want) in [
+            (&b"plain"[..], &b"plain"[..]),
+            (b"dos\r", b"dos"),
+            (b"10%\r20%\r100%", b"100%"),
+            (b"10%\r100%\r\r", b"100%"),
+            (b"\r", b""),
+            (b"", b""),
+        ] {
+            assert_eq!(written_over(line), want, "{}", line.escape_ascii());
+        }
+    }
+
+    #[test]
+    fn colours_are_written_anew_and_nothing_else_is_obeyed() {
+        for (line, want) in [
+            (&b"\x1b[31mred\x1b[0m plain"[..], "\x1b[38;5;1mred\x1b[0m plain"),
+            (b"\x1b[1;97;44mbold", "\x1b[1;38;5;15;48;5;4mbold\x1b[0m"),
+            (b"\x1b[8mhidden\x1b[5mblinks", "hiddenblinks"),
+            (b"\x1b]0;title\x07\x1b[2Jx\x07", "<OSC><CSI>x<U+0007>"),
+            ("\u{202e}发".as_bytes(), "<U+202E>发"),
+        ] {
+            assert_eq!(in_colours(line), want, "{}", line.escape_ascii());
+        }
     }
 }

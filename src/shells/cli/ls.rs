@@ -61,30 +61,70 @@ impl Ls {
         }
         let zone = config::time_zone(&context.dirs.config).unwrap_or_else(Zone::system);
         if !self.plain {
-            let head = "ID      STATE                 TASK                            BY            HOSTS   ACCEPTED";
-            context.output.line(head)?;
+            let width = if context.output.is_terminal() { crossterm::terminal::size().ok() } else { None };
+            for line in table(&rows, &zone, width.map(|(columns, _)| usize::from(columns))) {
+                context.output.line(line)?;
+            }
+            return Ok(());
         }
         for row in &rows {
             let state = row.outcome.map_or(row.state, Outcome::word);
+            let name = visible(&row.task_name);
+            let (by, at, held) = (&row.submitter, row.accepted_at, if row.held { "held" } else { "" });
             let hosts = format!("{}/{}", row.hosts_ended, row.hosts);
-            let line = if self.plain {
-                let name = visible(&row.task_name);
-                let (by, at, held) = (&row.submitter, row.accepted_at, if row.held { "held" } else { "" });
-                format!("{}\t{state}\t{}\t{name}\t{by}\t{hosts}\t{at}\t{held}", row.id, row.name)
-            } else {
-                let held = if row.held { ", held" } else { "" };
-                let needs = match row.approvals_missing {
-                    0 => String::new(),
-                    missing => format!(" (needs {missing})"),
-                };
-                let state = format!("{state}{held}{needs}");
-                let (task, by) = (fit(&visible(&row.task_name), 30), fit(&row.submitter, 12));
-                format!("{:<7} {state:<21} {task}  {by}  {hosts:<7} {}", row.id, row.accepted_at.in_zone(&zone))
-            };
-            context.output.line(line)?;
+            context.output.line(format!("{}\t{state}\t{}\t{name}\t{by}\t{hosts}\t{at}\t{held}", row.id, row.name))?;
         }
         Ok(())
     }
+}
+
+/// The least that is kept of names where there is little room.
+const NAME_MIN: usize = 12;
+
+/// Writes tasks in columns, as wide as the terminal; the name is the one that verbs take.
+fn table(rows: &[Row], zone: &Zone, width: Option<usize>) -> Vec<String> {
+    let head = ["ID", "STATE", "NAME", "TASK", "BY", "HOSTS", "ACCEPTED"].map(str::to_owned);
+    let narrow = width.is_some_and(|width| width < 120);
+    let cells = |row: &Row| {
+        let state = row.outcome.map_or(row.state, Outcome::word);
+        let held = if row.held { ", held" } else { "" };
+        let needs =
+            if row.approvals_missing > 0 { format!(" (needs {})", row.approvals_missing) } else { String::new() };
+        let at = row.accepted_at.in_zone(zone);
+        // On a narrow terminal the day and the minute are enough.
+        let at = if narrow { at.get(..16).unwrap_or(&at).to_owned() } else { at };
+        [
+            row.id.to_string(),
+            format!("{state}{held}{needs}"),
+            visible(&row.name),
+            visible(&row.task_name),
+            row.submitter.clone(),
+            format!("{}/{}", row.hosts_ended, row.hosts),
+            at,
+        ]
+    };
+    let lines: Vec<[String; 7]> = std::iter::once(head).chain(rows.iter().map(cells)).collect();
+    let mut widths = [0; 7];
+    for line in &lines {
+        widths.iter_mut().zip(line).for_each(|(width, cell)| *width = cells_of(cell).max(*width));
+    }
+    // What does not fit is taken from the task's title and from who submitted it; the name comes last.
+    let mut over = width.map_or(0, |width| (widths.iter().sum::<usize>() + 2 * 6).saturating_sub(width));
+    for (column, least) in [(3, NAME_MIN), (4, 6), (3, 4), (4, 0), (2, NAME_MIN), (2, 4)] {
+        let taken = over.min(widths[column].saturating_sub(least));
+        widths[column] -= taken;
+        over -= taken;
+    }
+    let line = |line: &[String; 7]| {
+        let kept = line.iter().zip(widths).filter(|(_, width)| *width > 0);
+        let cells = kept.map(|(cell, width)| fit(cell, width)).collect::<Vec<_>>();
+        cells.join("  ").trim_end().to_owned()
+    };
+    lines.iter().map(line).collect()
+}
+
+fn cells_of(text: &str) -> usize {
+    text.chars().map(|c| c.width().unwrap_or(0)).sum()
 }
 
 fn rows(context: &Context, done_max: usize) -> Result<Vec<Row>, Failure> {
@@ -175,6 +215,39 @@ pub(super) fn fit(text: &str, cells: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_list_is_as_wide_as_the_terminal_and_names_what_verbs_take() {
+        let row = |id: u64, name: &str, task_name: &str| Row {
+            id: TaskId(id),
+            state: "running",
+            outcome: None,
+            name: name.to_owned(),
+            task_name: task_name.to_owned(),
+            submitter: "a-user-with-a-name".to_owned(),
+            accepted_at: crate::base::time::Timestamp(1_795_231_850_000),
+            hosts: 10,
+            hosts_ended: 6,
+            approvals_missing: 0,
+            held: id == 7,
+        };
+        let rows = [row(7, "nightly-backup", "夜间备份 of every database and every file"), row(1042, "pay", "发布")];
+        for width in [60, 80, 100, 120, 200] {
+            let lines = table(&rows, &Zone::utc(), Some(width));
+            assert!(lines.iter().all(|line| cells_of(line) <= width), "{width}: {lines:#?}");
+            assert!(
+                lines[0].starts_with("ID    STATE          NAME") && lines[2].contains("pay"),
+                "{width}: {lines:#?}"
+            );
+        }
+        let wide = table(&rows, &Zone::utc(), None);
+        assert!(
+            wide[1].contains("nightly-backup  夜间备份 of every database and every file  a-user-with-a-name  6/10")
+        );
+        assert!(wide[1].ends_with("+00:00") && wide[1].contains("running, held "), "{wide:#?}");
+        let narrow = table(&rows, &Zone::utc(), Some(80));
+        assert!(narrow[1].contains("nightly-backup"), "{narrow:#?}");
+    }
 
     #[test]
     fn chinese_names_keep_columns_straight() {

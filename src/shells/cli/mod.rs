@@ -140,6 +140,12 @@ pub fn main() -> ExitCode {
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(error) => {
+            let json = std::env::args_os().take_while(|arg| arg != "--").any(|arg| arg == "--json");
+            if json && error.use_stderr() {
+                let failure = usage(&error.to_string());
+                Output::new(true, false).fail(&failure);
+                return ExitCode::from(failure.exit_code().0);
+            }
             // Help that was asked for is data; everything else is talk. Nobody is left to tell when it cannot be printed.
             let _ = error.print();
             return ExitCode::from(if error.use_stderr() { 2 } else { 0 });
@@ -152,6 +158,19 @@ pub fn main() -> ExitCode {
             output.fail(&failure);
             ExitCode::from(failure.exit_code().0)
         }
+    }
+}
+
+/// Makes a failure of what is wrong with a command line: what is wrong, and how it is used.
+fn usage(text: &str) -> Failure {
+    let (wrong, used) = text.split_once("Usage:").unwrap_or((text, ""));
+    let words = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let wrong = words(wrong.strip_prefix("error:").unwrap_or(wrong));
+    let wrong = if wrong.is_empty() { "no verb is given".to_owned() } else { wrong };
+    let failure = Failure::new(Kind::Usage, wrong);
+    match used.lines().next().map(words) {
+        Some(used) if !used.is_empty() => failure.hint(used),
+        _ => failure.hint("spoolgate --help"),
     }
 }
 
@@ -265,6 +284,27 @@ mod tests {
         let dirs = directories(None, None, |name| (name == "HOME").then(|| "/home/me".into()));
         assert_eq!(dirs.state, PathBuf::from("/home/me/.local/state/spoolgate"));
         assert_eq!(dirs.config, PathBuf::from("/home/me/.config/spoolgate"));
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_command_line_is_a_failure_like_others() {
+        for (line, message, hint) in [
+            (
+                "spoolgate hold 7",
+                "arguments were not provided: --reason <REASON>",
+                "spoolgate hold --reason <REASON> <TASK>",
+            ),
+            ("spoolgate ls --in nowhere", "invalid value 'nowhere'", "spoolgate --help"),
+            ("spoolgate frobnicate", "unrecognized subcommand 'frobnicate'", "spoolgate [OPTIONS]"),
+            ("spoolgate wait", "arguments were not provided: <TASKS>...", "spoolgate wait"),
+        ] {
+            let error = Arguments::try_parse_from(line.split(' ')).unwrap_err();
+            let failure = usage(&error.to_string());
+            assert_eq!(failure.exit_code(), (2, "E-USAGE"));
+            assert!(failure.message.contains(message), "{line}: {}", failure.message);
+            assert!(failure.hint.as_ref().unwrap().starts_with(hint), "{line}: {:?}", failure.hint);
+            assert!(!failure.message.contains('\n') && !failure.message.starts_with("error"), "{}", failure.message);
+        }
     }
 
     #[test]

@@ -4,15 +4,17 @@
 
 use clap::Args;
 
+use crate::adapters::config;
 use crate::adapters::spool::reader::{self, Follower};
 use crate::base::ids::{HostName, StepName, TaskId};
 use crate::base::limits::KILL_CONFIRM_S;
 use crate::base::text::visible;
+use crate::base::time::Zone;
 use crate::domain::delegate::Report;
 use crate::domain::policy::Admission;
 use crate::domain::record::{StepRecord, step_records, view};
 use crate::domain::run::lane::Lane;
-use crate::domain::run::{Act, Event, Outcome, Recorded, Run, Stage, StepState, TaskState};
+use crate::domain::run::{Act, Ending, Event, Outcome, Recorded, Run, Stage, StepState, TaskState};
 use crate::shells::cli::Context;
 use crate::shells::cli::describe::describe;
 use crate::shells::cli::failure::{Failure, Kind};
@@ -60,7 +62,8 @@ impl Show {
                 "events": events, "results": lanes, "contradicted": run.contradicted,
             }));
         }
-        context.output.bytes(text(run, &events).as_bytes())?;
+        let zone = config::time_zone(&context.dirs.config).unwrap_or_else(Zone::system);
+        context.output.bytes(text(run, &events, &zone).as_bytes())?;
         if let Some((host, other)) = waits_for(context, run)? {
             context.output.line(format!("waits for   {host}, on which task {other} is at work"))?;
         }
@@ -121,7 +124,7 @@ fn ending(run: &Run, lane: &Lane) -> Option<String> {
 }
 
 /// Writes the hosts on which something happened with their steps, and how many wait.
-fn lanes(run: &Run) -> Vec<String> {
+fn lanes(run: &Run, zone: &Zone) -> Vec<String> {
     let mut lines = Vec::new();
     let mut waiting: Vec<&HostName> = Vec::new();
     for lane in &run.lanes {
@@ -137,7 +140,7 @@ fn lanes(run: &Run) -> Vec<String> {
         lines.push(format!("\nhost {} (group {})  {word}", lane.host, lane.group));
         lines.extend(ending(run, lane));
         for step in step_records(run, lane) {
-            lines.push(step_line(&step, step_outcome(run, lane, &step)));
+            lines.push(step_line(&step, step_outcome(run, lane, &step), zone));
             lines.extend(step.targets.iter().map(|(name, target)| {
                 let detail = visible(&target.detail);
                 format!("    {name:<18} {:<16} {detail}", target.state.word()).trim_end().to_owned()
@@ -150,7 +153,7 @@ fn lanes(run: &Run) -> Vec<String> {
     lines
 }
 
-fn text(run: &Run, events: &[Recorded]) -> String {
+fn text(run: &Run, events: &[Recorded], zone: &Zone) -> String {
     let mut lines = vec![format!("task {}  {}", run.id, visible(&run.plan.task_name))];
     let mut push = |name: &str, value: String| lines.push(format!("{name:<11} {value}"));
     push("state", outcome(run).map_or(run.state().word(), Outcome::word).to_owned());
@@ -187,22 +190,22 @@ fn text(run: &Run, events: &[Recorded]) -> String {
     }
     if let Some(hold) = &run.held {
         let by = hold.by.as_ref().map_or_else(|| "the daemon".to_owned(), ToString::to_string);
-        push("held", format!("by {by} since {}: {}", hold.at, visible(&hold.why)));
+        push("held", format!("by {by} since {}: {}", hold.at.in_zone(zone), visible(&hold.why)));
     }
     if let Some(time) = run.plan.exec_time {
-        push("not before", time.to_string());
+        push("not before", time.in_zone(zone));
     }
     for warning in run.plan.warnings() {
         push("warning", warning);
     }
     lines.push(String::new());
-    lines.extend(run.acts.iter().map(act_line));
-    lines.extend(events.iter().filter_map(sentence));
-    lines.extend(self::lanes(run));
+    lines.extend(run.acts.iter().map(|act| act_line(act, zone)));
+    lines.extend(events.iter().filter_map(|event| sentence(event, zone)));
+    lines.extend(self::lanes(run, zone));
     lines.join("\n") + "\n"
 }
 
-fn step_line(step: &StepRecord, outcome: Option<Outcome>) -> String {
+fn step_line(step: &StepRecord, outcome: Option<Outcome>, zone: &Zone) -> String {
     let end = match (&step.exit_code, &step.signal, &step.reason) {
         (Some(code), _, _) => format!("exit {code}"),
         (_, Some(signal), _) => format!("signal {signal}"),
@@ -210,8 +213,13 @@ fn step_line(step: &StepRecord, outcome: Option<Outcome>) -> String {
         _ => String::new(),
     };
     let times = match (step.started, step.ended) {
-        (Some(started), Some(ended)) => format!("{started} .. {ended}  {:.3} s", Seconds(ended.0 - started.0)),
-        (Some(started), None) => format!("since {started}"),
+        (Some(started), Some(ended)) => {
+            let (from, to) = (started.in_zone(zone), ended.in_zone(zone));
+            // Of a step that began and ended on one day the day stands there once.
+            let to = if from.get(..10) == to.get(..10) { to.get(11..).unwrap_or(&to) } else { &to };
+            format!("{} .. {to}  {:.3} s", from.get(..19).unwrap_or(&from), Seconds(ended.0 - started.0))
+        }
+        (Some(started), None) => format!("since {}", started.in_zone(zone)),
         _ => String::new(),
     };
     let outcome = outcome.map_or(if step.started.is_some() { "running" } else { "waiting" }, Outcome::word);
@@ -228,21 +236,21 @@ impl std::fmt::Display for Seconds {
 }
 
 /// Says who did what when, and what it did to the task's state.
-fn act_line(act: &Act) -> String {
+fn act_line(act: &Act, zone: &Zone) -> String {
     let by = act.by.as_ref().map_or_else(|| "the daemon".to_owned(), ToString::to_string);
     let states = match act.from {
         Some(from) if from != act.to => format!("{} -> {}", from.word(), act.to.word()),
         _ => act.to.word().to_owned(),
     };
     let detail = act.detail.as_ref().map(|detail| format!(": {}", visible(detail))).unwrap_or_default();
-    format!("{}  {states:<18} {} by {by}{detail}", act.at, act.act.replace('_', " "))
+    format!("{}  {states:<18} {} by {by}{detail}", act.at.in_zone(zone), act.act.replace('_', " "))
 }
 
 /// Says what no act and no step's own line says.
-fn sentence(recorded: &Recorded) -> Option<String> {
+fn sentence(recorded: &Recorded, zone: &Zone) -> Option<String> {
     use Event::{HostReachable, HostUnreachable, KillUnconfirmed};
     matches!(recorded.event, KillUnconfirmed { .. } | HostUnreachable { .. } | HostReachable { .. })
-        .then(|| format!("{}  {}", recorded.at, said(&recorded.event)))
+        .then(|| format!("{}  {}", recorded.at.in_zone(zone), said(&recorded.event)))
 }
 
 /// Says what happened.
@@ -297,23 +305,24 @@ pub(super) fn said(event: &Event) -> String {
         }
         Event::HostReachable { host, step, .. } => format!("{host}: is reached again, where {step} runs"),
         Event::StepSaid { host, step, text, .. } => format!("{host}: {step} says: {}", visible(text)),
-        Event::StepEnded { host, step, result, .. } => {
-            use crate::domain::run::Ending;
-            let end = match &result.ending {
-                Ending::Exit(code) => format!("exit {code}"),
-                Ending::Signal(name) => format!("signal {name}"),
-                Ending::TimedOut => "ran too long and was ended".to_owned(),
-                Ending::IdleTimedOut => "printed nothing for too long and was ended".to_owned(),
-                Ending::NotAllDone(why) => visible(why),
-                Ending::Died(why) => format!("was cut down: {}", visible(why)),
-                Ending::Unreachable(why) => format!("was not reached: {}", visible(why)),
-                Ending::Cancelled => "was ended".to_owned(),
-                Ending::NotSent(why) => format!("was not sent: {}", visible(why)),
-                Ending::Lost(why) => format!("is lost: {}", visible(why)),
-                Ending::KillUnconfirmed(why) => format!("may still run: {}", visible(why)),
-            };
-            format!("{host}: {step} {end}")
-        }
+        Event::StepEnded { host, step, result, .. } => format!("{host}: {step} {}", ended(&result.ending)),
         Event::Closed { outcome } => format!("ended: {}", outcome.word()),
+    }
+}
+
+/// Says how a step ended.
+pub(super) fn ended(ending: &Ending) -> String {
+    match ending {
+        Ending::Exit(code) => format!("exit {code}"),
+        Ending::Signal(name) => format!("signal {name}"),
+        Ending::TimedOut => "ran too long and was ended".to_owned(),
+        Ending::IdleTimedOut => "printed nothing for too long and was ended".to_owned(),
+        Ending::NotAllDone(why) => visible(why),
+        Ending::Died(why) => format!("was cut down: {}", visible(why)),
+        Ending::Unreachable(why) => format!("was not reached: {}", visible(why)),
+        Ending::Cancelled => "was ended".to_owned(),
+        Ending::NotSent(why) => format!("was not sent: {}", visible(why)),
+        Ending::Lost(why) => format!("is lost: {}", visible(why)),
+        Ending::KillUnconfirmed(why) => format!("may still run: {}", visible(why)),
     }
 }

@@ -223,9 +223,12 @@ fn describe_work(text: &mut String, work: &StepWork) {
 fn check(context: &Context, files: &[PathBuf]) -> Result<(), Failure> {
     if files.is_empty() {
         let count = context.config()?.library.catalogue.iter().count();
+        if context.output.json {
+            return context.output.object(serde_json::json!({ "templates": count }));
+        }
         return context.output.line(format!("{count} template(s): ok"));
     }
-    let mut wrong = Vec::new();
+    let (mut right, mut wrong) = (Vec::new(), Vec::new());
     for file in files {
         let (shown, bytes) = read_file(file)?;
         let text = String::from_utf8(bytes)
@@ -234,10 +237,19 @@ fn check(context: &Context, files: &[PathBuf]) -> Result<(), Failure> {
         match Template::parse(&shown, &text, &texts_beside(folder).unwrap_or_default()) {
             Ok(template) => {
                 let steps = template.steps.len();
+                if context.output.json {
+                    right.push(serde_json::json!({
+                        "file": shown, "name": template.name, "id": template.id, "steps": steps,
+                    }));
+                    continue;
+                }
                 context.output.line(format!("{shown}: ok, {} ({}), {steps} step(s)", template.name, template.id))?;
             }
             Err(problems) => wrong.extend(problems.iter().map(ToString::to_string)),
         }
+    }
+    if context.output.json {
+        context.output.object(serde_json::json!({ "checked": right }))?;
     }
     if wrong.is_empty() { Ok(()) } else { Err(Failure::new(Kind::Invalid, wrong.join("\n"))) }
 }

@@ -7,12 +7,14 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 
+use crate::adapters::config;
 use crate::adapters::spool::reader::{self, Follower};
 use crate::base::ids::TaskId;
+use crate::base::time::Zone;
 use crate::domain::run::{Outcome, Recorded, Stage};
 use crate::domain::wire::parse_seconds;
 use crate::shells::cli::Context;
-use crate::shells::cli::failure::{Failure, Kind, of_outcome};
+use crate::shells::cli::failure::{Failure, Kind, of_outcome, of_run};
 use crate::shells::cli::show::said;
 use crate::shells::cli::tasks::{self, Meant, wait_for};
 
@@ -87,7 +89,8 @@ fn print(context: &Context, id: TaskId, events: &[Recorded]) -> Result<(), Failu
             value["task"] = serde_json::json!(id);
             context.output.object(value)?;
         } else {
-            context.output.line(format!("task {id}: {}  {}", said(&recorded.event), recorded.at))?;
+            let zone = config::time_zone(&context.dirs.config).unwrap_or_else(Zone::system);
+            context.output.line(format!("task {id}: {}  {}", said(&recorded.event), recorded.at.in_zone(&zone)))?;
         }
     }
     Ok(())
@@ -155,7 +158,9 @@ pub(super) fn wait_until_done(
 
 /// Returns how a command ends that ends with a task's own result. What a journal says against its own steps is never good.
 pub(super) fn end_of(follower: &Follower, task: &str, outcome: Outcome) -> Result<(), Failure> {
-    let Some(said) = follower.run().and_then(|run| run.contradicted) else { return of_outcome(task, outcome) };
+    let Some(said) = follower.run().and_then(|run| run.contradicted) else {
+        return follower.run().map_or_else(|| of_outcome(task, outcome), |run| of_run(run, outcome));
+    };
     let known = of_outcome(task, outcome).err();
     let kind = known.map_or(Kind::Changed, |failure| failure.kind);
     Err(Failure::new(kind, contradiction(task, outcome, said)).hint("spoolgate audit verify"))
