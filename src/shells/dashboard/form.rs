@@ -211,7 +211,7 @@ impl Form {
         let (params, chosen) = match read_task(run.accepted.submission.as_bytes(), &library.zone) {
             Ok(submission) => match submission.work {
                 Work::Template { params, .. } => (params, submission.hosts),
-                _ => (BTreeMap::new(), submission.hosts),
+                Work::Script { .. } => (BTreeMap::new(), submission.hosts),
             },
             Err(_) => (BTreeMap::new(), BTreeMap::new()),
         };
@@ -233,12 +233,11 @@ impl Form {
                 }
                 FieldKey::Hosts(group) => {
                     // What chose the hosts chooses them again; a list says which they were.
-                    let text = match chosen.get(group) {
-                        Some(Hosts::Chosen(selector)) => selector.clone(),
-                        _ => {
-                            let hosts = run.plan.group(*group).map_or(&[][..], |group| &group.hosts);
-                            hosts.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
-                        }
+                    let text = if let Some(Hosts::Chosen(selector)) = chosen.get(group) {
+                        selector.clone()
+                    } else {
+                        let hosts = run.plan.group(*group).map_or(&[][..], |group| &group.hosts);
+                        hosts.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
                     };
                     field.edit = Edit::new(text);
                 }

@@ -122,7 +122,7 @@ impl Logs {
         let mut lines: Vec<LogLine> = match wanted.of.stream {
             None => {
                 let mut open = [false; 2];
-                found.lines.into_iter().flat_map(|line| pieces(line, marks, &mut open)).collect()
+                found.lines.into_iter().flat_map(|line| pieces(&line, marks, &mut open)).collect()
             }
             Some(stream) => found.lines.into_iter().map(|line| whole(line, stream)).collect(),
         };
@@ -208,7 +208,7 @@ fn whole(line: Line, stream: Stream) -> LogLine {
 }
 
 /// Cuts a line where the stream changes in it. `open` says of both streams whether what they printed last was no whole line.
-fn pieces(line: Line, marks: &[Mark], open: &mut [bool; 2]) -> Vec<LogLine> {
+fn pieces(line: &Line, marks: &[Mark], open: &mut [bool; 2]) -> Vec<LogLine> {
     let end = line.offset + line.length;
     let inside = |mark: &&Mark| mark.offset > line.offset && mark.offset < end;
     let mut begins = vec![(line.offset, stream_at(marks, line.offset))];
@@ -248,7 +248,7 @@ fn read_tail(path: &Path, length: u64, most: usize) -> Option<Tail> {
     for line in text.split(|byte| *byte == b'\n') {
         let line = Line { offset: at, bytes: line.to_vec(), length: line.len() as u64 };
         at += line.length + 1;
-        lines.push(pieces(line, &marks, &mut [false; 2]).into_iter().map(|piece| piece.bytes).collect::<Vec<_>>());
+        lines.push(pieces(&line, &marks, &mut [false; 2]).into_iter().map(|piece| piece.bytes).collect::<Vec<_>>());
     }
     if from > 0 && lines.len() > 1 {
         lines.remove(0);

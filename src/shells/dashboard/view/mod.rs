@@ -229,14 +229,17 @@ fn message(model: &Model) -> (Option<Row>, Option<usize>) {
     (Some(row), at)
 }
 
+/// An act, and what it is called.
+type Offer = (Action, fn(&Words) -> &'static str);
+
 /// The keys that work on every screen.
-const ALWAYS: [(Action, fn(&Words) -> &'static str); 3] = [
+const ALWAYS: [Offer; 3] = [
     (Action::CommandLine, |words| words.hint_command),
     (Action::Help, |words| words.hint_help),
     (Action::Quit, |words| words.hint_quit),
 ];
 
-fn always(words: &Words, keys: &[(Action, fn(&Words) -> &'static str)]) -> Row {
+fn always(words: &Words, keys: &[Offer]) -> Row {
     keys.iter().fold(Row::new(), |row, (action, what)| {
         row.put(&key_of(*action), Tone::Key).gap(1).put(what(words), Tone::Plain).gap(2)
     })
