@@ -57,8 +57,10 @@ impl Engine {
         now: Moment,
     ) -> (Engine, Vec<Effect>, Vec<IllegalEvent>) {
         let mut engine = Engine::new(library, next_id);
-        // Nobody knows when a daemon looked last: then everything may have been slept through.
-        engine.seen = past.seen.unwrap_or(Timestamp(i64::MIN));
+        // Where nobody kept it, a daemon looked at the time when it wrote its last event; before that, anything may have been
+        // slept through.
+        let told = || found.iter().filter_map(|task| task.events.last()).map(|recorded| recorded.at).max();
+        engine.seen = past.seen.or_else(told).unwrap_or(Timestamp(i64::MIN));
         engine.cuts = past.cuts;
         for line in past.history {
             engine.next_id = engine.next_id.max(line.id.0 + 1);

@@ -220,6 +220,7 @@ fn a_clock_that_is_set_lengthens_no_wait_and_ends_no_healthy_step() {
         assert_eq!(record["outcome"], "ok", "{record:#}");
     }
     // An hour forward over a restart, while a step runs whose limit is a minute.
+    clockwork.set(base);
     let begun = clockwork.marks.join("begun");
     let script = format!("touch {}; sleep 6; echo done", begun.display());
     let task = json!({"task_name": "t", "script": script, "hosts": {"1": ["here"]}, "timeout": "60s"});

@@ -142,6 +142,7 @@ async fn serve(dirs: &Dirs) -> Result<(), DaemonError> {
         performer.audit("left_alone", Some(format!("task {id}: {why}")));
     }
     performer.perform(repairs, false)?;
+    performer.note_seen();
     if personal {
         tracing::warn!("personal mode: there is no policy.toml, so the owner of the state may do everything");
     }

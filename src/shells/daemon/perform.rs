@@ -64,6 +64,9 @@ pub(super) struct Performer {
     stuck: HashSet<DropKey>,
     /// How many turns ended before their renames were durable.
     unsettled_turns: u32,
+    /// Whether to note when somebody looked, once this turn is performed: what a downtime means must be on disk before it is
+    /// over.
+    notes_seen: bool,
     /// What was posted and waits for what becomes of it.
     posts: HashMap<DropKey, oneshot::Sender<PostAnswer>>,
 }
@@ -87,6 +90,7 @@ impl Performer {
             again: Vec::new(),
             stuck: HashSet::new(),
             unsettled_turns: 0,
+            notes_seen: false,
             posts: HashMap::new(),
         }
     }
@@ -139,10 +143,15 @@ impl Performer {
         std::mem::take(&mut self.again)
     }
 
+    /// Notes when somebody looked, once the next turn is performed.
+    pub(super) fn note_seen(&mut self) {
+        self.notes_seen = true;
+    }
+
     /// Deletes what dropped files left behind. What was written to one after it had been read goes to `bad/`, so that
     /// its writer hears of it.
     pub(super) fn sweep(&mut self, writers: &mut Writers) -> Result<(), SpoolError> {
-        self.store.note_seen(now())?;
+        self.note_seen();
         for file in intake::sweep(&self.layout, writers)? {
             let found = format!("bytes that were written after the file had been read ({})", file.read);
             let wanted =
@@ -205,6 +214,9 @@ impl Performer {
         for id in self.store.take_lost_views() {
             // The loop that receives this lives as long as the daemon.
             let _ = self.inputs.send(Input::ViewLost(id));
+        }
+        if std::mem::take(&mut self.notes_seen) {
+            self.store.note_seen(now())?;
         }
         for act in acts {
             self.act(act)?;
