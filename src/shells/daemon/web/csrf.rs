@@ -34,7 +34,8 @@ impl OneTimeKeys {
 }
 
 fn is_over(since: Timestamp, now: Timestamp) -> bool {
-    now.0 - since.0 > limits::CSRF_S * 1000
+    // A clock that was set back makes no key good for longer: whoever has one asks for another.
+    !(0..=limits::CSRF_S * 1000).contains(&(now.0 - since.0))
 }
 
 /// Returns 128 random bits in letters and digits.
@@ -57,6 +58,8 @@ mod tests {
         assert!(!keys.take(1, &key, Timestamp(1)), "used");
         let old = keys.give(1, Timestamp(0)).expect("random");
         assert!(!keys.take(1, &old, Timestamp(1_800_001)));
+        let ahead = keys.give(1, Timestamp(1)).expect("random");
+        assert!(!keys.take(1, &ahead, Timestamp(0)), "the clock was set back");
         let first = keys.give(1, Timestamp(0)).expect("random");
         for _ in 0..limits::CSRF_KEYS_MAX {
             keys.give(1, Timestamp(1)).expect("random");

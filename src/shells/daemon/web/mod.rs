@@ -26,7 +26,7 @@ use crate::domain::plan::Library;
 use crate::domain::problem::Problem;
 use crate::domain::token::{Allowance, Scope, Token, Verb};
 use crate::engine::DropBox;
-use crate::shells::clock::now;
+use crate::shells::clock::{moment, now};
 
 use csrf::OneTimeKeys;
 
@@ -96,7 +96,7 @@ pub(in crate::shells::daemon) struct Web {
     callback: Option<CallbackKey>,
     /// How many requests may read tasks at once.
     readers: Semaphore,
-    /// When the loop turned last.
+    /// When the loop turned last, by the clock that nobody sets.
     turned: AtomicI64,
     hosts_in_flight: AtomicU64,
     unfinished: AtomicU64,
@@ -126,7 +126,7 @@ impl Web {
             counters: Counters::default(),
             callback,
             readers: Semaphore::new(READERS),
-            turned: AtomicI64::new(now().0),
+            turned: AtomicI64::new(moment().steady_ms),
             hosts_in_flight: AtomicU64::new(0),
             unfinished: AtomicU64::new(0),
         };
@@ -146,7 +146,7 @@ impl Web {
 
     /// Notes that the loop turned, and what it has to do.
     pub(in crate::shells::daemon) fn turned(&self, unfinished: usize, hosts_in_flight: usize) {
-        self.turned.store(now().0, Ordering::Relaxed);
+        self.turned.store(moment().steady_ms, Ordering::Relaxed);
         self.unfinished.store(unfinished as u64, Ordering::Relaxed);
         self.hosts_in_flight.store(hosts_in_flight as u64, Ordering::Relaxed);
     }
@@ -267,7 +267,7 @@ impl Web {
     }
 
     fn health(&self) -> Answer {
-        let silent = now().0 - self.turned.load(Ordering::Relaxed);
+        let silent = moment().steady_ms - self.turned.load(Ordering::Relaxed);
         let broken = self.serving().broken.is_some();
         let status = if silent > STUCK_MS { "stuck" } else { "ok" };
         let code = if silent > STUCK_MS { 503 } else { 200 };
