@@ -109,7 +109,7 @@ impl Default for Settings {
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// A file or directory that is there could not be read.
-    #[error("cannot read {path}: {source}; check its owner and mode", path = path.display())]
+    #[error("cannot read {path}: {source}{}", hint(source), path = path.display())]
     Unreadable {
         /// Which.
         path: PathBuf,
@@ -124,6 +124,11 @@ pub enum ConfigError {
         /// Everything wrong with it.
         problems: Vec<Problem>,
     },
+}
+
+fn hint(source: &std::io::Error) -> &'static str {
+    // What it holds is wrong then.
+    if source.kind() == std::io::ErrorKind::InvalidData { "" } else { "; check its owner and mode" }
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -508,7 +513,12 @@ fn read_optional(path: &Path) -> Result<Option<String>, ConfigError> {
 }
 
 fn read_text(path: &Path) -> Result<String, ConfigError> {
-    std::fs::read_to_string(path).map_err(|source| ConfigError::Unreadable { path: path.to_owned(), source })
+    let text = std::fs::read(path).and_then(|bytes| {
+        let is_utf16 = bytes.starts_with(b"\xff\xfe") || bytes.starts_with(b"\xfe\xff");
+        let found = if is_utf16 { "it is text in UTF-16; save it as UTF-8" } else { "it is no text in UTF-8" };
+        String::from_utf8(bytes).map_err(|_| std::io::Error::new(std::io::ErrorKind::InvalidData, found))
+    });
+    text.map_err(|source| ConfigError::Unreadable { path: path.to_owned(), source })
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 //!
 //! **Invariant:** pure. Text or values come in, values go out; nothing here touches the world or knows the time.
 
+pub mod arguments;
 pub mod audit;
 pub mod batch;
 pub mod callback;
@@ -24,6 +25,7 @@ pub mod record;
 pub mod risk;
 pub mod run;
 pub mod runner;
+pub(crate) mod script_text;
 pub mod ssh_config;
 pub mod submission;
 pub mod template;

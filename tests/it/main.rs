@@ -44,6 +44,7 @@ mod runner_files;
 mod runner_limits;
 mod secret_runs;
 mod seed_scripts;
+mod sizes;
 mod ssh;
 mod ssh_config;
 mod ssh_failures;

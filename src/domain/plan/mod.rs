@@ -12,6 +12,7 @@ mod find_hosts;
 mod host_env;
 mod reach;
 mod resolve;
+mod sizes;
 mod warnings;
 
 use std::collections::{BTreeMap, BTreeSet};

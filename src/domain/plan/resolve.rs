@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::files::{FilePlanner, Sources, fill_in};
 use super::find_hosts::HostFinder;
-use super::{Commit, Library, PLAN_FORMAT, Part, Plan, PlannedGroup, PlannedHost, PlannedStep, UsedTemplate};
+use super::{Commit, Library, PLAN_FORMAT, Part, Plan, PlannedGroup, PlannedHost, PlannedStep, UsedTemplate, sizes};
 use crate::base::digest::Digest;
 use crate::base::ids::{GroupNo, HostName, ParamName, SecretName, StepName, UserName};
 use crate::base::limits;
@@ -17,6 +17,7 @@ use crate::domain::delegate::{Delegate, ansible_script, is_engines_own, salt_scr
 use crate::domain::problem::{Problem, Problems};
 use crate::domain::risk::Level;
 use crate::domain::run::Outcome;
+use crate::domain::script_text::flaw;
 use crate::domain::submission::{Hosts, Submission, TemplateRef, Work};
 use crate::domain::template::bind::{secret_name, steers_programs};
 use crate::domain::template::{Args, Missed, ParamKind, Step, StepWork, Template, fill, tokens};
@@ -39,7 +40,7 @@ pub fn resolve(submission: &Submission, library: &Library) -> Result<Plan, Vec<P
         (Work::Script { script, args, account }, _) => Some(from_script(script, args, account.as_ref(), submission)),
     };
     check_env(submission, work.as_ref(), &mut problems);
-    check_batches(submission, &mut problems);
+    check_task(submission, &mut problems);
     let prefix = template.and_then(|template| template.env_prefix.as_ref());
     let mut hosts = HostFinder::new(library, prefix);
     let groups = hosts.groups(submission, template.map(|template| &template.groups), &mut problems);
@@ -73,7 +74,7 @@ pub fn resolve(submission: &Submission, library: &Library) -> Result<Plan, Vec<P
     if !problems.is_empty() {
         return Err(Problems::from_iter(problems).into_vec());
     }
-    Ok(Plan {
+    let plan = Plan {
         batch_gate: submission.batching.gate,
         batch_interval_s: submission.batching.interval_s,
         commits: work.commits,
@@ -93,7 +94,8 @@ pub fn resolve(submission: &Submission, library: &Library) -> Result<Plan, Vec<P
         template: work.template,
         texts,
         typed,
-    })
+    };
+    sizes::check(&plan, submission).map(|()| plan)
 }
 
 /// Checks the variables that a task adds: they take the place of nothing that was checked or that we say ourselves.
@@ -479,6 +481,14 @@ impl PlannedHost {
             steps,
         }
     }
+}
+
+/// Checks what a task says itself: a script that is what it looks like, batches that fit its hosts.
+fn check_task(submission: &Submission, problems: &mut Vec<Problem>) {
+    if let Work::Script { script, .. } = &submission.work {
+        problems.extend(flaw(script).map(|(found, wanted)| Problem::new("/script", found, wanted)));
+    }
+    check_batches(submission, problems);
 }
 
 /// Checks that only what a selector chooses is cut by percentages.

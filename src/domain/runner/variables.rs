@@ -7,6 +7,7 @@
 //! | `SPOOLGATE_PREVIOUS_STEP`, `_ARGV`, `_CODE` | the step before it on this host: name, arguments as JSON, exit code |
 //! | `SPOOLGATE_FAILED_STEP`, `_CODE`, `_RESULT` | for handlers and rollbacks: the step that failed, and what it came to, as JSON |
 //! | `SPOOLGATE_CALLBACK`, `_TOKEN` | where it may say how far it is |
+//! | `SPOOLGATE_LEFT_OUT` | which of these are not set because they, or all together, would be too long for a program |
 //! | `SPOOLGATE_VERSION` | the tag that the task names, or its parameter VERSION, APPVER or TAG |
 //!
 //! What the inventory says of the host comes with the plan. A template with `env_prefix = "ZDOPS"` gets the same under the
@@ -16,7 +17,8 @@
 //! **Invariant:** pure.
 
 use super::Told;
-use crate::base::ids::{GroupNo, HostName, TaskId};
+use crate::base::ids::{GroupNo, HostName, ParamName, TaskId};
+use crate::domain::arguments::{ALL_BYTES_MAX, ONE_BYTES_MAX, counted, variable};
 use crate::domain::plan::{Plan, PlannedStep};
 use crate::domain::run::earlier::Taken;
 
@@ -71,7 +73,34 @@ pub(super) fn of(
     let named = plan.env.iter().chain(of_host).chain(&step.env);
     variables.extend(named.map(|(name, value)| (name.to_string(), value.clone())));
     variables.extend(told.secrets.iter().map(|(name, secret)| (name.to_string(), secret.reveal().to_owned())));
+    leave_out(&mut variables, step, plan.env_prefix.as_ref().map(ParamName::as_str));
     variables
+}
+
+/// Leaves out what we add and a program could not begin with: no script fails for what nobody asked for. What a task says fits,
+/// which was looked at when it was planned.
+fn leave_out(variables: &mut Vec<(String, String)>, step: &PlannedStep, prefix: Option<&str>) {
+    // The least needed first.
+    let ported = prefix.map(|prefix| format!("{prefix}_PrevJobArgv"));
+    let ours = ["SPOOLGATE_PREVIOUS_ARGV", "SPOOLGATE_FAILED_RESULT", "SPOOLGATE_VERSION"];
+    let mut all: usize = step.args.iter().map(|arg| counted(arg.len())).sum();
+    all += variables.iter().map(|(name, value)| counted(variable(name, value))).sum::<usize>();
+    let mut left_out = Vec::new();
+    for own in ported.as_deref().into_iter().chain(ours) {
+        variables.retain(|(name, value)| {
+            let length = variable(name, value);
+            let keep = name != own || length <= ONE_BYTES_MAX && all <= ALL_BYTES_MAX;
+            if !keep {
+                all -= counted(length);
+                left_out.push(name.clone());
+            }
+            keep
+        });
+    }
+    if !left_out.is_empty() {
+        // First: whatever a task sets comes later.
+        variables.insert(0, ("SPOOLGATE_LEFT_OUT".to_owned(), left_out.join(" ")));
+    }
 }
 
 /// Returns which version a task is about: the tag that it names, or the parameter that is called so.

@@ -419,7 +419,7 @@ mod tests {
         step_refused("file = 'empty.sh'", "t.toml:6: found an empty script; wanted a script that does something");
         step_refused(
             "file = 'dos.sh'",
-            "t.toml:6: found a script with NUL or with lines that end in CR LF; wanted text with lines that end in LF",
+            "t.toml:6: found a script with lines that end in CR LF, line 1 first; wanted lines that end in LF (dos2unix): a shell takes the CR for a part of the last word",
         );
         step_refused("script = 3", "t.toml:6: found script = 3; wanted a string in quotes");
         step_refused("group = 0", "t.toml:6: found group = 0; wanted group = a whole number from 1 to 4294967295");

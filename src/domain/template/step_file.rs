@@ -11,6 +11,7 @@ use crate::base::ids::{GroupNo, HostName, ParamName, SecretName, StepName};
 use crate::base::limits;
 use crate::domain::condition::Condition;
 use crate::domain::delegate::Delegate;
+use crate::domain::script_text::flaw;
 use crate::domain::toml_table::{Fields, Sheet, Text, Texts};
 
 /// The longest a step may be allowed to run, in seconds: a year. Longer ones mean 0, no limit.
@@ -228,8 +229,8 @@ fn read_script(
         sheet.problem(&span, "an empty script", "a script that does something");
     } else if text.len() > limits::STRING_BYTES_MAX {
         sheet.problem(&span, format!("{} bytes", text.len()), format!("at most {} bytes", limits::STRING_BYTES_MAX));
-    } else if text.contains('\0') || text.contains("\r\n") {
-        sheet.problem(&span, "a script with NUL or with lines that end in CR LF", "text with lines that end in LF");
+    } else if let Some((found, wanted)) = flaw(&text) {
+        sheet.problem(&span, found, wanted);
     }
     Some(text)
 }
