@@ -336,7 +336,10 @@ fn the_submitter_sees_why_not_and_a_change_underneath_turns_the_dialog_red() {
 }
 
 pub(crate) fn signal_dashboard(screen: &Screen, name: &str) {
-    let pids = Command::new("pgrep").args(["-u", &screen.uid.to_string(), "-f", "^spoolgate top$"]).output().unwrap();
+    // On this terminal: other tests have dashboards of the same user.
+    let tty = screen.tmux(&["display-message", "-p", "#{pane_tty}"]);
+    let tty = tty.trim().trim_start_matches("/dev/");
+    let pids = Command::new("pgrep").args(["-t", tty, "-f", "^spoolgate top$"]).output().unwrap();
     let pid = String::from_utf8_lossy(&pids.stdout).trim().to_owned();
     assert!(!pid.contains('\n'), "several dashboards: {pid}");
     assert!(Command::new("kill").args([name, &pid]).status().unwrap().success());
