@@ -25,7 +25,7 @@ lint: ## Check format, lints, docs and shell scripts
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --no-deps --document-private-items
 	shellcheck templates/*.sh hooks/spoolgate-git-hook src/domain/runner/runner.sh src/domain/file_step/*.sh .ci/run .ci/install .ci/install-peers .ci/screens
 
-bench: ## Measure; prints figures and ratios, judges nothing
+bench: ## Measure; prints figures and ratios, judges nothing; LINK=lan or wan for the parts over SSH
 	.ci/install
 	$(CARGO) bench --bench spool
 	$(CARGO) bench --bench dashboard
@@ -33,7 +33,7 @@ bench: ## Measure; prints figures and ratios, judges nothing
 	$(CARGO) bench --bench plan
 	$(CARGO) bench --bench ssh
 
-bench-peers: ## Measure beside OpenSSH, pssh, asyncssh, pyinfra, Ansible and others: HOSTS=500 FIVE=100 ROUNDS=3 TOOLS=ssh-xargs,...
+bench-peers: ## Measure beside OpenSSH, pssh, asyncssh, pyinfra, Ansible and others: HOSTS=500 FIVE=100 ROUNDS=3 TOOLS=ssh-xargs,... LINK=wan TRIPS=9
 	.ci/install-peers
 	$(CARGO) bench --bench peers
 
@@ -52,11 +52,17 @@ ui: ## A long campaign of the dashboard: any key at any time, any name, 200 sess
 kill: ## A long campaign of killing the daemon: KILLS=2000
 	KILLS=$${KILLS:-2000} $(CARGO) test --test it killing_the_daemon -- --nocapture
 
-links: ## A long campaign of bad links: silent ones (iptables on loopback), and ones cut at every byte of a step's start
+links: ## A long campaign of links like real ones: silent, slow, in small pieces, cut at every byte; login files that read the input
 	.ci/install
 	LINKS_HOSTS=$${LINKS_HOSTS:-12} LINKS_SECONDS=$${LINKS_SECONDS:-60} LINKS_LONGEST=$${LINKS_LONGEST:-120} LINKS_COUNT=$${LINKS_COUNT:-3} \
 		$(CARGO) test --test it links_that_are_silent -- --nocapture
 	ulimit -n "$$(ulimit -Hn)" && CUT_STEP=$${CUT_STEP:-1} $(CARGO) test --test it a_link_cut_at_any_byte -- --nocapture
+	FREIGHT_FILE=$${FREIGHT_FILE:-256000000} FREIGHT_OUTPUT=$${FREIGHT_OUTPUT:-256000000} FREIGHT_AT_ONCE=$${FREIGHT_AT_ONCE:-1} \
+		$(CARGO) test --release --test it every_byte_arrives -- --nocapture
+	FREIGHT_CANCELS=$${FREIGHT_CANCELS:-200} FREIGHT_TERMS=$${FREIGHT_TERMS:-50} FREIGHT_END_S=$${FREIGHT_END_S:-5} \
+		$(CARGO) test --release --test it at_any_moment_of_a_transfer -- --nocapture --test-threads 1
+	LOGIN_LINES=$${LOGIN_LINES:-12} LOGIN_BYTES=$${LOGIN_BYTES:-10} \
+		$(CARGO) test --release --test it login_files_that_read -- --nocapture
 
 flood: ## A long campaign of output: 20 hosts print a gibibyte each, as one line and as ten million
 	.ci/install

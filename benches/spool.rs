@@ -7,7 +7,6 @@
 #![expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, reason = "figures are rounded anyway")]
 
 #[path = "../tests/it/link.rs"]
-#[expect(dead_code, reason = "tests use the rest of the link")]
 mod link;
 #[expect(dead_code, reason = "other benchmarks use the rest")]
 mod measure;

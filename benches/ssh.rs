@@ -1,5 +1,6 @@
 //! Measures remote work over SSH as a whole process: how soon a dropped task's script runs on a host that nobody is
 //! connected to, how long ten thousand hosts take, and what a connected host costs in memory.
+//! `LINK=lan` and `LINK=wan` put a cable with an MTU of 1500 and round trips of 1 or 50 ms between, for `cold` and `upload`.
 //!
 //! Prints figures and ratios of one run; judges nothing. Needs root (it runs its own sshd) and openssh. `ONLY=cold`,
 //! `fleet`, `memory` or `upload` is one part; `FLEET`, `RUNS`, `IN_FLIGHT`, `CONNECTED` and `SAMPLES` are sizes.
@@ -13,7 +14,6 @@ mod fake_ssh;
 #[path = "../tests/it/fleet.rs"]
 mod fleet;
 #[path = "../tests/it/link.rs"]
-#[expect(dead_code, reason = "tests use the rest of the link")]
 mod link;
 mod measure;
 #[path = "../tests/it/relay.rs"]
@@ -28,16 +28,15 @@ mod world;
 
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
 use fake_ssh::Steps;
 use fleet::Fleet;
-use measure::{address, from_env, median, pause, run_task, usage, write_ssh_config};
+use measure::{from_env, median, near, pause, round_trip, run_task, server, usage, way, write_ssh_config};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use serde_json::json;
-use sshd::Sshd;
 use world::{World, wait_at_most};
 
 fn main() {
@@ -50,7 +49,9 @@ fn main() {
     setrlimit(Resource::RLIMIT_NOFILE, hard, hard).unwrap();
     let only = std::env::var("ONLY").unwrap_or_default();
     let parts: [(&str, fn()); 4] = [("cold", cold), ("fleet", many), ("memory", memory), ("upload", upload)];
-    for (_, part) in parts.iter().filter(|(name, _)| only.is_empty() || only == *name) {
+    // Hosts inside this process are on loopback.
+    let on_link = |name: &str| round_trip().is_none() || ["cold", "upload"].contains(&name);
+    for (_, part) in parts.iter().filter(|(name, _)| (only.is_empty() && on_link(name)) || only == *name) {
         part();
     }
 }
@@ -59,8 +60,8 @@ fn main() {
 
 fn cold() {
     let samples = from_env("SAMPLES", 50);
-    let sshd = Sshd::start_with(measure::ONE_CRYPTO);
-    let named: Vec<(String, String)> = (0..samples).map(|n| (format!("h{n}"), address(n))).collect();
+    let sshd = server(round_trip(), measure::ONE_CRYPTO);
+    let named: Vec<(String, String)> = (0..samples).map(|n| (format!("h{n}"), sshd.address(n))).collect();
     let hosts: Vec<(&str, &str)> = named.iter().map(|(name, address)| (name.as_str(), address.as_str())).collect();
     let mut world = World::new(&hosts, Some(&sshd));
     let config = world.etc().join("ssh_config");
@@ -77,7 +78,7 @@ fn cold() {
         run_task(&world, n + 1, &text, Duration::from_secs(30));
         ours.push(first_line(&heard) - begin);
         let begin = Instant::now();
-        let ssh = Command::new("ssh").arg("-F").arg(&config).args([address.as_str(), &script]).status();
+        let ssh = near(&sshd, "ssh").arg("-F").arg(&config).args([address.as_str(), &script]).status();
         assert!(ssh.unwrap().success());
         theirs.push(first_line(&heard) - begin);
     }
@@ -88,8 +89,9 @@ fn cold() {
     };
     let (ours, theirs) = (figures(&mut ours), figures(&mut theirs));
     println!(
-        "cold, {samples} hosts, curve25519 + aes128-gcm: rename into ready/ to the script's first line p50 {:.1} ms, p99 {:.1} ms; \
+        "cold, {samples} hosts, {}, curve25519 + aes128-gcm: rename into ready/ to the script's first line p50 {:.1} ms, p99 {:.1} ms; \
          ssh from its start p50 {:.1} ms, p99 {:.1} ms; ratio {:.2}",
+        way(round_trip()),
         ours.0,
         ours.1,
         theirs.0,
@@ -171,13 +173,13 @@ fn memory() {
 
 // ---- Files to a host ----
 
-/// How fast 200 MB get to a host with `scp -O`. There is no step of ours that copies a file yet: its time belongs beside
-/// this one, in the same rounds.
+/// How fast 200 MB get to a host, beside `scp -O` in the same rounds.
 /// Both with their connection; ours with both digests, the move to its place and the record, too.
 fn upload() {
     let bytes = from_env("UPLOAD_MB", 200) * 1_000_000;
-    let sshd = Sshd::start_with(measure::ONE_CRYPTO);
-    let mut world = World::new(&[("web1", "127.0.1.1")], Some(&sshd));
+    let sshd = server(round_trip(), measure::ONE_CRYPTO);
+    let address = sshd.address(0);
+    let mut world = World::new(&[("web1", &address)], Some(&sshd));
     let config = world.etc().join("ssh_config");
     write_ssh_config(&config, &world.etc().join("known_hosts"), &sshd);
     std::fs::create_dir(world.etc().join("files")).unwrap();
@@ -191,11 +193,11 @@ fn upload() {
         let rate = |begin: Instant| bytes as f64 / 1e6 / begin.elapsed().as_secs_f64();
         let to = world.etc().join(format!("scp-{round}"));
         let begin = Instant::now();
-        let scp = Command::new("scp")
+        let scp = near(&sshd, "scp")
             .args(["-O", "-q", "-F"])
             .arg(&config)
             .arg(&from)
-            .arg(format!("127.0.1.1:{}", to.display()))
+            .arg(format!("{address}:{}", to.display()))
             .stdin(Stdio::null())
             .status();
         assert!(scp.unwrap().success());
@@ -210,7 +212,8 @@ fn upload() {
         std::fs::remove_file(&to).unwrap();
     }
     let (ours, theirs) = (median(ours.into_iter()), median(theirs.into_iter()));
-    println!("{} MB to a host: {ours:.0} MB/s, scp -O {theirs:.0}: {:.2} x", bytes / 1_000_000, ours / theirs);
+    let (mb, way) = (bytes / 1_000_000, way(round_trip()));
+    println!("{mb} MB to a host, {way}: {ours:.0} MB/s, scp -O {theirs:.0}: {:.2} x", ours / theirs);
 }
 
 /// Writes a file that no compression makes smaller.

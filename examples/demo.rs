@@ -2,13 +2,17 @@
 //! state, the seeds' tasks are dropped as files, people approve, and the record is read back.
 //!
 //! On a terminal the dashboard is opened over it, with tasks that wait, run and have ended; `--story` prints the story there
-//! too. The story exits 0 only if every task ended as it should. Nothing outside the scratch directory is touched.
+//! too. `LINK=wan` puts round trips of 50 ms between the daemon and its hosts. The story exits 0 only if every task ended as it
+//! should. Nothing outside the scratch directory is touched.
 #![expect(clippy::print_stdout, reason = "the demo tells a story")]
 #![expect(clippy::unwrap_used, reason = "the demo stops at the first surprise")]
 
 #[path = "../tests/it/fake_ssh.rs"]
 #[expect(dead_code, reason = "tests use the rest of the server")]
 mod fake_ssh;
+#[path = "../tests/it/relay.rs"]
+#[expect(dead_code, reason = "tests use the rest of the relay")]
+mod relay;
 
 use std::fs;
 use std::io::IsTerminal as _;
@@ -18,6 +22,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use fake_ssh::{Behaviour, FakeSsh, write_client_key};
+use relay::{Relay, Shape};
 use serde_json::{Value, json};
 use spoolgate::base::digest::Digest;
 use spoolgate::base::ids::TaskId;
@@ -111,6 +116,7 @@ struct Demo {
     root: PathBuf,
     root_user: bool,
     _server: FakeSsh,
+    _far: Option<Relay>,
 }
 
 impl Demo {
@@ -127,6 +133,11 @@ impl Demo {
             fs::create_dir_all(&home).unwrap();
             Behaviour::Shell { home, path: path.clone() }
         }));
+        let far = (std::env::var("LINK").as_deref() == Ok("wan")).then(|| {
+            let listener = std::net::TcpListener::bind(("0.0.0.0", 0)).unwrap();
+            Relay::listen(listener, server.port, Shape::round_trip(Duration::from_millis(50)))
+        });
+        let port = far.as_ref().map_or(server.port, Relay::port);
         // Seed 004 asks hosts for their sockets; the stand-ins have a program of that name too.
         fs::write(root.join("bin/ss"), "#!/bin/sh\necho 'LISTEN 0 128 0.0.0.0:22 users:((\"sshd\"))'\n").unwrap();
         fs::set_permissions(root.join("bin/ss"), PermissionsExt::from_mode(0o755)).unwrap();
@@ -136,7 +147,8 @@ impl Demo {
         let me = spoolgate::adapters::users::current_uid();
         let root_user = me == 0;
         let mine = spoolgate::adapters::users::actor(me).user;
-        fs::write(etc.join("known_hosts"), server.known_hosts()).unwrap();
+        let known = server.known_hosts().replace(&format!("]:{} ", server.port), &format!("]:{port} "));
+        fs::write(etc.join("known_hosts"), known).unwrap();
         fs::write(
             etc.join("spoolgate.toml"),
             format!(
@@ -150,9 +162,7 @@ impl Demo {
         let named = HOSTS.iter().map(|(name, address)| ((*name).to_owned(), (*address).to_owned(), ""));
         let inventory: String = named
             .chain(farm)
-            .map(|(name, address, tags)| {
-                format!("[host.\"{name}\"]\naddress = \"{address}\"\nport = {}\n{tags}", server.port)
-            })
+            .map(|(name, address, tags)| format!("[host.\"{name}\"]\naddress = \"{address}\"\nport = {port}\n{tags}"))
             .collect();
         fs::write(etc.join("inventory/hosts.toml"), inventory).unwrap();
         for file in fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/templates")).unwrap() {
@@ -160,7 +170,7 @@ impl Demo {
             fs::copy(file.path(), etc.join("templates").join(file.file_name())).unwrap();
         }
         fs::write(etc.join("templates/rolling-restart.toml"), ROLLING).unwrap();
-        Demo { root: root.to_owned(), root_user, _server: server }
+        Demo { root: root.to_owned(), root_user, _server: server, _far: far }
     }
 
     /// Drops tasks of every kind: some wait for approval, one waits for its time, one runs and one has failed.

@@ -3,7 +3,9 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use crate::sshd::Sshd;
+use crate::link::Link;
+use crate::relay::Shape;
+use crate::sshd::{Setup, Sshd};
 use crate::world::{World, wait_at_most};
 
 /// A server that speaks nothing but what both sides of a comparison speak; these lines come before all others.
@@ -15,9 +17,36 @@ pub(crate) fn from_env(name: &str, otherwise: usize) -> usize {
     std::env::var(name).ok().and_then(|value| value.parse().ok()).unwrap_or(otherwise)
 }
 
-/// Returns the address of the nth host: all of 127.0.0.0/8 is this machine.
-pub(crate) fn address(n: usize) -> String {
-    format!("127.0.{}.{}", 1 + n / 250, 1 + n % 250)
+/// How long a round trip to a host takes: `LINK=loopback` (none), `lan` (1 ms) or `wan` (50 ms).
+pub(crate) fn round_trip() -> Option<Duration> {
+    match std::env::var("LINK").unwrap_or_default().as_str() {
+        "" | "loopback" => None,
+        "lan" => Some(Duration::from_millis(1)),
+        "wan" => Some(Duration::from_millis(50)),
+        other => panic!("LINK={other}: loopback, lan or wan"),
+    }
+}
+
+/// How hosts are reached, in words.
+pub(crate) fn way(round_trip: Option<Duration>) -> String {
+    round_trip.map_or("loopback".to_owned(), |time| format!("MTU 1500, round trips of {time:?}"))
+}
+
+/// Starts a server that everything reaches in the same way: over loopback, or over a cable with an MTU of 1500 and a relay whose
+/// round trips take this long.
+pub(crate) fn server(round_trip: Option<Duration>, lines: &str) -> Sshd {
+    let Some(time) = round_trip else { return Sshd::start_with(lines) };
+    let link = Link::lan();
+    Sshd::set_up(&Setup { lines, link: Some(&link), ..Setup::default() }).behind(Shape::round_trip(time))
+}
+
+/// Returns a command that reaches the server.
+pub(crate) fn near(sshd: &Sshd, program: &str) -> std::process::Command {
+    let mut words = sshd.near_words();
+    words.push(program.to_owned());
+    let mut command = std::process::Command::new(&words[0]);
+    command.args(&words[1..]);
+    command
 }
 
 /// CPU seconds that a process has used, and its resident kilobytes, from `/proc`.

@@ -1,10 +1,12 @@
 //! Measures the whole program beside the tools that people use for the same work: OpenSSH under xargs and with kept
 //! connections, pssh, pdsh, clush, parallel-ssh, asyncssh, pyinfra, Ansible and Mitogen.
 //!
-//! All of them reach the same sshd on loopback, one address a host, with one key exchange, cipher and kind of host key,
-//! as many hosts at once. They run in turn within each round; figures are medians. The daemon's wall is from the rename
-//! into `spool/ready` to the record in `spool/done`. Prints figures and ratios of one run; judges nothing. `.ci/install-peers`
-//! installs the tools. Sizes: `HOSTS`, `FIVE`, `ROUNDS`, `AT_ONCE` (64 hosts); `TOOLS=spoolgate,ssh-xargs` are those alone.
+//! All of them reach the same sshd, one address a host, with one key exchange, cipher and kind of host key, as many hosts at
+//! once: on loopback, or by `LINK=lan` and `LINK=wan` over a cable with an MTU of 1500 and round trips of 1 or 50 ms. They run
+//! in turn within each round; figures are medians. The daemon's wall is from the rename into `spool/ready` to the record in
+//! `spool/done`. Prints figures and ratios of one run; judges nothing. `.ci/install-peers` installs the tools. Sizes: `HOSTS`,
+//! `FIVE`, `ROUNDS`, `AT_ONCE` (64 hosts); `TOOLS=spoolgate,ssh-xargs` are those alone. `TRIPS=9` counts round trips instead, on
+//! that many hosts, one after the other.
 #![expect(
     clippy::print_stdout,
     clippy::print_stderr,
@@ -14,7 +16,6 @@
 #![expect(clippy::cast_precision_loss, reason = "figures are rounded anyway")]
 
 #[path = "../../tests/it/link.rs"]
-#[expect(dead_code, reason = "tests use the rest of the link")]
 mod link;
 #[path = "../measure/mod.rs"]
 #[expect(dead_code, reason = "other benchmarks use the rest")]
@@ -27,6 +28,7 @@ mod relay;
 #[expect(dead_code, reason = "tests use the rest of the server")]
 mod sshd;
 mod tools;
+mod trips;
 #[path = "../../tests/it/world.rs"]
 #[expect(dead_code, reason = "tests use the rest of the world")]
 mod world;
@@ -34,7 +36,7 @@ mod world;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use measure::{address, from_env, median, run_task};
+use measure::{from_env, median, round_trip, run_task, server, way};
 use meter::{Cost, Meter};
 use serde_json::json;
 use sshd::Sshd;
@@ -52,7 +54,11 @@ fn main() {
         return;
     }
     let (hosts, five) = (from_env("HOSTS", 500), from_env("FIVE", 100));
-    let addresses = |count: usize| (0..count).map(address).collect::<Vec<_>>();
+    if std::env::var_os("TRIPS").is_some() {
+        return trips::count(from_env("TRIPS", 9));
+    }
+    let sshd = server(round_trip(), measure::ONE_CRYPTO);
+    let addresses = |count: usize| (0..count).map(|n| sshd.address(n)).collect::<Vec<_>>();
     let jobs = [
         Job { name: "one", steps: &["true"], addresses: addresses(hosts), base: "ssh-xargs" },
         Job {
@@ -62,7 +68,7 @@ fn main() {
             base: "ssh-mux",
         },
     ];
-    let mut bench = Bench::new(hosts.max(five));
+    let mut bench = Bench::new(sshd, hosts.max(five), &jobs);
     for job in jobs.iter().filter(|job| !job.addresses.is_empty()) {
         let costs = bench.rounds(job, from_env("ROUNDS", 3).max(1));
         print_table(job, &costs, bench.meter.how());
@@ -82,9 +88,8 @@ struct Bench {
 }
 
 impl Bench {
-    fn new(hosts: usize) -> Bench {
-        let sshd = Sshd::start_with(measure::ONE_CRYPTO);
-        let named: Vec<(String, String)> = (0..hosts).map(|n| (format!("h{n}"), address(n))).collect();
+    fn new(sshd: Sshd, hosts: usize, jobs: &[Job]) -> Bench {
+        let named: Vec<(String, String)> = (0..hosts).map(|n| (format!("h{n}"), sshd.address(n))).collect();
         let pairs: Vec<(&str, &str)> = named.iter().map(|(name, address)| (name.as_str(), address.as_str())).collect();
         let mut world = World::new(&pairs, Some(&sshd));
         let config = std::fs::read_to_string(world.etc().join("spoolgate.toml")).unwrap();
@@ -92,10 +97,10 @@ impl Bench {
         let limits = format!("[limits]\nhosts_in_flight = {at_once}\nhosts_per_group = {hosts}\n");
         world.write_etc("spoolgate.toml", &(config + &limits));
         let step = |(n, step): (usize, &&str)| format!("[[step]]\nname = \"s{n}\"\nscript = \"{step}\"\n");
-        for (name, steps) in [("one", &["true"][..]), ("five", &["true", "hostname", "uptime", "id", "true"])] {
-            let steps: String = steps.iter().enumerate().map(step).collect();
-            let head = format!("id = {}\nname = \"{name}\"\ntitle = \"t\"\n", 900 + name.len());
-            world.write_etc(&format!("templates/{name}.toml"), &(head + &steps));
+        for (n, job) in jobs.iter().enumerate() {
+            let steps: String = job.steps.iter().enumerate().map(step).collect();
+            let head = format!("id = {}\nname = \"{}\"\ntitle = \"t\"\n", 900 + n, job.name);
+            world.write_etc(&format!("templates/{}.toml", job.name), &(head + &steps));
         }
         world.start();
         let only = std::env::var("TOOLS").unwrap_or_default();
@@ -130,7 +135,8 @@ impl Bench {
                     continue;
                 }
                 let out = dir.join("out");
-                let (success, mut cost) = self.meter.tool(&tool.argv, &tool.env, &out, LIMIT);
+                let argv = [self.sshd.near_words(), tool.argv.clone()].concat();
+                let (success, mut cost) = self.meter.tool(&argv, &tool.env, &out, LIMIT);
                 let said = String::from_utf8_lossy(&std::fs::read(&out).unwrap()).into_owned();
                 cost.ok = tool.ok(success, &said, job.addresses.len());
                 if cost.ok < job.addresses.len() {
@@ -186,9 +192,10 @@ fn at_once() -> usize {
 fn print_table(job: &Job, costs: &BTreeMap<&'static str, Vec<Cost>>, how: &str) {
     let (hosts, base, at_once) = (job.addresses.len(), job.base, at_once());
     println!(
-        "\n{}: `{}` on {hosts} hosts, {at_once} at once, curve25519-sha256 + aes128-gcm + ed25519 on both sides; medians; CPU by {how}",
+        "\n{}: `{}` on {hosts} hosts, {}, {at_once} at once, curve25519-sha256 + aes128-gcm + ed25519 on both sides; medians; CPU by {how}",
         job.name,
-        job.steps.join("`, `")
+        job.steps.join("`, `"),
+        way(round_trip())
     );
     println!("{:<13} runs  wall s  x {base:<10} min..max s     client ms/host  x {base:<10} server s   MB  ok", "");
     let mut rows: Vec<(&str, Medians, &Vec<Cost>)> =

@@ -6,9 +6,9 @@ use crate::measure::write_ssh_config;
 use crate::sshd::Sshd;
 
 /// What every host does.
-pub(crate) struct Job {
+pub(crate) struct Job<'a> {
     pub(crate) name: &'static str,
-    pub(crate) steps: &'static [&'static str],
+    pub(crate) steps: &'a [&'a str],
     pub(crate) addresses: Vec<String>,
     /// The tool that the others are compared with.
     pub(crate) base: &'static str,

@@ -65,14 +65,18 @@ impl Drop for Firewall {
 }
 
 /// Numbers that look random, the same ones for the same seed.
-struct Random(u64);
+pub(crate) struct Random(pub(crate) u64);
 
 impl Random {
-    fn below(&mut self, most: u64) -> u64 {
+    pub(crate) fn next(&mut self) -> u64 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
-        (self.0 >> 16) % most
+        self.0
+    }
+
+    pub(crate) fn below(&mut self, most: u64) -> u64 {
+        (self.next() >> 16) % most
     }
 }
 

@@ -114,7 +114,9 @@ impl World {
     }
 
     fn command(&self) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_spoolgate"));
+        // Another build, to see what an older one does, or a release one.
+        let other = std::env::var_os("SPOOLGATE_BINARY");
+        let mut command = Command::new(other.unwrap_or_else(|| env!("CARGO_BIN_EXE_spoolgate").into()));
         command.env("SPOOLGATE_CONFIG", self.etc()).env("SPOOLGATE_STATE", self.state());
         command.env_remove("SSH_AUTH_SOCK").env("LC_ALL", "C.UTF-8").env("HOME", self.dir.path().join("home"));
         if let Some(agent) = &self.agent {
