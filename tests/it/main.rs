@@ -35,6 +35,7 @@ mod login_shells;
 mod main_job;
 mod orders;
 mod parameters;
+mod power;
 mod proof;
 mod relay;
 mod relay_shapes;

@@ -304,3 +304,34 @@ fn output_that_gc_removed_is_known_to_be_gone_and_what_is_lost_is_not() {
     let said = world.run(0, &["audit", "verify"]).ok();
     assert!(said.contains("2 more log(s) were removed by gc"), "{said}");
 }
+
+#[test]
+fn a_log_that_is_not_what_was_recorded_is_never_shown_as_if_it_were() {
+    let (world, good, bad, _) = world();
+    let (good, bad) = (good.to_string(), bad.to_string());
+    let logs = |args: &[&str]| world.run(0, &[&["logs"], args].concat());
+    assert!(logs(&[&good]).ok().contains("one"));
+    let path = world.state().join(format!("runs/{good}/output/here/say.log"));
+    let whole = std::fs::read(&path).unwrap();
+    let cases: [(&str, &dyn Fn()); 4] = [
+        ("gone", &|| std::fs::remove_file(&path).unwrap()),
+        ("empty", &|| std::fs::write(&path, "").unwrap()),
+        ("cut", &|| std::fs::write(&path, &whole[..3]).unwrap()),
+        ("other words", &|| std::fs::write(&path, "on3\ntwo\n").unwrap()),
+    ];
+    for (what, change) in cases {
+        change();
+        for args in [&[&*good][..], &[&good, "--raw"], &[&good, "--json"], &[&good, "--step", "say", "--stream", "out"]]
+        {
+            let said = logs(args);
+            assert!(said.code == 4 && said.err.contains("say.log: this is not what was recorded"), "{what}: {said:?}");
+        }
+        assert_eq!(logs(&[&good, "--follow"]).code, 4, "{what}");
+        logs(&[&good, "--step", "hush"]).ok();
+        std::fs::write(&path, &whole).unwrap();
+    }
+    assert!(logs(&[&good, "--follow"]).ok().contains("two"));
+    // A task that failed ends the command with its own code, and both are said.
+    assert_eq!(logs(&[&bad, "--follow"]).code, 8);
+    assert_eq!(logs(&[&bad]).ok().matches("failed").count(), 2, "both attempts are compared");
+}

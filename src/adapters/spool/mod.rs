@@ -13,6 +13,7 @@ pub mod gc;
 pub mod intake;
 pub mod layout;
 pub mod load;
+pub mod logs;
 pub mod past;
 mod prefix;
 pub mod proof;

@@ -13,11 +13,15 @@ use ratatui::style::{Color, Modifier, Style};
 use serde_json::{Value, json};
 
 use crate::adapters::output_log;
+use crate::adapters::spool::gc;
 use crate::adapters::spool::reader::Follower;
+use crate::base::digest::Digester;
 use crate::base::text::{visible, visible_lines};
 use crate::base::time::Timestamp;
 use crate::domain::output::Stream;
-use crate::domain::run::{Run, StepState};
+use crate::domain::plan::PlannedStep;
+use crate::domain::run::lane::{Lane, LaneStep};
+use crate::domain::run::{Run, StepResult, StepState};
 use crate::shells::cli::Context;
 use crate::shells::cli::failure::{Failure, Kind};
 use crate::shells::cli::tasks::{self, wait_for};
@@ -59,6 +63,8 @@ struct Tail {
     place: Value,
     path: PathBuf,
     offset: u64,
+    /// Of everything up to there.
+    digester: Digester,
     /// The ends of lines that have not come whole: of both streams together, or of each.
     rest: [Vec<u8>; 2],
 }
@@ -77,11 +83,13 @@ impl Logs {
         self.check_names(tasks::run_of(&follower)?)?;
         let mut tails = BTreeMap::new();
         self.print(context, &follower, &mut tails)?;
-        if tails.is_empty() && !self.follow {
-            context.output.say(format!("task {}: nothing was printed", tasks::run_of(&follower)?.id));
-        }
         if !self.follow {
-            return flush(context, &mut tails);
+            flush(context, &mut tails)?;
+            let compared = self.compare(context, tasks::run_of(&follower)?, &tails)?;
+            if tails.is_empty() && !compared {
+                context.output.say(format!("task {}: nothing was printed", tasks::run_of(&follower)?.id));
+            }
+            return Ok(());
         }
         let outcome = wait_for(None, || {
             follower.news()?;
@@ -90,7 +98,58 @@ impl Logs {
             Ok(outcome)
         })?;
         flush(context, &mut tails)?;
-        outcome.map_or(Ok(()), |outcome| end_of(&follower, &self.task, outcome))
+        let compared = self.compare(context, tasks::run_of(&follower)?, &tails);
+        outcome.map_or(Ok(()), |outcome| end_of(&follower, &self.task, outcome))?;
+        compared.map(drop)
+    }
+
+    /// Compares what was printed with what was recorded of every attempt that has ended. Returns whether anything is recorded.
+    fn compare(&self, context: &Context, run: &Run, tails: &BTreeMap<PathBuf, Tail>) -> Result<bool, Failure> {
+        let removed = gc::removed(&context.layout, run.id);
+        let (mut any, mut wrong, mut gone) = (false, Vec::new(), 0);
+        for (lane, step, result) in self.ended(run) {
+            any |= result.output.sha256.is_some();
+            let path = context.layout.log(run.id, &lane.host, &step.name, result.attempt);
+            let shown = tails.get(&path);
+            let found = shown.filter(|tail| tail.offset > 0).map(|tail| tail.digester.clone().finish());
+            if found == result.output.sha256 {
+                continue;
+            }
+            if shown.is_none() && removed.as_ref().is_some_and(|removed| removed.covers(result.ended)) {
+                gone += 1;
+                continue;
+            }
+            let recorded = result.output.sha256.map_or("nothing".to_owned(), |digest| digest.to_string());
+            let found = found.map_or("nothing".to_owned(), |found| found.to_string());
+            let log = path.display();
+            wrong.push(format!("{log}: this is not what was recorded: expected {recorded}, found {found}"));
+        }
+        if let Some(removed) = removed.filter(|_| gone > 0) {
+            let text = format!("task {}: {} removed {gone} log(s) at {} (gc)", run.id, removed.by.user, removed.at);
+            if tails.is_empty() && wrong.is_empty() && !self.follow {
+                return Err(Failure::new(Kind::NotFound, text));
+            }
+            context.output.say(text);
+        }
+        if wrong.is_empty() {
+            return Ok(any);
+        }
+        Err(Failure::new(Kind::Changed, wrong.join("\n")).hint("spoolgate audit verify"))
+    }
+
+    /// Returns the attempts that have ended, of those that are wanted.
+    fn ended<'r>(&'r self, run: &'r Run) -> impl Iterator<Item = (&'r Lane, &'r PlannedStep, &'r StepResult)> {
+        let lanes = run.lanes.iter().filter(|lane| self.host.as_ref().is_none_or(|host| lane.host.as_str() == host));
+        lanes.flat_map(move |lane| {
+            let steps = run.plan.group(lane.group).map_or(&[][..], |group| &group.steps);
+            let wanted = |(step, _): &(&PlannedStep, &LaneStep)| {
+                self.step.as_ref().is_none_or(|name| step.name.as_str() == name)
+            };
+            steps.iter().zip(&lane.steps).filter(wanted).flat_map(move |(step, state)| {
+                let last = if let StepState::Ended(result) = &state.state { Some(result) } else { None };
+                state.earlier.iter().chain(last).map(move |result| (lane, step, result))
+            })
+        })
     }
 
     /// Refuses a host or a step that the task does not have.
@@ -135,7 +194,14 @@ impl Logs {
                         "task": run.id, "group": lane.group, "host": lane.host, "step": step.name, "attempt": attempt,
                     });
                     let rest = [Vec::new(), Vec::new()];
-                    let tail = tails.entry(path.clone()).or_insert(Tail { label, place, path, offset: 0, rest });
+                    let tail = tails.entry(path.clone()).or_insert_with(|| Tail {
+                        label,
+                        place,
+                        path,
+                        offset: 0,
+                        digester: Digester::default(),
+                        rest,
+                    });
                     self.print_news(context, tail)?;
                 }
             }
@@ -150,6 +216,7 @@ impl Logs {
             return Ok(());
         }
         tail.offset += bytes.len() as u64;
+        tail.digester.update(&bytes);
         let wanted = |stream: Stream| self.stream.is_none_or(|name| stream_of(name) == stream);
         let spans = || output_log::spans(&tail.path, from, &bytes).into_iter().filter(|(mark, _)| wanted(mark.stream));
         if context.output.json {

@@ -11,6 +11,7 @@ use std::time::Duration;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 use tokio::time::{Instant, sleep, timeout};
 
+use crate::adapters::spool::layout::log_name;
 use crate::adapters::ssh::descriptors::wait_if_short;
 use crate::base::ids::{GroupNo, HostName, TaskId};
 use crate::base::limits;
@@ -18,6 +19,7 @@ use crate::domain::run::{Ending, OutputFacts, StepResult};
 use crate::engine::{Input, Start};
 use crate::shells::clock::now;
 use crate::shells::daemon::link::{DESCRIPTORS_LIMIT, Link, LinkSettings};
+use crate::shells::daemon::log_sync::LogSync;
 use crate::shells::daemon::talk::{BACKOFF_FIRST, BACKOFF_LAST, Ended, Talk};
 
 /// How long a host may take to say what became of a step that was to be ended, beyond the grace of its processes.
@@ -61,6 +63,8 @@ pub(super) struct HostOwner {
     pub(super) clean: bool,
     pub(super) commands: UnboundedReceiver<Command>,
     pub(super) inputs: UnboundedSender<Input>,
+    /// What brings logs to the disk.
+    pub(super) logs: LogSync,
 }
 
 impl HostOwner {
@@ -75,6 +79,9 @@ impl HostOwner {
                     self.clean = false;
                     let result =
                         StepResult { attempt: start.attempt, ending, started: start.since, ended: now(), output };
+                    if result.output.sha256.is_some() {
+                        self.logs.sync(self.output.join(log_name(&start.step, start.attempt))).await;
+                    }
                     let (task, group, host) = (self.task, self.group, self.host.clone());
                     let input = Input::StepEnded { task, group, host, step: start.step.clone(), result };
                     if self.inputs.send(input).is_err() {

@@ -6,6 +6,7 @@
 mod carry;
 mod host;
 mod link;
+mod log_sync;
 mod perform;
 mod progress;
 mod reported;

@@ -33,6 +33,7 @@ use crate::engine::{DropBox, Effect, Engine, FoundTask, Input, NewTask, Past, St
 use crate::shells::clock::now;
 use crate::shells::daemon::host::{Command, HostOwner};
 use crate::shells::daemon::link::LinkSettings;
+use crate::shells::daemon::log_sync::LogSync;
 use crate::shells::daemon::web::PostAnswer;
 
 /// How many turns in a row may leave their renames to the next one.
@@ -67,6 +68,8 @@ pub(super) struct Performer {
     /// Whether to note when somebody looked, once this turn is performed: what a downtime means must be on disk before it is
     /// over.
     notes_seen: bool,
+    /// What brings logs to the disk.
+    logs: LogSync,
     /// What was posted and waits for what becomes of it.
     posts: HashMap<DropKey, oneshot::Sender<PostAnswer>>,
 }
@@ -91,6 +94,7 @@ impl Performer {
             stuck: HashSet::new(),
             unsettled_turns: 0,
             notes_seen: false,
+            logs: LogSync::start(),
             posts: HashMap::new(),
         }
     }
@@ -329,6 +333,7 @@ impl Performer {
                         clean: task.0.is_multiple_of(CLEAN_EVERY),
                         commands,
                         inputs: self.inputs.clone(),
+                        logs: self.logs.clone(),
                     };
                     tokio::spawn(owner.run());
                     sender
