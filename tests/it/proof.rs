@@ -335,3 +335,37 @@ fn a_log_that_is_not_what_was_recorded_is_never_shown_as_if_it_were() {
     assert_eq!(logs(&[&bad, "--follow"]).code, 8);
     assert_eq!(logs(&[&bad]).ok().matches("failed").count(), 2, "both attempts are compared");
 }
+
+#[test]
+fn a_task_is_found_by_its_name_without_a_look_at_those_that_have_ended() {
+    let (world, good, _, waits) = world();
+    wait_for("the history", || {
+        let lines = std::fs::read_to_string(world.state().join("history.jsonl")).ok()?;
+        (lines.lines().count() >= 4).then_some(())
+    });
+    // Whoever opened these would wait for ever.
+    let fifo = |path: PathBuf| {
+        std::fs::remove_file(&path).unwrap();
+        nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRUSR).unwrap();
+    };
+    let run = world.state().join("runs/2");
+    fifo(run.join("plan.json"));
+    fifo(run.join("events.jsonl"));
+    let limited = |args: &[&str]| {
+        let output = std::process::Command::new("timeout")
+            .args(["20", env!("CARGO_BIN_EXE_spoolgate")])
+            .args(args)
+            .env("SPOOLGATE_CONFIG", world.etc())
+            .env("SPOOLGATE_STATE", world.state())
+            .output()
+            .unwrap();
+        (output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned())
+    };
+    for (name, id) in [("good", good), ("waits", waits)] {
+        let (code, out) = limited(&["show", name]);
+        assert!(code == Some(0) && out.starts_with(&format!("task {id} ")), "{code:?} {out}");
+    }
+    assert_eq!(limited(&["show", "nobody"]).0, Some(3));
+    let (code, out) = limited(&["ls"]);
+    assert!(code == Some(0) && out.contains("bad") && out.contains("good"), "{code:?} {out}");
+}

@@ -8,8 +8,8 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt as _;
 
-use crate::adapters::spool::SpoolError;
 use crate::adapters::spool::layout::Layout;
+use crate::adapters::spool::{SpoolError, reader};
 use crate::base::ids::TaskId;
 use crate::domain::record::HistoryLine;
 use crate::domain::run::Outcome;
@@ -84,38 +84,23 @@ impl Past {
         if length <= self.offset {
             return Ok(false);
         }
-        let mut buffer = vec![0; CHUNK];
-        let mut rest: Vec<u8> = Vec::new();
-        let mut at = self.offset;
-        loop {
-            let read = file.read_at(&mut buffer, at).map_err(|e| SpoolError::io("read", &path, e))?;
-            if read == 0 {
-                break;
-            }
-            at += read as u64;
-            let mut begin = 0;
-            for end in memchr::memchr_iter(b'\n', &buffer[..read]) {
-                rest.extend_from_slice(&buffer[begin..end]);
-                begin = end + 1;
-                let line = std::mem::take(&mut rest);
-                self.add(&line);
-                self.offset += line.len() as u64 + 1;
-            }
-            rest.extend_from_slice(&buffer[begin..read]);
-        }
+        let from = self.offset;
+        let read = each_line(&file, from, u64::MAX, |line| {
+            self.add(line);
+            self.offset += line.len() as u64 + 1;
+        });
+        read.map_err(|e| SpoolError::io("read", &path, e))?;
         Ok(true)
     }
 
     /// Notes a line by its number and its outcome alone, which stand where the daemon writes them.
     fn add(&mut self, line: &[u8]) {
-        let Some(rest) = line.strip_prefix(b"{\"id\":") else { return };
-        let digits = rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
-        let Some(id) = std::str::from_utf8(&rest[..digits]).ok().and_then(|digits| digits.parse().ok()) else { return };
+        let Some((id, rest)) = numbered(line) else { return };
         if let Some(known) = self.last.remove(&id) {
             self.lines[known].over = true;
             self.failed -= usize::from(self.lines[known].failed);
         }
-        if rest[digits..].starts_with(b",\"reopened\"") {
+        if rest.starts_with(b",\"reopened\"") {
             self.reopened.push(TaskId(id));
             return;
         }
@@ -192,6 +177,25 @@ impl Past {
             .find(|line| wanted(line))
     }
 
+    /// Returns the highest number of a task of this name that the history has.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    fn named(&self, layout: &Layout, name: &str) -> Result<Option<TaskId>, SpoolError> {
+        let Some(file) = &self.file else { return Ok(None) };
+        // Behind the number, where the daemon writes it; inside of a string a quotation mark has a backslash before it.
+        let wanted = format!(",\"name\":{},", serde_json::Value::from(name));
+        let mut newest = None;
+        let read = each_line(file, 0, self.offset, |line| {
+            let Some((id, rest)) = numbered(line) else { return };
+            if rest.starts_with(wanted.as_bytes()) {
+                newest = newest.max(Some(TaskId(id)));
+            }
+        });
+        read.map_err(|e| SpoolError::io("read", &layout.history(), e))?;
+        Ok(newest)
+    }
+
     fn text(&self, entry: &Entry) -> Option<String> {
         let mut bytes = vec![0; entry.length as usize];
         self.file.as_ref()?.read_exact_at(&mut bytes, entry.offset).ok()?;
@@ -201,6 +205,57 @@ impl Past {
     fn read(&self, entry: &Entry) -> Option<HistoryLine> {
         serde_json::from_str(&self.text(entry)?).ok()
     }
+}
+
+/// Reads whole lines from an offset on, up to another one, piece by piece.
+fn each_line(file: &File, from: u64, until: u64, mut each: impl FnMut(&[u8])) -> io::Result<()> {
+    let mut buffer = vec![0; CHUNK];
+    let mut rest: Vec<u8> = Vec::new();
+    let mut at = from;
+    while at < until {
+        let wanted = usize::try_from(until - at).unwrap_or(CHUNK).min(CHUNK);
+        let read = file.read_at(&mut buffer[..wanted], at)?;
+        if read == 0 {
+            break;
+        }
+        at += read as u64;
+        let mut begin = 0;
+        for end in memchr::memchr_iter(b'\n', &buffer[..read]) {
+            if rest.is_empty() {
+                each(&buffer[begin..end]);
+            } else {
+                rest.extend_from_slice(&buffer[begin..end]);
+                each(&rest);
+                rest.clear();
+            }
+            begin = end + 1;
+        }
+        rest.extend_from_slice(&buffer[begin..read]);
+    }
+    Ok(())
+}
+
+/// Returns the number that a line begins with, and what stands behind it.
+fn numbered(line: &[u8]) -> Option<(u64, &[u8])> {
+    let rest = line.strip_prefix(b"{\"id\":")?;
+    let digits = rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    let id = std::str::from_utf8(&rest[..digits]).ok()?.parse().ok()?;
+    Some((id, &rest[digits..]))
+}
+
+/// Finds the newest task that was dropped under a name. The history has the names of those that have ended; of the others the
+/// first line of the journal is looked at, the newest first, and no more.
+///
+/// # Errors
+/// When the history or the runs cannot be read.
+pub fn newest_named(layout: &Layout, ids: &[TaskId], name: &str) -> Result<Option<TaskId>, SpoolError> {
+    let mut past = Past::default();
+    past.look(layout)?;
+    let ended = past.named(layout, name)?.filter(|id| ids.binary_search(id).is_ok());
+    let newer = ids.iter().rev().take_while(|id| ended.is_none_or(|ended| **id > ended));
+    let unfinished = newer.filter(|id| !past.has_ended(**id));
+    let found = unfinished.copied().find(|id| reader::name_of(layout, *id).is_some_and(|known| known == name));
+    Ok(found.or(ended))
 }
 
 #[cfg(test)]
@@ -219,6 +274,36 @@ mod tests {
 
     fn ids(part: &Part) -> Vec<u64> {
         part.lines.iter().map(|line| line.id.0).collect()
+    }
+
+    #[test]
+    fn a_task_is_found_by_its_name_and_the_newest_counts() {
+        let dir = tempfile::tempdir().unwrap();
+        let layout = Layout::new(dir.path().to_owned());
+        let named = |id: u64, name: &str| {
+            let name = serde_json::Value::from(name).to_string();
+            line(id, "t", "ok").replace("\"name\":\"n\"", &format!("\"name\":{name}"))
+        };
+        // Ends do not come in the order of numbers, and a name may stand where another one's words do.
+        let odd = "\",\"name\":\"a\",\"";
+        let history =
+            named(3, "a") + &named(1, "a") + &named(2, "b") + &named(5, odd) + "{\"id\":3,\"reopened\":true}\n";
+        std::fs::write(layout.history(), history).unwrap();
+        let unfinished = |id: u64, name: &str| {
+            let event = format!("{{\"at\":\"2026-11-21T00:00:00.000Z\",\"event\":\"accepted\",\"name\":\"{name}\"");
+            std::fs::create_dir_all(layout.run(TaskId(id))).unwrap();
+            std::fs::write(layout.events(TaskId(id)), event + ",\"by\":{}}\n").unwrap();
+        };
+        unfinished(4, "c");
+        unfinished(6, "b");
+        let ids: Vec<TaskId> = (1..=6).map(TaskId).collect();
+        let find = |name: &str| newest_named(&layout, &ids, name).unwrap().map(|id| id.0);
+        let found = ["a", "b", "c", odd, "d", ""].map(find);
+        assert_eq!(found, [Some(3), Some(6), Some(4), Some(5), None, None]);
+        unfinished(6, "a");
+        assert_eq!((find("a"), find("b")), (Some(6), Some(2)));
+        // A task whose directory is gone is none.
+        assert_eq!(newest_named(&layout, &ids[..1], "b").unwrap(), None);
     }
 
     #[test]

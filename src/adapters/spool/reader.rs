@@ -62,6 +62,18 @@ struct Reopened {
     _reopened: bool,
 }
 
+/// Returns the name that a task was dropped under, by the first bytes of its journal.
+#[must_use]
+pub fn name_of(layout: &Layout, id: TaskId) -> Option<String> {
+    /// Names are short, and stand first.
+    const BEGINNING: u64 = 4 << 10;
+    let mut bytes = Vec::new();
+    File::open(layout.events(id)).ok()?.take(BEGINNING).read_to_end(&mut bytes).ok()?;
+    let mark = b"\"event\":\"accepted\",\"name\":";
+    let at = memchr::memmem::find(&bytes, mark)? + mark.len();
+    serde_json::Deserializer::from_slice(&bytes[at..]).into_iter().next()?.ok()
+}
+
 /// Returns the history's lines, one a task; one that is torn or of another version is passed over.
 ///
 /// # Errors

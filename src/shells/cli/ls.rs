@@ -8,6 +8,7 @@ use clap::Args;
 use unicode_width::UnicodeWidthChar as _;
 
 use crate::adapters::config;
+use crate::adapters::spool::past::{Past, Wanted};
 use crate::adapters::spool::reader::{self, Follower};
 use crate::base::ids::{HostName, TaskId};
 use crate::base::text::visible;
@@ -128,10 +129,10 @@ fn cells_of(text: &str) -> usize {
 }
 
 fn rows(context: &Context, done_max: usize) -> Result<Vec<Row>, Failure> {
-    let history = reader::history(&context.layout)?;
-    let finished: std::collections::BTreeSet<TaskId> = history.iter().map(|line| line.id).collect();
+    let mut past = Past::default();
+    past.look(&context.layout)?;
     let mut rows: Vec<Row> = Vec::new();
-    for line in history.iter().rev().take(done_max) {
+    for line in past.part(&Wanted { rows: done_max, ..Wanted::default() }).lines {
         rows.push(Row {
             id: line.id,
             state: TaskState::Done.word(),
@@ -146,7 +147,7 @@ fn rows(context: &Context, done_max: usize) -> Result<Vec<Row>, Failure> {
             held: false,
         });
     }
-    for id in reader::task_ids(&context.layout)?.into_iter().filter(|id| !finished.contains(id)) {
+    for id in reader::task_ids(&context.layout)?.into_iter().filter(|id| !past.has_ended(*id)) {
         // One task that cannot be read hides no other.
         match Follower::open(&context.layout, id) {
             Ok((follower, _)) => rows.extend(follower.run().map(row)),

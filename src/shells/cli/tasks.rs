@@ -4,6 +4,7 @@
 
 use std::time::{Duration, Instant};
 
+use crate::adapters::spool::past;
 use crate::adapters::spool::reader::{self, Follower};
 use crate::base::ids::TaskId;
 use crate::base::text::visible;
@@ -29,13 +30,10 @@ pub(super) fn open(context: &Context, word: &str) -> Result<Follower, Failure> {
     if let Some(id) = word.parse().ok().map(TaskId).filter(|id| ids.binary_search(id).is_ok()) {
         return Ok(Follower::open(&context.layout, id)?.0);
     }
-    for id in ids.into_iter().rev() {
-        let Ok((follower, _)) = Follower::open(&context.layout, id) else { continue };
-        if follower.run().is_some_and(|run| run.accepted.name == word) {
-            return Ok(follower);
-        }
+    match past::newest_named(&context.layout, &ids, word)? {
+        Some(id) => Ok(Follower::open(&context.layout, id)?.0),
+        None => Err(no_task(word)),
     }
-    Err(no_task(word))
 }
 
 /// What a word means that may be the name of a file which was dropped a moment ago: the newest thing of that name.

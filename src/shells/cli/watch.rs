@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use clap::Args;
 
 use crate::adapters::config;
+use crate::adapters::spool::past::Past;
 use crate::adapters::spool::reader::{self, Follower};
 use crate::base::ids::TaskId;
 use crate::base::time::Zone;
@@ -57,8 +58,10 @@ impl Watch {
 /// Follows every task that has not ended, and those that come.
 fn watch_all(context: &Context) -> Result<(), Failure> {
     let mut followed: BTreeMap<TaskId, Follower> = BTreeMap::new();
-    let mut newest = reader::task_ids(&context.layout)?.last().copied();
-    for id in reader::task_ids(&context.layout)? {
+    let (ids, mut past) = (reader::task_ids(&context.layout)?, Past::default());
+    past.look(&context.layout)?;
+    let mut newest = ids.last().copied();
+    for id in ids.into_iter().filter(|id| !past.has_ended(*id)) {
         let (follower, _) = Follower::open(&context.layout, id)?;
         if outcome_of(&follower).is_none() {
             followed.insert(id, follower);
