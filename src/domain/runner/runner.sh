@@ -420,6 +420,7 @@ sg_look() {
 	[ "$sg_of_session" ] || return 0
 	sg_wanted=${sg_of_session% *} sg_wanted_born=${sg_of_session#* }
 	# The one that is about to lead the session is not in it yet.
+	# shellcheck disable=SC2013 # names in /proc have no spaces
 	for sg_process in $(LC_ALL=C grep -lsE "^$sg_wanted \\(|\\) [^ ]+ -?[0-9]+ -?[0-9]+ $sg_wanted " /proc/[0-9]*/stat); do
 		sg_process=${sg_process#/proc/} sg_process=${sg_process%/stat}
 		sg_stat "$sg_process" || continue
