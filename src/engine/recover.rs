@@ -24,7 +24,7 @@ pub struct Past {
     pub history: Vec<HistoryLine>,
     /// The last line of each unfinished task's journal that the audit has.
     pub audited: BTreeMap<TaskId, u64>,
-    /// When a daemon looked at the time last; `None` when nobody knows.
+    /// When a daemon looked at the time last; `None` where that is not noted.
     pub seen: Option<Timestamp>,
     /// Unfinished tasks that cannot be read any more, with their first event where that can.
     pub unread: Vec<(TaskId, Option<Recorded>)>,
@@ -57,10 +57,10 @@ impl Engine {
         now: Moment,
     ) -> (Engine, Vec<Effect>, Vec<IllegalEvent>) {
         let mut engine = Engine::new(library, next_id);
-        // Where nobody kept it, a daemon looked at the time when it wrote its last event; before that, anything may have been
-        // slept through.
-        let told = || found.iter().filter_map(|task| task.events.last()).map(|recorded| recorded.at).max();
-        engine.seen = past.seen.or_else(told).unwrap_or(Timestamp(i64::MIN));
+        // What stands in a journal, a daemon wrote: it looked at the time then. Where no time is noted, nothing else is known.
+        let events =
+            found.iter().flat_map(|task| &task.events).map(|recorded| recorded.at).filter(|at| *at <= now.wall);
+        engine.seen = past.seen.into_iter().chain(events).max().unwrap_or(Timestamp(i64::MIN));
         engine.cuts = past.cuts;
         for line in past.history {
             engine.next_id = engine.next_id.max(line.id.0 + 1);

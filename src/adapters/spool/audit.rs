@@ -60,8 +60,7 @@ impl AuditLog {
             let written = bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len());
             // A power cut leaves zeros at the end; whole lines after them are damage of another kind.
             if bytes[written..].split(|byte| *byte == b'\n').any(|line| head_of(line).is_some()) {
-                let why = io::Error::other("zeros stand in the middle of it; put the right file there");
-                return Err(SpoolError::io("go on with", &path, why));
+                return Err(damaged(&path, &bytes, written, "zeros stand in it, and lines after them"));
             }
             let whole = bytes[..written].iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
             if log.month.is_empty() {
@@ -71,11 +70,10 @@ impl AuditLog {
                     torn = Some((path.clone(), bytes[whole..].to_vec(), whole));
                 }
             }
-            if let Some(last) = bytes[..whole].split(|byte| *byte == b'\n').rfind(|line| !line.is_empty()) {
-                log.head = head_of(last).ok_or_else(|| {
-                    let why = io::Error::other("its last line is no line of an audit; put the right file there");
-                    SpoolError::io("go on with", &path, why)
-                })?;
+            if let Some(end) = bytes[..whole].iter().rposition(|byte| *byte != b'\n') {
+                let begin = bytes[..end].iter().rposition(|byte| *byte == b'\n').map_or(0, |before| before + 1);
+                let last = head_of(&bytes[begin..=end]);
+                log.head = last.ok_or_else(|| damaged(&path, &bytes, begin, "it is no line of an audit"))?;
                 break;
             }
         }
@@ -243,6 +241,13 @@ fn head_at(layout: &Layout, seq: u64, end: Head) -> Result<Option<Head>, SpoolEr
         }
     }
     Ok(None)
+}
+
+/// Says what is wrong with the line that byte `at` stands in, and what to do.
+fn damaged(path: &Path, bytes: &[u8], at: usize, why: &'static str) -> SpoolError {
+    let begin = bytes[..at].iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
+    let line = memchr::memchr_iter(b'\n', &bytes[..begin]).count() + 1;
+    SpoolError::Damaged { path: path.to_owned(), line, begin, why }
 }
 
 fn month_of(path: &Path) -> String {

@@ -3,9 +3,6 @@
 //! **Invariant:** nothing in `bad/` is ever replaced or removed by the daemon: the bytes stand as they came, and beside
 //! them `NAME.why` with every reason.
 
-use std::fs::OpenOptions;
-use std::io::{self, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
@@ -14,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::adapters::spool::SpoolError;
 use crate::adapters::spool::commit::Commit;
 use crate::adapters::spool::layout::Layout;
-use crate::adapters::spool::store::{FILE_MODE, Store, rename_new};
+use crate::adapters::spool::store::{Store, rename_new, write_file};
 use crate::base::text::is_hidden;
 use crate::base::time::Timestamp;
 use crate::domain::drop_name;
@@ -83,11 +80,12 @@ pub fn refuse_at(
     let why = Why { at: now, from: from.to_owned(), name: name.to_owned(), uid, problems: problems.to_vec() };
     let mut text = serde_json::to_vec_pretty(&why).expect("reasons serialise");
     text.push(b'\n');
-    let opened = OpenOptions::new().create_new(true).write(true).mode(FILE_MODE).open(&reasons);
-    match opened.and_then(|mut file| file.write_all(&text).map(|()| file)) {
-        Ok(file) => store.unsettled.file(&reasons, file),
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(()),
-        Err(error) => return Err(SpoolError::io("write", &reasons, error)),
+    let staged = layout.staging().join("why");
+    let file = write_file(&staged, &text)?;
+    match rename_new(&staged, &reasons) {
+        Ok(()) => store.unsettled.file(&reasons, file),
+        Err(Errno::EEXIST) => return Ok(()),
+        Err(errno) => return Err(SpoolError::io("rename into place", &reasons, errno)),
     }
     store.unsettled.dir(layout.bad());
     store.unsettled.dir(dir);

@@ -36,7 +36,8 @@ pub fn put(layout: &Layout, drop_box: DropBox, stem: &str, aside: &str, bytes: &
     for n in 0_u32.. {
         let name = if n == 0 { format!("{stem}.json") } else { format!("{stem}-{n}.json") };
         match renameat2(AT_FDCWD, &staged, AT_FDCWD, &dir.join(&name), RenameFlags::RENAME_NOREPLACE) {
-            Ok(()) => return Ok(Put { name, inode }),
+            // A journalling file system brings the new name to the disk with the file. The daemon may have taken it already.
+            Ok(()) => return file.sync_all().map(|()| Put { name, inode }).map_err(failed),
             Err(nix::errno::Errno::EEXIST) => {}
             Err(errno) => {
                 // The hidden file is ours alone; that it cannot be removed either adds nothing to the message.

@@ -17,6 +17,9 @@ use crate::base::ids::TaskId;
 use crate::base::time::Timestamp;
 use crate::domain::run::TaskState;
 
+/// Greater numbers are no task's: JSON numbers stop here for many a reader, and there is room above.
+const ID_MAX: u64 = 1 << 53;
+
 /// An unfinished task as it stands on disk.
 #[derive(Clone, Debug)]
 pub struct Found {
@@ -43,6 +46,8 @@ pub struct Loaded {
     pub audited: BTreeMap<TaskId, u64>,
     /// When a daemon looked at the time last.
     pub seen: Option<Timestamp>,
+    /// Tasks whose files cannot be read, and why: they are left alone.
+    pub unreadable: Vec<(TaskId, String)>,
 }
 
 impl Store {
@@ -50,10 +55,11 @@ impl Store {
     ///
     /// Removes what a crash left in the staging directory. A torn end of a journal is kept aside as
     /// `events.jsonl.torn` and cut off; a torn line of the history is cut off, since it can be written again. A run
-    /// that a power cut left without contents was never announced; it is moved to `bad/`.
+    /// that a power cut left without contents was never announced; it is moved to `bad/`. A view without contents is
+    /// removed, to be written again. What of one task cannot be read is no other task's affair.
     ///
     /// # Errors
-    /// When a file operation fails.
+    /// When a file operation fails that concerns all tasks.
     pub fn load(&mut self) -> Result<Loaded, SpoolError> {
         // What a killed daemon wrote may be in memory alone; what follows acts on it.
         let spool = self.layout.spool();
@@ -72,24 +78,46 @@ impl Store {
             }
         }
         let next_id = ids.last().map_or(1, |id| id.0 + 1);
-        let mut unfinished = Vec::new();
+        let (mut unfinished, mut unreadable) = (Vec::new(), Vec::new());
         for id in ids {
             let standing = standing.remove(&id).unwrap_or_default();
             if standing == [TaskState::Done] && recorded.contains(&id) {
                 continue;
             }
-            let plan = read_or_empty(&self.layout.plan(id))?;
-            let events = self.read_journal(id)?;
-            if standing.is_empty() && (is_hollow(&plan) || events.is_empty()) {
-                bad::set_aside(&self.layout, &self.layout.run(id), &format!("run-{id}"))?;
-            } else {
-                unfinished.push(Found { id, plan, events, standing });
+            match self.find(id, standing) {
+                Ok(found) => unfinished.extend(found),
+                Err(error) if error.lack().is_some() => return Err(error),
+                Err(error) => unreadable.push((id, error.to_string())),
             }
         }
         let ids: Vec<TaskId> = unfinished.iter().map(|found| found.id).collect();
         let audited = audit::audited(&self.layout, &ids)?;
-        let seen = serde_json::from_value(String::from_utf8_lossy(&read_or_empty(&self.layout.seen())?).into()).ok();
-        Ok(Loaded { unfinished, history, next_id, audited, seen })
+        Ok(Loaded { unfinished, history, next_id, audited, seen: self.seen(), unreadable })
+    }
+
+    /// Reads a task that has not ended; `None` when it was never announced.
+    fn find(&self, id: TaskId, standing: Vec<TaskState>) -> Result<Option<Found>, SpoolError> {
+        let run = self.layout.run(id);
+        if !fs::metadata(&run).map_err(|e| SpoolError::io("look at", &run, e))?.is_dir() {
+            return Err(SpoolError::io("read", &run, io::Error::other("it is no task's directory; move it away")));
+        }
+        let plan = read_or_empty(&self.layout.plan(id))?;
+        let events = self.read_journal(id)?;
+        if standing.is_empty() && (is_hollow(&plan) || events.is_empty()) {
+            bad::set_aside(&self.layout, &run, &format!("run-{id}"))?;
+            return Ok(None);
+        }
+        Ok(Some(Found { id, plan, events, standing }))
+    }
+
+    /// Returns when a daemon looked at the time last, or about when: what a power cut emptied still has its time of change.
+    fn seen(&self) -> Option<Timestamp> {
+        let path = self.layout.seen();
+        let text = fs::read_to_string(&path).ok()?;
+        serde_json::from_value(text.into()).ok().or_else(|| {
+            let changed = fs::metadata(&path).ok()?;
+            Some(Timestamp(changed.mtime().saturating_mul(1000).saturating_add(changed.mtime_nsec() / 1_000_000)))
+        })
     }
 
     /// Reads an ended task, as an order about it needs it; `None` when its files are not there.
@@ -103,18 +131,27 @@ impl Store {
         Ok((!found.plan.is_empty() && !found.events.is_empty()).then_some(found))
     }
 
-    /// Tells a view of ours from a file that somebody dropped under a number: ours says the number and the digest.
+    /// Tells a view of ours from a file that somebody dropped under a number: ours says the number and the digest. One of
+    /// ours that a power cut left without its contents is removed.
     fn adopt(&mut self, id: TaskId, state: TaskState) -> bool {
-        if box_of(state).is_none() {
+        // A record that is not whole has no line in the history, and is written again where it stands.
+        if state == TaskState::Done {
             return true;
         }
         let path = self.layout.task_file(state, id);
         // Anybody may put something there that cannot be looked at, or take it away.
         let Ok(meta) = fs::symlink_metadata(&path) else { return false };
         if !meta.is_file() || meta.uid() != nix::unistd::geteuid().as_raw() || meta.nlink() != 1 {
+            return box_of(state).is_none();
+        }
+        let Ok(bytes) = fs::read(&path) else { return box_of(state).is_none() };
+        if is_torn_view(&bytes, id) && fs::remove_file(&path).is_ok() {
+            tracing::info!(task = %id, state = state.word(), "its view had lost its contents and is written again");
             return false;
         }
-        let Ok(bytes) = fs::read(&path) else { return false };
+        if box_of(state).is_none() {
+            return true;
+        }
         let ours = serde_json::from_slice::<serde_json::Value>(&bytes)
             .is_ok_and(|view| view["id"] == id.0 && view["digest"].is_string() && view["admission"].is_object());
         if ours {
@@ -175,7 +212,10 @@ impl Store {
                 Ok(kind) if kind.is_dir() => fs::remove_dir_all(&path),
                 _ => fs::remove_file(&path),
             };
-            removed.map_err(|e| SpoolError::io("remove", &path, e))?;
+            // Nothing is read from here, and what is in the way is removed again when its name is wanted.
+            if let Err(error) = removed {
+                tracing::warn!("cannot remove {}: {error}", path.display());
+            }
         }
         Ok(())
     }
@@ -184,6 +224,14 @@ impl Store {
 /// Whether a plan is what a power cut leaves of a file that was never synced: nothing, zeros or a part.
 fn is_hollow(plan: &[u8]) -> bool {
     serde_json::from_slice::<serde::de::IgnoredAny>(plan).is_err()
+}
+
+/// Whether this is what a power cut left of a task's view: nothing, zeros, or its beginning.
+fn is_torn_view(bytes: &[u8], id: TaskId) -> bool {
+    let written = &bytes[..bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len())];
+    let first = format!("{{\n  \"id\": {id},\n");
+    let begins = written.starts_with(first.as_bytes()) || first.as_bytes().starts_with(written);
+    begins && serde_json::from_slice::<serde::de::IgnoredAny>(written).is_err()
 }
 
 /// Returns the tasks that the history knows to have ended; a line that cannot be read knows none.
@@ -225,7 +273,7 @@ fn numbers(dir: &Path, ending: &str) -> Result<BTreeSet<TaskId>, SpoolError> {
         let name = entry.map_err(|e| SpoolError::io("list", dir, e))?.file_name();
         let digits = name.to_str().and_then(|name| name.strip_suffix(ending)).unwrap_or_default();
         // `007` and `+7` are names that somebody gave; ours are written in one way only.
-        let id = digits.parse().ok().filter(|id: &u64| *id > 0 && id.to_string() == digits);
+        let id = digits.parse().ok().filter(|id: &u64| (1..=ID_MAX).contains(id) && id.to_string() == digits);
         ids.extend(id.map(TaskId));
     }
     Ok(ids)

@@ -11,9 +11,9 @@ use std::sync::Arc;
 
 use nix::fcntl::{Flock, FlockArg};
 
-use crate::adapters::spool::SpoolError;
 use crate::adapters::spool::bad::Why;
 use crate::adapters::spool::layout::Layout;
+use crate::adapters::spool::{Lack, SpoolError};
 use crate::base::ids::TaskId;
 use crate::base::time::Timestamp;
 use crate::domain::drop_name::stem;
@@ -101,11 +101,20 @@ pub fn history(layout: &Layout) -> Result<Vec<HistoryLine>, SpoolError> {
     Ok(lines)
 }
 
-/// Returns the process id of the daemon that serves this state; `None` when none does.
+/// A daemon that serves a state.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Serving {
+    /// Its process id.
+    pub pid: String,
+    /// What it waits for before it does anything; nothing when it does everything.
+    pub lacks: Option<Lack>,
+}
+
+/// Returns the daemon that serves this state; `None` when none does.
 ///
 /// # Errors
 /// When the lock file is there and cannot be looked at.
-pub fn daemon_pid(layout: &Layout) -> Result<Option<String>, SpoolError> {
+pub fn daemon(layout: &Layout) -> Result<Option<Serving>, SpoolError> {
     let path = layout.sign();
     let file = match OpenOptions::new().read(true).open(&path) {
         Ok(file) => file,
@@ -115,11 +124,15 @@ pub fn daemon_pid(layout: &Layout) -> Result<Option<String>, SpoolError> {
     match Flock::lock(file, FlockArg::LockSharedNonblock) {
         Ok(_free) => Ok(None),
         Err((mut file, _)) => {
-            let mut pid = String::new();
-            file.read_to_string(&mut pid).map_err(|e| SpoolError::io("read", &path, e))?;
+            let mut text = String::new();
+            file.read_to_string(&mut text).map_err(|e| SpoolError::io("read", &path, e))?;
+            let mut lines = text.lines().map(str::trim);
+            let pid = lines.next().unwrap_or_default().to_owned();
             // Whoever can read the file can hold it; a daemon lives.
-            let lives = std::path::Path::new("/proc").join(pid.trim()).exists();
-            Ok(Some(pid.trim().to_owned()).filter(|pid| !pid.is_empty() && lives))
+            let lives = std::path::Path::new("/proc").join(&pid).exists();
+            let word = lines.next().unwrap_or_default();
+            let lacks = Lack::ALL.into_iter().find(|lack| lack.word() == word);
+            Ok(Some(Serving { pid, lacks }).filter(|daemon| !daemon.pid.is_empty() && lives))
         }
     }
 }

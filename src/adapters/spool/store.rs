@@ -12,30 +12,28 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::Path;
-use std::time::Duration;
+use std::sync::Arc;
 
 use nix::errno::Errno;
-use nix::fcntl::{AT_FDCWD, Flock, FlockArg, RenameFlags, renameat2};
+use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
+use nix::sys::resource::{Resource, getrlimit};
 
 use crate::adapters::spool::audit::{self, AuditLog};
 use crate::adapters::spool::commit::Commit;
 use crate::adapters::spool::layout::Layout;
+use crate::adapters::spool::lock::Lock;
 use crate::adapters::spool::prefix::Prefixes;
-use crate::adapters::spool::{SpoolError, fault_point};
+use crate::adapters::spool::{Lack, SpoolError, fault_point};
 use crate::base::ids::TaskId;
 use crate::base::time::Timestamp;
 use crate::domain::audit::{Entry, Head};
 use crate::domain::run::TaskState;
 use crate::engine::DropBox;
 
-/// How many journals stay open between appends.
-const OPEN_JOURNALS_MAX: usize = 256;
+/// How many journals stay open between appends, where that is an eighth of the files that may be open.
+const OPEN_JOURNALS_MAX: u64 = 256;
 /// With this mode files are made: the group may read, nobody else may do anything.
 pub(super) const FILE_MODE: u32 = 0o640;
-/// How often the lock is tried: a command that asks who holds it has it for an instant.
-const LOCK_TRIES: u32 = 20;
-/// How long between two tries.
-const LOCK_PAUSE: Duration = Duration::from_millis(10);
 
 /// The files of a task that does not exist yet.
 #[derive(Clone, Debug)]
@@ -69,10 +67,9 @@ impl Stamp {
 #[derive(Debug)]
 pub struct Store {
     pub(super) layout: Layout,
-    _lock: Flock<File>,
-    /// What commands look at to see whether a daemon serves; `None` when somebody else holds it.
-    _sign: Option<Flock<File>>,
+    lock: Arc<Lock>,
     journals: BTreeMap<TaskId, File>,
+    journals_max: usize,
     /// The same journals as far as the audit knows them.
     prefixes: Prefixes,
     /// The views in the two states that are drop boxes too, so that they are not taken for drops.
@@ -92,26 +89,21 @@ impl Store {
     /// # Errors
     /// [`SpoolError::Locked`] when another daemon holds it.
     pub fn open(layout: Layout) -> Result<Store, SpoolError> {
-        let path = layout.lock();
-        let lock = Flock::lock(open_lock(&path, 0o600)?, FlockArg::LockExclusiveNonblock);
-        let mut lock = lock.map_err(|(_, errno)| match errno {
-            Errno::EWOULDBLOCK => {
-                let pid = fs::read_to_string(&path).unwrap_or_default().trim().to_owned();
-                SpoolError::Locked { pid, path: path.clone() }
-            }
-            errno => SpoolError::io("lock", &path, errno),
-        })?;
-        let sign_path = layout.sign();
-        let mut sign = open_lock(&sign_path, 0o644)?;
-        for (file, path) in [(&mut *lock, &path), (&mut sign, &sign_path)] {
-            let written = file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id()));
-            written.map_err(|e| SpoolError::io("write", path, e))?;
-        }
+        let lock = Arc::new(Lock::take(&layout)?);
+        Store::with(layout, lock)
+    }
+
+    /// Opens the store for who has the lock.
+    ///
+    /// # Errors
+    /// When the audit cannot be gone on with.
+    pub fn with(layout: Layout, lock: Arc<Lock>) -> Result<Store, SpoolError> {
         let audit = AuditLog::open(&layout)?;
+        let files_max = getrlimit(Resource::RLIMIT_NOFILE).map_or(OPEN_JOURNALS_MAX, |(soft, _)| soft / 8);
         Ok(Store {
             layout,
-            _lock: lock,
-            _sign: take_sign(sign),
+            lock,
+            journals_max: usize::try_from(files_max.min(OPEN_JOURNALS_MAX)).unwrap_or_default(),
             journals: BTreeMap::new(),
             prefixes: Prefixes::default(),
             own: BTreeMap::new(),
@@ -156,6 +148,9 @@ impl Store {
         lines: Vec<(TaskId, Vec<u8>)>,
         mut audit: Vec<Entry>,
     ) -> Result<(), SpoolError> {
+        if !(tasks.is_empty() && lines.is_empty() && audit.is_empty()) {
+            self.lock.check()?;
+        }
         let mut commit = Commit::default();
         for task in tasks {
             self.create(task, &mut commit)?;
@@ -181,7 +176,7 @@ impl Store {
             let appended = journal.write_all(bytes).and_then(|()| journal.try_clone());
             commit.file(&path, appended.map_err(|e| SpoolError::io("append to", &path, e))?);
         }
-        while self.journals.len() > OPEN_JOURNALS_MAX {
+        while self.journals.len() > self.journals_max {
             self.journals.pop_first();
         }
         for entry in &mut audit {
@@ -231,7 +226,7 @@ impl Store {
         self.layout.ruled().exists()
     }
 
-    /// Remembers that this state is under a policy. A power cut may take the memory away until the next start.
+    /// Remembers that this state is under a policy, durably.
     ///
     /// # Errors
     /// When a file operation fails.
@@ -239,15 +234,44 @@ impl Store {
         if self.is_ruled() {
             return Ok(());
         }
-        write_file(&self.layout.ruled(), b"this state is under a policy\n").map(drop)
+        let path = self.layout.ruled();
+        let mut commit = Commit::default();
+        commit.file(&path, self.replace(&path, b"this state is under a policy\n")?);
+        commit.dir(path.parent().unwrap_or(&path).to_owned());
+        commit.run()
     }
 
-    /// Notes when the daemon looked at the time. What a power cut leaves of it may be older, or nothing.
+    /// Notes when the daemon looked at the time. What a crash leaves of it may be older, and after a power cut it may be empty.
     ///
     /// # Errors
     /// When a file operation fails.
     pub fn note_seen(&self, now: Timestamp) -> Result<(), SpoolError> {
-        write_file(&self.layout.seen(), now.to_string().as_bytes()).map(drop)
+        self.replace(&self.layout.seen(), now.to_string().as_bytes()).map(drop)
+    }
+
+    /// Looks whether the state is still the one that was locked.
+    ///
+    /// # Errors
+    /// [`SpoolError::Replaced`] when it is another one by now.
+    pub fn check_place(&self) -> Result<(), SpoolError> {
+        self.lock.check()
+    }
+
+    /// Says to everybody what is missing, where something is.
+    pub fn say(&self, lacks: Option<Lack>) {
+        if let Err(error) = self.lock.say(lacks) {
+            tracing::warn!("cannot write {}: {error}", self.layout.sign().display());
+        }
+    }
+
+    /// Writes a file aside and renames it into place: whoever reads it, and whatever a killed daemon leaves, has the old one or
+    /// the new one whole.
+    fn replace(&self, path: &Path, bytes: &[u8]) -> Result<File, SpoolError> {
+        let staged = self.layout.staging().join(path.file_name().unwrap_or_default());
+        let file = write_file(&staged, bytes)?;
+        fault_point("rename", path)?;
+        fs::rename(&staged, path).map_err(|e| SpoolError::io("rename into place", path, e))?;
+        Ok(file)
     }
 
     /// Writes a task's files aside and renames their directory into `runs/`.
@@ -417,7 +441,7 @@ impl Store {
     /// When a file operation fails.
     pub fn replan(&mut self, id: TaskId, version: u32, plan: &[u8], view: &[u8]) -> Result<(), SpoolError> {
         let path = self.layout.later_plan(id, version);
-        let file = write_file(&path, plan)?;
+        let file = self.replace(&path, plan)?;
         self.unsettled.file(&path, file);
         self.unsettled.dir(self.layout.run(id));
         if !self.stands(id, TaskState::New) {
@@ -489,28 +513,6 @@ impl Store {
         self.forget(id, state);
         Ok(())
     }
-}
-
-/// Opens a lock file. Whoever can open it can lock it, so its mode decides who can be in the way.
-fn open_lock(path: &Path, mode: u32) -> Result<File, SpoolError> {
-    use std::os::unix::fs::PermissionsExt as _;
-    let opened = OpenOptions::new().create(true).read(true).write(true).truncate(false).mode(mode).open(path);
-    let file = opened.map_err(|e| SpoolError::io("open", path, e))?;
-    file.set_permissions(fs::Permissions::from_mode(mode)).map_err(|e| SpoolError::io("set the mode of", path, e))?;
-    Ok(file)
-}
-
-/// Locks the file that says that a daemon serves. Commands hold it for an instant while they ask.
-#[expect(clippy::disallowed_methods, reason = "nothing tells when the asking command lets go, and it does at once")]
-fn take_sign(mut file: File) -> Option<Flock<File>> {
-    for _ in 0..LOCK_TRIES {
-        file = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-            Ok(lock) => return Some(lock),
-            Err((file, _)) => file,
-        };
-        std::thread::sleep(LOCK_PAUSE);
-    }
-    None
 }
 
 /// Returns the drop box that is the directory of a state.

@@ -252,6 +252,127 @@ fn a_finished_task_that_the_history_forgot_is_finished_again() {
 }
 
 #[test]
+fn a_state_file_is_the_old_one_or_the_new_one_for_everybody() {
+    let dir = tempfile::tempdir().unwrap();
+    let layout = layout(&dir);
+    let mut store = Store::open(layout.clone()).unwrap();
+    let tasks = [task(1)];
+    store.write(&tasks, Vec::new(), Vec::new()).unwrap();
+    store.publish_views(&tasks).unwrap();
+    let mut change = |n: i64| {
+        store.note_seen(Timestamp(n)).unwrap();
+        store.replan(TaskId(1), 2, format!("{{\"plan\":{n}}}").as_bytes(), &task(1).view).unwrap();
+    };
+    change(1);
+    for path in [layout.seen(), layout.later_plan(TaskId(1), 2)] {
+        let before = fs::read_to_string(&path).unwrap();
+        let mut reading = fs::File::open(&path).unwrap();
+        change(1_000_000);
+        let mut read = String::new();
+        std::io::Read::read_to_string(&mut reading, &mut read).unwrap();
+        assert_eq!(read, before, "{} was written in place", path.display());
+        assert!(!fs::read_to_string(&path).unwrap().is_empty());
+    }
+}
+
+#[test]
+fn a_time_that_a_power_cut_emptied_is_about_when_it_was_written() {
+    let dir = tempfile::tempdir().unwrap();
+    let layout = layout(&dir);
+    let mut store = Store::open(layout.clone()).unwrap();
+    assert_eq!(store.load().unwrap().seen, None);
+    store.note_seen(Timestamp(5_000)).unwrap();
+    assert_eq!(store.load().unwrap().seen, Some(Timestamp(5_000)));
+    for torn in ["", "1970-01-01T00:0", "\0\0\0"] {
+        fs::write(layout.seen(), torn).unwrap();
+        let changed = std::time::UNIX_EPOCH + std::time::Duration::from_millis(77_123);
+        fs::File::options().write(true).open(layout.seen()).unwrap().set_modified(changed).unwrap();
+        assert_eq!(store.load().unwrap().seen, Some(Timestamp(77_123)), "{torn:?}");
+    }
+    fs::remove_file(layout.seen()).unwrap();
+    fs::create_dir(layout.seen()).unwrap();
+    assert_eq!(store.load().unwrap().seen, None);
+}
+
+#[test]
+fn what_cannot_be_read_of_one_task_is_no_other_tasks_affair() {
+    let dir = tempfile::tempdir().unwrap();
+    let layout = layout(&dir);
+    let mut store = Store::open(layout.clone()).unwrap();
+    let tasks = [1, 2, 3, 4].map(task);
+    store.write(&tasks, Vec::new(), Vec::new()).unwrap();
+    store.publish_views(&tasks).unwrap();
+    fs::remove_file(layout.events(TaskId(2))).unwrap();
+    fs::create_dir(layout.events(TaskId(2))).unwrap();
+    fs::remove_file(layout.plan(TaskId(3))).unwrap();
+    fs::create_dir(layout.plan(TaskId(3))).unwrap();
+    fs::write(layout.run(TaskId(7)), "a stray file").unwrap();
+    std::os::unix::fs::symlink("8", layout.run(TaskId(8))).unwrap();
+    fs::write(layout.runs().join("notes"), "another").unwrap();
+    fs::create_dir(layout.runs().join(u64::MAX.to_string())).unwrap();
+    let loaded = store.load().unwrap();
+    assert_eq!(loaded.unfinished.iter().map(|found| found.id.0).collect::<Vec<_>>(), [1, 4]);
+    let why: Vec<(u64, &str)> = loaded.unreadable.iter().map(|(id, why)| (id.0, why.as_str())).collect();
+    assert_eq!(why.iter().map(|(id, _)| *id).collect::<Vec<_>>(), [2, 3, 7, 8]);
+    assert!(why[0].1.contains("runs/2/events.jsonl: Is a directory"), "{why:?}");
+    assert!(why[2].1.contains("runs/7: it is no task's directory; move it away"), "{why:?}");
+    assert_eq!(loaded.next_id, 9, "their numbers are not given again");
+    assert!(layout.run(TaskId(7)).is_file() && layout.events(TaskId(2)).is_dir(), "they are left alone");
+}
+
+#[test]
+fn a_view_that_a_power_cut_emptied_is_nobodys_drop() {
+    let dir = tempfile::tempdir().unwrap();
+    let layout = layout(&dir);
+    let mut store = Store::open(layout.clone()).unwrap();
+    let tasks = [task(1), task(2)];
+    store.write(&tasks, Vec::new(), Vec::new()).unwrap();
+    store.publish_views(&tasks).unwrap();
+    let view = "{\n  \"id\": 1,\n  \"name\": \"a\"\n}";
+    for state in [TaskState::New, TaskState::Ready, TaskState::Running] {
+        let path = layout.task_file(state, TaskId(1));
+        for left in ["", "\0\0\0\0", "{\n  \"id\": 1", "{\n  \"id\": 1,\n  \"na", "{\n  \"id\": 1,\n\0\0"] {
+            fs::write(&path, left).unwrap();
+            let standing = store.load().unwrap().unfinished.remove(0).standing;
+            assert!(!standing.contains(&state) && !path.exists(), "{left:?} in {}", state.word());
+        }
+        // What somebody drops under a number is his, and what a task of another number says is, too.
+        for theirs in ["{\"task_name\": \"t\"", "{\n  \"id\": 11,\n", view] {
+            fs::write(&path, theirs).unwrap();
+            store.load().unwrap();
+            assert_eq!(fs::read_to_string(&path).unwrap(), theirs);
+        }
+        fs::remove_file(&path).unwrap();
+    }
+    let view = task(1).view;
+    store.restore_view(TaskId(1), TaskState::New, &view).unwrap();
+    assert_eq!(fs::read(layout.task_file(TaskState::New, TaskId(1))).unwrap(), view);
+}
+
+#[test]
+fn a_damaged_audit_says_what_to_do_and_that_is_enough() {
+    let dir = tempfile::tempdir().unwrap();
+    let layout = layout(&dir);
+    let entries = (0..3).map(|n| Entry::of_daemon(Timestamp(n), "test", None)).collect();
+    Store::open(layout.clone()).unwrap().write(&[], Vec::new(), entries).unwrap();
+    let path = audit::files(&layout).unwrap().remove(0);
+    let whole = fs::read_to_string(&path).unwrap();
+    let begin = whole[..whole.len() - 1].rfind('\n').unwrap() + 1;
+    for damaged in [whole.replace("\"seq\":3", "\"seq\":x"), format!("{}\n\n", &whole[..begin + 20])] {
+        fs::write(&path, &damaged).unwrap();
+        let error = Store::open(layout.clone()).unwrap_err().to_string();
+        assert!(error.starts_with(&format!("line 3 of {} is damaged: ", path.display())), "{error}");
+        assert_eq!(fs::read_to_string(&path).unwrap(), damaged, "nothing was changed");
+        let (_, command) = error.split_once("if there is none: ").unwrap();
+        let (command, _) = command.split_once(", and start").unwrap();
+        assert!(std::process::Command::new("sh").args(["-c", command]).status().unwrap().success(), "{command}");
+        assert_eq!(fs::read_to_string(&path).unwrap(), whole[..begin]);
+        assert_eq!(Store::open(layout.clone()).unwrap().audit_head().seq, 2);
+        fs::remove_file(format!("{}.damaged", path.display())).unwrap();
+    }
+}
+
+#[test]
 fn a_look_at_the_lock_does_not_keep_a_daemon_from_starting() {
     let dir = tempfile::tempdir().unwrap();
     let layout = layout(&dir);
@@ -261,7 +382,7 @@ fn a_look_at_the_lock_does_not_keep_a_daemon_from_starting() {
         for _ in 0..2 {
             scope.spawn(|| {
                 while !stop.load(std::sync::atomic::Ordering::Relaxed) {
-                    reader::daemon_pid(&layout).unwrap();
+                    reader::daemon(&layout).unwrap();
                     std::thread::yield_now();
                 }
             });

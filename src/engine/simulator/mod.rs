@@ -22,7 +22,7 @@ use crate::domain::policy::{Admission, Policy, Right, Subject, missing};
 use crate::domain::run::{Ending, Outcome, OutputFacts, Stage};
 
 use crate::domain::submission::Schedule;
-use parts::{Dice, SLOTS, WAIT_MS, library, no_failure_is_laundered, wanted_releases};
+use parts::{Dice, SLOTS, WAIT_MS, library, no_failure_is_laundered, orders_count_once, wanted_releases};
 use time_laws::TimeLaws;
 
 /// What is on disk.
@@ -125,12 +125,7 @@ impl World {
 
     fn crash(&mut self) {
         self.laws.crashed();
-        // A rename that was not durable, or that the disk refused, however long ago.
-        while !self.disk.taken.is_empty() && self.dice.one_in(2) {
-            let at = self.dice.roll(self.disk.taken.len() as u64) as usize;
-            let back = self.disk.taken.swap_remove(at);
-            self.disk.boxes.insert((back.drop_box, back.key.name.clone()), back);
-        }
+        self.lose_renames();
         self.known.clear();
         self.engine = None;
         self.fetched.clear();
@@ -377,16 +372,7 @@ impl World {
         for (task, host, step, attempt) in self.flights.iter().map(|(t, _, h, s, a)| (t, h, s, a)) {
             assert!(self.started.contains_key(&(*task, host.clone(), step.clone(), *attempt)));
         }
-        let answers =
-            self.disk.runs.values().flat_map(|(_, events)| events).filter_map(|recorded| recorded.event.order());
-        let mut answered = BTreeSet::new();
-        for order in answers {
-            assert!(
-                answered.insert(order) && !self.disk.bad.contains(&order.name),
-                "{} was answered twice",
-                order.name
-            );
-        }
+        orders_count_once(&self.disk);
         let mut keys: BTreeSet<(u32, &str)> = BTreeSet::new();
         for (_, events) in self.disk.runs.values() {
             if let Event::Accepted(accepted) = &events[0].event

@@ -13,6 +13,7 @@ use crate::domain::plan::{Defaults, Library};
 use crate::domain::policy::Policy;
 use crate::domain::run::{Run, Stage};
 use crate::domain::template::{Catalogue, Template};
+use crate::engine::simulator::{Disk, World};
 
 pub(super) const SLOTS: usize = 3;
 /// How long every interval between batches and every delay before a retry is.
@@ -198,5 +199,26 @@ pub(super) fn no_failure_is_laundered(run: &Run) {
         if let (Stage::Done { outcome, .. }, true) = (&run.stage, failed.is_some()) {
             assert!(*outcome != Outcome::Ok, "task {} is ok with a failure on {}", run.id, lane.host);
         }
+    }
+}
+
+impl World {
+    /// Puts files back into their boxes that were taken out of them: renames that were not durable, or that the disk refused,
+    /// however long ago.
+    pub(super) fn lose_renames(&mut self) {
+        while !self.disk.taken.is_empty() && self.dice.one_in(2) {
+            let at = self.dice.roll(self.disk.taken.len() as u64) as usize;
+            let back = self.disk.taken.swap_remove(at);
+            self.disk.boxes.insert((back.drop_box, back.key.name.clone()), back);
+        }
+    }
+}
+
+/// No order is obeyed or refused twice, however often its file is seen.
+pub(super) fn orders_count_once(disk: &Disk) {
+    let answers = disk.runs.values().flat_map(|(_, events)| events).filter_map(|recorded| recorded.event.order());
+    let mut answered = BTreeSet::new();
+    for order in answers {
+        assert!(answered.insert(order) && !disk.bad.contains(&order.name), "{} was answered twice", order.name);
     }
 }

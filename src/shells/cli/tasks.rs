@@ -118,7 +118,7 @@ pub(super) fn wait_for<T>(
 
 /// Whether a daemon serves this state.
 pub(super) fn daemon_runs(context: &Context) -> Result<bool, Failure> {
-    Ok(reader::daemon_pid(&context.layout)?.is_some())
+    Ok(reader::daemon(&context.layout)?.is_some())
 }
 
 /// The failure of something that is in its box, and that nobody takes.

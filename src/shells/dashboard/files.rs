@@ -82,9 +82,9 @@ pub(super) struct Files {
     dropped: Vec<Dropped>,
 }
 
-/// The process id of a daemon, if one serves.
+/// The daemon that serves, if one does.
 #[derive(Debug)]
-struct Daemon(Option<String>);
+struct Daemon(Option<reader::Serving>);
 
 /// A new task on its way.
 #[derive(Debug)]
@@ -244,7 +244,7 @@ impl Files {
     }
 
     fn look_slowly(&mut self, messages: &mut Vec<Message>) {
-        match reader::daemon_pid(&self.layout) {
+        match reader::daemon(&self.layout) {
             Ok(daemon) if self.daemon.as_ref().is_none_or(|known| known.0 != daemon) => {
                 messages.push(Message::Daemon(daemon.clone()));
                 self.daemon = Some(Daemon(daemon));

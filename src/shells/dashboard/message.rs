@@ -9,6 +9,7 @@ use std::sync::Arc;
 use crossterm::event::{KeyEvent, MouseEvent};
 
 use crate::adapters::spool::bad::Why;
+use crate::adapters::spool::reader::Serving;
 use crate::base::ids::{HostName, StepName, TaskId};
 use crate::base::time::Timestamp;
 use crate::domain::audit::Line;
@@ -60,8 +61,8 @@ pub(super) enum Message {
     Audit(Vec<Line>),
     /// The configuration, or everything that is wrong with it.
     Library(Result<Arc<Library>, Vec<String>>),
-    /// The daemon that serves the state, by its process id.
-    Daemon(Option<String>),
+    /// The daemon that serves the state.
+    Daemon(Option<Serving>),
     /// Files were not watched for a while: what is shown may be as old as this.
     WatchLost(bool),
     /// The ends of logs.

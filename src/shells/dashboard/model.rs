@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
+use crate::adapters::spool::reader::Serving;
 use crate::base::ids::{HostName, TaskId};
 use crate::base::time::{Timestamp, Zone};
 use crate::domain::audit::Line;
@@ -110,7 +111,7 @@ pub(super) struct Model {
     pub(super) readonly: bool,
     pub(super) mouse: bool,
     pub(super) bell: bool,
-    pub(super) daemon: Option<String>,
+    pub(super) daemon: Option<Serving>,
     /// Whether anybody could find out whether one serves.
     pub(super) daemon_known: bool,
     pub(super) watch_lost: bool,

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 
 use crate::adapters::spool::bad::Why;
+use crate::adapters::spool::reader::Serving;
 use crate::base::digest::Digest;
 use crate::base::ids::{Actor, TaskId};
 use crate::base::time::{Timestamp, Zone};
@@ -246,7 +247,7 @@ pub(super) fn stage(size: (u16, u16), lang: Lang, theme: Theme) -> Model {
     let (count, lines) = (world.past.len(), world.past.clone());
     update(&mut model, Message::Recent { all: count, failed: 8, lines: lines.clone() });
     update(&mut model, Message::History { of: HistoryWant::default(), count, start: 0, lines });
-    update(&mut model, Message::Daemon(Some("4242".to_owned())));
+    update(&mut model, Message::Daemon(Some(Serving { pid: "4242".to_owned(), lacks: None })));
     update(&mut model, Message::Library(Ok(Arc::clone(&world.library))));
     let entry = Entry::of_daemon(NOW, "daemon_started", Some("policy.toml sha256:00".to_owned()));
     let audit = (1..30).map(|seq| Line { seq, prev: Digest::of(b""), entry: entry.clone() }).collect();

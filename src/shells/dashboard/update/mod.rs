@@ -92,7 +92,7 @@ fn apply(model: &mut Model, message: Message) -> Vec<Command> {
             forms::recheck(model);
         }
         Message::Library(Err(why)) => model.library_problems = why,
-        Message::Daemon(pid) => (model.daemon, model.daemon_known) = (pid, true),
+        Message::Daemon(daemon) => (model.daemon, model.daemon_known) = (daemon, true),
         Message::WatchLost(lost) => model.watch_lost = lost,
         Message::Say(text) => model.say(text, Tone::Warn),
         Message::Edited(text) => forms::edited(model, text),
