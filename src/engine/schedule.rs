@@ -231,6 +231,8 @@ impl Engine {
         if run.batch_wait.is_none() && (interval_s > 0 || gate) {
             let until = (interval_s > 0).then(|| out.now().plus_ms(ms));
             Engine::record(run, Event::BatchWaits { group, batch, until, gate }, out);
+            // The same batch may have waited before, in what a retry repeats.
+            self.waits.begin_anew(id, What::Batch(group, batch));
         }
         if let Some(wait) = run.batch_wait {
             if let Some(until) = wait.until {

@@ -54,6 +54,13 @@ impl Waits {
         (end - now.steady_ms).max(0)
     }
 
+    /// Forgets one wait, because another of the same name begins.
+    pub(super) fn begin_anew(&mut self, id: TaskId, what: What) {
+        if let Some(ends) = self.ends.get_mut(&id) {
+            ends.remove(&what);
+        }
+    }
+
     /// Forgets what a task waited for.
     pub(super) fn forget(&mut self, id: TaskId) {
         self.ends.remove(&id);

@@ -37,7 +37,10 @@ pub enum Seen {
     },
     /// It was closed after writing, but was opened more than once.
     Closed,
-    /// It was closed after writing by the only one who had opened it, or renamed in.
+    /// It was closed after writing by the only one who was seen to open it. Of two who open it one after the other the system may
+    /// tell as of one.
+    ClosedByOne,
+    /// It was renamed in.
     Complete,
 }
 
@@ -73,6 +76,7 @@ pub fn readiness(seen: Option<Seen>, held: Held, age_ms: i64, is_empty: bool) ->
     match seen {
         Some(Seen::Complete) => Readiness::Now { may_grow: false },
         _ if held == Held::Yes => Readiness::NotYet,
+        Some(Seen::ClosedByOne) => Readiness::Now { may_grow: false },
         // What was linked in is opened by readers alone, and has its bytes.
         Some(Seen::Opened { silent, changed }) if (changed || is_empty) && silent < SILENT => Readiness::NotYet,
         Some(Seen::Closed) if held == Held::No => Readiness::Now { may_grow: false },
@@ -184,6 +188,8 @@ mod tests {
         let day = 86_400_000;
         for (seen, held, age_ms, want) in [
             (Some(Seen::Complete), Held::Unknown, 0, NOW),
+            (Some(Seen::ClosedByOne), Held::Unknown, 0, NOW),
+            (Some(Seen::ClosedByOne), Held::Yes, day, WAIT),
             // However long its writer pauses.
             (opened(75), Held::Yes, 75_000, WAIT),
             (opened(75), Held::Unknown, 75_000, WAIT),

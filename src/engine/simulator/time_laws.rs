@@ -15,6 +15,8 @@ use super::parts::{LATE_AFTER_MS, WAIT_MS};
 pub(super) struct TimeLaws {
     /// When a batch began to wait, by the clock that nobody sets, if the same daemon still runs.
     batches: BTreeMap<(TaskId, GroupNo, u32), i64>,
+    /// The batches that are said to wait; what is said of them once more, after the clock was set, begins nothing.
+    waiting: BTreeSet<(TaskId, GroupNo, u32)>,
     /// When an attempt ended, by the same clock and under the same condition.
     ended: BTreeMap<(TaskId, HostName, StepName), i64>,
     /// The tasks that ran when the engine is asked after nobody looked for long; nothing of them begins by itself then.
@@ -43,9 +45,12 @@ impl TimeLaws {
         for recorded in events {
             match &recorded.event {
                 Event::BatchWaits { group, batch, until: Some(_), .. } => {
-                    self.batches.entry((id, *group, *batch)).or_insert(steady_ms);
+                    if self.waiting.insert((id, *group, *batch)) {
+                        self.batches.insert((id, *group, *batch), steady_ms);
+                    }
                 }
                 Event::BatchStarted { group, batch } => {
+                    self.waiting.remove(&(id, *group, *batch));
                     let since = self.batches.remove(&(id, *group, *batch));
                     assert!(
                         since.is_none_or(|since| steady_ms - since >= WAIT_MS),
@@ -57,8 +62,8 @@ impl TimeLaws {
                 }
                 _ => {}
             }
-            // What a person wants does not wait.
-            if recorded.event.actor().is_some() {
+            // What a person wants does not wait; a refused wish changes nothing.
+            if recorded.event.actor().is_some() && !matches!(recorded.event, Event::OrderRefused { .. }) {
                 self.ran.remove(&id);
                 self.ended.retain(|(task, ..), _| *task != id);
                 self.batches.retain(|(task, ..), _| *task != id);

@@ -38,6 +38,8 @@ struct Watched {
     changed: bool,
     /// Whether a writer closed it, or it was renamed in, and nothing happened to it since.
     is_complete: bool,
+    /// Whether it was renamed in, and nothing happened to it since.
+    is_renamed: bool,
     /// When something happened to it last.
     last: Instant,
 }
@@ -45,7 +47,7 @@ struct Watched {
 impl Watched {
     /// A file of which nothing is known but that it stands there.
     fn unknown() -> Watched {
-        Watched { opens: None, changed: false, is_complete: false, last: Instant::now() }
+        Watched { opens: None, changed: false, is_complete: false, is_renamed: false, last: Instant::now() }
     }
 
     /// Takes in what happened to it.
@@ -54,19 +56,22 @@ impl Watched {
         match what {
             Happened::Made => *self = Watched { opens: Some(0), ..Watched::unknown() },
             Happened::Opened => self.opens = self.opens.map(|opens| opens + 1),
-            Happened::Changed => (self.changed, self.is_complete) = (true, false),
+            Happened::Changed => (self.changed, self.is_complete, self.is_renamed) = (true, false, false),
             Happened::Closed => {
-                self.is_complete = true;
+                (self.is_complete, self.is_renamed) = (true, false);
                 self.opens = self.opens.map(|opens| opens.saturating_sub(1));
             }
-            Happened::Whole => *self = Watched { opens: Some(0), is_complete: true, ..Watched::unknown() },
+            Happened::Whole => {
+                *self = Watched { opens: Some(0), is_complete: true, is_renamed: true, ..Watched::unknown() }
+            }
         }
     }
 
     /// Returns what this says of whether it is still written.
     fn seen(&self) -> Option<Seen> {
         match self.opens {
-            Some(0) if self.is_complete => Some(Seen::Complete),
+            Some(0) if self.is_renamed => Some(Seen::Complete),
+            Some(0) if self.is_complete => Some(Seen::ClosedByOne),
             _ if self.is_complete => Some(Seen::Closed),
             Some(1..) => Some(Seen::Opened { silent: self.last.elapsed(), changed: self.changed }),
             Some(0) | None => None,
