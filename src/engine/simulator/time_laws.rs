@@ -44,10 +44,8 @@ impl TimeLaws {
     pub(super) fn appended(&mut self, id: TaskId, events: &[Recorded], steady_ms: i64) {
         for recorded in events {
             match &recorded.event {
-                Event::BatchWaits { group, batch, until: Some(_), .. } => {
-                    if self.waiting.insert((id, *group, *batch)) {
-                        self.batches.insert((id, *group, *batch), steady_ms);
-                    }
+                Event::BatchWaits { group, batch, until: Some(_), .. } if self.waiting.insert((id, *group, *batch)) => {
+                    self.batches.insert((id, *group, *batch), steady_ms);
                 }
                 Event::BatchStarted { group, batch } => {
                     self.waiting.remove(&(id, *group, *batch));
