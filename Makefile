@@ -5,7 +5,7 @@ PREFIX ?= /usr/local
 SYSCONFDIR ?= /etc
 DESTDIR ?=
 
-.PHONY: help demo test lint bench bench-peers sim http ui kill links flood install
+.PHONY: help demo test lint bench bench-peers sim http ui kill full links flood install
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' Makefile
@@ -51,6 +51,9 @@ ui: ## A long campaign of the dashboard: any key at any time, any name, 200 sess
 
 kill: ## A long campaign of killing the daemon: KILLS=2000
 	KILLS=$${KILLS:-2000} $(CARGO) test --test it killing_the_daemon -- --nocapture
+
+full: ## A long campaign of full disks: FULLS=86
+	FULLS=$${FULLS:-86} $(CARGO) test --test it a_disk_that_fills -- --nocapture
 
 links: ## A long campaign of links like real ones: silent, slow, in small pieces, cut at every byte; login files that read the input
 	.ci/install

@@ -17,6 +17,12 @@ pub fn alive(unfinished: usize, hosts_in_flight: usize) {
     tell(&[NotifyState::Watchdog, NotifyState::Status(&status)]);
 }
 
+/// Says that the daemon lives and waits for something before it goes on.
+pub fn waits(waits_for: &str) {
+    let status = format!("nothing is taken in or started: there is no {waits_for}");
+    tell(&[NotifyState::Watchdog, NotifyState::Status(&status)]);
+}
+
 /// Says that the daemon stops.
 pub fn stopping() {
     tell(&[NotifyState::Stopping]);

@@ -139,6 +139,21 @@ impl Sshd {
         pids.filter(has_mark).map(with_line).collect()
     }
 
+    /// Stops to answer: who connects is heard by nobody.
+    pub(crate) fn pause(&self) {
+        self.signal(nix::sys::signal::Signal::SIGSTOP);
+    }
+
+    /// Goes on after [`Sshd::pause`].
+    pub(crate) fn go_on(&self) {
+        self.signal(nix::sys::signal::Signal::SIGCONT);
+    }
+
+    fn signal(&self, signal: nix::sys::signal::Signal) {
+        let pid = nix::unistd::Pid::from_raw(i32::try_from(self.child.id()).unwrap());
+        nix::sys::signal::kill(pid, signal).unwrap();
+    }
+
     /// Returns the home of every account.
     pub(crate) fn home(&self) -> PathBuf {
         self.dir.path().join("home")

@@ -109,6 +109,11 @@ impl World {
         self.dir.path().join("state")
     }
 
+    /// A directory that the daemon knows nothing of.
+    pub(crate) fn scratch(&self) -> PathBuf {
+        self.dir.path().join("drop")
+    }
+
     pub(crate) fn write_etc(&self, name: &str, text: &str) {
         std::fs::write(self.etc().join(name), text).unwrap();
     }
@@ -127,6 +132,18 @@ impl World {
 
     /// Starts the daemon and waits until it says that it is ready.
     pub(crate) fn start(&mut self) {
+        let from = self.spawn();
+        wait_for("the daemon to be ready", || {
+            let log = self.daemon_log();
+            let new = log.get(from..).unwrap_or_default();
+            let ended = self.daemon.as_mut().and_then(|daemon| daemon.try_wait().unwrap());
+            assert!(ended.is_none(), "the daemon ended: {new}");
+            new.contains(" ready pid=").then_some(())
+        });
+    }
+
+    /// Starts the daemon, and returns where its log goes on.
+    pub(crate) fn spawn(&mut self) -> usize {
         let log =
             std::fs::OpenOptions::new().create(true).append(true).open(self.dir.path().join("daemon.log")).unwrap();
         let from = log.metadata().unwrap().len();
@@ -150,13 +167,7 @@ impl World {
             .spawn()
             .unwrap();
         self.daemon = Some(daemon);
-        wait_for("the daemon to be ready", || {
-            let log = self.daemon_log();
-            let new = log.get(usize::try_from(from).unwrap()..).unwrap_or_default();
-            let ended = self.daemon.as_mut().and_then(|daemon| daemon.try_wait().unwrap());
-            assert!(ended.is_none(), "the daemon ended: {new}");
-            new.contains(" ready pid=").then_some(())
-        });
+        usize::try_from(from).unwrap()
     }
 
     pub(crate) fn daemon_log(&self) -> String {
@@ -188,6 +199,21 @@ impl World {
         }
         assert!(ended.is_some(), "the daemon had not ended {limit:?} after TERM");
         begin.elapsed()
+    }
+
+    /// Tells the daemon to stop, and returns how long it took and how it ended.
+    pub(crate) fn terminate(&mut self) -> (Duration, std::process::ExitStatus) {
+        let mut daemon = self.daemon.take().expect("the daemon runs");
+        let begun = Instant::now();
+        let pid = nix::unistd::Pid::from_raw(i32::try_from(daemon.id()).unwrap());
+        nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).unwrap();
+        let status = wait_for("the daemon to end", || daemon.try_wait().unwrap());
+        (begun.elapsed(), status)
+    }
+
+    /// Returns how the daemon ended by itself, once it did.
+    pub(crate) fn ended(&mut self) -> Option<std::process::ExitStatus> {
+        self.daemon.as_mut().expect("it was started").try_wait().unwrap()
     }
 
     /// Runs a verb as somebody.

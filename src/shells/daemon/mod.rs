@@ -1,59 +1,60 @@
 //! The daemon: watches, asks the engine, performs what it says. Floor 4.
 //!
 //! **Invariant:** decides nothing. Every fact goes to [`Engine::handle`] as a value and every effect is performed
-//! in order; a durable effect that fails ends the daemon, because a restart repairs and guessing does not.
+//! in order. After a durable effect that failed nothing is guessed: for want of room the daemon waits and begins again from
+//! what stands on the disk, for any other reason it ends.
 
 mod carry;
 mod host;
+mod lack;
+mod library;
 mod link;
 mod log_sync;
 mod perform;
 mod progress;
 mod reported;
 mod spool_inbox;
+mod stop;
 mod talk;
 mod web;
 
-use std::collections::{BTreeSet, HashMap};
-use std::path::PathBuf;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use memchr::memmem;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep};
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep, timeout};
 
 use crate::adapters::callback_key;
-use crate::adapters::config::{Config, ConfigError, Http};
+use crate::adapters::config::{Config, ConfigError};
 use crate::adapters::http::{HttpError, Listen, Server};
-use crate::adapters::repo;
 use crate::adapters::service;
-use crate::adapters::sources::Sources;
 use crate::adapters::spool::SpoolError;
 use crate::adapters::spool::layout::Layout;
+use crate::adapters::spool::lock::Lock;
 use crate::adapters::spool::store::Store;
 use crate::adapters::ssh::descriptors;
 use crate::adapters::tokens::TokensOnDisk;
 use crate::adapters::users;
 use crate::adapters::watch::{Notice, SpoolWatch};
 use crate::base::digest::Digest;
-use crate::base::ids::is_token_uid;
 use crate::base::limits;
 use crate::domain::callback::{Attempt, CallbackKey};
-use crate::domain::plan::Library;
 use crate::domain::policy::{Person, Policy};
-use crate::domain::run::{DropKey, Event, Recorded};
-use crate::domain::wire::{Wish, read_wish};
+use crate::domain::run::DropKey;
 use crate::engine::{DropBox, Dropped, Effect, Engine, Input, Moved};
-use crate::shells::ask_ssh;
 use crate::shells::clock::{moment, now, unique};
 use crate::shells::{Configuration, Dirs, read_configuration};
 
+use lack::{Kept, KeptHttp, Waited};
+use library::{LibraryOnDisk, Look};
 use link::LinkSettings;
 use perform::Performer;
 use spool_inbox::SpoolInbox;
+use stop::Stop;
 use web::{Post, Posted, Serving, Web};
 
 /// How many facts are taken in before their effects are performed together, which costs one sync for all of them.
@@ -61,14 +62,10 @@ const INPUTS_PER_TURN: usize = 512;
 /// How long the daemon sleeps at most: a clock that was set is noticed within this time.
 const SLEEP_MAX: Duration = Duration::from_secs(30);
 
-/// What every file of a git hook holds.
-const PUSH_MARK: &[u8] = b"git_push";
-/// How long threads that wait for others may hold up the end.
-const THREADS_LIMIT: Duration = Duration::from_secs(2);
 /// How long a start waits for orders that may still be written.
 const HEAR_ORDERS: Duration = Duration::from_secs(3);
-/// How soon the system is asked about people again for tasks that only wait: it may be a directory far away.
-const PEOPLE_EVERY: Duration = Duration::from_millis(500);
+/// How long requests that are being answered are waited for at the end.
+const HTTP_GRACE: Duration = Duration::from_secs(2);
 
 /// Why the daemon did not start, or stopped.
 #[derive(Debug, thiserror::Error)]
@@ -99,17 +96,38 @@ pub enum DaemonError {
 /// Runs the daemon until it is told to stop (TERM or INT).
 ///
 /// # Errors
-/// When it cannot start, or when a durable write failed: then it must not go on.
+/// When it cannot start, or when a durable write failed for another reason than want of room: then it must not go on.
 pub fn run(dirs: &Dirs) -> Result<(), DaemonError> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-    let ended = runtime.block_on(serve(dirs));
-    // A name server or an agent that does not answer holds nobody up who wants to stop.
-    runtime.shutdown_timeout(THREADS_LIMIT);
+    let dirs = dirs.clone();
+    stop::until_told(move |stop| serve(dirs, stop))
+}
+
+/// Serves, and waits where room is lacking, until the end.
+async fn serve(dirs: Dirs, mut stop: Stop) -> Result<(), DaemonError> {
+    raise_file_limit();
+    let (layout, mut kept) = (Layout::new(dirs.state.clone()), Kept::default());
+    let ended = loop {
+        let began = Instant::now();
+        let Err(error) = serve_once(&dirs, &layout, &mut kept, &mut stop).await else { break Ok(()) };
+        // Whatever failed, this is why.
+        if let Some(Err(replaced)) = kept.lock.as_ref().map(|lock| lock.check()) {
+            break Err(replaced.into());
+        }
+        match kept.wait(error, began, &layout, &mut stop).await {
+            Ok(Waited::GoOn) => {}
+            Ok(Waited::Stop) => break Ok(()),
+            Err(error) => break Err(error),
+        }
+    };
+    if let Some(server) = kept.http.and_then(|http| http.server) {
+        // Who is still answered then, asks again.
+        let _ = timeout(HTTP_GRACE, server.finish()).await;
+    }
     ended
 }
 
-async fn serve(dirs: &Dirs) -> Result<(), DaemonError> {
-    raise_file_limit();
+/// Begins from what stands on the disk, and goes on until the daemon is to stop or something fails.
+async fn serve_once(dirs: &Dirs, layout: &Layout, kept: &mut Kept, stop: &mut Stop) -> Result<(), DaemonError> {
     let Configuration { mut config, sources, notes, digests } = read_configuration(dirs)?;
     say_notes(&notes);
     fit_to_descriptors(&mut config);
@@ -117,9 +135,13 @@ async fn serve(dirs: &Dirs) -> Result<(), DaemonError> {
         Some(name) => Some(users::gid_of(name).ok_or_else(|| DaemonError::NoGroup(name.clone()))?),
         None => None,
     };
-    let layout = Layout::new(dirs.state.clone());
     layout.create(group, config.settings.network_spool)?;
-    let mut store = Store::open(layout.clone())?;
+    let again = kept.lock.is_some();
+    let lock = match &kept.lock {
+        Some(lock) => Arc::clone(lock),
+        None => Arc::clone(kept.lock.insert(Arc::new(Lock::take(layout)?))),
+    };
+    let mut store = Store::with(layout.clone(), lock)?;
     let personal = matches!(config.library.policy, Policy::Personal { .. });
     if personal && store.is_ruled() {
         return Err(DaemonError::PolicyGone { mark: layout.ruled() });
@@ -136,30 +158,40 @@ async fn serve(dirs: &Dirs) -> Result<(), DaemonError> {
     settings.secrets = settings.secrets.sealed_with(key.clone());
     let mut performer = Performer::new(layout.clone(), store, settings, ended_sender);
     performer.set_syslog(config.settings.audit_syslog.clone());
-    performer.audit("daemon_started", Some(format!("version {}", env!("CARGO_PKG_VERSION"))));
+    let act = if again { "daemon_went_on" } else { "daemon_started" };
+    performer.audit(act, Some(format!("version {}", env!("CARGO_PKG_VERSION"))));
     performer.audit("configuration_read", Some(digests.clone()));
     for (id, why) in broken {
         tracing::error!(task = %id, "the task is left alone: {why}");
         performer.audit("left_alone", Some(format!("task {id}: {why}")));
     }
-    performer.perform(repairs, false)?;
-    performer.note_seen();
     if personal {
         tracing::warn!("personal mode: there is no policy.toml, so the owner of the state may do everything");
     }
     let key = config.settings.http.as_ref().map(|_| key);
-    let (web, posts) = Web::new(layout.clone(), TokensOnDisk::new(dirs.config.clone()), key.clone(), serving(&config));
     performer.set_callback(callback(&config, key.as_ref()));
-    let server = listen(&config, group, &web).await?;
-    let inbox = SpoolInbox::new(layout, personal)?;
-    let (library, more) = (Arc::new(config.library), None);
-    let http = config.settings.http;
-    let library = LibraryOnDisk { dirs, sources, digests, library, more, personal, people_asked: None, web, http };
-    tracing::info!(pid = std::process::id(), state = %dirs.state.display(), "ready");
-    service::ready();
-    let ended = turn(library, &mut engine, &mut performer, Ears { inbox, watch, ended, posts }).await;
-    if let Some(server) = server {
-        server.finish().await;
+    let ended = async {
+        performer.perform(repairs, false)?;
+        performer.note_seen();
+        if kept.http.is_none() {
+            let tokens = TokensOnDisk::new(dirs.config.clone());
+            let (web, posts) = Web::new(layout.clone(), tokens, key, serving(&config));
+            let server = listen(&config, group, &web).await?;
+            kept.http = Some(KeptHttp { web, posts, server });
+        }
+        let Some(KeptHttp { web, posts, .. }) = &mut kept.http else { return Ok(()) };
+        web.serve(serving(&config));
+        let (web, http) = (Arc::clone(web), config.settings.http);
+        let (library, more, people_asked) = (Arc::new(config.library), None, None);
+        let library = LibraryOnDisk { dirs, sources, digests, library, more, personal, people_asked, web, http };
+        tracing::info!(pid = std::process::id(), state = %dirs.state.display(), "ready");
+        service::ready();
+        let inbox = SpoolInbox::new(layout.clone(), personal)?;
+        turn(library, &mut engine, &mut performer, Ears { inbox, watch, ended, posts, stop }).await
+    };
+    let ended = ended.await;
+    if ended.is_err() {
+        performer.let_go().await;
     }
     ended
 }
@@ -192,11 +224,12 @@ fn serving(config: &Config) -> Serving {
 }
 
 /// Everything that the loop listens to.
-struct Ears {
+struct Ears<'a> {
     inbox: SpoolInbox,
     watch: SpoolWatch,
     ended: mpsc::UnboundedReceiver<Input>,
-    posts: mpsc::Receiver<Post>,
+    posts: &'a mut mpsc::Receiver<Post>,
+    stop: &'a mut Stop,
 }
 
 /// Tells the engine what a script says, and the script whether that was taken.
@@ -245,15 +278,14 @@ async fn turn(
     mut library: LibraryOnDisk<'_>,
     engine: &mut Engine,
     performer: &mut Performer,
-    ears: Ears,
+    ears: Ears<'_>,
 ) -> Result<(), DaemonError> {
-    let Ears { mut inbox, mut watch, mut ended, mut posts } = ears;
+    let Ears { mut inbox, mut watch, mut ended, posts, stop } = ears;
     let every = Duration::from_secs(limits::RESCAN_S);
     let mut rescan = interval_at(Instant::now(), every);
     rescan.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let (mut term, mut int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let mut hangup = signal(SignalKind::hangup())?;
-    let mut pulse = Pulse { every: service::watchdog(), told: Instant::now() };
+    let mut pulse = Pulse { every: service::watchdog(), told: Instant::now(), answer: tokio::spawn(async {}) };
     // What was to start while no daemon ran starts after the orders were heard that came meanwhile.
     let mut waited = vec![Input::Tick];
     // And the engine does not know yet which groups the people of the tasks it found are in.
@@ -274,8 +306,7 @@ async fn turn(
                 look = if engine.library_is_broken() { Look::Now } else { Look::IfChanged };
             }
             _ = hangup.recv() => look = Look::Now,
-            _ = term.recv() => break,
-            _ = int.recv() => break,
+            () = stop.asked() => break,
         }
         std::iter::from_fn(|| watch.try_next()).for_each(|notice| inbox.note(notice));
         let room = INPUTS_PER_TURN.saturating_sub(inputs.len());
@@ -295,6 +326,7 @@ async fn turn(
         hearing = begun.elapsed() < HEAR_ORDERS && inbox.order_waits();
         if hearing {
             waited = inputs;
+            pulse.turned(engine, &library.web);
             continue;
         }
         let new = library.dropped(std::mem::take(&mut files));
@@ -321,11 +353,13 @@ async fn turn(
     Ok(performer.perform(Vec::new(), false)?)
 }
 
-/// What tells others that the loop turns.
+/// What tells others that the loop turns, and that the threads do that talk to hosts.
 struct Pulse {
     /// How often the service manager wants to hear of it.
     every: Option<Duration>,
     told: Instant,
+    /// Ends when one of those threads takes up what it is given.
+    answer: JoinHandle<()>,
 }
 
 impl Pulse {
@@ -337,9 +371,10 @@ impl Pulse {
     fn turned(&mut self, engine: &Engine, web: &Web) {
         let (unfinished, hosts) = (engine.unfinished(), engine.hosts_in_flight());
         web.turned(unfinished, hosts);
-        if self.every.is_some_and(|every| self.told.elapsed() >= every / 4) {
+        if self.every.is_some_and(|every| self.told.elapsed() >= every / 4) && self.answer.is_finished() {
             service::alive(unfinished, hosts);
             self.told = Instant::now();
+            self.answer = tokio::spawn(async {});
         }
     }
 }
@@ -347,223 +382,6 @@ impl Pulse {
 /// Returns how long to sleep when the engine wants to be asked in `ms`.
 fn rest(ms: Option<i64>) -> Duration {
     Duration::from_millis(u64::try_from(ms.unwrap_or(i64::MAX)).unwrap_or(0)).min(SLEEP_MAX)
-}
-
-/// Whether the configuration on disk is looked at.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Look {
-    /// When something is judged or started.
-    IfNeeded,
-    /// When a file of it changed.
-    IfChanged,
-    /// In any case.
-    Now,
-}
-
-impl Look {
-    /// Returns whether to look in a turn with these inputs: what is judged or started now is compared with what stands on disk
-    /// now.
-    fn at<'i>(self, mut inputs: impl Iterator<Item = &'i Input>, engine: &Engine) -> Look {
-        let judges = |input: &Input| matches!(input, Input::Dropped(_) | Input::Fetched(..));
-        let needed = self == Look::IfNeeded && (inputs.any(judges) || engine.needs_library(now()));
-        if needed { Look::IfChanged } else { self }
-    }
-}
-
-/// The configuration directory, as it was read last.
-struct LibraryOnDisk<'a> {
-    dirs: &'a Dirs,
-    sources: Sources,
-    digests: String,
-    /// What was read, with what OpenSSH's configuration says.
-    library: Arc<Library>,
-    /// The files of host keys that it names.
-    more: Option<Sources>,
-    personal: bool,
-    /// When the system was asked about people last.
-    people_asked: Option<Instant>,
-    /// Answers from the same library.
-    web: Arc<Web>,
-    /// Where it does.
-    http: Option<Http>,
-}
-
-impl LibraryOnDisk<'_> {
-    /// Asks which groups people are in, where something is judged or started; of what only waits for its turn not all the time.
-    fn people(&mut self, look: Look, judged: bool, engine: &Engine, inputs: &[Input]) -> Option<Input> {
-        let judged = judged || inputs.iter().any(|input| matches!(input, Input::Fetched(..)));
-        let rests = self.people_asked.is_some_and(|at| at.elapsed() < PEOPLE_EVERY);
-        if look == Look::IfNeeded || (rests && !judged) {
-            return None;
-        }
-        self.people_asked = Some(Instant::now());
-        Some(Input::People(people_of(engine, inputs)))
-    }
-
-    /// Makes an input of dropped files, if there are any; looks where the refs stand that update hooks reported.
-    fn dropped(&self, mut files: Vec<Dropped>) -> Option<Input> {
-        for file in files.iter_mut().filter(|file| memmem::find(&file.bytes, PUSH_MARK).is_some()) {
-            let Ok(Wish::Push(push)) = read_wish(&file.bytes, &self.library.zone) else { continue };
-            if push.hook != "update" {
-                continue;
-            }
-            let path = self.library.hooks.path_of(&push);
-            file.moved = match path.map(|path| repo::points_at(&path, &push.reference)) {
-                // Who posts waits for the answer, and git waits for them.
-                _ if file.key.is_posted() => Moved::Unknown("it came over HTTP".to_owned()),
-                Some(Ok(target)) if target.as_ref() == Some(&push.new) => Moved::Yes,
-                Some(Ok(_)) => Moved::No,
-                Some(Err(error)) => Moved::Unknown(error.to_string()),
-                None => {
-                    Moved::Unknown("its rule in hooks.toml has no path, where the repository stands here".to_owned())
-                }
-            };
-        }
-        (!files.is_empty()).then_some(Input::Dropped(files))
-    }
-
-    /// Looks whether the configuration changed, and has it complete for what is planned in this turn.
-    fn look<'i>(
-        &mut self,
-        look: Look,
-        inputs: impl Iterator<Item = &'i Input>,
-        engine: &Engine,
-        performer: &mut Performer,
-    ) -> Result<Option<Input>, SpoolError> {
-        let wanted = match look {
-            Look::IfNeeded => false,
-            Look::IfChanged => self.sources.changed() || self.more.as_ref().is_some_and(Sources::changed),
-            Look::Now => true,
-        };
-        let read = if wanted { Some(self.read(engine, performer)?) } else { None };
-        Ok(self.complete(read, inputs, engine))
-    }
-
-    /// Reads the configuration again; what runs keeps its plan.
-    fn read(&mut self, engine: &Engine, performer: &mut Performer) -> Result<Input, SpoolError> {
-        let error = match read_configuration(self.dirs) {
-            // An editor that replaces a file takes it away for an instant; that makes nobody an owner of everything.
-            Ok(read) if !self.personal && matches!(read.config.library.policy, Policy::Personal { .. }) => {
-                self.sources = read.sources;
-                "policy.toml is gone".to_owned()
-            }
-            Ok(Configuration { mut config, sources, notes, digests }) => {
-                fit_to_descriptors(&mut config);
-                self.sources = sources;
-                self.personal = matches!(config.library.policy, Policy::Personal { .. });
-                if !self.personal {
-                    performer.store_mut().note_ruled()?;
-                }
-                say_notes(&notes);
-                performer.set_link_settings(&LinkSettings::of(&config.settings, &self.dirs.config));
-                performer.set_syslog(config.settings.audit_syslog.clone());
-                self.web.serve(serving(&config));
-                if self.http != config.settings.http {
-                    tracing::warn!("a change of [http] in spoolgate.toml takes a restart");
-                    self.http.clone_from(&config.settings.http);
-                }
-                if self.digests != digests {
-                    tracing::info!("configuration read again: {digests}");
-                    performer.audit("configuration_read", Some(digests.clone()));
-                    self.digests = digests;
-                }
-                let people = people_of(engine, &[]);
-                self.library = Arc::new(config.library);
-                self.more = None;
-                return Ok(Input::Reloaded(Arc::clone(&self.library), people));
-            }
-            Err(error) => {
-                if let ConfigError::Wrong { problems, .. } = &error {
-                    for problem in problems {
-                        tracing::error!("{problem}");
-                    }
-                }
-                self.sources = self.sources.again(now());
-                error.to_string()
-            }
-        };
-        tracing::error!("nothing is approved or started until the configuration can be read: {error}");
-        self.web.set_broken(&error);
-        Ok(Input::LibraryBroken(error))
-    }
-
-    /// Has OpenSSH's configuration asked about the hosts of tasks that are planned in this turn, and returns what the engine
-    /// is to be told of the library before. When there is no answer for a task that waits, nothing goes on: it is not the
-    /// task that is wrong.
-    fn complete<'i>(
-        &mut self,
-        read: Option<Input>,
-        inputs: impl Iterator<Item = &'i Input>,
-        engine: &Engine,
-    ) -> Option<Input> {
-        if self.library.ssh.is_none() || matches!(read, Some(Input::LibraryBroken(_))) {
-            return read;
-        }
-        let new: Vec<&[u8]> = inputs.flat_map(task_files).collect();
-        if read.is_none() && new.is_empty() {
-            return read;
-        }
-        let mut library = (*self.library).clone();
-        if let Some(answers) = &mut library.ssh {
-            answers.said.retain(|_, said| said.is_ok());
-        }
-        let waiting = engine.runs().map(|run| run.accepted.submission.as_bytes());
-        let waiting = ask_ssh::tasks_in(waiting.filter(|_| read.is_some()), &library);
-        let begun = now();
-        let mut asked = ask_ssh::complete(&mut library, &waiting);
-        let failed = library.ssh.as_ref().and_then(|ssh| ssh.said.values().find_map(|said| said.clone().err()));
-        let new = ask_ssh::tasks_in(new.into_iter(), &library);
-        asked |= ask_ssh::complete(&mut library, &new);
-        if !asked {
-            return read;
-        }
-        let files = library.ssh.iter().flat_map(|ssh| ssh.known_hosts.keys().map(PathBuf::from)).collect();
-        self.more = Some(Sources::look(files, Vec::new(), begun));
-        self.library = Arc::new(library);
-        self.web.serve(Serving { library: Arc::clone(&self.library), broken: failed.clone() });
-        if let Some(why) = failed {
-            tracing::error!("nothing is approved or started until ssh_config says how hosts are reached: {why}");
-            return Some(Input::LibraryBroken(why));
-        }
-        let people = match read {
-            Some(Input::Reloaded(_, people)) => people,
-            _ => people_of(engine, &[]),
-        };
-        Some(Input::Reloaded(Arc::clone(&self.library), people))
-    }
-}
-
-/// Returns the task files that an input may have planned.
-fn task_files(input: &Input) -> Vec<&[u8]> {
-    match input {
-        Input::Dropped(files) => files.iter().map(|file| file.bytes.as_slice()).collect(),
-        Input::Fetched(_, Some(found)) => {
-            let accepted = found.events.iter().find_map(|recorded| match &recorded.event {
-                Event::Accepted(accepted) => Some(accepted.submission.as_bytes()),
-                _ => None,
-            });
-            accepted.into_iter().collect()
-        }
-        _ => Vec::new(),
-    }
-}
-
-/// Returns the people whose rights unfinished tasks depend on, and ended ones that are looked at, with the groups that the
-/// system knows.
-fn people_of(engine: &Engine, inputs: &[Input]) -> HashMap<u32, Person> {
-    let fetched = inputs.iter().filter_map(|input| match input {
-        Input::Fetched(_, found) => found.as_ref(),
-        _ => None,
-    });
-    let of_event = |recorded: &Recorded| match &recorded.event {
-        Event::Accepted(accepted) => Some(accepted.by.uid),
-        Event::Approved { approval, .. } => Some(approval.by.uid),
-        _ => None,
-    };
-    let fetched = fetched.flat_map(|found| found.events.iter().filter_map(of_event)).filter(|uid| !is_token_uid(*uid));
-    // Whom the system does not answer for is not there: who they were last counts.
-    let person = |uid: u32| users::person(uid).map(|person| (uid, person));
-    engine.people().into_iter().chain(fetched).filter_map(person).collect()
 }
 
 fn say_notes(notes: &[String]) {

@@ -6,9 +6,12 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use tokio::sync::oneshot;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
 
 use crate::adapters::spool::intake::Consumed;
 use crate::adapters::spool::layout::Layout;
@@ -40,6 +43,8 @@ use crate::shells::daemon::web::PostAnswer;
 const UNSETTLED_TURNS_MAX: u32 = 50;
 /// How many lines that the audit lost are added together.
 const ENTRIES_AT_ONCE: usize = 1000;
+/// How long connections may take to be closed when the daemon lets go of all hosts.
+const LET_GO: Duration = Duration::from_secs(5);
 /// Every so many tasks, the hosts of one remove what earlier tasks left there a month ago.
 const CLEAN_EVERY: u64 = 32;
 
@@ -53,6 +58,8 @@ pub(super) struct Performer {
     settings: LinkSettings,
     inputs: UnboundedSender<Input>,
     owners: HashMap<(TaskId, GroupNo, HostName), UnboundedSender<Command>>,
+    /// The owners themselves.
+    at_work: JoinSet<()>,
     /// What the daemon did of itself since the last turn, for the audit.
     audit: Vec<Entry>,
     /// Where the audit's head is sent to.
@@ -87,6 +94,7 @@ impl Performer {
             settings,
             inputs,
             owners: HashMap::new(),
+            at_work: JoinSet::new(),
             audit: Vec::new(),
             syslog: None,
             callback: None,
@@ -152,11 +160,19 @@ impl Performer {
         self.notes_seen = true;
     }
 
-    /// Deletes what dropped files left behind. What was written to one after it had been read goes to `bad/`, so that
-    /// its writer hears of it.
+    /// Looks whether the state is still ours, has the time noted, and deletes what dropped files left behind. What was written to one
+    /// after it had been read goes to `bad/`, so that its writer hears of it.
     pub(super) fn sweep(&mut self, writers: &mut Writers) -> Result<(), SpoolError> {
+        self.store.check_place()?;
+        while let Some(ended) = self.at_work.try_join_next() {
+            if let Err(error) = ended {
+                tracing::error!("a host's owner broke down: {error}");
+            }
+        }
         self.note_seen();
-        for file in intake::sweep(&self.layout, writers)? {
+        // Some files more do no harm.
+        let swept = intake::sweep(&self.layout, writers);
+        for file in swept.inspect_err(|error| tracing::warn!("{error}; it is tried again")).unwrap_or_default() {
             let found = format!("bytes that were written after the file had been read ({})", file.read);
             let wanted =
                 "a file that is complete when it is closed or renamed in; what was read then was taken, this was not";
@@ -170,6 +186,24 @@ impl Performer {
             bad::refuse_at(&mut self.store, &file.path, from, Some(file.uid), &problems, now())?;
         }
         Ok(())
+    }
+
+    /// Keeps when somebody looked. An older time does no harm; but everybody sees what is missing.
+    fn keep_seen(&self) {
+        let noted = self.store.note_seen(now());
+        if let Err(error) = &noted {
+            tracing::warn!("{error}; it is tried again");
+        }
+        self.store.say(noted.err().and_then(|error| error.lack()));
+    }
+
+    /// Lets go of all hosts; their steps go on there. When it returns, nothing is written to their logs any more.
+    pub(super) async fn let_go(&mut self) {
+        self.owners.clear();
+        let ends = async { while self.at_work.join_next().await.is_some() {} };
+        if timeout(LET_GO, ends).await.is_err() {
+            self.at_work.shutdown().await;
+        }
     }
 
     /// Performs the effects of one turn; `more_waits` when the next one begins at once.
@@ -220,7 +254,7 @@ impl Performer {
             let _ = self.inputs.send(Input::ViewLost(id));
         }
         if std::mem::take(&mut self.notes_seen) {
-            self.store.note_seen(now())?;
+            self.keep_seen();
         }
         for act in acts {
             self.act(act)?;
@@ -310,9 +344,15 @@ impl Performer {
     fn act(&mut self, effect: Effect) -> Result<(), SpoolError> {
         match effect {
             Effect::Fetch(id) => {
-                let found = self.store.fetch(id)?.and_then(|task| {
-                    let found = found_task(task);
-                    found.inspect_err(|why| tracing::error!(task = %id, "the task is left alone: {why}")).ok()
+                let found = match self.store.fetch(id) {
+                    Ok(found) => found.map(found_task).transpose(),
+                    Err(error) if error.lack().is_some() => return Err(error),
+                    // A bad block in its files is nothing that others wait for.
+                    Err(error) => Err(error.to_string()),
+                };
+                let found = found.unwrap_or_else(|why| {
+                    tracing::error!(task = %id, "the task is left alone: {why}");
+                    None
                 });
                 let _ = self.inputs.send(Input::Fetched(id, found.map(Box::new)));
             }
@@ -335,7 +375,7 @@ impl Performer {
                         inputs: self.inputs.clone(),
                         logs: self.logs.clone(),
                     };
-                    tokio::spawn(owner.run());
+                    self.at_work.spawn(owner.run());
                     sender
                 });
                 // An owner ends only when it is released or the daemon stops; then nobody waits for an answer.
@@ -397,7 +437,8 @@ pub(super) fn recover(store: &mut Store, library: Arc<Library>, now: Moment) -> 
     if !cuts.is_empty() {
         audit_again(store, &loaded.history)?;
     }
-    let (mut found, mut unread, mut left_alone) = (Vec::new(), Vec::new(), Vec::new());
+    let mut unread: Vec<_> = loaded.unreadable.iter().map(|(id, _)| (*id, None)).collect();
+    let (mut found, mut left_alone) = (Vec::new(), loaded.unreadable);
     for task in loaded.unfinished {
         let (id, first) = (task.id, task.events.split(|byte| *byte == b'\n').next().unwrap_or_default().to_vec());
         match found_task(task) {

@@ -96,6 +96,8 @@ pub(in crate::shells::daemon) struct Web {
     callback: Option<CallbackKey>,
     /// How many requests may read tasks at once.
     readers: Semaphore,
+    /// What the daemon waits for, when it takes nothing.
+    waits_for: Mutex<Option<&'static str>>,
     /// When the loop turned last, by the clock that nobody sets.
     turned: AtomicI64,
     hosts_in_flight: AtomicU64,
@@ -126,6 +128,7 @@ impl Web {
             counters: Counters::default(),
             callback,
             readers: Semaphore::new(READERS),
+            waits_for: Mutex::default(),
             turned: AtomicI64::new(moment().steady_ms),
             hosts_in_flight: AtomicU64::new(0),
             unfinished: AtomicU64::new(0),
@@ -144,6 +147,11 @@ impl Web {
         self.serve(Serving { library, broken: Some(why.to_owned()) });
     }
 
+    /// Notes what the daemon waits for before it takes anything again; nothing when it takes everything.
+    pub(in crate::shells::daemon) fn set_waiting(&self, waits_for: Option<&'static str>) {
+        *locked(&self.waits_for) = waits_for;
+    }
+
     /// Notes that the loop turned, and what it has to do.
     pub(in crate::shells::daemon) fn turned(&self, unfinished: usize, hosts_in_flight: usize) {
         self.turned.store(moment().steady_ms, Ordering::Relaxed);
@@ -157,11 +165,16 @@ impl Web {
 
     /// Gives something to the loop and waits for what became of it.
     async fn post(&self, drop_box: DropBox, token: &Token, bytes: Vec<u8>) -> Result<PostAnswer, Answer> {
+        if let Some(waits_for) = *locked(&self.waits_for) {
+            let why =
+                format!("the daemon has no {waits_for} and has not taken it; it goes on by itself; try again then");
+            return Err(later(error(503, &why)));
+        }
         let (reply, answer) = oneshot::channel();
         let post = Posted { drop_box, actor: token.actor(), bytes, scope: token.scope(), reply };
         let sent = self.posts.send(Post::Dropped(post)).await;
         sent.map_err(|_| error(503, "the daemon is stopping and has not taken it; try again"))?;
-        let unknown = "the daemon is stopping, and nobody knows whether it has taken it; look, or try again with the same \
+        let unknown = "the daemon stops or waits, and nobody knows whether it has taken it; look, or try again with the same \
                        idempotency_key";
         let answer = answer.await.map_err(|_| error(503, unknown))?;
         match &answer {
@@ -269,8 +282,11 @@ impl Web {
     fn health(&self) -> Answer {
         let silent = moment().steady_ms - self.turned.load(Ordering::Relaxed);
         let broken = self.serving().broken.is_some();
-        let status = if silent > STUCK_MS { "stuck" } else { "ok" };
-        let code = if silent > STUCK_MS { 503 } else { 200 };
+        let (code, status) = match *locked(&self.waits_for) {
+            Some(waits_for) => (503, format!("no {waits_for}; the daemon waits")),
+            None if silent > STUCK_MS => (503, "stuck".to_owned()),
+            None => (200, "ok".to_owned()),
+        };
         let configuration = if broken { "cannot be read; nothing starts" } else { "ok" };
         json_answer(code, &json!({"status": status, "configuration": configuration}))
     }

@@ -1,5 +1,7 @@
 //! One word for one thing: where tasks and hosts stand, on every screen.
 
+use crate::adapters::spool::Lack;
+use crate::adapters::spool::reader::Serving;
 use crate::base::ids::TaskId;
 use crate::domain::run::{Ending, Event, Ordered, Outcome};
 use crate::shells::dashboard::eta::left_ms;
@@ -77,4 +79,19 @@ fn how_long_it_may_take_is_said_only_while_nobody_is_awaited() {
     let mut few = accept(&library, 9, &file(serde_json::json!([12]), false), &actor(1001, "alice"));
     stage::start(&mut few);
     assert_eq!(left_ms(&few, NOW, 10), None, "nothing is known yet");
+}
+
+#[test]
+fn the_header_says_what_a_daemon_waits_for() {
+    for (lang, said) in [
+        (Lang::En, ["daemon up", "DISK FULL, DAEMON WAITS", "DAEMON WAITS", "DAEMON WAITS"]),
+        (Lang::Zh, ["守护进程运行中", "磁盘已满，守护进程等待中", "守护进程等待中", "守护进程等待中"]),
+    ] {
+        let mut model = stage((80, 24), lang, Theme::Dark);
+        for (lacks, said) in [None].into_iter().chain(Lack::ALL.map(Some)).zip(said) {
+            update(&mut model, Message::Daemon(Some(Serving { pid: "4242".to_owned(), lacks })));
+            let first = view::as_text(&model).lines().next().unwrap_or_default().to_owned();
+            assert!(first.contains(&format!("  {said}  ")), "{lacks:?}: {first}");
+        }
+    }
 }

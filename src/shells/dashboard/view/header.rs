@@ -2,6 +2,8 @@
 //!
 //! **Invariant:** pure; nothing that is wrong takes the place of how many tasks stand where, as far as there is room for both.
 
+use crate::adapters::spool::Lack;
+use crate::adapters::spool::reader::Serving;
 use crate::domain::run::TaskState;
 use crate::shells::dashboard::look::{Row, Tone};
 use crate::shells::dashboard::model::Model;
@@ -21,7 +23,9 @@ pub(super) fn first(model: &Model) -> Row {
     let mut row = if named { Row::new().put(" spoolgate", Tone::Title).gap(2) } else { Row::new().gap(1) };
     row = match &model.daemon {
         _ if !model.daemon_known => row.put(words.daemon_unknown, Tone::Dim),
-        Some(_) => row.put(words.daemon_up, Tone::Ok),
+        Some(Serving { lacks: None, .. }) => row.put(words.daemon_up, Tone::Ok),
+        Some(Serving { lacks: Some(Lack::Room), .. }) => row.put(words.daemon_full, Tone::Danger),
+        Some(Serving { lacks: Some(_), .. }) => row.put(words.daemon_waits, Tone::Danger),
         None => row.put(words.daemon_down, Tone::Danger),
     };
     if model.watch_lost {

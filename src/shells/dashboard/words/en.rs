@@ -6,6 +6,8 @@ use super::Words;
 
 pub(super) const WORDS: Words = Words {
     daemon_up: "daemon up",
+    daemon_full: "DISK FULL, DAEMON WAITS",
+    daemon_waits: "DAEMON WAITS",
     daemon_unknown: "daemon ?",
     board_blind: "You may not read this state directory.",
     unanswered: "No answer from the daemon for 30 s; check again later.",

@@ -75,7 +75,7 @@ macro_rules! words {
 }
 
 words! {
-    daemon_up daemon_unknown board_blind unanswered daemon_down daemon_down_hint watch_lost configuration_broken
+    daemon_up daemon_full daemon_waits daemon_unknown board_blind unanswered daemon_down daemon_down_hint watch_lost configuration_broken
     personal readonly readonly_short too_small board hosts history audit templates new ready running done_state held
     frozen cancelling ok skipped rolled_back rollback_failed failed timed_out cancelled lost kill_unconfirmed out_of_reach rejected
     expired stale low medium high now waits_for asked_until when_approved in_time for_time by more hosts_count heading_new heading_ready

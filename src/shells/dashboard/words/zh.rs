@@ -6,6 +6,8 @@ use super::Words;
 
 pub(super) const WORDS: Words = Words {
     daemon_up: "守护进程运行中",
+    daemon_full: "磁盘已满，守护进程等待中",
+    daemon_waits: "守护进程等待中",
     daemon_unknown: "守护进程状态未知",
     board_blind: "你无权读取此状态目录。",
     unanswered: "守护进程 30 秒内没有答复，请稍后再看。",
@@ -467,6 +469,7 @@ pub(super) const WORDS: Words = Words {
         ("left_alone", "任务搁置"),
         ("refused", "拒收文件"),
         ("daemon_started", "守护进程启动"),
+        ("daemon_went_on", "守护进程继续"),
         ("daemon_stopped", "守护进程停止"),
         ("configuration_read", "读取配置"),
         ("audit_torn", "审计断行"),
