@@ -10,7 +10,8 @@ use crate::domain::run::{Event, Run};
 use crate::domain::template::Missed;
 use crate::engine::Engine;
 use crate::engine::outbox::Outbox;
-use crate::engine::schedule::{Progress, next_step};
+use crate::engine::schedule::{Progress, batch_interval, next_step};
+use crate::engine::waits::{Wait, Waits, What};
 
 /// How long the engine may rest until it is asked again.
 const RESTS_MS: i64 = 60_000;
@@ -34,7 +35,7 @@ impl Engine {
         let why = format!("no daemon ran {since}, or the clock was set; release it to go on with what has not begun");
         let may = |run: &Run| run.may_start() && run.plan.missed != Missed::Run;
         let late = self.running.iter().filter(|(id, progress)| {
-            self.runs.get(id).is_some_and(|run| may(run) && would_have_begun(run, progress, out.now()))
+            self.runs.get(id).is_some_and(|run| may(run) && would_have_begun(run, progress, &self.waits, out.moment()))
         });
         for id in late.map(|(id, _)| *id).collect::<Vec<TaskId>>() {
             if let Some(run) = self.runs.get_mut(&id) {
@@ -45,21 +46,24 @@ impl Engine {
 }
 
 /// Whether something of a running task may have been to begin by itself before now.
-fn would_have_begun(run: &Run, progress: &Progress, now: Timestamp) -> bool {
-    let due = |at: Option<Timestamp>| at.is_none_or(|at| at <= now);
+fn would_have_begun(run: &Run, progress: &Progress, known: &Waits, now: Moment) -> bool {
+    // What waits for a while begins when that is over by the clock that nobody sets, and so it would have.
     let waits = |lane: &usize| match next_step(run, *lane) {
-        Next::Start { not_before, .. } => due(not_before),
+        Next::Start { step, attempt, not_before: Some(until), delay_ms: Some(ms) } => {
+            known.is_over(run.id, What::Retry { lane: *lane, step, attempt }, Wait { until, ms }, now)
+        }
+        Next::Start { not_before, .. } => not_before.is_none_or(|at| at <= now.wall),
         Next::Asks { .. } | Next::Nothing => false,
     };
     let asks = run.batch_wait.map_or(run.plan.batch_gate, |wait| wait.gate);
     let follows = progress.following.is_some() && !asks;
-    let until = run.batch_wait.and_then(|wait| wait.until);
     if progress.active.is_empty() {
-        return progress.waiting.iter().any(waits) || (progress.is_idle() && follows && due(until));
+        let due = || batch_interval(run).is_none_or(|(what, wait)| known.is_over(run.id, what, wait, now));
+        return progress.waiting.iter().any(waits) || (progress.is_idle() && follows && due());
     }
     let goes_on = |lane: &usize| {
         let lane = &run.lanes[*lane];
-        run.plan.group(lane.group).is_some_and(|group| lane.may_go_on(&group.steps, run.timed_at(), now))
+        run.plan.group(lane.group).is_some_and(|group| lane.may_go_on(&group.steps, run.timed_at(), now.wall))
     };
     let group = progress.active.iter().map(|lane| run.lanes[*lane].group).max();
     let more_groups = run.lanes.iter().any(|lane| Some(lane.group) > group && !lane.is_passed());

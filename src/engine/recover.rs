@@ -57,10 +57,11 @@ impl Engine {
         now: Moment,
     ) -> (Engine, Vec<Effect>, Vec<IllegalEvent>) {
         let mut engine = Engine::new(library, next_id);
-        // What stands in a journal, a daemon wrote: it looked at the time then. Where no time is noted, nothing else is known.
-        let events =
-            found.iter().flat_map(|task| &task.events).map(|recorded| recorded.at).filter(|at| *at <= now.wall);
-        engine.seen = past.seen.into_iter().chain(events).max().unwrap_or(Timestamp(i64::MIN));
+        // Where no time is noted, the journals say when a daemon wrote last. Where one is, they say nothing more: an event may
+        // be from before the clock was set back, and look newer than it is.
+        let written = found.iter().flat_map(|task| &task.events).map(|recorded| recorded.at);
+        let written = written.filter(|at| *at <= now.wall).max();
+        engine.seen = past.seen.or(written).unwrap_or(Timestamp(i64::MIN));
         engine.cuts = past.cuts;
         for line in past.history {
             engine.next_id = engine.next_id.max(line.id.0 + 1);

@@ -227,17 +227,16 @@ impl Engine {
             *progress = self::progress(run, out);
             return true;
         }
-        let ms = i64::try_from(interval_s.saturating_mul(1000)).unwrap_or(i64::MAX);
         if run.batch_wait.is_none() && (interval_s > 0 || gate) {
-            let until = (interval_s > 0).then(|| out.now().plus_ms(ms));
+            let until = (interval_s > 0).then(|| out.now().plus_ms(interval_ms(run)));
             Engine::record(run, Event::BatchWaits { group, batch, until, gate }, out);
             // The same batch may have waited before, in what a retry repeats.
             self.waits.begin_anew(id, What::Batch(group, batch));
         }
         if let Some(wait) = run.batch_wait {
-            if let Some(until) = wait.until {
-                let (what, now) = (What::Batch(group, batch), out.moment());
-                let left_ms = self.waits.left(id, what, Wait { until, ms }, now);
+            if let Some((what, interval)) = batch_interval(run) {
+                let now = out.moment();
+                let left_ms = self.waits.left(id, what, interval, now);
                 if left_ms > 0 {
                     say_until_again(run, wait, now.wall.plus_ms(left_ms), out);
                     return false;
@@ -465,6 +464,17 @@ pub(super) fn frozen(run: &Run, policy: &Policy, now: Timestamp) -> Option<Froze
 fn step_frozen(run: &Run, lane: usize, step: usize, policy: &Policy, now: Timestamp) -> Option<Timestamp> {
     let timed = run.plan.group(run.lanes[lane].group)?.steps[step].trigger == Trigger::Timed;
     if timed { frozen(run, policy, now).map(|frozen| frozen.until) } else { None }
+}
+
+/// Returns how long a task waits between two batches.
+fn interval_ms(run: &Run) -> i64 {
+    i64::try_from(run.plan.batch_interval_s.saturating_mul(1000)).unwrap_or(i64::MAX)
+}
+
+/// Returns the interval that a task's next batch waits for, if one does.
+pub(super) fn batch_interval(run: &Run) -> Option<(What, Wait)> {
+    let wait = run.batch_wait?;
+    Some((What::Batch(wait.group, wait.batch), Wait { until: wait.until?, ms: interval_ms(run) }))
 }
 
 /// Says anew until when a batch waits, where the clock was set since it was said.

@@ -54,6 +54,14 @@ impl Waits {
         (end - now.steady_ms).max(0)
     }
 
+    /// Whether a wait is over; one that was not seen yet begins nothing by being asked for.
+    pub(super) fn is_over(&self, id: TaskId, what: What, wait: Wait, now: Moment) -> bool {
+        match self.ends.get(&id).and_then(|ends| ends.get(&what)) {
+            Some(end) => *end <= now.steady_ms,
+            None => wait.until <= now.wall || wait.ms <= 0,
+        }
+    }
+
     /// Forgets one wait, because another of the same name begins.
     pub(super) fn begin_anew(&mut self, id: TaskId, what: What) {
         if let Some(ends) = self.ends.get_mut(&id) {
@@ -102,6 +110,11 @@ mod tests {
         assert_eq!(left(100_000 - day, 25_000), 40_000, "set back by a day");
         assert_eq!(left(100_000 + day, 45_000), 20_000, "set forward by a day");
         assert_eq!(left(100_000 - day, 65_000), 0);
+        let over = |wall, steady| waits.is_over(TaskId(1), BATCH, wait, at(wall, steady));
+        assert!(over(100_000 - day, 65_000) && !over(100_000 + day, 64_999), "the clock on the wall does not matter");
+        let unseen = Waits::default();
+        let over = |wall| unseen.is_over(TaskId(1), BATCH, wait, at(wall, 0));
+        assert!(over(160_000) && !over(159_999), "but for what an earlier daemon waited");
         assert_eq!(waits.next(), Some(65_000));
         waits.pass(at(0, 65_000));
         assert_eq!(waits.next(), None);

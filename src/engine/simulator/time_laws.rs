@@ -6,8 +6,9 @@ use crate::base::ids::{GroupNo, HostName, StepName, TaskId};
 use crate::base::time::{Moment, Timestamp};
 use crate::domain::run::{Event, Recorded};
 use crate::domain::template::Missed;
-use crate::engine::Start;
+use crate::engine::{DropBox, Input, Start};
 
+use super::World;
 use super::parts::{LATE_AFTER_MS, WAIT_MS};
 
 /// What the laws need to know of what happened.
@@ -79,5 +80,32 @@ impl TimeLaws {
         }
         let starts_late = start.approved.plan().missed == Missed::Run;
         assert!(starts_late || !self.ran.contains(&id), "task {id}: {} begins by itself, and late", start.step);
+    }
+}
+
+/// A day of one task that runs "plain" on one host: its first step was sent.
+fn day(sets_back_ms: i64) -> World {
+    let mut world = World::new(1);
+    world.crashes = false;
+    world.start_engine();
+    let task = r#"{"task_name": "t", "temp_id": "plain", "hosts": {"1": ["h1"]}}"#;
+    world.drop_file(DropBox::Ready, "boss", task.to_owned());
+    world.rescan();
+    assert_eq!(world.flights.len(), 1);
+    world.now = world.now.plus_ms(-sets_back_ms);
+    world.input(Input::Tick);
+    world
+}
+
+#[test]
+fn what_was_written_before_the_clock_was_set_back_does_not_shorten_a_downtime() {
+    for (down_ms, held) in [(LATE_AFTER_MS + 5_000, true), (LATE_AFTER_MS - 5_000, false)] {
+        let mut world = day(LATE_AFTER_MS + 4_000);
+        world.crash();
+        world.pass_ms(down_ms);
+        world.start_engine();
+        world.input(Input::Tick);
+        let run = world.engine.as_ref().and_then(|engine| engine.runs().next()).expect("it runs");
+        assert_eq!(run.held.is_some(), held, "down for {down_ms} ms");
     }
 }
