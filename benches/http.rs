@@ -9,6 +9,8 @@
 #[path = "../tests/it/link.rs"]
 #[expect(dead_code, reason = "tests use the rest of the link")]
 mod link;
+#[path = "../tests/it/patience.rs"]
+mod patience;
 #[path = "../tests/it/relay.rs"]
 #[expect(dead_code, reason = "tests use the rest of the relay")]
 mod relay;

@@ -10,6 +10,8 @@
 mod link;
 #[expect(dead_code, reason = "other benchmarks use the rest")]
 mod measure;
+#[path = "../tests/it/patience.rs"]
+mod patience;
 #[path = "../tests/it/relay.rs"]
 #[expect(dead_code, reason = "tests use the rest of the relay")]
 mod relay;

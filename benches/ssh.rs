@@ -16,6 +16,8 @@ mod fleet;
 #[path = "../tests/it/link.rs"]
 mod link;
 mod measure;
+#[path = "../tests/it/patience.rs"]
+mod patience;
 #[path = "../tests/it/relay.rs"]
 #[expect(dead_code, reason = "tests use the rest of the relay")]
 mod relay;

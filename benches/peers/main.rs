@@ -21,6 +21,8 @@ mod link;
 #[expect(dead_code, reason = "other benchmarks use the rest")]
 mod measure;
 mod meter;
+#[path = "../../tests/it/patience.rs"]
+mod patience;
 #[path = "../../tests/it/relay.rs"]
 #[expect(dead_code, reason = "tests use the rest of the relay")]
 mod relay;

@@ -15,6 +15,7 @@ use spoolgate::domain::inventory::Inventory;
 
 use crate::ansible_cases::{FILES, INI, LAXER, OTHERWISE, SEED_REPAIRED, STRICTER, YAML, YAML_VALUES};
 use crate::ansible_random::{Dice, broken, random};
+use crate::patience::InTime as _;
 
 const ANSIBLE: &str = "/opt/spoolgate-tests/ansible/bin";
 const SEED: u64 = 20_261_121;
@@ -157,7 +158,7 @@ fn ansible(program: &str, dir: &Path) -> Command {
 fn theirs(root: &Path) -> BTreeMap<String, Option<Said>> {
     let driver = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/ansible_inventory.py");
     let home = tempfile::tempdir().unwrap();
-    let output = ansible("python3", home.path()).arg(driver).arg(root).output().unwrap();
+    let output = ansible("python3", home.path()).arg(driver).arg(root).output_in_time().unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
     let line = |line: &str| {
         let said: Value = serde_json::from_str(line).unwrap();
@@ -289,7 +290,8 @@ fn the_command_says_what_its_code_says() {
     let driven = theirs(&root);
     for n in 0..files.len() {
         let inventory = root.join(n.to_string()).join("inventory");
-        let output = ansible("ansible-inventory", dir.path()).arg("--list").arg("-i").arg(&inventory).output().unwrap();
+        let output =
+            ansible("ansible-inventory", dir.path()).arg("--list").arg("-i").arg(&inventory).output_in_time().unwrap();
         let said = &driven[&n.to_string()];
         assert_eq!(output.status.success(), said.is_some(), "{:?}", files[n]);
         let Some(said) = said else { continue };

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use crate::patience::InTime as _;
 use crate::world::{ALICE, BOB, EVE, World, wait_at_most, wait_for};
 
 /// Where an SSH server would listen: counts who knocks.
@@ -67,7 +68,7 @@ args = ["{TAG}", "{MODE}"]
 fn git(dir: &Path, args: &[&str]) {
     let mut command = Command::new("git");
     command.current_dir(dir).args(["-c", "user.name=t", "-c", "user.email=t@example.org"]).args(args);
-    let output = command.env("GIT_CONFIG_GLOBAL", "/dev/null").output().unwrap();
+    let output = command.env("GIT_CONFIG_GLOBAL", "/dev/null").output_in_time().unwrap();
     assert!(output.status.success(), "git {args:?}: {}", String::from_utf8_lossy(&output.stderr));
 }
 

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 use crate::approval::event;
+use crate::patience::InTime as _;
 use crate::sshd::Sshd;
 use crate::world::{ALICE, BOB, GROUP_ID, World, wait_at_most, wait_for};
 
@@ -55,7 +56,7 @@ impl Screen {
         let mut command = Command::new("/usr/bin/tmux");
         command.arg("-u").arg("-S").arg(&self.socket).args(args).uid(self.uid).gid(GROUP_ID);
         command.env_remove("TMUX").envs(environment.iter().copied());
-        let output = command.output().unwrap();
+        let output = command.output_in_time().unwrap();
         assert!(output.status.success(), "tmux {args:?}: {}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8_lossy(&output.stdout).into_owned()
     }
@@ -119,7 +120,7 @@ impl Drop for Screen {
         if std::thread::panicking() {
             eprintln!("the screen showed last:\n{}", self.text());
         }
-        let _ = Command::new("/usr/bin/tmux").arg("-S").arg(&self.socket).arg("kill-server").output();
+        let _ = Command::new("/usr/bin/tmux").arg("-S").arg(&self.socket).arg("kill-server").output_in_time();
     }
 }
 
@@ -339,10 +340,10 @@ pub(crate) fn signal_dashboard(screen: &Screen, name: &str) {
     // On this terminal: other tests have dashboards of the same user.
     let tty = screen.tmux(&["display-message", "-p", "#{pane_tty}"]);
     let tty = tty.trim().trim_start_matches("/dev/");
-    let pids = Command::new("pgrep").args(["-t", tty, "-f", "^spoolgate top$"]).output().unwrap();
+    let pids = Command::new("pgrep").args(["-t", tty, "-f", "^spoolgate top$"]).output_in_time().unwrap();
     let pid = String::from_utf8_lossy(&pids.stdout).trim().to_owned();
     assert!(!pid.contains('\n'), "several dashboards: {pid}");
-    assert!(Command::new("kill").args([name, &pid]).status().unwrap().success());
+    assert!(Command::new("kill").args([name, &pid]).status_in_time().unwrap().success());
 }
 
 /// Ways in which a dashboard may end.

@@ -4,6 +4,8 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use crate::patience::InTime as _;
+
 /// A file system that is mounted at a directory until it is dropped.
 pub(crate) struct Disk {
     place: PathBuf,
@@ -14,7 +16,7 @@ impl Disk {
     pub(crate) fn in_memory(place: &Path, bytes: u64) -> Disk {
         std::fs::create_dir_all(place).unwrap();
         let size = format!("size={bytes},mode=0755");
-        let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", &size, "none"]).arg(place).status();
+        let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", &size, "none"]).arg(place).status_in_time();
         assert!(mounted.unwrap().success(), "a tmpfs can be mounted: these tests run as root");
         Disk { place: place.to_owned() }
     }
@@ -45,6 +47,6 @@ impl Disk {
 impl Drop for Disk {
     fn drop(&mut self) {
         // Whoever has a file open there ends soon; the mount goes with it.
-        let _ = Command::new("umount").arg("-l").arg(&self.place).output();
+        let _ = Command::new("umount").arg("-l").arg(&self.place).output_in_time();
     }
 }

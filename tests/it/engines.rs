@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use crate::patience::InTime as _;
 use crate::sshd::Sshd;
 use crate::world::{World, wait_at_most, wait_for};
 
@@ -101,7 +102,8 @@ fn ansible_runs_on_the_proxy_and_each_of_its_hosts_is_told_of() {
     assert!(!Path::new("/tmp/spoolgate-was-here").exists(), "a value was read as a template");
     // Those of the plays of other tests are there for a while.
     wait_for("the engine's files to be gone", || {
-        let left = Command::new("sh").args(["-c", "ls -d /tmp/tmp.*/playbook.yml 2>/dev/null"]).output().unwrap();
+        let left =
+            Command::new("sh").args(["-c", "ls -d /tmp/tmp.*/playbook.yml 2>/dev/null"]).output_in_time().unwrap();
         left.stdout.is_empty().then_some(())
     });
 }

@@ -9,6 +9,7 @@ use spoolgate::base::digest::Digest;
 use spoolgate::domain::file_step::{BRING, INSTALL};
 use spoolgate::domain::runner::answer::Verdict;
 
+use crate::patience::InTime as _;
 use crate::relay::Relay;
 use crate::runner::{SHELLS, each_shell, step_with_file};
 use crate::sshd::Sshd;
@@ -203,8 +204,11 @@ fn what_a_step_fetches_stands_beside_its_log() {
     assert!(log(&world, id, "much").contains("more than 1000 bytes"), "{}", log(&world, id, "much"));
     assert_eq!(std::fs::read(output(&world, id, "file.fetched")).unwrap(), bytes);
     assert_eq!(log(&world, id, "file"), format!("{}/a b.bin: 1500000 bytes\n", there.display()));
-    let tar =
-        std::process::Command::new("tar").arg("-tf").arg(output(&world, id, "folder.fetched.tar")).output().unwrap();
+    let tar = std::process::Command::new("tar")
+        .arg("-tf")
+        .arg(output(&world, id, "folder.fetched.tar"))
+        .output_in_time()
+        .unwrap();
     assert!(String::from_utf8_lossy(&tar.stdout).contains("./a b.bin"), "{tar:?}");
     let outcomes: Vec<&str> =
         record["results"]["web1"].as_array().unwrap().iter().map(|step| step["outcome"].as_str().unwrap()).collect();
@@ -277,7 +281,7 @@ fn bring(shell: &[&str], dir: &Path, path: &str, kib: u32, digest: &Digest, leng
     let mut command = Command::new("/bin/bash");
     command.args(["-c", &line, "sh"]).args(shell).arg(dir.join("bring.sh")).arg(dir);
     command.args([digest.hex(), length.to_string()]).env("PATH", path).stdin(std::fs::File::open(stdin).unwrap());
-    command.stdout(Stdio::piped()).stderr(Stdio::piped()).output().unwrap()
+    command.stdout(Stdio::piped()).stderr(Stdio::piped()).output_in_time().unwrap()
 }
 
 #[test]
@@ -340,7 +344,7 @@ fn a_copy_that_ends_early_is_put_nowhere() {
         for place in &places {
             command.args([digest.as_str(), "0644", "-"]).arg(place);
         }
-        let output = command.env("SPOOLGATE_FILES", &files).env("SPOOLGATE_TASK", "7").output().unwrap();
+        let output = command.env("SPOOLGATE_FILES", &files).env("SPOOLGATE_TASK", "7").output_in_time().unwrap();
         assert!(!output.status.success(), "{shell:?} {output:?}");
         let said = format!("{}: what arrived is not what was approved", places[0].display());
         assert!(String::from_utf8_lossy(&output.stderr).contains(&said), "{shell:?} {output:?}");

@@ -8,6 +8,7 @@ use serde_json::Value;
 use spoolgate::adapters::output_log;
 use spoolgate::domain::output::Stream;
 
+use crate::patience::InTime as _;
 use crate::remote::{from_env, log, task};
 use crate::sshd::Sshd;
 use crate::world::{ALICE, BOB, World, wait_at_most, wait_for};
@@ -150,12 +151,15 @@ impl<'a> SmallDisk<'a> {
     }
 
     fn run(&self, program: &str, words: &[&str]) {
-        assert!(Command::new(program).args(words).arg(self.0).status().unwrap().success(), "{program} {words:?}");
+        assert!(
+            Command::new(program).args(words).arg(self.0).status_in_time().unwrap().success(),
+            "{program} {words:?}"
+        );
     }
 }
 
 impl Drop for SmallDisk<'_> {
     fn drop(&mut self) {
-        let _ = Command::new("umount").arg("-l").arg(self.0).status();
+        let _ = Command::new("umount").arg("-l").arg(self.0).status_in_time();
     }
 }

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use crate::patience::{InTime as _, end_of};
 use crate::repository::Repository;
 use crate::world::{World, wait_for};
 
@@ -281,8 +282,12 @@ fn no_trouble_of_ours_refuses_a_push_and_nothing_that_was_said_is_lost() {
     assert_eq!(push("release-missing").len(), 1, "one line");
     let full = world.etc().join("full");
     std::fs::create_dir_all(&full).unwrap();
-    let mounted =
-        Command::new("mount").args(["-t", "tmpfs", "-o", "size=16k", "none"]).arg(&full).status().unwrap().success();
+    let mounted = Command::new("mount")
+        .args(["-t", "tmpfs", "-o", "size=16k", "none"])
+        .arg(&full)
+        .status_in_time()
+        .unwrap()
+        .success();
     std::fs::create_dir_all(full.join("spool/new")).unwrap();
     if mounted {
         // It fills it.
@@ -295,7 +300,7 @@ fn no_trouble_of_ours_refuses_a_push_and_nothing_that_was_said_is_lost() {
     }
     config(full.to_str().unwrap());
     let said = push("release-full");
-    assert!(!mounted || Command::new("umount").arg(&full).status().unwrap().success());
+    assert!(!mounted || Command::new("umount").arg(&full).status_in_time().unwrap().success());
     assert_eq!(said.len(), 1, "{said:?}");
     std::fs::remove_file(world.etc().join("bin/spoolgate")).unwrap();
     assert_eq!(push("release-nobody").len(), 1, "one line");
@@ -322,7 +327,7 @@ fn a_repository_leads_its_installer_nowhere_that_its_owner_could_not_go() {
     let victim = world.etc().join("victim");
     std::fs::create_dir(&victim).unwrap();
     let bare = repository.bare.to_str().unwrap();
-    let chown = Command::new("chown").args(["-R", "61001:61001", bare]).status().unwrap();
+    let chown = Command::new("chown").args(["-R", "61001:61001", bare]).status_in_time().unwrap();
     assert!(chown.success());
     let config = format!("[core]\n\trepositoryformatversion = 0\n\tbare = true\n\thooksPath = {}\n", victim.display());
     std::fs::write(repository.bare.join("config"), config).unwrap();
@@ -350,7 +355,7 @@ fn what_hangs_holds_no_push_and_a_strict_repository_stays_strict_over_http() {
             .current_dir(&repository.bare)
             .env("GIT_DIR", ".")
             .env("PATH", format!("{}:/usr/bin:/bin", bin.display()))
-            .output()
+            .output_in_time()
             .unwrap();
         (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned(), begin.elapsed())
     };
@@ -442,7 +447,7 @@ fn what_a_ref_is_called_does_nothing_and_matches_nothing_else() {
             .spawn()
             .unwrap();
         hook.stdin.take().unwrap().write_all(lines.as_bytes()).unwrap();
-        let output = hook.wait_with_output().unwrap();
+        let output = end_of(hook, "the hook");
         assert!(output.status.success() && output.stdout.is_empty() && output.stderr.is_empty(), "{output:?}");
     }
     let wanted: Vec<String> = all.iter().filter(|name| expected(name)).cloned().collect();
@@ -456,6 +461,7 @@ fn what_a_ref_is_called_does_nothing_and_matches_nothing_else() {
     let differ: Vec<&String> = found.symmetric_difference(&wanted).collect();
     assert_eq!(differ, Vec::<&String>::new());
     assert_eq!(names(&world).len(), wanted.len(), "each once");
-    let pwned = Command::new("find").arg(world.etc()).arg(world.state()).args(["-name", "*pwned*"]).output().unwrap();
+    let pwned =
+        Command::new("find").arg(world.etc()).arg(world.state()).args(["-name", "*pwned*"]).output_in_time().unwrap();
     assert!(pwned.stdout.is_empty(), "{}", String::from_utf8_lossy(&pwned.stdout));
 }

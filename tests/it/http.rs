@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
+use crate::patience::InTime as _;
 use crate::sshd::Sshd;
 use crate::world::{World, wait_for};
 
@@ -282,7 +283,7 @@ fn a_token_is_good_for_what_it_was_made_for_and_no_longer() {
     for secret in secrets.into_iter().map(String::as_str).chain(["sgt_a_guess"]) {
         assert!(!web.world.daemon_log().contains(secret));
         for dir in [web.world.etc(), web.world.state()] {
-            let found = Command::new("grep").args(["-r", "-l", "--", secret]).arg(dir).output().unwrap();
+            let found = Command::new("grep").args(["-r", "-l", "--", secret]).arg(dir).output_in_time().unwrap();
             assert!(found.stdout.is_empty(), "{}", String::from_utf8_lossy(&found.stdout));
         }
     }
@@ -382,7 +383,7 @@ fn a_repeated_post_with_a_key_is_one_task_and_answers_outlive_a_restart() {
         .args(["-s", "--unix-socket"])
         .arg(&socket)
         .arg("http://localhost/healthz")
-        .output()
+        .output_in_time()
         .unwrap();
     assert!(said(&curl).contains("\"status\":\"ok\""), "{}", said(&curl));
 }
@@ -402,7 +403,7 @@ fn a_certificate_makes_it_https_and_a_plain_open_door_is_refused() {
         .arg(&key)
         .arg("-out")
         .arg(&certificate)
-        .output()
+        .output_in_time()
         .unwrap();
     assert!(made.status.success(), "{}", said(&made));
     let http = format!("[http]\nlisten = [\"127.0.0.1:0\"]\ncertificate = {certificate:?}\nkey = {key:?}\n");
@@ -414,7 +415,7 @@ fn a_certificate_makes_it_https_and_a_plain_open_door_is_refused() {
             .args(["-s", "--max-time", "10", "--cacert"])
             .arg(&certificate)
             .arg(format!("{scheme}://localhost:{port}/healthz"))
-            .output()
+            .output_in_time()
             .unwrap()
     };
     assert!(said(&curl("https")).contains("\"status\":\"ok\""), "{}", said(&curl("https")));

@@ -5,6 +5,7 @@ use std::process::Command;
 use serde_json::{Value, json};
 
 use crate::http::{ACCEPT, Web, append, ask, create_token, port_of};
+use crate::patience::InTime as _;
 use crate::world::wait_for;
 
 #[test]
@@ -46,7 +47,8 @@ fn a_script_says_how_far_it_is_and_only_for_itself() {
     assert_eq!(say(&token, "\"late\"").status, 409, "it does not run any more");
     let said: Vec<Value> = web.world.events(id).into_iter().filter(|event| event["event"] == "step_said").collect();
     assert_eq!(said.len(), 2, "{said:?}");
-    let found = Command::new("grep").args(["-r", "-l", "--", token.trim()]).arg(web.world.state()).output().unwrap();
+    let found =
+        Command::new("grep").args(["-r", "-l", "--", token.trim()]).arg(web.world.state()).output_in_time().unwrap();
     assert!(found.stdout.is_empty(), "{}", String::from_utf8_lossy(&found.stdout));
 }
 

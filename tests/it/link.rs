@@ -14,6 +14,7 @@ use nix::sched::{CloneFlags, setns, unshare};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
+use crate::patience::end_of;
 use crate::relay::{Relay, Shape};
 
 /// The near end's network and the far one's hosts; they exist inside the namespaces alone.
@@ -67,7 +68,8 @@ impl Namespace {
         self.within(|| {
             let mut ip = Command::new("ip").args(["-batch", "-"]).stdin(Stdio::piped()).spawn().expect("iproute2");
             ip.stdin.take().unwrap().write_all(lines.as_bytes()).unwrap();
-            assert!(ip.wait().unwrap().success(), "these tests make pairs of veth devices, and may not: {lines}");
+            let done = end_of(ip, "ip -batch").status.success();
+            assert!(done, "these tests make pairs of veth devices, and may not: {lines}");
         });
     }
 }

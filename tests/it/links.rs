@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use crate::patience::InTime as _;
 use crate::remote::{from_env, journal, journal_path, log, task};
 use crate::sshd::Sshd;
 use crate::world::{World, wait_at_most};
@@ -29,7 +30,7 @@ impl Firewall {
 
     fn run(action: &str, rule: &[String]) -> bool {
         // With -w it waits for whoever else changes rules.
-        let run = Command::new("iptables").args(["-w", action, "INPUT"]).args(rule).status();
+        let run = Command::new("iptables").args(["-w", action, "INPUT"]).args(rule).status_in_time();
         run.expect("iptables is installed").success()
     }
 

@@ -1,6 +1,6 @@
 //! How programs reach a host's shell: whole, or not at all, whatever took a part of them on the way.
 
-use std::io::{Read as _, Write as _};
+use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
@@ -9,6 +9,7 @@ use spoolgate::domain::output::Stream;
 use spoolgate::domain::runner::answer::{Answer, Verdict};
 use spoolgate::domain::runner::{Offsets, Program};
 
+use crate::patience::{InTime as _, end_of};
 use crate::runner::{SHELLS, Step, plan};
 use crate::world::wait_at_most;
 
@@ -46,7 +47,7 @@ impl Home {
     fn load(&self, shell: &[&str], input: &[u8]) -> Output {
         let command = self.program().command(NONCE);
         let words: Vec<&str> = shell.iter().copied().chain(command.iter().skip(1).map(String::as_str)).collect();
-        self.start(&words, input).wait_with_output().unwrap()
+        end_of(self.start(&words, input), &format!("{words:?}"))
     }
 
     fn traces(&self) -> PathBuf {
@@ -176,16 +177,12 @@ fn a_host_without_a_program_that_is_needed_says_which() {
         std::os::unix::fs::symlink(format!("/usr/bin/{name}"), bin.path().join(name)).unwrap();
     }
     let command = home.program().command(NONCE);
-    let mut child = Command::new("/bin/dash")
+    let said = Command::new("/bin/dash")
         .args(&command[1..])
         .env_clear()
         .env("PATH", bin.path())
         .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .spawn()
+        .output_in_time()
         .unwrap();
-    let mut said = String::new();
-    child.stdout.take().unwrap().read_to_string(&mut said).unwrap();
-    child.wait().unwrap();
-    assert_eq!(said, format!("spoolgate-lacks {NONCE} gzip\n"));
+    assert_eq!(String::from_utf8_lossy(&said.stdout), format!("spoolgate-lacks {NONCE} gzip\n"));
 }

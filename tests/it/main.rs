@@ -37,6 +37,7 @@ mod login_shells;
 mod main_job;
 mod orders;
 mod parameters;
+mod patience;
 mod power;
 mod proof;
 mod recovery;

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use crate::patience::InTime as _;
 use crate::sshd::Sshd;
 use crate::world::{ALICE, BOB, EVE, World, someone_runs, wait_at_most, wait_for};
 
@@ -32,7 +33,7 @@ fn the_seeds_become_tasks_byte_for_byte() {
         let source = world.etc().join(format!("{name}.json"));
         std::fs::write(&source, bytes).unwrap();
         let target = world.box_dir("new").join(format!("{name}.json"));
-        assert!(std::process::Command::new("cp").args([&source, &target]).status().unwrap().success());
+        assert!(std::process::Command::new("cp").args([&source, &target]).status_in_time().unwrap().success());
         let id = world.task_of(name);
         assert_eq!(world.standing(id), ["new"], "dropped into new/, so it waits for approval");
         let plan: Value =
@@ -350,7 +351,7 @@ fn a_plan_needs_no_daemon_and_no_network_and_is_always_the_same() {
             .arg(&file)
             .env("SPOOLGATE_CONFIG", world.etc())
             .env("SPOOLGATE_STATE", world.state())
-            .output()
+            .output_in_time()
             .unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8(output.stdout).unwrap()
@@ -426,8 +427,11 @@ fn a_key_in_the_agent_is_enough() {
     let socket = world.etc().join("agent");
     let mut agent = std::process::Command::new("ssh-agent").arg("-D").arg("-a").arg(&socket).spawn().unwrap();
     wait_for("the agent", || socket.exists().then_some(()));
-    let added =
-        std::process::Command::new("ssh-add").arg("-q").arg(sshd.identity()).env("SSH_AUTH_SOCK", &socket).status();
+    let added = std::process::Command::new("ssh-add")
+        .arg("-q")
+        .arg(sshd.identity())
+        .env("SSH_AUTH_SOCK", &socket)
+        .status_in_time();
     assert!(added.unwrap().success());
     world.agent = Some(socket);
     world.start();

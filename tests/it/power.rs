@@ -6,6 +6,7 @@ use std::process::Command;
 use serde_json::json;
 use spoolgate::base::digest::Digest;
 
+use crate::patience::InTime as _;
 use crate::world::{World, wait_for};
 
 /// A small ext4 in a file, mounted at a directory until it is dropped.
@@ -18,7 +19,7 @@ impl Ext4 {
     /// Makes one; nothing where this machine lets nobody mount files.
     fn make(image: PathBuf, place: PathBuf) -> Option<Ext4> {
         std::fs::File::create(&image).unwrap().set_len(64 << 20).unwrap();
-        let made = Command::new("mkfs.ext4").args(["-q", "-F"]).arg(&image).status();
+        let made = Command::new("mkfs.ext4").args(["-q", "-F"]).arg(&image).status_in_time();
         made.ok().filter(std::process::ExitStatus::success)?;
         let disk = Ext4::mount(image, place)?;
         std::fs::remove_dir(disk.place.join("lost+found")).unwrap();
@@ -28,7 +29,7 @@ impl Ext4 {
     fn mount(image: PathBuf, place: PathBuf) -> Option<Ext4> {
         std::fs::create_dir_all(&place).unwrap();
         // What nobody syncs stays in memory for as long as the test lasts.
-        let mounted = Command::new("mount").args(["-o", "loop,commit=300"]).args([&image, &place]).output();
+        let mounted = Command::new("mount").args(["-o", "loop,commit=300"]).args([&image, &place]).output_in_time();
         mounted.ok().filter(|said| said.status.success())?;
         Some(Ext4 { image, place })
     }
@@ -44,7 +45,7 @@ impl Ext4 {
 impl Drop for Ext4 {
     fn drop(&mut self) {
         // Whoever has a file open there ends soon; the mount goes with it.
-        let _ = Command::new("umount").arg("-l").arg(&self.place).output();
+        let _ = Command::new("umount").arg("-l").arg(&self.place).output_in_time();
     }
 }
 

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
+use crate::patience::InTime as _;
 use crate::world::{ALICE, BOB, World, wait_for};
 
 /// A world with a local host, a task that ended well, one that failed and was tried again, and one that waits.
@@ -357,7 +358,7 @@ fn a_task_is_found_by_its_name_without_a_look_at_those_that_have_ended() {
             .args(args)
             .env("SPOOLGATE_CONFIG", world.etc())
             .env("SPOOLGATE_STATE", world.state())
-            .output()
+            .output_in_time()
             .unwrap();
         (output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned())
     };

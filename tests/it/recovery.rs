@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
+use crate::patience::InTime as _;
 use crate::sshd::Sshd;
 use crate::world::{ALICE, World, wait_at_most, wait_for};
 
@@ -91,7 +92,7 @@ fn a_daemon_whose_state_is_replaced_below_it_stops_and_says_so() {
     world.start();
     let (state, aside) = (world.state(), world.state().with_extension("old"));
     std::fs::rename(&state, &aside).unwrap();
-    let copied = std::process::Command::new("cp").arg("-a").args([&aside, &state]).status().unwrap();
+    let copied = std::process::Command::new("cp").arg("-a").args([&aside, &state]).status_in_time().unwrap();
     assert!(copied.success());
     // A second daemon can take the place; the first one writes nothing more.
     world.drop_file("ready", "t.json", task("t", "here", "true").as_bytes(), 0);
@@ -137,7 +138,7 @@ fn a_daemon_that_waits_for_others_ends_in_time_all_the_same() {
     let (took, status) = world.terminate();
     let scripts = std::fs::read_to_string(&asked).unwrap();
     let last = scripts.lines().last().unwrap();
-    let _ = std::process::Command::new("kill").args(["--", &format!("-{last}")]).status();
+    let _ = std::process::Command::new("kill").args(["--", &format!("-{last}")]).status_in_time();
     assert!(took < Duration::from_secs(5) && status.success(), "{status} after {took:?}");
     std::fs::remove_file(&slow).unwrap();
     world.start();

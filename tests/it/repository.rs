@@ -5,6 +5,7 @@ use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
 use crate::http::said;
+use crate::patience::InTime as _;
 
 /// A bare repository and a clone with one commit in it.
 pub(crate) struct Repository {
@@ -36,7 +37,7 @@ impl Repository {
         command.current_dir(dir).args(words).env_clear().env("PATH", &self.path).env("HOME", &self.bare);
         command.env("GIT_AUTHOR_NAME", "t").env("GIT_AUTHOR_EMAIL", "t@example.com").env("LC_ALL", "C.UTF-8");
         command.env("GIT_COMMITTER_NAME", "t").env("GIT_COMMITTER_EMAIL", "t@example.com");
-        command.output().unwrap()
+        command.output_in_time().unwrap()
     }
 
     pub(crate) fn git(&self, dir: &Path, words: &[&str]) -> String {

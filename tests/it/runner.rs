@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::{Read as _, Write as _};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use spoolgate::base::digest::Digest;
@@ -18,6 +18,8 @@ use spoolgate::domain::runner::answer::{Answer, Shown, Verdict};
 use spoolgate::domain::runner::{
     Call, Offsets, Program, RunnerId, Told, forget_program, kill_program, run_program, want_program,
 };
+
+use crate::patience::end_of;
 
 pub(crate) const SHELLS: [&[&str]; 3] = [&["dash"], &["bash", "--posix"], &["busybox", "ash"]];
 /// A bash whose here-documents are files, as those of older versions are.
@@ -147,17 +149,8 @@ impl Account {
     }
 
     /// Hears a conversation to its end.
-    pub(crate) fn hear(mut child: Child, nonce: &str, (id, known): (&RunnerId, Offsets)) -> Heard {
-        let mut err = child.stderr.take().unwrap();
-        let reader = std::thread::spawn(move || {
-            let mut bytes = Vec::new();
-            err.read_to_end(&mut bytes).unwrap();
-            bytes
-        });
-        let mut out = Vec::new();
-        child.stdout.take().unwrap().read_to_end(&mut out).unwrap();
-        child.wait().unwrap();
-        let err = reader.join().unwrap();
+    pub(crate) fn hear(child: Child, nonce: &str, (id, known): (&RunnerId, Offsets)) -> Heard {
+        let Output { stdout: out, stderr: err, .. } = end_of(child, "a conversation with the runner");
         let mut heard = Heard::default();
         let mut answer = Answer::new(nonce, id, known);
         for (stream, bytes) in [(Stream::Out, &out), (Stream::Err, &err)] {
@@ -406,7 +399,7 @@ fn a_reader_that_goes_away_changes_nothing() {
         drop(child.stderr.take());
         let want = "line 1\nline 2\nline 3\nline 4\nline 5\n";
         check(&account.attach(&step, 0, 0), Verdict::Exit(6), want, "");
-        child.wait().unwrap();
+        end_of(child, "the runner that nobody hears");
     });
 }
 

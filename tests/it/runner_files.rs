@@ -9,6 +9,7 @@ use std::time::Duration;
 use spoolgate::domain::runner::Offsets;
 use spoolgate::domain::runner::answer::Verdict;
 
+use crate::patience::InTime as _;
 use crate::runner::{Account, check, each_shell, plan, wait_until};
 
 #[test]
@@ -17,7 +18,7 @@ fn a_disk_that_fills_up_hides_no_end() {
         let disk = account.home.path().join(".spoolgate");
         std::fs::create_dir(&disk).unwrap();
         let mount = |program: &str, words: &[&str]| {
-            assert!(Command::new(program).args(words).arg(&disk).status().unwrap().success());
+            assert!(Command::new(program).args(words).arg(&disk).status_in_time().unwrap().success());
         };
         mount("mount", &["-t", "tmpfs", "-o", "size=64k,mode=700", "tmpfs"]);
         for (n, nap) in ["", "sleep 1; "].into_iter().enumerate() {
@@ -88,7 +89,7 @@ fn what_ran_is_shown_though_its_disk_cannot_be_written_any_more() {
         std::fs::create_dir(&disk).unwrap();
         // A last nap may hold a file for a moment.
         let mount = |program: &str, words: &[&str]| {
-            wait_until(program, || Command::new(program).args(words).arg(&disk).status().unwrap().success());
+            wait_until(program, || Command::new(program).args(words).arg(&disk).status_in_time().unwrap().success());
         };
         mount("mount", &["-t", "tmpfs", "-o", "size=1m,mode=700", "tmpfs"]);
         let steps = ["echo soon", "sleep 0.5; echo later; echo late >&2; exit 3"].map(|script| plan(script, 30));

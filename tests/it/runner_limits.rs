@@ -6,6 +6,7 @@ use std::time::Duration;
 use spoolgate::base::limits;
 use spoolgate::domain::runner::answer::Verdict;
 
+use crate::patience::end_of;
 use crate::remote::from_env;
 use crate::runner::{Account, each_shell, plan};
 
@@ -24,7 +25,7 @@ fn lateness_during<T>(work: impl FnOnce() -> T) -> (T, f64) {
     let mut shell = Command::new("sh").args(["-c", script]).stdout(Stdio::piped()).spawn().unwrap();
     let result = work();
     shell.kill().unwrap();
-    let said = String::from_utf8(shell.wait_with_output().unwrap().stdout).unwrap();
+    let said = String::from_utf8(end_of(shell, "a shell that was killed").stdout).unwrap();
     let naps = said.lines().filter_map(|line| {
         let (begin, end) = line.split_once(' ')?;
         Some(end.parse::<f64>().ok()? - begin.parse::<f64>().ok()? - 0.2)

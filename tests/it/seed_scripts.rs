@@ -8,6 +8,7 @@ use std::process::Command;
 use serde_json::Value;
 
 use crate::http::{ACCEPT, Web, said};
+use crate::patience::InTime as _;
 use crate::repository::Repository;
 use crate::world::World;
 
@@ -61,7 +62,7 @@ fn the_scripts_of_the_seeds_run_as_they_were_printed() {
     let path = python_path(&web.world);
     let script = web.world.etc().join("codo_post_task.py");
     write_script(&script, &seed_script("000_codo_post_task.py", &web.url(ACCEPT), &web.token));
-    let output = Command::new(&script).env("PATH", &path).output().unwrap();
+    let output = Command::new(&script).env("PATH", &path).output_in_time().unwrap();
     assert!(output.status.success() && said(&output).contains("submitted successfully"), "{}", said(&output));
     let (id, events) = web.world.tasks().pop().unwrap();
     web.world.stands(id, "new");
@@ -119,7 +120,7 @@ fn the_requests_of_the_fourth_seed_run_as_they_were_printed() {
     );
     let path = web.world.etc().join("task.py");
     std::fs::write(&path, script).unwrap();
-    let output = Command::new("/usr/bin/python3").arg(&path).output().unwrap();
+    let output = Command::new("/usr/bin/python3").arg(&path).output_in_time().unwrap();
     let text = said(&output);
     assert!(output.status.success(), "{text}");
     let lines: Vec<&str> = text.lines().collect();

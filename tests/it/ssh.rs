@@ -1,6 +1,7 @@
 //! SSH alone: against a real OpenSSH sshd, and against a server inside the process that can misbehave.
 
 use std::net::IpAddr;
+use std::sync::mpsc::RecvTimeoutError;
 use std::time::{Duration, Instant};
 
 use spoolgate::adapters::ssh::{Session, SshError, Target};
@@ -8,6 +9,7 @@ use spoolgate::domain::output::{ExecEnd, Stream};
 
 use crate::fake_ssh::{Behaviour, FakeSsh, Steps, write_client_key};
 use crate::fleet::Fleet;
+use crate::patience::end_of;
 use crate::runner::step_with;
 use crate::sshd::Sshd;
 use crate::world::{wait_at_most, wait_for};
@@ -337,7 +339,15 @@ fn the_runner_inside_the_process_answers_every_program_on_one_channel() {
         .spawn()
         .unwrap();
     let (mut input, output) = (ssh.stdin.take().unwrap(), ssh.stdout.take().unwrap());
-    let mut said = std::io::BufReader::new(output).lines().map(Result::unwrap);
+    let (sender, lines) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let lines = std::io::BufReader::new(output).lines().map_while(Result::ok);
+        lines.take_while(|line| sender.send(line.clone()).is_ok()).for_each(drop);
+    });
+    let mut said = std::iter::from_fn(|| match lines.recv_timeout(Duration::from_mins(1)) {
+        Err(RecvTimeoutError::Timeout) => panic!("ssh says nothing"),
+        said => said.ok(),
+    });
     let step = step_with("true", Vec::new(), &std::collections::BTreeMap::new());
     for (nonce, act, end) in [("a1", "run", "exit 0"), ("b2", "run", "exit 0"), ("n5", "forget", "forgotten -")] {
         let program = if act == "run" { step.program(Offsets::default(), nonce) } else { step.forget() };
@@ -354,5 +364,6 @@ fn the_runner_inside_the_process_answers_every_program_on_one_channel() {
         assert_eq!(said.next().unwrap(), format!("spoolgate-end {nonce} {end} 0 0 0 0"));
     }
     drop(input);
-    assert_eq!((said.next(), ssh.wait().unwrap().code()), (None, Some(0)));
+    assert_eq!(said.next(), None);
+    assert_eq!(end_of(ssh, "ssh").status.code(), Some(0));
 }

@@ -10,6 +10,7 @@ use serde_json::Value;
 use spoolgate::adapters::ssh::{Session, SshError, Target, descriptors};
 
 use crate::links::{Firewall, Way};
+use crate::patience::InTime as _;
 use crate::remote::task;
 use crate::ssh::{block_on, target};
 use crate::sshd::Sshd;
@@ -35,7 +36,7 @@ fn names(count: usize) -> Vec<String> {
 }
 
 fn keygen(path: &Path) {
-    let status = Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-f"]).arg(path).status();
+    let status = Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-f"]).arg(path).status_in_time();
     assert!(status.unwrap().success());
 }
 
@@ -51,7 +52,7 @@ impl Agent {
         let process = Command::new("ssh-agent").arg("-D").arg("-a").arg(&socket).stdout(Stdio::null()).spawn().unwrap();
         wait_for("the agent", || socket.exists().then_some(()));
         let add = |key: &Path| {
-            let added = Command::new("ssh-add").arg("-q").arg(key).env("SSH_AUTH_SOCK", &socket).status();
+            let added = Command::new("ssh-add").arg("-q").arg(key).env("SSH_AUTH_SOCK", &socket).status_in_time();
             assert!(added.unwrap().success());
         };
         for n in 0..keys {

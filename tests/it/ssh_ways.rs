@@ -11,6 +11,7 @@ use spoolgate::domain::known_hosts::KnownHosts;
 use spoolgate::domain::mask::Masker;
 use spoolgate::domain::output::ExecEnd;
 
+use crate::patience::InTime as _;
 use crate::ssh::{block_on, exec, target};
 use crate::sshd::Sshd;
 use crate::world::{World, someone_runs, wait_for};
@@ -21,7 +22,7 @@ const PASSPHRASE: &str = "correct horse battery";
 fn keygen(path: &Path, options: &[&str]) {
     let mut command = Command::new("ssh-keygen");
     command.args(["-q", "-N", PASSPHRASE, "-C", "test"]).args(options).arg("-f").arg(path);
-    assert!(command.status().unwrap().success(), "{options:?}");
+    assert!(command.status_in_time().unwrap().success(), "{options:?}");
 }
 
 fn passphrase(text: &str) -> Passphrase {
@@ -89,7 +90,7 @@ fn a_certificate_beside_an_encrypted_key_is_used_and_a_wrong_passphrase_said() {
     let signed = Command::new("ssh-keygen")
         .args(["-q", "-P", PASSPHRASE, "-I", "test", "-n", "root", "-s"])
         .args([&authority, &key.with_extension("pub")])
-        .status();
+        .status_in_time();
     assert!(signed.unwrap().success());
     let sshd = Sshd::start_with(&format!("TrustedUserCAKeys {}.pub", authority.display()));
     let with = |passphrase| Target { key: Some(key.clone()), passphrase, ..target(&sshd) };
@@ -176,7 +177,7 @@ fn an_encrypted_key_in_the_agent_is_enough() {
         .env("SSH_AUTH_SOCK", &socket)
         .env("SSH_ASKPASS", &ask)
         .env("SSH_ASKPASS_REQUIRE", "force")
-        .status();
+        .status_in_time();
     assert!(added.unwrap().success());
     // The key file is named too, as people have it, and cannot be opened.
     let config = format!("group = \"users\"\n[ssh]\nuser = \"root\"\nkey = {:?}\n", key.to_str().unwrap());
@@ -287,7 +288,7 @@ fn hashed(text: &str) -> String {
     let scratch = tempfile::tempdir().unwrap();
     let file = scratch.path().join("known_hosts");
     std::fs::write(&file, text).unwrap();
-    let done = Command::new("ssh-keygen").args(["-q", "-H", "-f"]).arg(&file).output().unwrap();
+    let done = Command::new("ssh-keygen").args(["-q", "-H", "-f"]).arg(&file).output_in_time().unwrap();
     assert!(done.status.success(), "{done:?}");
     let text = std::fs::read_to_string(file).unwrap();
     assert!(text.starts_with("|1|"), "{text}");

@@ -7,6 +7,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use crate::link::{Link, NETWORK};
+use crate::patience::InTime as _;
 use crate::relay::{Relay, Shape};
 use crate::world::wait_at_most;
 
@@ -182,7 +183,7 @@ impl Sshd {
     /// Takes processor time only when nobody else wants any, as a machine of its own would; what it starts does so too.
     pub(crate) fn step_back(&self) {
         let words = ["-n", "19", "-p", &self.child.id().to_string()];
-        assert!(Command::new("renice").args(words).stdout(Stdio::null()).status().unwrap().success());
+        assert!(Command::new("renice").args(words).stdout(Stdio::null()).status_in_time().unwrap().success());
     }
 
     /// What it has said.
@@ -230,7 +231,7 @@ impl Sshd {
 impl Drop for Sshd {
     fn drop(&mut self) {
         // The sessions are its children; without the listener nobody ends them.
-        let children = Command::new("ps").args(["-o", "pid=", "--ppid", &self.child.id().to_string()]).output();
+        let children = Command::new("ps").args(["-o", "pid=", "--ppid", &self.child.id().to_string()]).output_in_time();
         let _ = self.child.kill();
         let _ = self.child.wait();
         for pid in
@@ -295,7 +296,7 @@ fn answers(child: &mut Child, port: u16, link: Option<&Link>) -> bool {
 }
 
 fn keygen(path: &Path) {
-    let status = Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-f"]).arg(path).status();
+    let status = Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-f"]).arg(path).status_in_time();
     assert!(status.expect("openssh-client is installed").success());
 }
 

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::Duration;
 
+use crate::patience::InTime as _;
 use crate::world::{GROUP_ID, World, wait_for};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_spoolgate");
@@ -42,7 +43,7 @@ fn units(dir: &Path) -> Vec<PathBuf> {
 }
 
 fn analyze(words: &[&str], unit: &Path) -> Output {
-    Command::new("systemd-analyze").args(words).arg(unit).env("SYSTEMD_COLORS", "0").output().unwrap()
+    Command::new("systemd-analyze").args(words).arg(unit).env("SYSTEMD_COLORS", "0").output_in_time().unwrap()
 }
 
 #[test]
@@ -83,7 +84,7 @@ fn users_and_directories_are_made_as_the_units_want_them() {
     ] {
         let copy = root.path().join(format!("{file}.conf"));
         fs::copy(folder().join(file), &copy).unwrap();
-        let made = Command::new(tool).args(words).arg(&copy).output().unwrap();
+        let made = Command::new(tool).args(words).arg(&copy).output_in_time().unwrap();
         assert!(made.status.success(), "{tool}: {}", said(&made));
     }
     let entries = |file: &str| fs::read_to_string(root.path().join("etc").join(file)).unwrap();

@@ -10,6 +10,8 @@ use std::process::{Command, Output};
 use spoolgate::domain::submission::TemplateRef;
 use spoolgate::domain::template::{Catalogue, Template};
 
+use crate::patience::InTime as _;
+
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("templates")
 }
@@ -142,7 +144,7 @@ impl Bench {
     fn run(&self, script: &str, args: &[&str]) -> Output {
         let mut command = Command::new("sh");
         command.arg(folder().join(script)).args(args).current_dir(self.dir.path()).env_clear().envs(&self.env);
-        command.output().unwrap()
+        command.output_in_time().unwrap()
     }
 
     /// Runs a script that must succeed and returns what it said.
@@ -165,7 +167,7 @@ impl Bench {
     fn git(&self, args: &[&str]) {
         let mut command = Command::new("git");
         command.arg("-C").arg(self.path("origin")).args(["-c", "user.name=a", "-c", "user.email=a@b"]).args(args);
-        let output = command.env_clear().envs(&self.env).output().unwrap();
+        let output = command.env_clear().envs(&self.env).output_in_time().unwrap();
         assert!(output.status.success(), "git {args:?}: {}", String::from_utf8_lossy(&output.stderr));
     }
 
@@ -265,8 +267,12 @@ fn git_publish_can_be_repeated_and_refuses_what_it_cannot_do() {
     ] {
         let mut env = bench.env.clone();
         env.insert(name, value.to_owned());
-        let output =
-            Command::new("sh").arg(folder().join("git-publish.sh")).arg("fetch").env_clear().envs(&env).output();
+        let output = Command::new("sh")
+            .arg(folder().join("git-publish.sh"))
+            .arg("fetch")
+            .env_clear()
+            .envs(&env)
+            .output_in_time();
         let output = output.unwrap();
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(!output.status.success() && said.contains(&format!("{name} is")), "{name}={value}: {said}");
@@ -306,10 +312,11 @@ fn backup_packs_verifies_and_keeps_the_newest() {
     assert_eq!(bench.list("dest"), ["data-20260101T000000Z.tar.gz", "data-20260101T000000Z.tar.gz.sha256"]);
     let mut check = Command::new("sha256sum");
     check.args(["-c", "--status", "data-20260101T000000Z.tar.gz.sha256"]).current_dir(bench.path("dest"));
-    assert!(check.status().unwrap().success());
+    assert!(check.status_in_time().unwrap().success());
     fs::create_dir(bench.path("out")).unwrap();
     let archive = bench.path("dest/data-20260101T000000Z.tar.gz");
-    let unpacked = Command::new("tar").arg("-xzf").arg(archive).arg("-C").arg(bench.path("out")).status().unwrap();
+    let unpacked =
+        Command::new("tar").arg("-xzf").arg(archive).arg("-C").arg(bench.path("out")).status_in_time().unwrap();
     assert!(unpacked.success());
     let inside = format!("out{}", bench.text("data/a file"));
     assert_eq!(bench.read(&inside), "alpha");

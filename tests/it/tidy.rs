@@ -130,6 +130,11 @@ fn style_problems(path: &str, text: &str) -> Vec<String> {
             problems.push(format!("{path} holds the name {word}"));
         }
     }
+    // A program that does not end is told and ended by whoever waits for it, not by the harness.
+    let waits = [spoken(".out", "put()"), spoken(".sta", "tus()"), spoken("wait_with", "_output")];
+    if let Some(word) = waits.iter().find(|word| path.starts_with("tests/it/") && text.contains(*word)) {
+        problems.push(format!("{path} waits for a program without a limit ({word}); patience.rs has waits with one"));
+    }
     for (n, line) in text.lines().enumerate() {
         if line.contains(&spoken("TO", "DO")) && !line.contains(&spoken("TO", "DO(")) {
             problems.push(format!("{path}:{}: a debt without a topic", n + 1));
@@ -182,6 +187,7 @@ fn files_keep_the_house_style() {
         style_problems("src/domain/x.rs", &format!("//! X.\n//! **Invariant:** y.\n{}", "x();\n".repeat(501))).len(),
         1
     );
+    assert_eq!(style_problems("tests/it/x.rs", &["Command::new(\"true\").sta", "tus()"].concat()).len(), 1);
 }
 
 #[test]

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+use crate::patience::InTime as _;
 use crate::sshd::Sshd;
 
 /// People of the tests: numbers without a name on the system, so policy knows them as `uid-N`.
@@ -218,7 +219,7 @@ impl World {
 
     /// Runs a verb as somebody.
     pub(crate) fn run(&self, uid: u32, args: &[&str]) -> Said {
-        let output = self.command().args(args).uid(uid).gid(GROUP_ID).stdin(Stdio::null()).output().unwrap();
+        let output = self.command().args(args).uid(uid).gid(GROUP_ID).stdin(Stdio::null()).output_in_time().unwrap();
         Said {
             code: output.status.code().unwrap_or(-1),
             out: String::from_utf8_lossy(&output.stdout).into_owned(),

@@ -55,6 +55,11 @@ pub(super) enum Waited {
 }
 
 impl Kept {
+    /// Whether the daemon served before it waited.
+    fn served(&self) -> bool {
+        self.http.is_some()
+    }
+
     /// Says to everybody what the daemon waits for; nothing when it does not.
     fn say(&self, lacks: Option<Lack>) {
         if let Some(lock) = &self.lock
@@ -78,8 +83,8 @@ impl Kept {
         layout: &Layout,
         stop: &mut Stop,
     ) -> Result<Waited, DaemonError> {
-        // Where it served already, somebody edits the configuration.
-        let edited = (error.is_of_configuration() && self.lock.is_some()).then_some(Lack::Configuration);
+        // Where it served already, somebody edits the configuration. A start ends: whoever started it is told.
+        let edited = (error.is_of_configuration() && self.served()).then_some(Lack::Configuration);
         let Some(lack) = error.lack().or(edited) else { return Err(error) };
         let waits_for = lack.text();
         let rounds = if began.elapsed() >= WENT_ON { 0 } else { self.rounds };
