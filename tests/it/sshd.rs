@@ -316,13 +316,15 @@ fn sshd_config(setup: &Setup, dir: &Path, port: u16) -> String {
     let network = if setup.link.is_some() { NETWORK } else { "127.0.0.0/8" };
     let users: String = names.map(|name| format!(" {name}@{network}")).collect();
     let dir = dir.display();
+    // Of this one the last line counts.
+    let startups = if setup.lines.contains("MaxStartups") { "" } else { "MaxStartups 10000\n" };
     // What runners leave goes away with the server. SHLVL keeps bash from reading ~/.bashrc for every command, as it does for children of sshd.
     let variables =
         if setup.accounts.is_empty() { format!("SHLVL=1 HOME={dir}/home") } else { format!("{STARTED_BY}={dir}") };
     format!(
         "Port {port}\nListenAddress 0.0.0.0\nHostKey {dir}/host_ed25519\nPidFile none\n\
          AuthorizedKeysFile {dir}/authorized_keys\nAllowUsers{users}\nAuthenticationMethods publickey\n\
-         PermitRootLogin prohibit-password\nStrictModes no\nUsePAM no\nUseDNS no\nMaxStartups 10000\nMaxSessions 100\n\
+         PermitRootLogin prohibit-password\nStrictModes no\nUsePAM no\nUseDNS no\n{startups}MaxSessions 100\n\
          LogLevel VERBOSE\nSetEnv {variables}\n"
     )
 }

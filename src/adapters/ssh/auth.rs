@@ -13,12 +13,15 @@ use tokio::time::{Instant, timeout_at};
 use crate::adapters::ssh::key_file::{self, KeyFile, Unfit, beside, blob};
 use crate::adapters::ssh::socket::Readiness;
 use crate::adapters::ssh::{SshError, Target};
+use crate::base::text::visible;
 
 /// How many key files are opened with a passphrase at once: that is made to be slow, and done on the processor alone.
 static DECRYPTING: Semaphore = Semaphore::const_new(2);
 /// How many logins ask the agent at once: one that does not answer holds a thread for each.
 static ASKING: Semaphore = Semaphore::const_new(32);
 
+/// The method that keys log in with (RFC 4252, section 7).
+const BY_KEY: &str = "publickey";
 /// What the library says when the host sent no answer to a key, because it closed the connection.
 const NO_ANSWER: &[&str] = &["Waiting for USERAUTH response", "Waiting for publickey USERAUTH response"];
 /// What it says when the host knew the key and refused what was signed with it.
@@ -36,6 +39,8 @@ struct Tried {
     said: Vec<String>,
     /// How many keys the host was offered.
     offered: usize,
+    /// Whether it knows one of them.
+    knows_one: bool,
     /// Whether it closed the connection.
     over: bool,
 }
@@ -47,15 +52,23 @@ impl Tried {
         let message = error.message();
         if NO_ANSWER.contains(&message) {
             self.over = true;
-            return "it hung up".to_owned();
-        }
-        if message.starts_with(NOT_ENOUGH) {
             return format!(
-                "it knows the key and lets {user} not in with it alone; does it want something more \
-                 (AuthenticationMethods in its sshd_config), or is the account locked?"
+                "it hung up when it was offered: it does not take this key and lets no other be tried (MaxAuthTries in its \
+                 sshd_config; is its public half in {user}'s authorized_keys there?), or the login took too long for it \
+                 (LoginGraceTime)"
             );
         }
-        format!("it does not take it; is its public half in {user}'s authorized_keys there?")
+        if message.starts_with(NOT_ENOUGH) {
+            self.knows_one = true;
+            return format!(
+                "it knows the key and does not let {user} in with it; does it want something more, or is {user} \
+                 not to log in there at all (AuthenticationMethods, PermitRootLogin in its sshd_config; a locked account)?"
+            );
+        }
+        format!(
+            "it does not take it; is its public half in {user}'s authorized_keys there, and are {user} and this kind of key let in \
+             (AllowUsers, DenyUsers, PubkeyAcceptedAlgorithms in its sshd_config)?"
+        )
     }
 }
 
@@ -94,11 +107,21 @@ pub(super) async fn log_in(
             Ok(Err(of_agent)) => {
                 tried.said.extend(of_agent.said);
                 tried.offered += of_agent.offered;
+                tried.knows_one |= of_agent.knows_one;
+                tried.over |= of_agent.over;
             }
             Err(_) => tried
                 .said
                 .push(format!("agent: no answer within {:?}; does it wait for a person?", target.connect_timeout)),
         }
+    }
+    if tried.offered > 0
+        && !tried.over
+        && let Some(methods) = methods_left(target, session, readiness, deadline).await
+        && !methods.split(',').any(|method| method == BY_KEY)
+    {
+        // Then it is no matter of the keys.
+        tried.said = vec![no_keys(&methods, tried.knows_one)];
     }
     if tried.said.is_empty() {
         tried.said.push(
@@ -107,6 +130,28 @@ pub(super) async fn log_in(
     }
     let (host, user, why) = (host.to_owned(), target.user.clone(), tried.said.join("; "));
     Err(if tried.offered > 0 { SshError::Auth { host, user, why } } else { SshError::NoKey { host, user, why } })
+}
+
+/// Asks what the host lets be tried now; nothing when it does not say.
+async fn methods_left(target: &Target, session: &Ssh2, readiness: &Readiness, deadline: Instant) -> Option<String> {
+    let ask = || session.auth_methods(&target.user).map(str::to_owned);
+    timeout_at(deadline, readiness.retry(|| session.block_directions(), ask)).await.ok()?.ok()
+}
+
+/// Says that a host lets nobody in by a key alone; `knows_one` when it knows one that it was offered.
+fn no_keys(methods: &str, knows_one: bool) -> String {
+    let methods = visible(methods).replace(',', ", ");
+    if knows_one {
+        format!(
+            "it knows the key, and wants {methods} too, which spoolgate does not do; let a key be enough for it there \
+             (AuthenticationMethods in its sshd_config)"
+        )
+    } else {
+        let others = if methods.is_empty() { "nor anything else".to_owned() } else { format!("only {methods}") };
+        format!(
+            "it takes no keys, {others}; let it take keys (PubkeyAuthentication, AuthenticationMethods in its sshd_config)"
+        )
+    }
 }
 
 async fn with_file(
@@ -211,7 +256,7 @@ fn try_agent(user: &str, session: &Ssh2, chosen: Option<&[u8]>, before: usize) -
         format!("agent: it takes none of its {held} keys; is the public half of one in {user}'s authorized_keys there?")
     }];
     if !unsigned.is_empty() {
-        let names = crate::base::text::visible(&unsigned.join(", "));
+        let names = visible(&unsigned.join(", "));
         tried.said.push(format!("the agent would not sign with {} of its keys ({names})", unsigned.len()));
     }
     Err(tried)

@@ -7,9 +7,9 @@ use std::io::{self, BufRead, Read as _, Write as _};
 use std::sync::LazyLock;
 use std::time::Duration;
 
-use ssh2::Channel;
+use ssh2::{Channel, ErrorCode};
 use tokio::sync::Semaphore;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::adapters::ssh::session::Shell;
 use crate::adapters::ssh::socket::{AGAIN, Held, is_again};
@@ -34,6 +34,14 @@ const LINGER: Duration = Duration::from_secs(2);
 const UNANSWERED_MAX: u32 = 3;
 /// How long closing a channel may take.
 const CLOSE_LIMIT: Duration = Duration::from_secs(5);
+/// How long a host may refuse another session while one that was closed still ends there.
+const ROOM_LIMIT: Duration = Duration::from_secs(5);
+/// How long after the first refusal it is asked again; each time twice as long.
+const ROOM_FIRST: Duration = Duration::from_millis(10);
+/// The library's numbers for a channel that the host does not open (`LIBSSH2_ERROR_CHANNEL_FAILURE`), and for a connection that
+/// is gone (`LIBSSH2_ERROR_SOCKET_SEND`, `_DISCONNECT`, `_RECV`).
+const NO_CHANNEL: i32 = -21;
+const GONE: [i32; 3] = [-7, -13, -43];
 
 impl Session {
     /// Runs `command` with `stdin` and hands its output to `sink` as it comes.
@@ -104,7 +112,7 @@ impl Session {
         }
     }
 
-    async fn started(&self, command: &str) -> Result<Channel, SshError> {
+    async fn started(&mut self, command: &str) -> Result<Channel, SshError> {
         let limit = self.keepalive * UNANSWERED_MAX;
         let channel = tokio::time::timeout(limit, self.start(command)).await;
         channel.unwrap_or_else(|_| Err(self.lost("no answer to the command")))
@@ -141,11 +149,48 @@ impl Session {
         }
     }
 
-    async fn start(&self, command: &str) -> Result<Channel, SshError> {
+    /// Opens a channel for a command. A host that allows few sessions at a time counts one until its process has ended, and so
+    /// may refuse the next one for a moment.
+    async fn open(&mut self) -> Result<Channel, SshError> {
+        let (until, mut pause) = (Instant::now() + ROOM_LIMIT, ROOM_FIRST);
+        loop {
+            let ssh = &self.ssh;
+            let error = match self.readiness.retry(|| ssh.block_directions(), || ssh.channel_session()).await {
+                Ok(channel) => {
+                    self.opened = true;
+                    return Ok(channel);
+                }
+                Err(error) => error,
+            };
+            let refused = error.code() == ErrorCode::Session(NO_CHANNEL);
+            if !(refused && self.opened && Instant::now() + pause < until) {
+                return Err(SshError::NotStarted { host: self.host.clone(), why: self.why_not_opened(&error) });
+            }
+            sleep(pause).await;
+            pause *= 2;
+        }
+    }
+
+    /// Says why a host opens no channel.
+    fn why_not_opened(&self, error: &ssh2::Error) -> String {
+        match error.code() {
+            ErrorCode::Session(NO_CHANNEL) => {
+                "it lets us in and opens no session (MaxSessions in its sshd_config, or a limit of the account there)"
+                    .to_owned()
+            }
+            ErrorCode::Session(code) if GONE.contains(&code) && !self.opened => {
+                "it let us in and hung up before anything was asked; its sshd's log says why (PermitRootLogin \
+                 forced-commands-only is one reason)"
+                    .to_owned()
+            }
+            ErrorCode::Session(code) if GONE.contains(&code) => "the connection was lost".to_owned(),
+            _ => error.message().to_owned(),
+        }
+    }
+
+    async fn start(&mut self, command: &str) -> Result<Channel, SshError> {
+        let mut channel = self.open().await?;
         let ssh = &self.ssh;
-        let not_started = |source| SshError::NotStarted { host: self.host.clone(), source };
-        let mut channel =
-            self.readiness.retry(|| ssh.block_directions(), || ssh.channel_session()).await.map_err(not_started)?;
         // Once the request may be on its way, nobody knows whether the host obeyed it.
         self.readiness
             .retry(|| ssh.block_directions(), || channel.exec(command))
@@ -325,7 +370,7 @@ impl<F: BufRead> Pump<F> {
         if self.moved || self.held != held_before {
             Ok(Turn::Moved)
         } else {
-            Err(ssh2::Error::from_errno(ssh2::ErrorCode::Session(AGAIN)))
+            Err(ssh2::Error::from_errno(ErrorCode::Session(AGAIN)))
         }
     }
 
@@ -361,7 +406,7 @@ impl<F: BufRead> Pump<F> {
         if !self.eof_sent && self.input == Input::Ends {
             match channel.send_eof() {
                 Ok(()) => self.eof_sent = true,
-                Err(error) if error.code() == ssh2::ErrorCode::Session(AGAIN) => {}
+                Err(error) if error.code() == ErrorCode::Session(AGAIN) => {}
                 Err(_) if channel.eof() => self.eof_sent = true,
                 Err(error) => return Err(error),
             }
@@ -400,7 +445,7 @@ impl<F: BufRead> Pump<F> {
 /// The error of a stream that broke, in the library's words.
 fn broken() -> ssh2::Error {
     const SOCKET_RECV: i32 = -43;
-    ssh2::Error::new(ssh2::ErrorCode::Session(SOCKET_RECV), "the stream broke")
+    ssh2::Error::new(ErrorCode::Session(SOCKET_RECV), "the stream broke")
 }
 
 /// Whether the host has said how the command ended. An exit status of 0 cannot be told from none yet, so only

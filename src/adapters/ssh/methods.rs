@@ -185,25 +185,39 @@ fn list(names: &[String]) -> String {
     }
 }
 
-/// Asks a host over a fresh connection what it offers; nothing when it does not say so in time.
-pub(super) async fn ask(stream: impl AsyncRead + AsyncWrite + Unpin) -> Option<Methods> {
-    timeout(ASK_LIMIT, hear(stream)).await.ok().flatten()
+/// What a host answers when it is asked what it offers.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Offer {
+    /// Its lists.
+    Lists(Methods),
+    /// It said its name, and hung up.
+    Nothing,
 }
 
-/// Exchanges names and hears the lists.
-async fn hear(mut stream: impl AsyncRead + AsyncWrite + Unpin) -> Option<Methods> {
+/// Asks a host over a fresh connection what it offers; nothing when it does not say so in time.
+pub(super) async fn ask(mut stream: impl AsyncRead + AsyncWrite + Unpin) -> Option<Offer> {
+    let asked = async {
+        greet(&mut stream).await?;
+        let length = match stream.read_u32().await {
+            Ok(length) => usize::try_from(length).ok()?,
+            Err(_) => return Some(Offer::Nothing),
+        };
+        let padding = usize::from(stream.read_u8().await.ok()?);
+        let mut packet = vec![0; length.checked_sub(1).filter(|length| *length < PACKET_BYTES_MAX)?];
+        stream.read_exact(&mut packet).await.ok()?;
+        packet.truncate(packet.len().checked_sub(padding)?);
+        Methods::parse(&packet).map(Offer::Lists)
+    };
+    timeout(ASK_LIMIT, asked).await.ok().flatten()
+}
+
+/// Exchanges names.
+async fn greet(stream: &mut (impl AsyncRead + AsyncWrite + Unpin)) -> Option<()> {
     stream.write_all(b"SSH-2.0-spoolgate\r\n").await.ok()?;
     let mut line = Vec::new();
     for _ in 0..GREETING_BYTES_MAX {
         match stream.read_u8().await.ok()? {
-            b'\n' if line.starts_with(b"SSH-") => {
-                let length = usize::try_from(stream.read_u32().await.ok()?).ok()?;
-                let padding = usize::from(stream.read_u8().await.ok()?);
-                let mut packet = vec![0; length.checked_sub(1).filter(|length| *length < PACKET_BYTES_MAX)?];
-                stream.read_exact(&mut packet).await.ok()?;
-                packet.truncate(packet.len().checked_sub(padding)?);
-                return Methods::parse(&packet);
-            }
+            b'\n' if line.starts_with(b"SSH-") => return Some(()),
             // It may say something else before.
             b'\n' => line.clear(),
             byte => line.push(byte),
@@ -315,18 +329,21 @@ mod tests {
             bytes.extend([0; 4]);
             bytes
         };
+        let lists = Methods::parse(&packet).map(Offer::Lists);
         for (bytes, read) in [
-            (framed(&packet, packet.len() + 5), true),
-            (framed(&packet, usize::try_from(u32::MAX).unwrap()), false),
-            (framed(&packet, 0), false),
-            (framed(&packet, 3), false),
-            (vec![b'x'; 100_000], false),
-            (Vec::new(), false),
+            (framed(&packet, packet.len() + 5), &lists),
+            (framed(&packet, usize::try_from(u32::MAX).unwrap()), &None),
+            (framed(&packet, 0), &None),
+            (framed(&packet, 3), &None),
+            (b"SSH-2.0-x\r\n".to_vec(), &Some(Offer::Nothing)),
+            (b"SSH-2.0-x".to_vec(), &None),
+            (vec![b'x'; 100_000], &None),
+            (Vec::new(), &None),
         ] {
             let (near, mut far) = tokio::io::duplex(200_000);
             far.write_all(&bytes).await.unwrap();
             far.shutdown().await.unwrap();
-            assert_eq!(ask(near).await.is_some(), read, "{} bytes", bytes.len());
+            assert_eq!(&ask(near).await, read, "{} bytes", bytes.len());
         }
     }
 }

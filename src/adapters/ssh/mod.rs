@@ -108,6 +108,16 @@ pub enum SshError {
         /// What it said, with the words before it.
         said: String,
     },
+    /// The host takes no connection now, and may in a moment.
+    #[error(
+        "{host} takes no connection from this machine at the moment: there are too many at once (MaxStartups, PerSourceMaxStartups \
+             in its sshd_config), or it shuts this machine out for a while after failed logins (PerSourcePenalties); its sshd's \
+             log says which"
+    )]
+    Crowded {
+        /// `address:port`.
+        host: String,
+    },
     /// The two sides have no methods in common, or the host hung up before it named its own:
     /// [`Session::explain`] finds out.
     #[error("cannot agree with {host} on how to speak: {source}")]
@@ -168,12 +178,12 @@ pub enum SshError {
         why: String,
     },
     /// The command could not be started.
-    #[error("{host} did not start the command: {source}")]
+    #[error("{host} did not start the command: {why}")]
     NotStarted {
         /// `address:port`.
         host: String,
         /// Why.
-        source: ssh2::Error,
+        why: String,
     },
     /// The host on the way did not lead on.
     #[error("cannot reach {to} through the jump host {host}: {why}")]
@@ -221,6 +231,12 @@ impl SshError {
                 matches!(other, SshError::Connect { .. } | SshError::ConnectTimeout { .. } | SshError::Proxy { .. })
             }
         }
+    }
+
+    /// Whether the host said that it takes no connection just now, so that another try may do in a moment.
+    #[must_use]
+    pub fn is_crowded(&self) -> bool {
+        matches!(self, SshError::Crowded { .. })
     }
 
     /// Whether the host may have hung up for no reason of ours, so that another try may do: nothing was said yet.

@@ -14,7 +14,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use crate::adapters::ssh::auth::{log_in, turn_to_decrypt};
 use crate::adapters::ssh::descriptors::is_short;
 use crate::adapters::ssh::dial::{NotDialed, dial};
-use crate::adapters::ssh::methods::{self, Methods};
+use crate::adapters::ssh::methods::{self, Methods, Offer};
 use crate::adapters::ssh::proxy::Proxy;
 use crate::adapters::ssh::socket::{Readiness, Socket};
 use crate::adapters::ssh::{SshError, Target};
@@ -27,6 +27,8 @@ const BLOCKING_LIMIT_MS: u32 = 10_000;
 
 /// The library's number for lists of methods that have nothing in common (`LIBSSH2_ERROR_KEX_FAILURE`).
 const KEX_FAILURE: i32 = -5;
+/// What OpenSSH says before it hangs up on one too many (since 9.9 also on one that it has shut out).
+const CROWDED: [&str; 2] = ["Exceeded MaxStartups", "Not allowed at this time"];
 /// How much of a host's name is shown, in characters.
 const NAME_CHARS_MAX: usize = 100;
 
@@ -42,6 +44,8 @@ pub struct Session {
     pub(super) abandoned: Vec<ssh2::Channel>,
     /// A shell that waits for the next program.
     pub(super) shell: Option<Shell>,
+    /// Whether the host has opened a channel.
+    pub(super) opened: bool,
     /// The command that leads there; ended with the session.
     proxy: Option<Proxy>,
 }
@@ -112,7 +116,17 @@ impl Session {
                 Err(_) => None,
             },
         };
-        match offered.and_then(|offered| ours.misfits(&offered, target)) {
+        let misfits = match offered {
+            Some(Offer::Lists(offered)) => ours.misfits(&offered, target),
+            // Twice is no chance.
+            Some(Offer::Nothing) => Some(
+                "it hung up twice before it said which methods it has; its sshd's log says why (has it a key for its \
+                 HostKeyAlgorithms?)"
+                    .to_owned(),
+            ),
+            None => None,
+        };
+        match misfits {
             Some(why) => SshError::Methods { host, why },
             // They do agree: it was cut off, and may be tried again.
             None => unknown(host, source),
@@ -212,7 +226,7 @@ async fn greet(target: &Target, host: &str, way: Option<UnixStream>, deadline: I
     let shaken = timeout_at(deadline, readiness.retry(|| directions.block_directions(), || ssh.handshake())).await;
     match shaken {
         Ok(Ok(())) => {}
-        Ok(Err(source)) => return Err(not_shaken(host, source, &ssh)),
+        Ok(Err(source)) => return Err(not_shaken(host, source, said(&ssh).or_else(|| words(&socket.last_words())))),
         Err(_) => {
             let (host, limit) = (host.to_owned(), target.connect_timeout);
             let why = match said(&ssh) {
@@ -226,25 +240,33 @@ async fn greet(target: &Target, host: &str, way: Option<UnixStream>, deadline: I
     }
     compare_host_key(&ssh, target, host)?;
     let (host, keepalive, abandoned) = (host.to_owned(), target.keepalive, Vec::new());
-    Ok(Session { readiness, ssh, socket, host, keepalive, abandoned, shell: None, proxy: None })
+    Ok(Session { readiness, ssh, socket, host, keepalive, abandoned, shell: None, opened: false, proxy: None })
 }
 
 /// Returns what a host said its name is, or what else it said first.
 fn said(ssh: &Ssh2) -> Option<String> {
-    let name = ssh.banner_bytes().filter(|name| !name.is_empty())?;
-    let shown: String = visible(&String::from_utf8_lossy(name)).chars().take(NAME_CHARS_MAX).collect();
+    words(ssh.banner_bytes()?)
+}
+
+/// Quotes the first line of what a host said.
+fn words(said: &[u8]) -> Option<String> {
+    let line = said.split(|byte| matches!(byte, b'\r' | b'\n')).next().filter(|line| !line.is_empty())?;
+    let shown: String = visible(&String::from_utf8_lossy(line)).chars().take(NAME_CHARS_MAX).collect();
     Some(format!("\"{shown}\""))
 }
 
-/// Makes an error of a handshake that failed.
-fn not_shaken(host: &str, source: ssh2::Error, ssh: &Ssh2) -> SshError {
+/// Makes an error of a handshake that failed, and of what the host said before.
+fn not_shaken(host: &str, source: ssh2::Error, said: Option<String>) -> SshError {
     let host = host.to_owned();
+    if said.as_ref().is_some_and(|said| CROWDED.iter().any(|words| said.contains(words))) {
+        return SshError::Crowded { host };
+    }
     // What the library says when the lists have nothing in common, and also when it was cut off before it got them.
     if source.code() == ErrorCode::Session(KEX_FAILURE) {
         return SshError::Disagreement { host, source };
     }
     let mut error = SshError::Handshake { host, source, said: String::new() };
-    let why = match said(ssh) {
+    let why = match said {
         None if error.is_cut() => {
             "; it hung up before it greeted: too many at once (MaxStartups), or it refuses this address".to_owned()
         }

@@ -3,7 +3,7 @@
 //! **Invariant:** the registration with the event loop ends before the socket is closed. The other way round a new
 //! socket could get the same number in between and lose its registration: a silent hang.
 
-use std::io;
+use std::io::{self, Read as _};
 use std::net::{Shutdown, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -106,6 +106,16 @@ impl Socket {
             Socket::Tcp(stream) => stream.shutdown(Shutdown::Both),
             Socket::Unix(stream) => stream.shutdown(Shutdown::Both),
         };
+    }
+
+    /// Reads what the other side said that the library did not come to: it may have hung up before it heard us.
+    pub(super) fn last_words(&self) -> Vec<u8> {
+        let mut buffer = [0; 256];
+        let read = match self {
+            Socket::Tcp(stream) => (&*stream).read(&mut buffer),
+            Socket::Unix(stream) => (&*stream).read(&mut buffer),
+        };
+        buffer[..read.unwrap_or(0)].to_vec()
     }
 
     /// Hands a duplicate to the library.
@@ -245,7 +255,7 @@ pub(super) fn is_again(error: &ssh2::Error) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::io::{Read as _, Write as _};
+    use std::io::Write as _;
 
     use super::*;
 

@@ -161,7 +161,8 @@ struct Failure {
 impl Failure {
     fn of(error: &SshError) -> Failure {
         let short = matches!(error, SshError::Short { .. });
-        Failure { why: error.to_string(), gone: error.is_cut(), unreachable: error.is_unreachable(), short }
+        let gone = error.is_cut() || error.is_crowded();
+        Failure { why: error.to_string(), gone, unreachable: error.is_unreachable(), short }
     }
 
     /// Makes it the error of somebody who wanted to go through.
@@ -281,7 +282,9 @@ async fn connect(host: &PlannedHost, settings: &LinkSettings) -> Result<Session,
         if short && begun.elapsed() < DESCRIPTORS_LIMIT {
             tokio::time::sleep(spread(host, tries.min(5))).await;
             descriptors::wait_if_short(DESCRIPTORS_LIMIT.saturating_sub(begun.elapsed())).await;
-        } else if error.is_cut() && tries < DROPPED_TRIES {
+        } else if error.is_crowded() && begun.elapsed() < settings.connect_timeout
+            || error.is_cut() && tries < DROPPED_TRIES
+        {
             // Dropped before it could say anything: the host has too many on their way in.
             // Or what led there broke, perhaps because of somebody else's host.
             tokio::time::sleep(spread(host, tries)).await;
@@ -294,8 +297,9 @@ async fn connect(host: &PlannedHost, settings: &LinkSettings) -> Result<Session,
 
 /// Returns how long a host waits before the next try, so that not all do it at once.
 fn spread(host: &PlannedHost, tries: u32) -> Duration {
-    let spread = u64::from(std::process::id()) % 7 + u64::try_from(host.address.len()).unwrap_or(0) % 5;
-    Duration::from_millis(200 * u64::from(tries) + 20 * spread)
+    let bytes = host.address.bytes().chain(host.port.to_be_bytes());
+    let spread = bytes.fold(u64::from(std::process::id()), |sum, byte| sum * 31 % 997 + u64::from(byte)) % 16;
+    Duration::from_millis((100 << tries.min(5)) + 20 * spread)
 }
 
 /// Tries to connect to a host, among those who are on their way in there.

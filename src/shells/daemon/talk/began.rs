@@ -15,6 +15,10 @@ const TOO_LATE: &str = "the daemon was not running when it was to be sent, and t
 /// Why what was sent once is not sent again.
 const CUT_SHORT: &str = "its shell on the host was killed before it began";
 
+/// What may run in the place of a shell.
+const ELSE: &str = "; does its sshd force a command or close the channel (ForceCommand, ChrootDirectory, ChannelTimeout in its \
+     sshd_config; command= in authorized_keys), or is the account's shell none? Look at what `ssh HOST echo ok` does";
+
 /// How long a host that said no word is given for one when it is asked again.
 const ASKED_LIMIT: Duration = Duration::from_secs(5);
 
@@ -32,10 +36,11 @@ impl Wordless {
             Some(ExecEnd::Exit(code)) => format!("exit code {code}"),
             Some(ExecEnd::Signal(name)) => format!("signal {name}"),
         };
-        let why = match noise {
-            "" => format!("the host ran no shell for it ({how})"),
-            noise => format!("the host ran no shell for it ({how}): {noise}"),
-        };
+        let noise = noise.trim_end_matches('.');
+        let said = if noise.is_empty() { String::new() } else { format!(": {noise}") };
+        // That one says what is wrong.
+        let hint = if noise.starts_with("sudo:") { "" } else { ELSE };
+        let why = format!("the host ran no shell for it ({how}){said}{hint}");
         Wordless { why }
     }
 
