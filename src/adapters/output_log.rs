@@ -164,6 +164,7 @@ impl OutputLog {
             out_bytes: out.total.unwrap_or(0).max(self.kept.out),
             err_bytes: err.total.unwrap_or(0).max(self.kept.err),
             dropped_bytes: out.cut + err.cut + self.refused + missing(out, self.kept.out) + missing(err, self.kept.err),
+            host_full: false,
             sha256: any.then(|| self.digester.finish()),
         }
     }
@@ -176,6 +177,7 @@ pub fn nothing_kept(out: Shown, err: Shown) -> OutputFacts {
         out_bytes: out.total.unwrap_or(0),
         err_bytes: err.total.unwrap_or(0),
         dropped_bytes: out.total.unwrap_or(0) + err.total.unwrap_or(0),
+        host_full: false,
         sha256: None,
     }
 }

@@ -346,7 +346,6 @@ fn next_program(text: &mut Vec<u8>) -> Option<String> {
 /// Says what the runner says to one program, of which what follows `sg_id=` is given; returns whether anybody hears it.
 async fn answer(handle: &Handle, channel: ChannelId, steps: &Steps, program: &str) -> bool {
     let quoted = |text: &str| text.split('\'').nth(1).unwrap_or_default().to_owned();
-    let id = quoted(program);
     let nonce = program.split_once("sg_nonce=").map(|(_, rest)| quoted(rest)).unwrap_or_default();
     let act = program.split_once("sg_act=").map(|(_, rest)| quoted(rest)).unwrap_or_default();
     let verdict = match act.as_str() {
@@ -360,6 +359,6 @@ async fn answer(handle: &Handle, channel: ChannelId, steps: &Steps, program: &st
     }
     steps.begun.fetch_add(1, Ordering::Relaxed);
     let _ = steps.may_end.subscribe().wait_for(|may_end| *may_end).await;
-    let said = format!("spoolgate-both {nonce} 4242\nspoolgate-err {id}\n");
+    let said = format!("spoolgate-running {nonce} 4242\n");
     handle.data(channel, (said + &end).into_bytes()).await.is_ok()
 }

@@ -47,6 +47,7 @@ mod relay_shapes;
 mod remote;
 mod repository;
 mod runner;
+mod runner_ends;
 mod runner_files;
 mod runner_limits;
 mod secret_runs;

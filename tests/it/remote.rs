@@ -203,10 +203,9 @@ fn a_step_whose_runner_is_killed_before_it_says_a_word_is_not_taken_for_unsent()
     let mut world = World::new(&[("web1", "127.0.1.1")], Some(&sshd));
     world.write_etc("inventory/more.toml", "[host.here]\nconnection = \"local\"\n");
     world.start();
-    // The script's parent waits for it; that one's parent is the runner.
     let mark = format!("75311{}", std::process::id() % 1000);
     let kills = format!(
-        "echo once >>{}; kill -9 $(cut -d ' ' -f 4 /proc/$PPID/stat); sleep {mark}",
+        "echo once >>{}; kill -9 $(sed -n 's/^run \\([0-9]*\\) .*/\\1/p' ~/.spoolgate/$SPOOLGATE_ATTEMPT_ID.state); sleep {mark}",
         journal_path(&world).display()
     );
     for host in ["web1", "here"] {

@@ -358,8 +358,7 @@ fn the_runner_inside_the_process_answers_every_program_on_one_channel() {
             input.flush().unwrap();
         }
         if act == "run" {
-            assert_eq!(said.next().unwrap(), format!("spoolgate-both {nonce} 4242"));
-            assert_eq!(said.next().unwrap(), format!("spoolgate-err {}", step.id.as_str()));
+            assert_eq!(said.next().unwrap(), format!("spoolgate-running {nonce} 4242"));
         }
         assert_eq!(said.next().unwrap(), format!("spoolgate-end {nonce} {end} 0 0 0 0"));
     }

@@ -168,8 +168,11 @@ pub struct OutputFacts {
     pub out_bytes: u64,
     /// Bytes on stderr, kept or not.
     pub err_bytes: u64,
-    /// Bytes that are in no log because there were too many.
+    /// Bytes that are in no log because there were too many, or no room for them.
     pub dropped_bytes: u64,
+    /// Whether the host had no room for some of it; then at least so much is dropped.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub host_full: bool,
     /// The digest of the log file; `None` when nothing was printed.
     pub sha256: Option<Digest>,
 }

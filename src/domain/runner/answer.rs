@@ -1,7 +1,11 @@
 //! Reads what a host's runner says, and tells it from what the script prints.
 //!
-//! **Invariant:** every byte of the script goes through, in order, and nothing else; memory is bounded. What comes before
-//! the runner's first line is a login shell's noise and is not the script's.
+//! The runner says everything on standard output, in lines that hold a nonce which nobody knew before. What the script printed
+//! comes in pieces behind such a line: `spoolgate-out NONCE FROM LENGTH` or `spoolgate-err …`, then LENGTH bytes of that stream
+//! from its byte FROM on.
+//!
+//! **Invariant:** every byte of the script goes through once, in order, and nothing else; memory is bounded. What stands between
+//! the pieces, and everything on standard error, is noise: a login shell's, a login file's, `sudo`'s.
 
 use crate::domain::output::Stream;
 use crate::domain::runner::{Offsets, RunnerId, frame};
@@ -64,22 +68,15 @@ pub struct Shown {
 /// What the runner said so far.
 #[derive(Debug, Default)]
 pub struct Answer {
-    begin: String,
-    /// The same for a script that ended at once, whose streams come one behind the other.
-    begin_both: String,
-    end: String,
-    /// The line between the two streams of such a script.
-    between: Vec<u8>,
-    /// How much of each stream is known already; of a script that ended at once everything comes again.
+    nonce: String,
+    /// How much of each stream is known already.
     known: Offsets,
-    /// Which stream the bytes of standard output belong to, where both come there.
-    both: Option<Stream>,
-    /// Bytes of standard output that may belong to a line of the runner's.
+    /// What an earlier version's runner wrote between the two streams of a script that ended at once.
+    between: Vec<u8>,
+    /// Bytes that are no whole line yet.
     held: Vec<u8>,
-    /// The same of standard error.
-    held_err: Vec<u8>,
-    /// Whether standard error is at its end.
-    err_ended: bool,
+    /// Where in a piece of the script's output we are.
+    piece: Option<Piece>,
     noise: Vec<u8>,
     /// Whether the runner is there: it says so before it does anything that could let the step begin.
     pub here: bool,
@@ -87,22 +84,38 @@ pub struct Answer {
     pub running: bool,
     /// Why it does not let the step run.
     pub refused: Option<String>,
+    /// Where the host had no room for some of what the script printed.
+    pub full: Option<String>,
     /// How the step ended, and what it printed on standard output and on standard error.
     pub ended: Option<(Verdict, Shown, Shown)>,
+    /// How long ago that was, in milliseconds, as far as the host knows.
+    pub ended_ms_ago: u64,
+}
+
+/// A part of what a script printed.
+#[derive(Clone, Copy, Debug)]
+struct Piece {
+    of: Of,
+    /// From which byte of its stream on.
+    from: u64,
+    /// How many bytes are to come.
+    left: u64,
+}
+
+/// Whose bytes a piece holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Of {
+    Stream(Stream),
+    /// Standard output, and standard error behind a line between them.
+    Both,
 }
 
 impl Answer {
     /// Reads a conversation whose own lines are marked by `nonce`, about a step of which `known` has been heard.
     #[must_use]
     pub fn new(nonce: &str, id: &RunnerId, known: Offsets) -> Answer {
-        Answer {
-            begin: format!("spoolgate-running {nonce} "),
-            begin_both: format!("spoolgate-both {nonce} "),
-            end: format!("spoolgate-end {nonce} "),
-            between: format!("spoolgate-err {}\n", id.as_str()).into_bytes(),
-            known,
-            ..Answer::default()
-        }
+        let between = format!("spoolgate-err {}\n", id.as_str()).into_bytes();
+        Answer { nonce: nonce.to_owned(), known, between, ..Answer::default() }
     }
 
     /// Returns what came instead of an answer, such as a complaint of `sudo`. What was sent may be among it, if something echoes;
@@ -128,35 +141,28 @@ impl Answer {
         self.here || self.running || self.refused.is_some() || self.ended.is_some()
     }
 
-    /// Whether nothing more comes, and the shell that said it waits for what is sent next.
-    #[must_use]
-    pub fn shell_waits(&self) -> bool {
-        self.ended.is_some() && (self.both.is_some() || self.err_ended)
-    }
-
-    /// Takes the next bytes of a stream and hands on what is the script's.
+    /// Takes what a channel brought, and hands on what the script printed and is not known yet.
     pub fn take(&mut self, stream: Stream, bytes: &[u8], mut pass: impl FnMut(Stream, &[u8])) {
-        match stream {
-            Stream::Err if self.running => self.look_for_end_of_err(bytes, &mut pass),
-            Stream::Err => self.keep_noise(bytes),
-            Stream::Out => {
-                self.held.extend_from_slice(bytes);
-                if !self.running && self.ended.is_none() {
-                    self.look_for_begin();
-                }
-                if self.running {
-                    self.look_for_between(&mut pass);
-                    self.look_for_end(&mut pass);
-                }
+        // The runner says everything on standard output: whatever is on standard error is somebody else's.
+        if stream == Stream::Err {
+            if !self.running {
+                self.keep_noise(bytes);
             }
+            return;
+        }
+        let mut rest = bytes;
+        while !rest.is_empty() && self.ended.is_none() {
+            rest = match self.piece {
+                Some(piece) => self.take_piece(piece, rest, &mut pass),
+                None => self.take_line(rest),
+            };
         }
     }
 
-    /// Ends the conversation. What was held back may be the beginning of the runner's last word; if it is the script's, it
-    /// comes again, because nobody counted it.
+    /// Ends the conversation. What was held back is no line of the runner's.
     pub fn finish(&mut self) {
         let held = std::mem::take(&mut self.held);
-        if !self.running {
+        if self.piece.is_none() && !self.running {
             self.keep_noise(&held);
         }
     }
@@ -166,133 +172,112 @@ impl Answer {
         self.noise.extend_from_slice(&bytes[..bytes.len().min(room)]);
     }
 
-    /// Drops lines until one is the runner's.
-    fn look_for_begin(&mut self) {
-        let refusal = self.begin.replace("-running ", "-refused ");
-        let here = self.begin.replace("-running ", "-here ");
-        while let Some(end) = self.held.iter().position(|byte| *byte == b'\n') {
-            let line = String::from_utf8_lossy(&self.held[..end]).into_owned();
-            let whole: Vec<u8> = self.held.drain(..=end).collect();
-            // A login shell may print its last words without a line feed.
-            if line.contains(&self.begin) {
-                self.running = true;
-                return;
-            } else if line.contains(&self.begin_both) {
-                self.running = true;
-                self.both = Some(Stream::Out);
-                return;
-            } else if line.contains(&here) {
-                self.here = true;
-            } else if let Some(at) = line.find(&refusal) {
-                self.refused = Some(line[at + refusal.len()..].to_owned());
-            } else if let Some(why) = of_loader(&line) {
-                self.refused = Some(why);
-            } else if let Some(at) = line.find(&self.end) {
-                self.ended = read_end(&line[at + self.end.len()..]);
-            } else {
-                self.keep_noise(&whole);
-            }
-        }
-        if self.held.len() > LINE_BYTES_MAX.max(NOISE_BYTES_MAX) {
-            let held = std::mem::take(&mut self.held);
-            self.keep_noise(&held);
-        }
-    }
-
-    /// Hands on standard error up to the runner's line.
-    fn look_for_end_of_err(&mut self, bytes: &[u8], pass: &mut dyn FnMut(Stream, &[u8])) {
-        if self.err_ended {
-            return;
-        }
-        self.held_err.extend_from_slice(bytes);
-        let mark = format!("{}.\n", self.end).into_bytes();
-        let found = find(&self.held_err, &mark);
-        let ready = found.unwrap_or_else(|| self.held_err.len() - held_back(&self.held_err, &mark));
-        if ready > 0 {
-            pass(Stream::Err, &self.held_err[..ready]);
-            self.held_err.drain(..ready);
-        }
-        if found.is_some() {
-            self.err_ended = true;
-            self.held_err.clear();
-        }
-    }
-
-    /// Of both streams one behind the other, hands on the first and goes over to the second.
-    fn look_for_between(&mut self, pass: &mut dyn FnMut(Stream, &[u8])) {
-        if self.both != Some(Stream::Out) {
-            return;
-        }
-        let ready = match find(&self.held, &self.between) {
-            Some(at) => at,
-            None => self.held.len() - held_back(&self.held, &self.between),
+    /// Takes a line, or a part of one; returns what is behind it.
+    fn take_line<'b>(&mut self, bytes: &'b [u8]) -> &'b [u8] {
+        let (line, rest) = match bytes.iter().position(|byte| *byte == b'\n') {
+            Some(end) => bytes.split_at(end + 1),
+            None => (bytes, &[][..]),
         };
-        let passed: Vec<u8> = self.held.drain(..ready).collect();
-        self.pass_new(Stream::Out, &passed, pass);
-        if self.held.starts_with(&self.between) {
-            self.held.drain(..self.between.len());
-            self.both = Some(Stream::Err);
+        self.held.extend_from_slice(line);
+        if line.ends_with(b"\n") {
+            let line = std::mem::take(&mut self.held);
+            self.read_line(&line);
+        } else if self.held.len() > LINE_BYTES_MAX.max(NOISE_BYTES_MAX) {
+            // No line of ours is that long, but one of ours may come behind what has no line feed.
+            let gone = self.held.len() - LINE_BYTES_MAX;
+            let held: Vec<u8> = self.held.drain(..gone).collect();
+            if !self.running {
+                self.keep_noise(&held);
+            }
+        }
+        rest
+    }
+
+    fn read_line(&mut self, whole: &[u8]) {
+        let line = String::from_utf8_lossy(whole);
+        let line = line.trim_end_matches('\n');
+        // A login shell may print its last words without a line feed.
+        let said = line.rfind(WORD).and_then(|at| line[at + WORD.len()..].split_once(' '));
+        let said = said.and_then(|(word, rest)| Some((word, rest.strip_prefix(&*self.nonce)?.strip_prefix(' ')?)));
+        match said {
+            Some(("here", _)) => self.here = true,
+            Some(("running", _)) => self.running = true,
+            Some(("refused", why)) => self.refused = Some(why.to_owned()),
+            Some(("full", place)) => self.full = Some(place.to_owned()),
+            Some(("end", end)) => {
+                let (end, ms_ago) = end.split_once(" ago ").map_or((end, None), |(end, ago)| (end, ago.parse().ok()));
+                self.ended = read_end(end);
+                self.ended_ms_ago = ms_ago.unwrap_or(0);
+            }
+            Some(("out", piece)) => self.piece = read_piece(Of::Stream(Stream::Out), piece),
+            Some(("err", piece)) => self.piece = read_piece(Of::Stream(Stream::Err), piece),
+            Some(("both", piece)) => self.piece = read_piece(Of::Both, piece),
+            _ => match of_loader(line) {
+                Some(why) => self.refused = Some(why),
+                None if !self.running => self.keep_noise(whole),
+                None => {}
+            },
         }
     }
 
-    /// Hands on everything up to the runner's last line.
-    fn look_for_end(&mut self, pass: &mut dyn FnMut(Stream, &[u8])) {
-        if self.ended.is_some() {
-            self.held.clear();
-            return;
-        }
-        let stream = match self.both {
-            // The line between comes first.
-            Some(Stream::Out) => return,
-            Some(Stream::Err) => Stream::Err,
-            None => Stream::Out,
+    /// Takes what belongs to a piece; returns what is behind it.
+    fn take_piece<'b>(&mut self, piece: Piece, bytes: &'b [u8], pass: &mut dyn FnMut(Stream, &[u8])) -> &'b [u8] {
+        let length = usize::try_from(piece.left).map_or(bytes.len(), |left| left.min(bytes.len()));
+        let (of_piece, rest) = bytes.split_at(length);
+        let left = piece.left - length as u64;
+        let from = piece.from + length as u64;
+        let next = match piece.of {
+            Of::Stream(stream) => {
+                self.pass_new(stream, piece.from, of_piece, pass);
+                Piece { from, left, ..piece }
+            }
+            Of::Both => match self.pass_both(piece.from, of_piece, left == 0, pass) {
+                Some(from) => Piece { of: Of::Stream(Stream::Err), from, left },
+                None => Piece { from, left, ..piece },
+            },
         };
-        let mark = self.end.clone().into_bytes();
-        if let Some(at) = find(&self.held, &mark) {
-            let rest = &self.held[at + mark.len()..];
-            if let Some(length) = rest.iter().position(|byte| *byte == b'\n') {
-                let ended = read_end(&String::from_utf8_lossy(&rest[..length]));
-                // Where somebody put both streams into one, the end of standard error comes here too.
-                let of_err = &rest[..length] == b".";
-                let passed = if ended.is_some() || of_err { at } else { at + mark.len() };
-                let text: Vec<u8> = self.held.drain(..passed).collect();
-                self.pass_new(stream, &text, pass);
-                if of_err {
-                    self.err_ended = true;
-                    self.held.drain(..mark.len() + 2);
-                    self.look_for_end(pass);
-                } else if ended.is_some() {
-                    self.ended = ended;
-                    self.held.clear();
-                } else {
-                    self.look_for_end(pass);
-                }
-                return;
-            }
-            if rest.len() < LINE_BYTES_MAX {
-                let text: Vec<u8> = self.held.drain(..at).collect();
-                self.pass_new(stream, &text, pass);
-                return;
-            }
-        }
-        // What could be the beginning of the mark waits for the next bytes.
-        let ready = self.held.len() - held_back(&self.held, &mark);
-        let text: Vec<u8> = self.held.drain(..ready).collect();
-        self.pass_new(stream, &text, pass);
+        self.piece = (left > 0).then_some(next);
+        rest
     }
 
-    /// Hands on what is not known yet.
-    fn pass_new(&mut self, stream: Stream, bytes: &[u8], pass: &mut dyn FnMut(Stream, &[u8])) {
-        let mut skipped = 0;
-        if self.both.is_some() {
-            let known = if stream == Stream::Out { &mut self.known.out } else { &mut self.known.err };
-            skipped = bytes.len().min(usize::try_from(*known).unwrap_or(usize::MAX));
-            *known -= skipped as u64;
-        }
+    /// Hands on bytes that begin at `from`, but for those that are known.
+    fn pass_new(&mut self, stream: Stream, from: u64, bytes: &[u8], pass: &mut dyn FnMut(Stream, &[u8])) {
+        let known = if stream == Stream::Out { &mut self.known.out } else { &mut self.known.err };
+        let skipped = usize::try_from(known.saturating_sub(from)).unwrap_or(usize::MAX);
         if skipped < bytes.len() {
             pass(stream, &bytes[skipped..]);
+            *known = from + bytes.len() as u64;
         }
     }
+
+    /// Hands on both streams, one behind the other, of which `bytes` begin at `from`. Returns how far standard error is, once the
+    /// line between them has come.
+    fn pass_both(&mut self, from: u64, bytes: &[u8], last: bool, pass: &mut dyn FnMut(Stream, &[u8])) -> Option<u64> {
+        let begin = from - self.held.len() as u64;
+        self.held.extend_from_slice(bytes);
+        let between = self.held.windows(self.between.len()).position(|window| window == self.between);
+        let ready = match between {
+            Some(at) => at,
+            None if last => self.held.len(),
+            None => self.held.len() - held_back(&self.held, &self.between),
+        };
+        let out: Vec<u8> = self.held.drain(..ready).collect();
+        self.pass_new(Stream::Out, begin, &out, pass);
+        between?;
+        let err = std::mem::take(&mut self.held).split_off(self.between.len());
+        self.pass_new(Stream::Err, 0, &err, pass);
+        Some(err.len() as u64)
+    }
+}
+
+/// How every line of the runner's begins.
+const WORD: &str = "spoolgate-";
+
+/// Reads `FROM LENGTH`.
+fn read_piece(of: Of, words: &str) -> Option<Piece> {
+    let (from, left) = words.split_once(' ')?;
+    let piece = Piece { of, from: from.parse().ok()?, left: left.parse().ok()? };
+    (piece.left > 0 && piece.from.checked_add(piece.left).is_some()).then_some(piece)
 }
 
 /// Returns what the loader's words mean, if they are its words: it has no program yet, and knows no nonce but its own.
@@ -313,10 +298,6 @@ fn of_loader(line: &str) -> Option<String> {
 fn held_back(bytes: &[u8], mark: &[u8]) -> usize {
     let most = bytes.len().min(mark.len() - 1);
     (1..=most).rev().find(|length| bytes.ends_with(&mark[..*length])).unwrap_or(0)
-}
-
-fn find(bytes: &[u8], mark: &[u8]) -> Option<usize> {
-    bytes.windows(mark.len()).position(|window| window == mark)
 }
 
 /// Reads `VERDICT ARGUMENT OUT_TOTAL OUT_CUT ERR_TOTAL ERR_CUT`.
@@ -368,47 +349,59 @@ mod tests {
     }
 
     #[test]
-    fn only_the_runners_lines_are_taken_out() {
+    fn only_what_stands_in_a_piece_is_the_scripts() {
         check(
-            "spoolgate-running ab12 7\nhello\nspoolgate-end ab12 exit 0 6 0 0 0\n",
+            "motd\nspoolgate-running ab12 7\nKilled\nspoolgate-out ab12 1 6\nhello\nnoise\nspoolgate-end ab12 exit 0 7 0 0 0\n",
             "hello\n",
             Some(Verdict::Exit(0)),
         );
-        check("motd\nspoolgate-running ab12 7\nno end", "no end", None);
-        check("spoolgate-running ab12 7\nxspoolgate-end ab12 signal 9 1 0 0 0\n", "x", Some(Verdict::Signal(9)));
+        check("motd\nspoolgate-running ab12 7\nno end", "", None);
+        check("motd spoolgate-out ab12 1 2\nxyspoolgate-end ab12 signal 9 1 0 0 0\n", "xy", Some(Verdict::Signal(9)));
+        // Lines of the runner's in a piece are the script's, and with another nonce somebody's.
         check(
-            "spoolgate-running ab12 7\nspoolgate-end cd34 exit 0 0 0 0 0\nspoolgate-end ab12 cancelled left 1 0 0 0\n",
-            "spoolgate-end cd34 exit 0 0 0 0 0\n",
-            Some(Verdict::Cancelled { left: true }),
+            "spoolgate-out ab12 1 37\nspoolgate-end ab12 exit 1 0 0 0 0\nxy\nspoolgate-out cd34 1 2\nspoolgate-end ab12 exit 0 0 0 0 0\n",
+            "spoolgate-end ab12 exit 1 0 0 0 0\nxy\n",
+            Some(Verdict::Exit(0)),
         );
-        check("spoolgate-end ab12 never - 0 0 0 0\n", "", Some(Verdict::Never));
         check("spoolgate-running ab12 7\nspoolgate-end ab12 exit 0 6", "", None);
+        check("spoolgate-out ab12 1 -3\nspoolgate-out ab12 1 x\nspoolgate-out ab12 18446744073709551615 9\n", "", None);
+    }
+
+    #[test]
+    fn what_is_known_is_not_handed_on_again() {
         check(
-            "spoolgate-both ab12 7\nout\nspoolgate-err 7-xspoolgate-err 7-x\nnone\nspoolgate-end ab12 exit 1 - 0 - 0\n",
-            "ut\nspoolgate-err 7-xNE\n",
-            Some(Verdict::Exit(1)),
-        );
-        check(
-            "motd\nspoolgate-both ab12 7\nospoolgate-err 7-x\nspoolgate-end ab12 exit 0 - 0 - 0\n",
-            "",
+            "spoolgate-out ab12 0 3\nabcspoolgate-err ab12 1 3\nxyzspoolgate-out ab12 0 5\nabcdespoolgate-end ab12 exit 0 5 0 4 0\n",
+            "bcYZde",
             Some(Verdict::Exit(0)),
         );
     }
 
     #[test]
-    fn standard_error_has_an_end_of_its_own() {
-        let said = b"bad\nspoolgate-end cd34 .\nspoolgate-end ab12 .\n";
-        for cut in 0..=said.len() {
-            let mut answer = Answer::new("ab12", &RunnerId::for_tests("7-x"), Offsets::default());
-            let mut heard = Vec::new();
-            answer.take(Stream::Out, b"spoolgate-running ab12 7\nspoolgate-end ab12 exit 0 0 0 4 0\n", |_, _| {});
-            assert!(answer.ended.is_some() && !answer.shell_waits());
-            for piece in [&said[..cut], &said[cut..]] {
-                answer.take(Stream::Err, piece, |_, bytes| heard.extend_from_slice(bytes));
-            }
-            assert_eq!(heard, b"bad\nspoolgate-end cd34 .\n", "cut at {cut}");
-            assert!(answer.shell_waits());
-        }
+    fn both_streams_of_an_earlier_runner_are_told_apart() {
+        let piece =
+            |text: &str| format!("spoolgate-both ab12 0 {}\n{text}spoolgate-end ab12 exit 1 - 0 - 0\n", text.len());
+        let ended = Some(Verdict::Exit(1));
+        check(&piece("out\nspoolgate-err 7-xspoolgate-err 7-x\nnone\n"), "ut\nspoolgate-err 7-xNE\n", ended);
+        check(&piece("ospoolgate-err 7-x\n"), "", ended);
+        check(&piece("nothing between"), "othing between", ended);
+    }
+
+    #[test]
+    fn nothing_on_standard_error_is_the_scripts() {
+        let mut answer = Answer::new("ab12", &RunnerId::for_tests("7-x"), Offsets::default());
+        answer.take(Stream::Out, b"spoolgate-running ab12 7\n", |_, _| {});
+        answer.take(Stream::Err, b"spoolgate-out ab12 0 3\nbad\nKilled\n", |_, _| panic!("not the script's"));
+        answer.finish();
+        assert!(answer.running && answer.noise().is_empty());
+    }
+
+    #[test]
+    fn how_long_ago_it_ended_and_that_there_was_no_room_is_heard() {
+        let mut answer = Answer::new("ab12", &RunnerId::for_tests("7-x"), Offsets::default());
+        let said = b"spoolgate-full ab12 /home/a/.spoolgate\nspoolgate-end ab12 exit 0 105 105 - 0 ago 20140\n";
+        answer.take(Stream::Out, said, |_, _| {});
+        assert_eq!(answer.ended, Some((Verdict::Exit(0), Shown { total: Some(105), cut: 105 }, Shown::default())));
+        assert_eq!((answer.ended_ms_ago, answer.full.as_deref()), (20_140, Some("/home/a/.spoolgate")));
     }
 
     #[test]

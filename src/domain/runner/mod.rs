@@ -183,7 +183,7 @@ pub fn run_program(
     }
     text.push_str("setsid ");
     push_interpreter(&mut text, script);
-    text.push_str(" \"$sg_at.script\"");
+    text.push_str(" \"$sg_script_at\"");
     for arg in &step.args {
         text.push(' ');
         if step.flow_id {
@@ -438,12 +438,12 @@ mod tests {
         let (_, text) = written("echo 'hi'", &["a b", "it's", "{HOST}"], None, 3);
         assert!(text.contains("export NOTE='it'\\''s; $(id)\n'\n"), "{text}");
         assert!(
-            text.contains("exec nice -n 3 setsid '/bin/sh' \"$sg_at.script\" 'a b' 'it'\\''s' '{HOST}'\n"),
+            text.contains("exec nice -n 3 setsid '/bin/sh' \"$sg_script_at\" 'a b' 'it'\\''s' '{HOST}'\n"),
             "{text}"
         );
         assert!(text.contains("sg_script='echo '\\''hi'\\'''\n"), "{text}");
         let (_, text) = written("#!/usr/bin/env  python3 \nprint(1)", &[], None, 0);
-        assert!(text.contains("setsid '/usr/bin/env' 'python3' \"$sg_at.script\"\n"), "{text}");
+        assert!(text.contains("setsid '/usr/bin/env' 'python3' \"$sg_script_at\"\n"), "{text}");
     }
 
     #[test]

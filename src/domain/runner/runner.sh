@@ -16,17 +16,22 @@
 #                                      started after the step was sent and knows nothing of it: it is not started any more
 #     audit WORDS                      where the sender's audit ended then
 #     session ID STARTTIME             the session that the script runs in; "void 0": it must not begin any more
-#     reader NAME                      who reads the streams, where pipes have names
-#     code N MARK                      the script's status; MARK is "signal" when the shell said that one ended it
-#     both | out TOTAL CUT | err ...   a stream's end; TOTAL is "-" for all that is there
-#     exit VERDICT ARGUMENT OUT_TOTAL OUT_CUT ERR_TOTAL ERR_CUT
-#   ID.script  what runs
-#   ID.out, ID.err   the first sg_head bytes         out.tail  the last sg_tail bytes when there were more
-#   both       of a script that ended at once: its standard output, a line with sg_mark, its standard error. Before, what the
-#              shell that waits for the script says
+#     kernel STATUS                    how the script ended, as wait(2) has it: a signal's number, or 256 times the code
+#     code N MARK                      what the shell that waits for the script made of that
+#     full STREAM                      the disk had no room for some of a stream
+#     out TOTAL CUT | err ...          a stream's end; TOTAL is "-" for all that is there
+#     exit VERDICT ARGUMENT OUT_TOTAL OUT_CUT ERR_TOTAL ERR_CUT UPTIME   the last in hundredths of seconds
+#   ID.PID.script   what runs
+#   ID.out, ID.err  the first sg_head bytes         out.tail  the last sg_tail bytes when there were more
+#   ID.PID.seen     as old as the last look of a runner's at the streams
 #   files      a directory: what is to be put in places, by SHA-256, or what was fetched
+# A runner of before left "both" instead, a line in the state and a file of a script that ended at once: its standard output, the
+# line "spoolgate-err ID", its standard error. Its codes are marked "signal" when its shell said that one ended the script.
+#
+# Everything that is said goes to standard output, in lines that hold the nonce; what the script printed comes behind a line that
+# says which stream's, from which byte on, and how many. Whatever else is there, and on standard error, is somebody's noise.
 
-# Says one line about the step. Everything else on standard output is the script's.
+# Says one line about the step.
 sg_say() {
 	printf 'spoolgate-%s %s %s\n' "$1" "$sg_nonce" "$2"
 }
@@ -39,7 +44,7 @@ sg_refuse() {
 
 # Knows nothing of a step.
 sg_blank() {
-	sg_part='' sg_of_run='' sg_of_session='' sg_of_reader='' sg_of_code='' sg_of_both='' sg_of_out='' sg_of_err='' sg_of_exit=''
+	sg_part='' sg_of_run='' sg_of_session='' sg_of_kernel='' sg_of_code='' sg_of_full='' sg_of_both='' sg_of_out='' sg_of_err='' sg_of_exit=''
 }
 
 # Opens the step's state to be learned from; each process has to for itself. Fails while there is none.
@@ -57,13 +62,15 @@ sg_learn() {
 		case $sg_line in
 			'run '* | void) : "${sg_of_run:=${sg_line#run }}" ;;
 			'session '*) : "${sg_of_session:=${sg_line#* }}" ;;
-			'reader '*) : "${sg_of_reader:=${sg_line#* }}" ;;
+			'kernel '*) : "${sg_of_kernel:=${sg_line#* }}" ;;
 			'code '*) : "${sg_of_code:=${sg_line#* }}" ;;
+			'full '*) : "${sg_of_full:=${sg_line#* }}" ;;
 			both) sg_of_both=yes ;;
 			'out '*) : "${sg_of_out:=${sg_line#* }}" ;;
 			'err '*) : "${sg_of_err:=${sg_line#* }}" ;;
 			'exit '*) : "${sg_of_exit:=${sg_line#* }}" ;;
 		esac
+		sg_news=yes
 	done <&9
 }
 
@@ -72,14 +79,26 @@ sg_note() {
 	{ printf '\n%s end\n' "$1" >>"$sg_at.state"; } 2>/dev/null
 }
 
-# Sets sg_number, sg_state, sg_session and sg_born of a process; fails when there is none.
+# Sets sg_number, sg_state, sg_parent, sg_session, sg_born and sg_status of a process; fails when there is none.
 sg_stat() {
 	sg_line=
 	{ read -r sg_line <"/proc/$1/stat"; } 2>/dev/null || return 1
 	sg_number=${sg_line%% *} sg_line=${sg_line##*) }
 	# shellcheck disable=SC2086 # the words are wanted
 	set -- $sg_line
-	sg_state=$1 sg_session=$4 sg_born=${20}
+	sg_state=$1 sg_parent=$2 sg_session=$4 sg_born=${20} sg_status=${50:-0}
+	# What has threads that live has not ended, even when the first of them has.
+	case $sg_state in [ZX]) [ "${18}" -le 1 ] || sg_state=R ;; esac
+}
+
+# Whether a process that was started then still is one.
+sg_is_alive() {
+	sg_stat "$1" && [ "$sg_born" = "$2" ] && case $sg_state in [ZX]) false ;; esac
+}
+
+# Whether a process is of the runner's own: it has the step's state open.
+sg_is_own() {
+	[ "/proc/$1/fd/9" -ef "$sg_at.state" ]
 }
 
 # Sets sg_now: hundredths of a second since this host was started.
@@ -97,16 +116,37 @@ sg_is_over() {
 	[ "$((sg_now - $1))" -gt "$(($2 * 100))" ]
 }
 
-# Finds a directory that only this account can write, and sets sg_base. The order is always the same, so that a later
-# connection finds what an earlier one left.
-sg_find_base() {
-	sg_base=${HOME:-/nonexistent}/.spoolgate
-	if sg_usable; then return 0; fi
+# Says where the runner's files may be, a directory that only this account can write. The order is always the same, so that a
+# later connection finds what an earlier one left.
+sg_bases() {
 	sg_uid=$(id -u)
-	for sg_base in "/var/tmp/.spoolgate-$sg_uid" "/tmp/.spoolgate-$sg_uid"; do
+	sg_base_1=${HOME:-/nonexistent}/.spoolgate sg_base_2=/var/tmp/.spoolgate-$sg_uid sg_base_3=/tmp/.spoolgate-$sg_uid
+}
+
+# Chooses the first directory that there is, or can be made.
+sg_find_base() {
+	for sg_base in "$sg_base_1" "$sg_base_2" "$sg_base_3"; do
 		if sg_usable; then return 0; fi
 	done
 	return 1
+}
+
+# Chooses the first directory that has room for what runs, where the step's files were brought if they were; says otherwise what
+# is wrong with each. Nothing has begun yet, so a disk that is full here is no reason not to run it from elsewhere.
+sg_find_room() {
+	sg_why=
+	for sg_base in "$sg_base_1" "$sg_base_2" "$sg_base_3"; do
+		sg_at=$sg_base/$sg_id
+		if [ "$sg_brought" ] && [ "$sg_brought" != "$sg_at" ]; then continue; fi
+		if ! sg_usable; then continue; fi
+		sg_script_at=$sg_at.$$.script
+		if { printf %s "$sg_script" >"$sg_script_at" && printf '\n' >"$sg_at.$$.seen"; } 2>/dev/null; then return 0; fi
+		# A shell's own word may be no more than "I/O error".
+		sg_line=$(printf %s "$sg_script" | LC_ALL=C dd of="$sg_script_at" 2>&1 >/dev/null | head -n 1)
+		sg_why="$sg_why${sg_why:+, }$sg_base (${sg_line##*: })"
+		rm -f "$sg_script_at" "$sg_at.$$.seen"
+	done
+	sg_refuse "no room for the runner's files: ${sg_why:-the home, /var/tmp and /tmp belong to others}; make room there, then retry"
 }
 
 # Makes sg_base, or takes it when it is ours alone.
@@ -127,8 +167,7 @@ sg_is_ours() {
 # Looks for a step that may have been sent before wherever there may have been room for it then.
 sg_recall() {
 	if [ -e "$sg_at.state" ]; then return 0; fi
-	sg_uid=$(id -u)
-	for sg_line in "${HOME:-/nonexistent}/.spoolgate" "/var/tmp/.spoolgate-$sg_uid" "/tmp/.spoolgate-$sg_uid"; do
+	for sg_line in "$sg_base_1" "$sg_base_2" "$sg_base_3"; do
 		if [ -e "$sg_line/$sg_id.state" ] && sg_is_ours "$sg_line"; then
 			sg_at=$sg_line/$sg_id
 			return 0
@@ -157,43 +196,62 @@ audit $sg_audit end
 	sg_passed_as=${1#run }
 	# What cannot be written down cannot be run, by nobody else either. It is appended: who waited for it in vain may have said
 	# meanwhile that it must not run.
-	{ printf %s "$sg_text" >>"$sg_at.state"; } 2>/dev/null || { sg_say end "${2:-never} - 0 0 0 0"; exit 0; }
+	{ printf %s "$sg_text" >>"$sg_at.state"; } 2>/dev/null || {
+		case $1 in "run $$ "*) sg_refuse "cannot write $sg_at.state; is the disk full?" ;; esac
+		sg_say end "${2:-never} - 0 0 0 0"
+		exit 0
+	}
 	sg_open_state
 }
 
 # Adds the line that says which session the script begins in; fails when somebody wrote first that it must not. While the
 # file is as long as it must be, nobody wrote anything.
 sg_enter() {
-	# Its own name has no space in it, so its words are where they are.
-	# shellcheck disable=SC2034 # nobody wants the others
-	read -r sg_number sg_line sg_state a a a a a a a a a a a a a a a a a a sg_born a </proc/self/stat
-	case $sg_state in ?) ;; *) sg_stat self || return 1 ;; esac
+	sg_stat self || return 1
+	sg_waits=$sg_parent
 	sg_line="session $sg_number $sg_born"
 	sg_place=$((${#sg_text} + ${#sg_line} + 6))
 	{ printf '\n%s end\n' "$sg_line" && read -r sg_line sg_size </proc/self/fdinfo/1; } >>"$sg_at.state" || return 1
 	[ "$sg_size" != "$sg_place" ] || return 0
-	sg_open_state && sg_learn && [ "$sg_of_session" = "$sg_number $sg_born" ] && [ "$sg_of_run" = "$sg_passed_as" ]
+	sg_own_session="$sg_number $sg_born"
+	sg_open_state && sg_learn && [ "$sg_of_session" = "$sg_own_session" ] && [ "$sg_of_run" = "$sg_passed_as" ]
+}
+
+# Stops the shell that waits for this process. While nobody takes its end, the kernel keeps it and shows it: a shell would fold a
+# code and a signal into one number.
+sg_hold() {
+	sg_is_own "$sg_waits" || return 0
+	kill -s STOP "$sg_waits"
+	sg_naps=0
+	while [ "$sg_naps" -lt 9999 ] && sg_stat "$sg_waits" && [ "$sg_state" != T ]; do sg_naps=$((sg_naps + 1)); done
+}
+
+# Takes the end of the script from the kernel, if it has ended, and lets go of the shell that waits for it. Of a process that
+# became somebody else's the kernel says nothing.
+sg_release() {
+	case $sg_of_session in '' | 'void 0') return 0 ;; esac
+	sg_stat "${sg_of_session% *}" && [ "$sg_born" = "${sg_of_session#* }" ] && [ "$sg_state" = Z ] || return 0
+	if [ ! "$sg_of_kernel" ] && [ -O "/proc/$sg_number" ]; then
+		sg_of_kernel=$sg_status
+		sg_note "kernel $sg_status"
+	fi
+	! sg_is_own "$sg_parent" || kill -s CONT "$sg_parent"
 }
 
 # Makes the pipes of the script's streams without a process: 3 is the end that is written of standard output and 7 the
-# one that is read, 4 and 8 are those of standard error, in which a line with sg_mark comes first. A short here-document is a
-# pipe. Whoever reads the line end out of 6 reads the streams.
+# one that is read, 4 and 8 are those of standard error. A short here-document is a pipe.
 sg_pipes() {
-	exec 6<<- 'END' 7<<- 'END' 8<<- 'END'
-		-
-	END
+	exec 7<<- 'END' 8<<- 'END'
 		-
 	END
 		-
 	END
 	# To some shells it is a file. A pipe with a name waits for writers when it is opened again.
-	sg_named=
 	if [ -p /proc/self/fd/7 ] && [ -p /proc/self/fd/8 ] && [ -w /proc/self/fd/7 ]; then
 		exec 3>/proc/self/fd/7 4>/proc/self/fd/8
 		read -r sg_line <&7
 		read -r sg_line <&8
 	else
-		sg_named=yes
 		mkfifo -m 600 "$sg_at.out.p" "$sg_at.err.p" || return 1
 		# Opened both ways a pipe waits for nobody.
 		exec 5<>"$sg_at.out.p" 6<>"$sg_at.err.p"
@@ -202,105 +260,75 @@ sg_pipes() {
 		exec 3>"$sg_at.out.p" 4>"$sg_at.err.p" 5>&- 6>&-
 		rm -f "$sg_at.out.p" "$sg_at.err.p"
 	fi
-	printf '%s\n' "$sg_mark" >&4
-}
-
-# Takes the streams to be read by $1; fails when somebody else reads them.
-sg_claim() {
-	if [ "$sg_named" ]; then
-		[ "$1" = watcher ] || sg_open_state || return 1
-		sg_note "reader $1"
-		sg_learn
-		[ "$sg_of_reader" = "$1" ]
-	else
-		read -r sg_line <&6
-	fi
 }
 
 # Reads the streams into files beside whatever else happens.
 sg_readers() {
-	: >>"$sg_at.out"
-	: >>"$sg_at.err"
+	{ : >>"$sg_at.out" && : >>"$sg_at.err"; } 2>/dev/null
 	# shellcheck disable=SC2217 # it reads what it keeps
-	{ sg_keep out && sg_wake; } <&7 7<&- 8<&- >/dev/null 2>&1 &
+	{ sg_keep out && sg_wake; } <&7 3>&- 4>&- 7<&- 8<&- >/dev/null 2>&1 &
 	# shellcheck disable=SC2217 # it reads what it keeps
-	{ read -r sg_line && sg_keep err && sg_wake; } <&8 7<&- 8<&- >/dev/null 2>&1 &
-}
-
-# Reads the streams of a script that ended into one file, which costs one process. When something that was left in the
-# background holds them, the watcher ends the wait, and they are read as those of a script that goes on.
-sg_gather() {
-	LC_ALL=C cat - /proc/self/fd/8 <&7 >"$sg_at.both" 2>/dev/null &
-	sg_cat=$!
-	wait "$sg_cat"
-	sg_passed=$?
-	while [ "$sg_enough" ] && sg_lives "$sg_cat"; do
-		# Only what waits for more is ended; what is being written is not thrown away.
-		if sg_stat "$sg_cat" && [ "$sg_state" = S ]; then kill "$sg_cat"; else sleep 1; fi
-		wait "$sg_cat"
-		sg_passed=$?
-	done
-	if [ "$sg_passed" -eq 0 ]; then
-		sg_note both
-		sg_wake
-	elif grep -qF "$sg_mark" "$sg_at.both"; then
-		sg_note both
-		sg_wake
-		# Whoever holds it is not to be ended by its next word.
-		exec cat <&8 >/dev/null
-	else
-		mv "$sg_at.both" "$sg_at.out"
-		sg_readers
-	fi
+	{ sg_keep err && sg_wake; } <&8 3>&- 4>&- 7<&- 8<&- >/dev/null 2>&1 &
+	exec 7<&- 8<&-
 }
 
 # Copies standard input to the files of stream $1: the first sg_head bytes, and of the rest the last sg_tail. Every file
-# gets exactly its size, however the bytes come.
+# gets exactly its size, however the bytes come. What finds no room is counted.
 sg_keep() {
-	sg_more=yes
+	sg_more=yes sg_unkept=0
 	sg_fill "$sg_at.$1" "$sg_head" uncounted
 	sg_total=$sg_size sg_cut=0
-	if [ "$sg_more" ]; then
+	if [ "$sg_more" ] && [ "$sg_unkept" -eq 0 ]; then
 		: >"$sg_at.$1.old"
 		while :; do
 			: >"$sg_at.$1.new"
 			sg_fill "$sg_at.$1.new" "$sg_tail"
 			sg_total=$((sg_total + sg_size))
-			[ "$sg_more" ] || break
+			if [ ! "$sg_more" ] || [ "$sg_unkept" -gt 0 ]; then break; fi
 			mv "$sg_at.$1.new" "$sg_at.$1.old"
 		done
-		sg_cut=$((sg_total - sg_head - sg_tail))
-		if [ "$sg_cut" -lt 0 ]; then sg_cut=0; fi
 		cat "$sg_at.$1.old" "$sg_at.$1.new" | tail -c "$sg_tail" >"$sg_at.$1.tail"
+		# Of a tail that found no room, as much is missing as is not there.
+		sg_cut=$((sg_total - sg_head - $(wc -c <"$sg_at.$1.tail")))
 		rm -f "$sg_at.$1.old" "$sg_at.$1.new"
+	fi
+	if [ "$sg_unkept" -gt 0 ]; then
+		sg_total=$((sg_total + sg_unkept)) sg_cut=$((sg_cut + sg_unkept))
+		sg_note "full $1"
 	fi
 	sg_note "$1 $sg_total $sg_cut"
 }
 
 # Ends the runner's nap. When the runner is gone its number may be somebody else's, who does not have the state open.
 sg_wake() {
-	if [ "/proc/$$/fd/9" -ef "$sg_at.state" ]; then kill -USR1 "$$" 2>/dev/null; fi
+	if sg_is_own "$$"; then kill -s USR1 "$$" 2>/dev/null; fi
 }
 
 # Appends standard input to file $1 until it holds $2 bytes. Sets sg_size, and sg_more to nothing at the end of input.
 # With $3 what is less than the whole is not counted, which would cost a process: its size is "-" then.
+# When there is no room for more the rest is only counted, in sg_unkept.
 sg_fill() {
 	sg_size=0
 	while [ "$sg_size" -lt "$2" ]; do
 		sg_block=$(($2 - sg_size)) sg_count=1
 		if [ "$sg_block" -gt 65536 ]; then sg_count=$((sg_block / 65536)) sg_block=65536; fi
-		LC_ALL=C dd bs="$sg_block" count="$sg_count" >>"$1" 2>"$1.dd"
+		# Its words go through a pipe: they must be read where there is no room.
+		sg_records=$(LC_ALL=C dd bs="$sg_block" count="$sg_count" 2>&1 >>"$1") || {
+			# One piece was read and found no room, or not all of it; how long it was nobody says.
+			sg_more=
+			sg_unkept=$(($(wc -c) + 1))
+			sg_size=$(($(wc -c <"$1")))
+			return 0
+		}
 		# "A+B records in" is what POSIX promises; GNU's may warn first.
-		while IFS= read -r sg_records; do
-			case $sg_records in *' records in'*) break ;; esac
-		done <"$1.dd"
-		sg_records=${sg_records%% *}
+		sg_records=${sg_records%% records in*}
+		sg_records=${sg_records##*[!0-9+]}
 		# Fewer blocks than wanted: the input is at its end.
 		if [ "$((${sg_records%+*} + ${sg_records#*+}))" -lt "$sg_count" ]; then
 			sg_more=
 			if [ "${3:-}" ]; then
 				if [ -s "$1" ]; then sg_size=-; fi
-				return
+				return 0
 			fi
 		fi
 		[ -s "$1" ] && sg_size=$(($(wc -c <"$1")))
@@ -308,16 +336,37 @@ sg_fill() {
 	done
 }
 
-# Shows what is new of the streams, without ever waiting for the reader.
+# Says which piece of which stream follows: stream $1, from its byte $2 on, $3 bytes.
+sg_announce() {
+	sg_say "$1" "$2 $3"
+}
+
+# Shows what is new of the streams, without ever waiting for whoever reads. One process shows at a time: both streams go the
+# same way. Sets sg_grew when anything was printed since the last look.
 sg_show() {
-	if [ -s "$sg_at.out" ] && ! sg_lives "$sg_out_cat"; then
-		cat <&5 2>/dev/null &
-		sg_out_cat=$!
-	fi
-	if [ -s "$sg_at.err" ] && ! sg_lives "$sg_err_cat"; then
-		cat <&6 >&2 2>/dev/null &
-		sg_err_cat=$!
-	fi
+	sg_grew=
+	for sg_line in out err out.new err.new; do
+		# A file that is just as old may have been written since.
+		[ ! -s "$sg_at.$sg_line" ] || [ "$sg_at.$sg_line" -ot "$sg_at.$$.seen" ] || sg_grew=yes
+	done
+	[ "$sg_grew" ] || return 0
+	{ : >"$sg_at.$$.seen"; } 2>/dev/null
+	! sg_lives "$sg_shower" || return 0
+	sg_out_size=$(($(wc -c <"$sg_at.out"))) sg_err_size=$(($(wc -c <"$sg_at.err")))
+	sg_out_new=$((sg_out_size - sg_out_from)) sg_err_new=$((sg_err_size - sg_err_from))
+	if [ "$sg_out_new" -le 0 ] && [ "$sg_err_new" -le 0 ]; then return 0; fi
+	{
+		[ "$sg_out_new" -le 0 ] || { sg_announce out "$sg_out_from" "$sg_out_new" && sg_copy "$sg_out_new" <&5; }
+		[ "$sg_err_new" -le 0 ] || { sg_announce err "$sg_err_from" "$sg_err_new" && sg_copy "$sg_err_new" <&6; }
+	} 2>/dev/null &
+	sg_shower=$!
+	[ "$sg_out_new" -le 0 ] || sg_out_from=$sg_out_size
+	[ "$sg_err_new" -le 0 ] || sg_err_from=$sg_err_size
+}
+
+# Copies so many bytes of standard input, a file, which goes on where they end.
+sg_copy() {
+	LC_ALL=C dd bs="$1" count=1 2>/dev/null
 }
 
 # Whether a child of this shell still runs.
@@ -327,98 +376,134 @@ sg_lives() {
 
 # Opens the streams where the reader wants to go on.
 sg_open() {
-	sg_shown=yes
+	sg_shown=yes sg_shower=''
 	exec 5<"$sg_at.out" 6<"$sg_at.err"
-	sg_out_cat='' sg_err_cat=''
-	sg_skip "$sg_out_at" <&5
-	sg_skip "$sg_err_at" <&6
-}
-
-# Moves standard input, a file, forward; the tail is another file.
-sg_skip() {
-	sg_block=$1
-	if [ "$sg_block" -gt "$sg_head" ]; then sg_block=$sg_head; fi
-	[ "$sg_block" -eq 0 ] || dd bs="$sg_block" count=1 >/dev/null 2>&1
+	sg_out_from=$sg_out_at sg_err_from=$sg_err_at
+	# The tail is another file.
+	if [ "$sg_out_from" -gt "$sg_head" ]; then sg_out_from=$sg_head; fi
+	if [ "$sg_err_from" -gt "$sg_head" ]; then sg_err_from=$sg_head; fi
+	[ "$sg_out_from" -eq 0 ] || sg_copy "$sg_out_from" <&5 >/dev/null
+	[ "$sg_err_from" -eq 0 ] || sg_copy "$sg_err_from" <&6 >/dev/null
 }
 
 # Shows the rest of the streams and how the step ended.
 sg_finish() {
-	if [ "$sg_of_both" ] && [ ! "$sg_said" ]; then
-		sg_say both "$$"
-		sg_show_both
+	[ "$sg_said" ] || sg_begin
+	if [ "$sg_of_both" ]; then
+		sg_announce both 0 "$(($(wc -c <"$sg_at.both")))"
+		cat "$sg_at.both"
 	else
-		[ "$sg_said" ] || sg_begin
-		# A signal ends a wait early; two at once would mix what they show.
-		while sg_lives "$sg_out_cat"; do wait "$sg_out_cat"; done
-		while sg_lives "$sg_err_cat"; do wait "$sg_err_cat"; done
-		if [ -s "$sg_at.out" ]; then cat <&5; fi
-		if [ -s "$sg_at.err" ]; then cat <&6 >&2; fi
-		sg_rest out "$sg_out_at"
-		sg_rest err "$sg_err_at" >&2
-		exec 5<&- 6<&-
-		# The two streams travel apart: each has its end.
-		sg_say end . >&2
+		# A signal ends a wait early.
+		while sg_lives "$sg_shower"; do wait "$sg_shower"; done
+		[ ! -s "$sg_at.out" ] || sg_rest out "$sg_out_from" 5
+		[ ! -s "$sg_at.err" ] || sg_rest err "$sg_err_from" 6
+		[ ! -s "$sg_at.out.tail" ] || sg_tail_of out "$sg_out_at"
+		[ ! -s "$sg_at.err.tail" ] || sg_tail_of err "$sg_err_at"
 	fi
-	# On a full disk the word is all there is.
-	sg_say end "${sg_of_exit:-$sg_last}"
+	exec 5<&- 6<&-
+	sg_end "${sg_of_exit:-$sg_last}"
 }
 
-# Shows what a script printed that ended at once; a few lines without a process. Shells lose zero bytes when they read, so
+# Says how the step ended, by the line $1 of the state, and how long ago.
+sg_end() {
+	[ ! "$sg_of_full" ] || sg_say full "${sg_at%/*}"
+	sg_clock
+	# shellcheck disable=SC2086 # the words are wanted
+	set -- $1
+	sg_line=$((sg_now - ${7:-sg_now}))
+	# This host may have been started since.
+	if [ "$sg_line" -lt 0 ]; then sg_line=0; fi
+	sg_say end "$1 $2 $3 $4 $5 $6 ago ${sg_line}0"
+}
+
+# Shows what is left of stream $1 from its byte $2 on, where its file is open as $3; a few lines without a process. Shells lose zero bytes when they read, so
 # the place in the file counts.
-sg_show_both() {
-	exec 5<"$sg_at.both"
+sg_rest() {
 	sg_text='' sg_naps=0
-	while [ "$sg_naps" -lt 9 ] && IFS= read -r sg_line <&5; do
+	while [ "$sg_naps" -lt 9 ] && IFS= read -r sg_line <&"$3"; do
 		sg_text="$sg_text$sg_line
 " sg_line='' sg_naps=$((sg_naps + 1))
 	done
 	[ "$sg_naps" -eq 9 ] || sg_text=$sg_text$sg_line
-	read -r sg_line sg_size </proc/self/fdinfo/5
-	if [ "${#sg_text}" -ne "$sg_size" ]; then
-		cat "$sg_at.both"
-	else
-		printf %s "$sg_text"
-		[ "$sg_naps" -lt 9 ] || cat <&5
+	read -r sg_line sg_size <"/proc/self/fdinfo/$3"
+	if [ "${#sg_text}" -eq "$((sg_size - $2))" ]; then
+		[ -z "$sg_text" ] || { sg_announce "$1" "$2" "${#sg_text}" && printf %s "$sg_text"; }
+		[ "$sg_naps" -eq 9 ] || return 0
+		set -- "$1" "$sg_size"
 	fi
-	exec 5<&-
+	sg_size=$(($(wc -c <"$sg_at.$1") - $2))
+	if [ "$sg_size" -gt 0 ]; then
+		sg_announce "$1" "$2" "$sg_size"
+		tail -c "+$(($2 + 1))" "$sg_at.$1" | head -c "$sg_size"
+	fi
 }
 
 # Says that the step runs, and opens its streams.
 sg_begin() {
 	# A disk that cannot be written any more is no reason not to show them.
-	[ -e "$sg_at.out" ] || printf '' >>"$sg_at.out"
-	[ -e "$sg_at.err" ] || printf '' >>"$sg_at.err"
+	[ "$sg_of_both" ] || { [ -e "$sg_at.out" ] && [ -e "$sg_at.err" ]; } || { : >>"$sg_at.out" && : >>"$sg_at.err"; } 2>/dev/null
 	sg_said=yes
 	sg_say running "${sg_runner:-$$}"
-	[ "$sg_act" = kill ] || sg_open
+	[ "$sg_act" = kill ] || [ "$sg_of_both" ] || sg_open
 }
 
 # Shows the tail of stream $1 from its byte $2 on.
-sg_rest() {
-	[ -s "$sg_at.$1.tail" ] || return 0
+sg_tail_of() {
 	sg_block=$(($2 - sg_head))
 	if [ "$sg_block" -lt 0 ]; then sg_block=0; fi
+	sg_size=$(($(wc -c <"$sg_at.$1.tail") - sg_block))
+	[ "$sg_size" -gt 0 ] || return 0
+	sg_announce "$1" "$((sg_head + sg_block))" "$sg_size"
 	tail -c "+$((sg_block + 1))" "$sg_at.$1.tail"
+}
+
+# Has signals heard. Caught, not ignored: what is ignored would be ignored by the script, too.
+sg_listen() {
+	trap : HUP PIPE
+	trap sg_woken=yes USR1
+	trap 'sg_stop=cancelled' TERM
+}
+
+# Has signals ignored, outside of waits: to bash one that comes while it looks for the end of "$(" is a syntax error. Whoever wants
+# the step to end says so again and again; whoever wakes the runner has written down why.
+sg_ignore() {
+	trap '' HUP PIPE USR1 TERM
 }
 
 # Sleeps for a tick; a signal ends it early. What sleeps already is not started again.
 sg_nap() {
+	sg_listen
 	if ! sg_lives "$sg_sleep"; then
 		# shellcheck disable=SC2217 # whoever asks must not wait for it
-		LC_ALL=C sleep "$sg_tick" </dev/null >/dev/null 2>&1 &
+		LC_ALL=C sleep "$sg_tick" </dev/null >/dev/null 2>&1 3>&- 4>&- 7<&- 8<&- &
 		sg_sleep=$!
 	fi
-	wait "$sg_sleep"
-	# A sleep that knows no fractions fails at once.
-	case $? in 0) ;; 12[7-9] | 1[3-9]?) ;; *) sg_tick=1 ;; esac
+	if [ ! "$sg_woken" ]; then
+		wait "$sg_sleep"
+		# A sleep that knows no fractions fails at once.
+		case $? in 0) ;; 12[7-9] | 1[3-9]?) ;; *) sg_tick=1 ;; esac
+	fi
+	sg_woken=
+	sg_ignore
 }
 
-# Sets sg_left to the processes of the step's session that live. One process looks for them, because a shell reads byte by byte
-# and hosts may run thousands; whatever it finds is looked at again, because a process may have any name.
+# Sleeps for a tick, if there is no news of the step.
+sg_wait_for_news() {
+	sg_listen
+	sg_news=
+	sg_learn
+	[ ! "$sg_news" ] || sg_woken=yes
+	sg_nap
+}
+
+# Sets sg_left to the processes of the step that live: those of its session, those that have its mark in their environment,
+# wherever they went, and those that the host's systemd counts to it. One process looks for each kind, because a shell reads
+# byte by byte and hosts may run thousands; whatever it finds is looked at again, because a process may have any name.
 sg_look() {
-	sg_left=
-	[ "$sg_of_session" ] || return 0
+	sg_left=' '
+	case $sg_of_session in '' | 'void 0') return 0 ;; esac
 	sg_wanted=${sg_of_session% *} sg_wanted_born=${sg_of_session#* }
+	sg_find_scope
 	# The one that is about to lead the session is not in it yet.
 	# shellcheck disable=SC2013 # names in /proc have no spaces
 	for sg_process in $(LC_ALL=C grep -lsE "^$sg_wanted \\(|\\) [^ ]+ -?[0-9]+ -?[0-9]+ $sg_wanted " /proc/[0-9]*/stat); do
@@ -426,16 +511,54 @@ sg_look() {
 		sg_stat "$sg_process" || continue
 		[ "$sg_session" = "$sg_wanted" ] ||
 			{ [ "$sg_process" = "$sg_wanted" ] && [ "$sg_born" = "$sg_wanted_born" ]; } || continue
-		case $sg_state in Z | X) ;; *) sg_left="$sg_left $sg_process" ;; esac
+		sg_count_in "$sg_process"
 	done
+	# shellcheck disable=SC2013 # names in /proc have no spaces
+	for sg_process in $(LC_ALL=C grep -lszF "SPOOLGATE_ATTEMPT_ID=$sg_id" /proc/[0-9]*/environ); do
+		sg_process=${sg_process#/proc/}
+		sg_count_in "${sg_process%/environ}"
+	done
+	[ "$sg_scope_at" ] || return 0
+	while read -r sg_process; do
+		if ! sg_stat "$sg_process" || [ "$sg_born" -lt "$sg_wanted_born" ] || sg_is_own "$sg_process"; then continue; fi
+		# What an earlier step left there is not of this one.
+		if [ "$sg_scope_is" = step ] || ! LC_ALL=C grep -qszF 'SPOOLGATE_ATTEMPT_ID=' "/proc/$sg_process/environ"; then
+			sg_count_in "$sg_process"
+		fi
+	done 2>/dev/null <"$sg_scope_at"
+}
+
+# Adds a process to sg_left, once, if it lives.
+sg_count_in() {
+	sg_stat "$1" || return 0
+	case $sg_state in Z | X) return 0 ;; esac
+	case $sg_left in *" $1 "*) ;; *) sg_left="$sg_left$1 " ;; esac
+}
+
+# Sets sg_scope_at to the list of processes that the host's systemd keeps of the step's login, or of the step alone where it holds
+# that to limits; nothing where there is none. What led the session must be asked while it lives.
+sg_find_scope() {
+	[ ! "$sg_scope_at" ] || return 0
+	sg_process=$sg_wanted
+	sg_is_alive "$sg_wanted" "$sg_wanted_born" || { [ "$sg_runner" ] && return 0; sg_process=self; }
+	while IFS=: read -r sg_line sg_number sg_place; do
+		case $sg_number:$sg_place in
+			:*/session-*.scope | name=systemd:*/session-*.scope) sg_scope_is=login ;;
+			:*/run-*.scope | name=systemd:*/run-*.scope) sg_scope_is=step ;;
+			*) continue ;;
+		esac
+		for sg_line in /sys/fs/cgroup /sys/fs/cgroup/unified /sys/fs/cgroup/systemd; do
+			[ ! -r "$sg_line$sg_place/cgroup.procs" ] || sg_scope_at=$sg_line$sg_place/cgroup.procs
+		done
+	done 2>/dev/null <"/proc/$sg_process/cgroup"
 }
 
 # Whether the process that leads the step's session lives.
 sg_is_led() {
-	[ "$sg_of_session" ] && sg_stat "${sg_of_session% *}" && [ "$sg_born" = "${sg_of_session#* }" ] && [ "$sg_state" != Z ]
+	[ "$sg_of_session" ] && sg_is_alive "${sg_of_session% *}" "${sg_of_session#* }"
 }
 
-# Ends everything in the step's session: TERM, the grace, KILL; sets sg_left to what lives on.
+# Ends everything of the step: TERM, the grace, KILL; sets sg_left to what lives on.
 sg_end_session() {
 	# What has not begun does not begin any more; what begins just now is waited for.
 	sg_note 'session void 0'
@@ -443,8 +566,9 @@ sg_end_session() {
 	for sg_signal in TERM KILL; do
 		sg_asked=
 		while :; do
+			sg_release
 			sg_look
-			[ "$sg_left" ] || return 0
+			[ "$sg_left" != ' ' ] || { sg_left='' && return 0; }
 			if [ "$sg_signal" ]; then
 				# shellcheck disable=SC2086 # the words are wanted
 				kill -s "$sg_signal" $sg_left 2>/dev/null
@@ -473,7 +597,8 @@ sg_record() {
 		[ "$sg_of_err" ] || sg_of_err="$(sg_count err) 0"
 		sg_counts=" $sg_of_out $sg_of_err"
 	fi
-	sg_last="$1 $2$sg_counts"
+	sg_clock
+	sg_last="$1 $2$sg_counts $sg_now"
 	sg_note "exit $sg_last"
 	sg_learn
 }
@@ -492,38 +617,45 @@ sg_all_said() {
 # Waits for the streams' ends a little: what was left in the background may hold them.
 sg_linger() {
 	sg_naps=0
-	while ! sg_all_said && { [ "$sg_naps" -lt 10 ] || sg_lives "$sg_waiter"; }; do
-		[ "$sg_naps" -lt 2 ] || [ ! "$sg_waiter" ] || kill -s TERM "$sg_waiter" 2>/dev/null
+	while ! sg_all_said && [ "$sg_naps" -lt 12 ]; do
 		[ ! "$sg_shown" ] || sg_show
-		sg_nap
+		sg_wait_for_news
 		sg_naps=$((sg_naps + 1))
 	done
 }
 
-# Starts the script in its own session. Whoever waits for it reads its streams too, if it ended before anybody began to, and
-# ends with its status.
+# Starts the script in its own session. What a shell starts behind "&" ignores INT and QUIT for ever, so it is started as a
+# foreground command; whoever would have to wait for the one that does so is ended, so that this shell goes on.
 sg_start() {
-	# shellcheck disable=SC2094 # what the shell itself says is wanted
-	{
-		(
-			sg_enter 2>/dev/null || exit 125
-			exec 9<&-
-			sg_job
-		) >&3 2>&4 3>&- 4>&- 6<&- 7<&- 8<&-
-		sg_code=$? sg_word=exit sg_enough=
-		trap sg_enough=yes TERM
-		[ ! -s "$sg_at.both" ] || sg_word=signal
-		exec 2>/dev/null 3>&- 4>&-
-		sg_note "code $sg_code $sg_word"
-		if ! sg_claim waiter; then sg_wake; elif [ "$sg_named" ]; then sg_readers; else sg_gather; fi
-		exit "$sg_code"
-	} </dev/null >/dev/null 2>"$sg_at.both" &
-	sg_waiter=$! sg_child=$!
-	exec 3>&- 4>&-
+	{ sg_waiter=$(
+		(sg_wait_for_job) </dev/null 3>&- 4>&- 7<&- 8<&-
+		:
+	); } 2>/dev/null
 }
 
-# Says what the script's status $1 means. A shell folds a signal into the status and says so on standard error ($2 is
-# "signal" then): dash and busybox for all signals but INT and PIPE, bash not for TERM either.
+# Starts the script and waits for it. Says first who waits.
+sg_wait_for_job() {
+	sg_listen
+	sg_stat self && sg_is_own "$sg_parent" || exit 0
+	printf %s "$sg_number $sg_born"
+	exec >/dev/null
+	kill -s KILL "$sg_parent"
+	(
+		# The runner alone has the ends that are written: nobody who waits must hold them open.
+		exec >"/proc/$$/fd/3" 2>"/proc/$$/fd/4"
+		sg_enter 2>/dev/null || exit 125
+		sg_hold 2>/dev/null
+		sg_wake
+		exec 9<&-
+		export SPOOLGATE_ATTEMPT_ID="$sg_id"
+		sg_job
+	)
+	sg_note "code $? exit"
+	sg_wake
+}
+
+# Says what the script's end means, by the kernel's word where there is one, and otherwise by its code $1. $2 is "signal" where an
+# earlier runner's shell said that one ended it.
 sg_verdict() {
 	case $sg_of_session in
 		'' | 'void 0')
@@ -533,88 +665,66 @@ sg_verdict() {
 			return 0
 			;;
 	esac
-	if [ "$1" -gt 128 ] && { [ "$2" = signal ] || [ "$1" -eq 130 ] || [ "$1" -eq 141 ] ||
-		{ [ "${BASH_VERSION:-}" ] && [ "$1" -eq 143 ]; }; }; then
+	if [ "$sg_of_kernel" ]; then
+		sg_line=$((sg_of_kernel & 127))
+		if [ "$sg_line" -ne 0 ]; then sg_record signal "$sg_line"; else sg_record exit "$((sg_of_kernel >> 8))"; fi
+	elif [ "$1" -gt 128 ] && [ "${2:-}" = signal ]; then
 		sg_record signal "$(($1 - 128))"
 	else
 		sg_record exit "$1"
 	fi
 }
 
-# Takes the status of whoever waited for the script, who is gone and could not write it down, on a full disk. A large one may
-# be that of a signal that ended them, and bash has numbers of its own; then nobody knows.
-sg_bereave() {
-	wait "$sg_child"
-	sg_status=$?
-	case $sg_status in
-		[0-9] | [0-9][0-9] | 1[01][0-9] | 12[0-8]) [ ! "$sg_of_session" ] || sg_of_code="$sg_status exit" ;;
-	esac
-	[ "$sg_of_code" ] || sg_stop=died
-}
-
-# Reads what is left of the streams when whoever was to read them is gone.
-sg_inherit() {
-	sg_learn
-	if [ "$sg_of_both" ] || [ -e "$sg_at.out" ]; then
-		# They were read, or somebody reads them.
-		return 0
-	elif sg_claim watcher; then
-		sg_readers
-	elif grep -qF "$sg_mark" "$sg_at.both"; then
-		sg_of_both=yes
-	fi 2>/dev/null
+# Whether the script's end is known.
+sg_is_known() {
+	[ "$sg_of_kernel" ] || [ "$sg_of_code" ]
 }
 
 # Watches the step that this process started.
 sg_watch() {
 	# What ends at once costs hardly any processes; what does not is shown soon.
-	sg_tick=0.18 sg_began=
+	sg_tick=0.18 sg_began='' sg_held=yes
 	while [ ! "$sg_stop" ]; do
-		sg_nap
+		sg_wait_for_news
 		sg_learn
-		if ! sg_lives "$sg_child" && ! sg_is_led; then
+		# The script has its streams, or never will: their ends are theirs that have them.
+		if [ "$sg_held" ] && { [ "$sg_of_session" ] || [ "$sg_of_code" ] || ! sg_waits_on; }; then
+			exec 3>&- 4>&-
+			sg_held=
+		fi
+		sg_release
+		if ! sg_is_known && ! sg_is_led && ! sg_waits_on; then
 			sg_learn
-			[ "$sg_of_code" ] || sg_bereave
+			sg_is_known || sg_stop=died
 			[ ! "$sg_stop" ] || break
 		fi
-		[ ! "$sg_of_code" ] || break
+		! sg_is_known || break
 		# What has not begun has nothing to show.
 		[ "$sg_of_session" ] || continue
 		sg_clock
-		if [ "$sg_began" ]; then
-			# Its first output is shown soon, however busy the host is.
-			case $sg_tick in
-				0.02) sg_tick=0.04 ;;
-				0.04) sg_tick=0.08 ;;
-				0.08) sg_tick=0.2 ;;
-			esac
-		else
-			[ "$sg_tick" = 1 ] || sg_tick=0.02
-			# Who waits for the script reads them already, if it ended just now.
-			sg_claim watcher || continue
-			sg_readers
-			exec 6<&- 7<&- 8<&-
-			sg_waiter='' sg_began=$sg_now sg_quiet=$sg_now
-			[ "$sg_idle" -eq 0 ] || : >"$sg_at.quiet"
-			sg_begin
+		if [ ! "$sg_began" ]; then
+			sg_began=$sg_now sg_quiet=$sg_now
+			continue
 		fi
+		# Its first output is shown soon, however busy the host is.
+		case $sg_tick in
+			0.18) sg_tick=0.02 ;;
+			0.02) sg_tick=0.04 ;;
+			0.04) sg_tick=0.08 ;;
+			0.08) sg_tick=0.2 ;;
+		esac
+		[ "$sg_said" ] || sg_begin
 		sg_show
-		if [ "$sg_idle" -gt 0 ] && { [ "$sg_at.out" -nt "$sg_at.quiet" ] || [ "$sg_at.err" -nt "$sg_at.quiet" ] ||
-			[ "$sg_at.out.new" -nt "$sg_at.quiet" ] || [ "$sg_at.err.new" -nt "$sg_at.quiet" ]; }; then
-			sg_quiet=$sg_now
-			: >"$sg_at.quiet"
-		fi
+		[ ! "$sg_grew" ] || sg_quiet=$sg_now
 		if [ "$sg_limit" -gt 0 ] && sg_is_over "$sg_began" "$sg_limit"; then sg_stop=timed_out; fi
 		# What was printed last may still be on its way into the file.
 		if [ "$sg_idle" -gt 0 ] && sg_is_over "$((sg_quiet + 20))" "$sg_idle"; then sg_stop=idle; fi
 	done
-	if [ ! "$sg_began" ]; then
-		sg_lives "$sg_child" || sg_inherit
-		exec 6<&- 7<&- 8<&-
-	fi
+	exec 3>&- 4>&-
 	# What ended by itself before it was stopped ended by itself.
 	sg_learn
-	if [ "$sg_of_code" ]; then
+	sg_release
+	if sg_is_known; then
 		sg_linger
 		# shellcheck disable=SC2086 # the words are wanted
 		sg_verdict $sg_of_code
@@ -624,6 +734,11 @@ sg_watch() {
 		sg_linger
 		if [ "$sg_left" ]; then sg_record "$sg_ended" left; else sg_record "$sg_ended" -; fi
 	fi
+}
+
+# Whether the shell that waits for the script is there.
+sg_waits_on() {
+	[ "$sg_waiter" ] && sg_is_alive "${sg_waiter% *}" "${sg_waiter#* }"
 }
 
 # Follows the step that another process started, and says what became of it.
@@ -646,14 +761,14 @@ sg_follow() {
 	# shellcheck disable=SC2086 # the words are wanted
 	set -- $sg_of_run
 	[ "$1" != void ] || { sg_say end 'never - 0 0 0 0'; exit 0; }
-	sg_runner=$1 sg_old_boot=$2 sg_old_born=$3
+	sg_runner=$1 sg_old_boot=$2 sg_old_born=$3 sg_shower=''
 	sg_naps=0
 	while sg_learn && [ ! "$sg_of_exit" ]; do
 		# What ends at once is said to run when it is shown.
 		if [ ! "$sg_said" ] && [ -e "$sg_at.out" ] && [ -e "$sg_at.err" ]; then sg_begin; fi
 		if [ "$sg_old_boot" != "$sg_boot" ]; then
 			# shellcheck disable=SC2086 # the words are wanted
-			if [ "$sg_of_code" ]; then
+			if sg_is_known; then
 				sg_verdict $sg_of_code
 			elif [ "$sg_old_boot" = lost ]; then
 				sg_record forgotten -
@@ -665,7 +780,8 @@ sg_follow() {
 			# Nobody watches it any more: what is left of it must not run on unseen. Its end may have come just now.
 			sg_learn
 			[ ! "$sg_of_exit" ] || continue
-			if [ "$sg_of_code" ]; then
+			sg_release
+			if sg_is_known; then
 				sg_linger
 				# shellcheck disable=SC2086 # the words are wanted
 				sg_verdict $sg_of_code
@@ -693,7 +809,7 @@ sg_follow() {
 
 # Says where files are to be brought, and which of them: those that are neither in their place nor there already.
 sg_want() {
-	mkdir -p "$sg_at.files" && chmod 700 "$sg_at.files" && printf %s "$sg_script" >"$sg_at.files/$sg_nonce.sh" || return 1
+	printf %s "$sg_script" >"$sg_at.files/$sg_nonce.sh" || return 1
 	printf '%s\n' "$sg_at.files"
 	while [ "$#" -ge 4 ]; do
 		# One that was compared while it came may have been lost since, with the host's power.
@@ -709,10 +825,19 @@ sg_has() {
 	[ -f "$1" ] && sg_line=$(sha256sum <"$1" 2>/dev/null) && [ "${sg_line%% *}" = "$2" ]
 }
 
+# Shows files one behind the other as if a script had printed them.
+sg_hand() {
+	sg_size=$(cat "$@" | wc -c) || return 1
+	sg_announce out 0 "$((sg_size))"
+	cat "$@"
+}
+
 # Does what it was sent for. A step leaves the shell to whatever is sent next.
 sg_main() {
-	sg_tick=0.2 sg_stop='' sg_left='' sg_last='' sg_said='' sg_shown='' sg_waiter='' sg_runner=''
+	sg_tick=0.2 sg_stop='' sg_left='' sg_last='' sg_said='' sg_shown='' sg_waiter='' sg_runner='' sg_woken='' sg_scope_at=''
 	sg_at=$sg_base/$sg_id
+	sg_listen
+	sg_blank
 	[ ! "$sg_since" ] || sg_recall
 	case $sg_act in
 		run | kill | want)
@@ -721,11 +846,11 @@ sg_main() {
 			;;
 	esac
 	[ ! "$sg_needs" ] || [ -e "$sg_at.state" ] || sg_look_for_needs
-	sg_mark="spoolgate-err $sg_id"
 	# Whoever does not hear this knows that the gate was not passed from here: when nobody listens any more, it is not.
 	sg_say here "$$" 2>/dev/null || exit 0
 	case $sg_act in
 		run)
+			[ "$sg_begun" ] || [ -e "$sg_at.state" ] || sg_prepare
 			if [ ! "$sg_begun" ] && sg_gate "run $$ $sg_boot $sg_own_born"; then
 				sg_run
 			else
@@ -733,6 +858,8 @@ sg_main() {
 				sg_finish
 			fi
 			exec 9<&-
+			# A word that was on its way is not to end the wait for the next program.
+			sg_ignore
 			[ ! "$sg_clean" ] || sg_sweep
 			return 0
 			;;
@@ -742,14 +869,14 @@ sg_main() {
 				sg_say end 'never - 0 0 0 0'
 			else
 				sg_follow
-				sg_say end "$sg_of_exit"
+				sg_end "$sg_of_exit"
 			fi
 			;;
 		forget)
 			# Its log is with whoever asks; what its script printed need not stay here.
 			if sg_open_state && sg_learn && { [ "$sg_of_exit" ] || [ "$sg_of_run" = void ]; }; then
-				for sg_stream in out err out.tail err.tail both script; do
-					[ ! -e "$sg_at.$sg_stream" ] || : >"$sg_at.$sg_stream"
+				for sg_line in "$sg_at".out "$sg_at".err "$sg_at".out.tail "$sg_at".err.tail "$sg_at".both "$sg_at".*script; do
+					[ ! -e "$sg_line" ] || : >"$sg_line"
 				done
 				rm -rf "$sg_at.files"
 				sg_say end 'forgotten - 0 0 0 0'
@@ -758,11 +885,15 @@ sg_main() {
 		want)
 			sg_say running "$$"
 			# What has begun has had its files.
-			if [ -e "$sg_at.state" ] || sg_files sg_want; then sg_say end 'exit 0 - 0 - 0'; else sg_say end 'exit 1 - 0 - 0'; fi
+			if [ -e "$sg_at.state" ] || { sg_make_files && sg_files sg_want >"$sg_at.files/$sg_nonce" && sg_hand "$sg_at.files/$sg_nonce"; }; then
+				sg_say end 'exit 0 - 0 - 0'
+			else
+				sg_say end 'exit 1 - 0 - 0'
+			fi
 			;;
 		take)
 			sg_say running "$$"
-			if cat "$sg_at.files/fetched.kind" "$sg_at.files/fetched"; then
+			if sg_hand "$sg_at.files/fetched.kind" "$sg_at.files/fetched"; then
 				sg_say end 'exit 0 - 0 - 0'
 			else
 				sg_say end 'exit 1 - 0 - 0'
@@ -770,6 +901,25 @@ sg_main() {
 			;;
 	esac
 	exit 0
+}
+
+# Writes down what runs, where there is room, before the gate: until then another place will do.
+sg_prepare() {
+	sg_brought=
+	for sg_line in "$sg_base_1" "$sg_base_2" "$sg_base_3"; do
+		if [ -d "$sg_line/$sg_id.files" ] && sg_is_ours "$sg_line"; then sg_brought=$sg_line/$sg_id; fi
+	done
+	sg_find_room
+}
+
+# Makes the directory that the step's files are brought to, where there is room for a first one.
+sg_make_files() {
+	for sg_base in "$sg_base_1" "$sg_base_2" "$sg_base_3"; do
+		sg_at=$sg_base/$sg_id
+		if sg_usable && mkdir -p "$sg_at.files" && chmod 700 "$sg_at.files" && printf '\n' >"$sg_at.files/room"; then return 0; fi
+		rm -rf "$sg_at.files"
+	done 2>/dev/null
+	return 1
 }
 
 # Refuses a step that this host does not have the programs for.
@@ -797,10 +947,12 @@ sg_scope() {
 
 # Starts the step and watches it to its end.
 sg_run() {
-	if ! printf %s "$sg_script" >"$sg_at.script" || ! sg_pipes; then
+	if ! sg_pipes; then
 		sg_say end 'never - 0 0 0 0'
 		exit 0
 	fi
+	# What the script prints has a reader from its first byte on, whatever becomes of this shell.
+	sg_readers
 	sg_start
 	sg_watch
 	sg_finish
@@ -815,12 +967,10 @@ sg_sweep() {
 }
 
 sg_sleep=''
-# Caught, not ignored: what is ignored here would be ignored by the script.
-trap : HUP PIPE USR1
-trap 'sg_stop=cancelled' TERM
 command -v setsid >/dev/null || sg_refuse 'this host has no setsid; install util-linux or busybox'
 sg_stat "$$" || sg_refuse 'this host has no /proc'
 sg_own_born=$sg_born
 read -r sg_boot </proc/sys/kernel/random/boot_id
+sg_bases
 sg_find_base || sg_refuse 'no directory for the runner: the home, /var/tmp and /tmp are not writable, or belong to others'
 sg_main

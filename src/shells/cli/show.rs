@@ -14,7 +14,7 @@ use crate::domain::delegate::Report;
 use crate::domain::policy::Admission;
 use crate::domain::record::{StepRecord, step_records, view};
 use crate::domain::run::lane::Lane;
-use crate::domain::run::{Act, Ending, Event, Outcome, Recorded, Run, Stage, StepState, TaskState};
+use crate::domain::run::{Act, Ending, Event, Outcome, OutputFacts, Recorded, Run, Stage, StepState, TaskState};
 use crate::shells::cli::Context;
 use crate::shells::cli::describe::describe;
 use crate::shells::cli::failure::{Failure, Kind};
@@ -305,8 +305,19 @@ pub(super) fn said(event: &Event) -> String {
         }
         Event::HostReachable { host, step, .. } => format!("{host}: is reached again, where {step} runs"),
         Event::StepSaid { host, step, text, .. } => format!("{host}: {step} says: {}", visible(text)),
-        Event::StepEnded { host, step, result, .. } => format!("{host}: {step} {}", ended(&result.ending)),
+        Event::StepEnded { host, step, result, .. } => {
+            format!("{host}: {step} {}{}", ended(&result.ending), unkept(&result.output))
+        }
         Event::Closed { outcome } => format!("ended: {}", outcome.word()),
+    }
+}
+
+/// Says how much of what a step printed is kept nowhere.
+fn unkept(output: &OutputFacts) -> String {
+    match (output.dropped_bytes, output.host_full) {
+        (0, _) => String::new(),
+        (bytes, true) => format!("; at least {bytes} byte(s) of its output found no room on the host's disk"),
+        (bytes, false) => format!("; {bytes} byte(s) of its output are kept nowhere"),
     }
 }
 

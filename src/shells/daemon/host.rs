@@ -15,7 +15,8 @@ use crate::adapters::spool::layout::log_name;
 use crate::adapters::ssh::descriptors::wait_if_short;
 use crate::base::ids::{GroupNo, HostName, TaskId};
 use crate::base::limits;
-use crate::domain::run::{Ending, OutputFacts, StepResult};
+use crate::base::time::Timestamp;
+use crate::domain::run::{Ending, StepResult};
 use crate::engine::{Input, Start};
 use crate::shells::clock::now;
 use crate::shells::daemon::link::{DESCRIPTORS_LIMIT, Link, LinkSettings};
@@ -75,10 +76,12 @@ impl HostOwner {
         while let Some(command) = self.commands.recv().await {
             match command {
                 Command::Run(start) => {
-                    let Some((ending, output)) = self.step(&start, &mut link).await else { break };
+                    let Some(Ended { ending, output, ago }) = self.step(&start, &mut link).await else { break };
                     self.clean = false;
-                    let result =
-                        StepResult { attempt: start.attempt, ending, started: start.since, ended: now(), output };
+                    // Where the end was learned late, the host's word says when it was.
+                    let ago_ms = i64::try_from(ago.as_millis()).unwrap_or(0);
+                    let ended = Timestamp(now().0.saturating_sub(ago_ms).max(start.since.0));
+                    let result = StepResult { attempt: start.attempt, ending, started: start.since, ended, output };
                     if result.output.sha256.is_some() {
                         self.logs.sync(self.output.join(log_name(&start.step, start.attempt))).await;
                     }
@@ -130,14 +133,14 @@ impl HostOwner {
         let plan = start.approved.plan();
         let planned = plan.group(start.group).and_then(|g| g.steps.iter().find(|step| step.name == start.step));
         let (Some(host), Some(step)) = (plan.hosts.get(&start.host), planned) else {
-            return Some((Ending::NotSent("the plan does not hold this step".to_owned()), OutputFacts::default()));
+            return Some(Ended::silent(Ending::NotSent("the plan does not hold this step".to_owned())));
         };
         if !start.resume {
             // Nothing of it was sent, and its log and secrets are files.
             tokio::select! {
                 _ = wait_if_short(DESCRIPTORS_LIMIT) => {}
                 wish = stop_wished(&mut self.commands) => {
-                    return (wish == Wish::Cancel).then(|| (Ending::Cancelled, OutputFacts::default()));
+                    return (wish == Wish::Cancel).then(|| Ended::silent(Ending::Cancelled));
                 }
             }
         }
@@ -147,7 +150,7 @@ impl HostOwner {
             tracing::error!(task = %self.task, host = %self.host, "{error}");
         }
         if let Err(error) = talk.read_secrets() {
-            return Some((Ending::NotSent(error.to_string()), OutputFacts::default()));
+            return Some(Ended::silent(Ending::NotSent(error.to_string())));
         }
         // Counted from here, also when an earlier daemon sent it: a clock that was set meanwhile would end a healthy step.
         // The host keeps the limit itself.
@@ -190,13 +193,13 @@ impl HostOwner {
         loop {
             let limit = Duration::from_secs(2 * limits::KILL_GRACE_S + KILL_ANSWER_S);
             let why = match timeout(limit, talk.kill()).await {
-                Ok(Ok((ending, output))) => {
-                    let ending = match (ending, wish) {
+                Ok(Ok(mut ended)) => {
+                    ended.ending = match (ended.ending, wish) {
                         (Ending::Cancelled, Wish::TooLong) => Ending::TimedOut,
                         (Ending::NotSent(_), Wish::Cancel) => Ending::Cancelled,
                         (ending, _) => ending,
                     };
-                    return Some((ending, output));
+                    return Some(ended);
                 }
                 Ok(Err(why)) => why,
                 Err(_) => "the host did not say whether it is gone".to_owned(),
@@ -204,7 +207,7 @@ impl HostOwner {
             let patience = if wish == Wish::TooLong { limits::REATTACH_S } else { limits::KILL_CONFIRM_S };
             if begin.elapsed() >= Duration::from_secs(patience) {
                 let ending = if wish == Wish::TooLong { Ending::Lost(why) } else { Ending::KillUnconfirmed(why) };
-                return Some((ending, talk.facts()));
+                return Some(talk.ended(ending));
             }
             if !told {
                 told = true;

@@ -51,15 +51,27 @@ pub(super) const BACKOFF_LAST: Duration = Duration::from_secs(30);
 
 /// How often files are brought again over another connection, when the one before broke.
 const BRING_AGAIN: u32 = 5;
-/// How long the end of standard error may come after the last word.
-const LINGER: Duration = Duration::from_secs(2);
 /// How much two clocks may differ over the time for which a host is gone back to.
 const CLOCK_SLACK_S: u64 = 5;
 /// For longer than that no host runs.
 const LONG_AGO_S: u64 = 1 << 30;
 
-/// How an attempt ended, and what it printed.
-pub(super) type Ended = (Ending, OutputFacts);
+/// How an attempt ended.
+pub(super) struct Ended {
+    /// What it came to.
+    pub(super) ending: Ending,
+    /// What it printed.
+    pub(super) output: OutputFacts,
+    /// How long ago, as far as the host says.
+    pub(super) ago: Duration,
+}
+
+impl Ended {
+    /// Makes the end of an attempt that printed nothing.
+    pub(super) fn silent(ending: Ending) -> Ended {
+        Ended { ending, output: OutputFacts::default(), ago: Duration::ZERO }
+    }
+}
 
 /// What is known of a step's beginning on its host.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -95,6 +107,17 @@ impl From<NotCarried> for Heard {
     }
 }
 
+/// What the host said of a step's end beside the verdict.
+#[derive(Clone, Copy, Default)]
+struct ToldEnd {
+    out: Shown,
+    err: Shown,
+    /// Whether it had no room for some of the output.
+    full: bool,
+    /// How long ago it was.
+    ago: Duration,
+}
+
 /// One attempt, over as many connections as it takes.
 pub(super) struct Talk<'a> {
     start: &'a Start,
@@ -109,7 +132,7 @@ pub(super) struct Talk<'a> {
     /// How often bringing the step's files may still break off; nothing once the host has them.
     to_bring: Option<u32>,
     log: Option<OutputLog>,
-    shown: (Shown, Shown),
+    told: ToldEnd,
     /// The values of the step's secrets.
     secrets: BTreeMap<ParamName, Secret>,
     /// What hides all of the task's.
@@ -139,7 +162,6 @@ impl<'a> Talk<'a> {
     ) -> Talk<'a> {
         let id = RunnerId::new(&start.run_key, start.task, start.group, &start.host, step, start.attempt);
         let log_path = output.join(log_name(&start.step, start.attempt));
-        let shown = (Shown::default(), Shown::default());
         let (secrets, masker) = (BTreeMap::new(), Masker::default());
         Talk {
             start,
@@ -152,7 +174,7 @@ impl<'a> Talk<'a> {
             begun: if start.late { Begun::NeverIfNotYet } else { Begun::Perhaps },
             to_bring: bring_again(step),
             log: None,
-            shown,
+            told: ToldEnd::default(),
             secrets,
             masker,
             inputs,
@@ -242,16 +264,16 @@ impl<'a> Talk<'a> {
             let why = match heard {
                 Heard::Over(ending) => {
                     *link = open;
-                    return (ending, self.facts());
+                    return self.ended(ending);
                 }
                 Heard::Ended(verdict) => {
                     *link = open;
                     let ending = self.last_words(ending(verdict));
-                    return (ending, self.facts());
+                    return self.ended(ending);
                 }
                 Heard::Refused(why) if !self.sent => {
                     *link = open;
-                    return (Ending::NotSent(why), self.facts());
+                    return self.ended(Ending::NotSent(why));
                 }
                 Heard::Silent(why) => {
                     if let Some(open) = open {
@@ -271,7 +293,7 @@ impl<'a> Talk<'a> {
                 }
                 Heard::Broken(error) if !self.sent => {
                     let made = if error.unreachable { Ending::Unreachable } else { Ending::NotSent };
-                    return (made(error.why), self.facts());
+                    return self.ended(made(error.why));
                 }
                 Heard::Refused(why) | Heard::Broken(LinkError { why, .. }) => why,
             };
@@ -281,7 +303,7 @@ impl<'a> Talk<'a> {
                 None => reach.fails(since.elapsed(), self.masker.text(&why)),
             }
             if since.elapsed() >= Duration::from_secs(limits::REATTACH_S) {
-                return (Ending::Lost(why), self.facts());
+                return self.ended(Ending::Lost(why));
             }
             tracing::info!(task = %self.start.task, host = %self.start.host, "goes back to the host soon: {why}");
             sleep(backoff).await;
@@ -296,14 +318,14 @@ impl<'a> Talk<'a> {
     /// Why nobody knows whether it is gone.
     pub(super) async fn kill(&mut self) -> Result<Ended, String> {
         if !self.sent {
-            return Ok((Ending::Cancelled, self.facts()));
+            return Ok(self.ended(Ending::Cancelled));
         }
         let mut link = Link::open(self.host, &self.settings).await.map_err(|error| error.why)?;
         let verdict = match self.end(&mut link).await {
             Ok(verdict) => verdict,
             Err(error) if error.silent && !self.may_have_begun() => {
                 link.close().await;
-                return Ok((Ending::Cancelled, self.facts()));
+                return Ok(self.ended(Ending::Cancelled));
             }
             Err(error) => return Err(error.why),
         };
@@ -316,7 +338,7 @@ impl<'a> Talk<'a> {
         };
         link.close().await;
         let ending = self.last_words(ending(verdict));
-        Ok((ending, self.facts()))
+        Ok(self.ended(ending))
     }
 
     /// Has the host end the step, or never start it; says how it ended.
@@ -335,8 +357,17 @@ impl<'a> Talk<'a> {
             LinkError { silent: !answer.here, ..LinkError::broken(self.masker.text(&why)) }
         })?;
         // What was printed and does not come any more is counted.
-        self.shown = (out, err);
+        self.heard_end(out, err, &mut answer);
         Ok(verdict)
+    }
+
+    /// Keeps what the host said of an end beside the verdict.
+    fn heard_end(&mut self, out: Shown, err: Shown, answer: &mut Answer) {
+        let full = answer.full.take();
+        if let Some(place) = &full {
+            tracing::warn!(task = %self.start.task, host = %self.start.host, "no room on the host for some of its output: {place}");
+        }
+        self.told = ToldEnd { out, err, full: full.is_some(), ago: Duration::from_millis(answer.ended_ms_ago) };
     }
 
     /// Reports how each target fared in the end, if the step was handed to another engine: from the whole log, since earlier
@@ -367,13 +398,19 @@ impl<'a> Talk<'a> {
         let _ = self.inputs.send(Input::Reported(self.start.attempt_name(), reports));
     }
 
+    /// Returns the end of the attempt.
+    pub(super) fn ended(&mut self, ending: Ending) -> Ended {
+        Ended { ending, output: self.facts(), ago: self.told.ago }
+    }
+
     /// Returns what is known of the output.
-    pub(super) fn facts(&mut self) -> OutputFacts {
-        let (out, err) = self.shown;
+    fn facts(&mut self) -> OutputFacts {
+        let ToldEnd { out, err, full, .. } = self.told;
         if let Err(error) = self.open_log() {
             tracing::error!(task = %self.start.task, host = %self.start.host, "{error}");
         }
-        self.log.take().map_or_else(|| output_log::nothing_kept(out, err), |log| log.finish(out, err))
+        let facts = self.log.take().map_or_else(|| output_log::nothing_kept(out, err), |log| log.finish(out, err));
+        OutputFacts { host_full: full, ..facts }
     }
 
     fn offsets(&self) -> Offsets {
@@ -477,14 +514,9 @@ impl<'a> Talk<'a> {
             self.begun = Begun::Yes;
         }
         self.sent = sent_before || answer.running || ended.as_ref().is_err_and(|error| !error.never_sent);
-        match (answer.ended.take(), &ended) {
-            // A connection that broke after the last word may have swallowed the end of standard error.
-            (Some((_, out, err)), Err(_)) if out.total.is_none() || err.total.is_none() => {}
-            (Some((verdict, out, err)), _) => {
-                self.shown = (out, err);
-                return Ok(Heard::Ended(verdict));
-            }
-            (None, _) => {}
+        if let Some((verdict, out, err)) = answer.ended.take() {
+            self.heard_end(out, err, &mut answer);
+            return Ok(Heard::Ended(verdict));
         }
         if let Some(why) = answer.refused.take() {
             return Ok(Heard::Refused(self.masker.text(&why)));
@@ -528,7 +560,7 @@ impl<'a> Talk<'a> {
                 }
             }
         };
-        let (said, progress) = (Notify::new(), &self.progress);
+        let progress = &self.progress;
         let mut hear = |stream, bytes: &[u8]| {
             answer.take(stream, bytes, |stream, bytes| {
                 let masked = if stream == Stream::Out { &mut out } else { &mut err };
@@ -537,15 +569,10 @@ impl<'a> Talk<'a> {
             if answer.spoke() {
                 progress.spoke();
             }
-            if answer.ended.is_some() {
-                said.notify_one();
-            }
-            answer.shell_waits()
+            answer.ended.is_some()
         };
         let ended = tokio::select! {
             ended = link.tell(program, self.settings.first_word, progress, &mut hear) => ended,
-            // What was to end standard error may have been thrown away on the way.
-            () = async { said.notified().await; sleep(LINGER).await } => Ok(None),
             () = enough.notified() => Ok(None),
             never = reported.pass_on_often() => match never {},
         };

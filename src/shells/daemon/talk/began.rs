@@ -72,8 +72,8 @@ impl Talk<'_> {
             Err(_) => None,
         };
         match heard {
-            Some(Heard::Ended(verdict)) => (self.last_words(ending(verdict)), self.facts()),
-            _ => (Ending::NotSent(why), self.facts()),
+            Some(Heard::Ended(verdict)) => self.ended(self.last_words(ending(verdict))),
+            _ => self.ended(Ending::NotSent(why)),
         }
     }
 

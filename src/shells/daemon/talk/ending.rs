@@ -23,7 +23,9 @@ pub(super) fn ending(verdict: Verdict) -> Ending {
         Verdict::Idle { left } => lives_on(left, Ending::IdleTimedOut),
         Verdict::Cancelled { left } => lives_on(left, Ending::Cancelled),
         Verdict::Died { left } => {
-            let why = "its runner was killed on the host; what was left of it was ended".to_owned();
+            let why = "its runner was killed on the host, which was not started again; what was left of it was ended. Was it \
+                 somebody's kill, a lack of memory, or a logout? Where logind has KillUserProcesses=yes: loginctl enable-linger USER"
+                .to_owned();
             lives_on(left, Ending::Died(why))
         }
         Verdict::Rebooted => Ending::Lost("the host was started again while it ran".to_owned()),

@@ -1,0 +1,223 @@
+//! How the runner learns that a script has ended, what of it lives on, and what the host had no room for.
+
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use spoolgate::domain::runner::Offsets;
+use spoolgate::domain::runner::answer::{Shown, Verdict};
+
+use crate::patience::InTime as _;
+use crate::runner::{Account, SHELLS, check, each_shell, living, plan, wait_until};
+
+#[test]
+fn a_code_is_a_signal_only_when_the_kernel_says_so() {
+    each_shell(|account| {
+        for code in [1, 126, 127, 128, 129, 130, 131, 137, 141, 143, 193, 255] {
+            check(&account.run(&plan(&format!("exit {code}"), 30)), Verdict::Exit(code), "", "");
+        }
+        for (name, number) in
+            [("HUP", 1), ("INT", 2), ("QUIT", 3), ("KILL", 9), ("SEGV", 11), ("PIPE", 13), ("TERM", 15)]
+        {
+            let heard = account.run(&plan(&format!("kill -s {name} $$"), 30));
+            assert_eq!(heard.ended.map(|ended| ended.0), Some(Verdict::Signal(number)), "{name}");
+            // Of a child of the script's, its shell makes a code: that is what the script ended with.
+            let heard = account.run(&plan(&format!("sh -c 'kill -s {name} $$'; exit $?"), 30));
+            assert_eq!(heard.ended.map(|ended| ended.0), Some(Verdict::Exit(128 + number)), "{name}");
+        }
+    });
+}
+
+#[test]
+fn a_script_begins_with_the_signals_of_a_shell_in_the_foreground() {
+    each_shell(|account| {
+        let ignored = account.run(&plan("grep SigIgn /proc/self/status", 30));
+        let ignored = String::from_utf8(ignored.out).unwrap();
+        let set = u64::from_str_radix(ignored.trim_start_matches("SigIgn:").trim(), 16).unwrap();
+        // Beyond the first 31 are those that a C library keeps for itself.
+        assert_eq!(set & 0x7fff_ffff, 0, "{ignored}");
+        let trapped = "trap 'echo int' INT; trap 'echo quit' QUIT; kill -INT $$; kill -QUIT $$; echo on";
+        check(&account.run(&plan(trapped, 30)), Verdict::Exit(0), "int\nquit\non\n", "");
+        check(&account.run(&plan("#!/usr/bin/env bash\nkill -INT $$; sleep 5", 30)), Verdict::Signal(2), "", "");
+    });
+}
+
+#[test]
+fn an_end_that_no_runner_saw_is_still_with_the_kernel() {
+    each_shell(|account| {
+        for (how, verdict) in [("exit 130", Verdict::Exit(130)), ("kill -INT $$", Verdict::Signal(2))] {
+            let step = plan(&format!("echo on; sleep 0.3; echo off; {how}"), 30);
+            let mut child = account.start(&step.text(Offsets::default(), "n1"));
+            wait_until("it runs", || account.knows(&step, "session "));
+            child.kill().unwrap();
+            child.wait().unwrap();
+            wait_until("its end", || account.has_ended(&step));
+            check(&account.run(&step), verdict, "on\noff\n", "");
+        }
+    });
+}
+
+#[test]
+fn what_left_the_session_is_ended_and_counted() {
+    each_shell(|account| {
+        let word = format!("SG_AWAY={}-{}", std::process::id(), account.shell()[0]);
+        let script = format!(
+            "export {word}; setsid sh -c 'trap \"\" TERM; sleep 9998 & sleep 9997; :' & echo on; exec sleep 9996"
+        );
+        let step = plan(&script, 0);
+        let child = account.start(&step.text(Offsets::default(), "n1"));
+        wait_until("all of it stands", || living(&word) >= 4);
+        assert_eq!(account.kill(&step).ended.unwrap().0, Verdict::Cancelled { left: false });
+        assert_eq!(living(&word), 0);
+        drop(Account::hear(child, "n1", (&step.id, Offsets::default())));
+        // What a script that ends by itself leaves behind is what it wanted to leave.
+        let step = plan(&format!("{word} setsid sleep 9995 >/dev/null 2>&1 & echo on"), 30);
+        check(&account.run(&step), Verdict::Exit(0), "on\n", "");
+        assert_eq!(living(&word), 1);
+        let kill = Command::new("pkill").args(["-9", "-f", "sleep 9995"]).status_in_time().unwrap();
+        assert!(kill.success());
+    });
+}
+
+/// A scope as a host's systemd makes one of a login.
+struct Scope(std::path::PathBuf);
+
+impl Scope {
+    fn make(name: &str) -> Scope {
+        let places = ["/sys/fs/cgroup/systemd", "/sys/fs/cgroup"];
+        let made =
+            places.iter().map(|place| Path::new(place).join(name)).find(|path| std::fs::create_dir(path).is_ok());
+        Scope(made.unwrap_or_else(|| {
+            panic!("no control group can be made in {places:?}: run this as root with CAP_SYS_ADMIN")
+        }))
+    }
+}
+
+impl Drop for Scope {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir(&self.0);
+    }
+}
+
+#[test]
+fn what_hides_from_its_session_is_found_by_the_scope_of_its_login() {
+    let scope = Scope::make(&format!("session-{}.scope", std::process::id()));
+    let enter = format!("echo $$ >{}/cgroup.procs; exec dash", scope.0.display());
+    let words: Vec<&'static str> = vec!["sh", "-c", Box::leak(enter.into_boxed_str())];
+    let account = Account::new(Box::leak(words.into_boxed_slice()));
+    // It has no mark in its environment any more, and no session that anybody knows.
+    let hidden = format!("98{}", std::process::id());
+    let step = plan(&format!("env -i setsid sleep {hidden} & echo on; exec sleep 9996"), 0);
+    let child = account.start(&step.text(Offsets::default(), "n1"));
+    let is_there = || running(&format!("sleep {hidden}"));
+    wait_until("it hides", is_there);
+    let killed = account.kill(&step);
+    assert_eq!(killed.ended.unwrap().0, Verdict::Cancelled { left: false }, "{}", killed.noise);
+    assert!(!is_there());
+    drop(Account::hear(child, "n1", (&step.id, Offsets::default())));
+    wait_until("the scope is empty", || std::fs::read_to_string(scope.0.join("cgroup.procs")).unwrap().is_empty());
+}
+
+/// Whether a process with this command line runs.
+fn running(command: &str) -> bool {
+    let wanted: Vec<u8> = command.bytes().map(|byte| if byte == b' ' { 0 } else { byte }).chain([0]).collect();
+    let procs = std::fs::read_dir("/proc").unwrap().filter_map(Result::ok);
+    procs.map(|entry| entry.path().join("cmdline")).any(|path| std::fs::read(path).is_ok_and(|line| line == wanted))
+}
+
+/// The places that a runner may use on a host of its own, the first of which is its home.
+const PLACES: [&str; 3] = ["/mnt", "/var/tmp", "/tmp"];
+
+/// An account on a host whose disks are small: for each place, how large, as mount(8) has it.
+fn cramped(shell: &[&str], sizes: [&str; 3]) -> Account {
+    let mount = |(size, place)| format!("mount -t tmpfs -o mode=1777,{size} none {place} && ");
+    let mounts: String = sizes.into_iter().zip(PLACES).map(mount).collect();
+    let text = format!("{mounts}export HOME={} && exec {}", PLACES[0], shell.join(" "));
+    let words: Vec<&'static str> = vec!["unshare", "-m", "sh", "-c", Box::leak(text.into_boxed_str())];
+    Account::new(Box::leak(words.into_boxed_slice()))
+}
+
+#[test]
+fn what_finds_no_room_on_the_host_is_counted_and_said() {
+    for shell in SHELLS {
+        let account = cramped(shell, ["size=64k"; 3]);
+        let print = |bytes: u32| format!("head -c {bytes} /dev/zero | tr '\\0' x");
+        let step = plan(&format!("{}; {} >&2; exit 4", print(300_000), print(10)), 30);
+        let heard = account.run(&step);
+        let Some((Verdict::Exit(4), out, _)) = heard.ended else {
+            panic!("{shell:?} {:?} {}", heard.ended, heard.noise)
+        };
+        let (total, kept) = (out.total.unwrap(), heard.out.len() as u64);
+        assert!(heard.full && kept < 65_536, "{shell:?}: {kept} of {out:?}");
+        assert!(total <= 300_000 && total > 300_000 - 65_536, "{shell:?}: {out:?}");
+        assert_eq!(total - out.cut, kept, "{shell:?}: {out:?}");
+    }
+}
+
+#[test]
+fn a_step_runs_from_another_directory_when_the_home_is_full() {
+    for shell in SHELLS {
+        for home in ["size=4k,nr_inodes=3", "size=64k,nr_inodes=2"] {
+            let account = cramped(shell, [home, "size=1m", "size=1m"]);
+            let step = plan("echo \"$0\"; exit 5", 30);
+            let heard = account.run(&step);
+            let said = String::from_utf8_lossy(&heard.out).into_owned();
+            assert!(
+                said.starts_with("/var/tmp/.spoolgate-0/"),
+                "{shell:?} {home}: {said} {:?} {}",
+                heard.refused,
+                heard.noise
+            );
+            assert_eq!(
+                heard.ended,
+                Some((Verdict::Exit(5), Shown { total: None, cut: 0 }, Shown { total: Some(0), cut: 0 }))
+            );
+        }
+    }
+}
+
+#[test]
+fn where_there_is_no_room_at_all_the_reason_and_the_places_are_said() {
+    let account = cramped(SHELLS[0], ["nr_inodes=2", "size=4k,nr_inodes=1", "nr_inodes=1"]);
+    let heard = account.run(&plan("echo ran", 30));
+    let why = heard.refused.clone().unwrap_or_default();
+    assert!(heard.ended.is_none() && heard.out.is_empty(), "{:?}", heard.ended);
+    assert_eq!(
+        why, "no room for the runner's files: /mnt/.spoolgate (No space left on device); make room there, then retry",
+        "{}",
+        heard.noise
+    );
+}
+
+#[test]
+fn what_an_earlier_version_left_is_read() {
+    each_shell(|account| {
+        let step = plan("echo new", 30);
+        let dir = account.home.path().join(".spoolgate");
+        std::fs::create_dir(&dir).unwrap();
+        let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap();
+        let state = format!(
+            "run 999999 {} 42 end\naudit x end\n\nsession 999998 43 end\n\ncode 143 signal end\n\nboth end\n\nexit signal 15 - 0 - 0 end\n",
+            boot.trim()
+        );
+        std::fs::write(account.file(&step, "state"), state).unwrap();
+        let both = format!("out\nno line feedspoolgate-err {}\nbad\n", step.id.as_str());
+        std::fs::write(account.file(&step, "both"), both).unwrap();
+        check(&account.run(&step), Verdict::Signal(15), "out\nno line feed", "bad\n");
+        // One that its runner had not recorded yet.
+        let text = std::fs::read_to_string(account.file(&step, "state")).unwrap();
+        std::fs::write(account.file(&step, "state"), text.replace("exit signal 15 - 0 - 0 end\n", "")).unwrap();
+        check(&account.run(&step), Verdict::Signal(15), "out\nno line feed", "bad\n");
+    });
+}
+
+#[test]
+fn how_long_ago_a_step_ended_is_said() {
+    let account = Account::new(SHELLS[0]);
+    let step = plan("true", 30);
+    assert!(account.run(&step).ms_ago < 1000);
+    let begin = std::time::Instant::now();
+    wait_until("a second has passed", || begin.elapsed() > Duration::from_millis(1200));
+    let again = account.run(&step);
+    assert!((1200..30_000).contains(&again.ms_ago), "{}", again.ms_ago);
+}
