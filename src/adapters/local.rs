@@ -84,15 +84,15 @@ const KEPT: &[&str] = &["HOME", "LANG", "LC_ALL", "LOGNAME", "PATH", "SHELL", "T
 
 /// Starts a command of our own making.
 fn start(command: &[String]) -> io::Result<Child> {
-    let mut words = command.iter();
-    Command::new(words.next().map_or("/bin/sh", String::as_str))
-        .args(words)
+    // A session of its own, as sshd gives one: a process group whose parent dies in the same session gets HUP, where something
+    // in it is stopped, and the runner stops a shell.
+    Command::new("setsid")
+        .args(command)
         .env_clear()
         .envs(KEPT.iter().filter_map(|name| Some((name, std::env::var_os(name)?))))
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
-        .process_group(0)
         .spawn()
 }
 

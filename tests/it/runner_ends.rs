@@ -7,7 +7,7 @@ use std::time::Duration;
 use spoolgate::domain::runner::Offsets;
 use spoolgate::domain::runner::answer::{Shown, Verdict};
 
-use crate::patience::InTime as _;
+use crate::patience::{InTime as _, end_of};
 use crate::runner::{Account, SHELLS, check, each_shell, living, plan, wait_until};
 
 #[test]
@@ -71,10 +71,11 @@ fn what_left_the_session_is_ended_and_counted() {
         assert_eq!(living(&word), 0);
         drop(Account::hear(child, "n1", (&step.id, Offsets::default())));
         // What a script that ends by itself leaves behind is what it wanted to leave.
-        let step = plan(&format!("{word} setsid sleep 9995 >/dev/null 2>&1 & echo on"), 30);
+        let nap = format!("sleep 995{}", account.shell().concat().bytes().map(u32::from).sum::<u32>());
+        let step = plan(&format!("{word} setsid {nap} >/dev/null 2>&1 & echo on"), 30);
         check(&account.run(&step), Verdict::Exit(0), "on\n", "");
         assert_eq!(living(&word), 1);
-        let kill = Command::new("pkill").args(["-9", "-f", "sleep 9995"]).status_in_time().unwrap();
+        let kill = Command::new("pkill").args(["-9", "-f", &nap]).status_in_time().unwrap();
         assert!(kill.success());
     });
 }
@@ -116,6 +117,31 @@ fn what_hides_from_its_session_is_found_by_the_scope_of_its_login() {
     assert!(!is_there());
     drop(Account::hear(child, "n1", (&step.id, Offsets::default())));
     wait_until("the scope is empty", || std::fs::read_to_string(scope.0.join("cgroup.procs")).unwrap().is_empty());
+}
+
+#[test]
+fn what_cannot_be_ended_is_said_to_live_on_until_it_is_gone() {
+    let scope = Scope::make(&format!("session-{}.scope", std::process::id()));
+    let enter = format!(
+        "echo $$ >{}/cgroup.procs; exec setpriv --reuid 65534 --regid 65534 --clear-groups dash",
+        scope.0.display()
+    );
+    let words: Vec<&'static str> = vec!["sh", "-c", Box::leak(enter.into_boxed_str())];
+    let account = Account::new(Box::leak(words.into_boxed_slice()));
+    std::os::unix::fs::chown(account.home.path(), Some(65534), Some(65534)).unwrap();
+    let step = plan("echo on; exec sleep 9996", 0);
+    let child = account.start(&step.text(Offsets::default(), "n1"));
+    wait_until("it runs", || account.knows(&step, "session "));
+    // Something of root's, as `sudo` would have started it.
+    let mut of_root = Command::new("sleep").arg("9994").spawn().unwrap();
+    std::fs::write(scope.0.join("cgroup.procs"), of_root.id().to_string()).unwrap();
+    assert_eq!(account.kill(&step).ended.unwrap().0, Verdict::Cancelled { left: true });
+    drop(Account::hear(child, "n1", (&step.id, Offsets::default())));
+    assert_eq!(account.kill(&step).ended.unwrap().0, Verdict::Cancelled { left: true }, "asked again");
+    of_root.kill().unwrap();
+    end_of(of_root, "what was root's");
+    assert_eq!(account.kill(&step).ended.unwrap().0, Verdict::Cancelled { left: false });
+    assert_eq!(account.run(&step).ended.unwrap().0, Verdict::Cancelled { left: false });
 }
 
 /// Whether a process with this command line runs.

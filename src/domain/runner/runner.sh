@@ -18,12 +18,13 @@
 #     session ID STARTTIME             the session that the script runs in; "void 0": it must not begin any more
 #     kernel STATUS                    how the script ended, as wait(2) has it: a signal's number, or 256 times the code
 #     code N MARK                      what the shell that waits for the script made of that
+#     scope KIND PATH                  the list of the step's processes that the host's systemd keeps
 #     full STREAM                      the disk had no room for some of a stream
 #     out TOTAL CUT | err ...          a stream's end; TOTAL is "-" for all that is there
 #     exit VERDICT ARGUMENT OUT_TOTAL OUT_CUT ERR_TOTAL ERR_CUT UPTIME   the last in hundredths of seconds
 #   ID.PID.script   what runs
 #   ID.out, ID.err  the first sg_head bytes         out.tail  the last sg_tail bytes when there were more
-#   ID.PID.seen     as old as the last look of a runner's at the streams
+#   ID.PID.seen.a, .b  as old as the last look of a runner's at the streams
 #   files      a directory: what is to be put in places, by SHA-256, or what was fetched
 # A runner of before left "both" instead, a line in the state and a file of a script that ended at once: its standard output, the
 # line "spoolgate-err ID", its standard error. Its codes are marked "signal" when its shell said that one ended the script.
@@ -44,7 +45,7 @@ sg_refuse() {
 
 # Knows nothing of a step.
 sg_blank() {
-	sg_part='' sg_of_run='' sg_of_session='' sg_of_kernel='' sg_of_code='' sg_of_full='' sg_of_both='' sg_of_out='' sg_of_err='' sg_of_exit=''
+	sg_part='' sg_of_run='' sg_of_session='' sg_of_kernel='' sg_of_code='' sg_of_full='' sg_of_scope='' sg_of_both='' sg_of_out='' sg_of_err='' sg_of_exit=''
 }
 
 # Opens the step's state to be learned from; each process has to for itself. Fails while there is none.
@@ -65,6 +66,7 @@ sg_learn() {
 			'kernel '*) : "${sg_of_kernel:=${sg_line#* }}" ;;
 			'code '*) : "${sg_of_code:=${sg_line#* }}" ;;
 			'full '*) : "${sg_of_full:=${sg_line#* }}" ;;
+			'scope '*) : "${sg_of_scope:=${sg_line#* }}" ;;
 			both) sg_of_both=yes ;;
 			'out '*) : "${sg_of_out:=${sg_line#* }}" ;;
 			'err '*) : "${sg_of_err:=${sg_line#* }}" ;;
@@ -140,11 +142,11 @@ sg_find_room() {
 		if [ "$sg_brought" ] && [ "$sg_brought" != "$sg_at" ]; then continue; fi
 		if ! sg_usable; then continue; fi
 		sg_script_at=$sg_at.$$.script
-		if { printf %s "$sg_script" >"$sg_script_at" && printf '\n' >"$sg_at.$$.seen"; } 2>/dev/null; then return 0; fi
+		if { printf %s "$sg_script" >"$sg_script_at" && printf '\n' >"$sg_at.$$.seen.a"; } 2>/dev/null; then return 0; fi
 		# A shell's own word may be no more than "I/O error".
 		sg_line=$(printf %s "$sg_script" | LC_ALL=C dd of="$sg_script_at" 2>&1 >/dev/null | head -n 1)
 		sg_why="$sg_why${sg_why:+, }$sg_base (${sg_line##*: })"
-		rm -f "$sg_script_at" "$sg_at.$$.seen"
+		rm -f "$sg_script_at" "$sg_at.$$.seen.a"
 	done
 	sg_refuse "no room for the runner's files: ${sg_why:-the home, /var/tmp and /tmp belong to others}; make room there, then retry"
 }
@@ -266,9 +268,11 @@ sg_pipes() {
 sg_readers() {
 	{ : >>"$sg_at.out" && : >>"$sg_at.err"; } 2>/dev/null
 	# shellcheck disable=SC2217 # it reads what it keeps
-	{ sg_keep out && sg_wake; } <&7 3>&- 4>&- 7<&- 8<&- >/dev/null 2>&1 &
+	{ trap '' HUP && sg_keep out && sg_wake; } <&7 3>&- 4>&- 7<&- 8<&- >/dev/null 2>&1 &
+	sg_reader_out=$!
 	# shellcheck disable=SC2217 # it reads what it keeps
-	{ sg_keep err && sg_wake; } <&8 3>&- 4>&- 7<&- 8<&- >/dev/null 2>&1 &
+	{ trap '' HUP && sg_keep err && sg_wake; } <&8 3>&- 4>&- 7<&- 8<&- >/dev/null 2>&1 &
+	sg_reader_err=$!
 	exec 7<&- 8<&-
 }
 
@@ -341,20 +345,48 @@ sg_announce() {
 	sg_say "$1" "$2 $3"
 }
 
-# Shows what is new of the streams, without ever waiting for whoever reads. One process shows at a time: both streams go the
-# same way. Sets sg_grew when anything was printed since the last look.
-sg_show() {
-	sg_grew=
-	for sg_line in out err out.new err.new; do
-		# A file that is just as old may have been written since.
-		[ ! -s "$sg_at.$sg_line" ] || [ "$sg_at.$sg_line" -ot "$sg_at.$$.seen" ] || sg_grew=yes
+# Whether nothing that was printed is on its way into a file: who reads the streams sleeps until there is more.
+sg_all_kept() {
+	for sg_reader in $sg_reader_out $sg_reader_err; do
+		# A stream that has ended has no reader; its number may be somebody else's.
+		if ! sg_stat "$sg_reader" || [ "$sg_parent" != "$$" ]; then continue; fi
+		sg_line=
+		{ read -r sg_line <"/proc/$sg_reader/task/$sg_reader/children"; } 2>/dev/null
+		for sg_process in $sg_reader $sg_line; do
+			sg_stat "$sg_process" || return 1
+			case $sg_state in R | D) return 1 ;; esac
+		done
 	done
-	[ "$sg_grew" ] || return 0
-	{ : >"$sg_at.$$.seen"; } 2>/dev/null
-	! sg_lives "$sg_shower" || return 0
+}
+
+# Sets sg_grew when anything was printed since the last look, and sg_out_size and sg_err_size then. The next mark is made before
+# anybody looks at the files, so nothing comes between. Times of files may be coarse: some shells compare whole seconds. What is as
+# old as the mark is compared by its size.
+sg_look_at_streams() {
+	sg_grew='' sg_same='' sg_after=a
+	[ "$sg_before" != a ] || sg_after=b
+	{ : >"$sg_at.$$.seen.$sg_after"; } 2>/dev/null
+	for sg_line in out err out.new err.new; do
+		if [ "$sg_at.$sg_line" -nt "$sg_at.$$.seen.$sg_before" ]; then
+			sg_grew=yes
+		elif [ -s "$sg_at.$sg_line" ] && ! [ "$sg_at.$sg_line" -ot "$sg_at.$$.seen.$sg_before" ]; then
+			sg_same=yes
+		fi
+	done
+	if [ ! "$sg_grew$sg_same" ]; then return 0; fi
+	sg_before=$sg_after
+	sg_same=$sg_out_size.$sg_err_size
 	sg_out_size=$(($(wc -c <"$sg_at.out"))) sg_err_size=$(($(wc -c <"$sg_at.err")))
+	[ "$sg_same" = "$sg_out_size.$sg_err_size" ] || sg_grew=yes
+}
+
+# Shows what is new of the streams, without ever waiting for whoever reads. One process shows at a time: both streams go the
+# same way.
+sg_show() {
+	sg_look_at_streams
 	sg_out_new=$((sg_out_size - sg_out_from)) sg_err_new=$((sg_err_size - sg_err_from))
 	if [ "$sg_out_new" -le 0 ] && [ "$sg_err_new" -le 0 ]; then return 0; fi
+	! sg_lives "$sg_shower" || return 0
 	{
 		[ "$sg_out_new" -le 0 ] || { sg_announce out "$sg_out_from" "$sg_out_new" && sg_copy "$sg_out_new" <&5; }
 		[ "$sg_err_new" -le 0 ] || { sg_announce err "$sg_err_from" "$sg_err_new" && sg_copy "$sg_err_new" <&6; }
@@ -376,7 +408,7 @@ sg_lives() {
 
 # Opens the streams where the reader wants to go on.
 sg_open() {
-	sg_shown=yes sg_shower=''
+	sg_shown=yes sg_shower='' sg_before=b sg_out_size=0 sg_err_size=0
 	exec 5<"$sg_at.out" 6<"$sg_at.err"
 	sg_out_from=$sg_out_at sg_err_from=$sg_err_at
 	# The tail is another file.
@@ -407,9 +439,14 @@ sg_finish() {
 # Says how the step ended, by the line $1 of the state, and how long ago.
 sg_end() {
 	[ ! "$sg_of_full" ] || sg_say full "${sg_at%/*}"
-	sg_clock
 	# shellcheck disable=SC2086 # the words are wanted
 	set -- $1
+	# What lived on then may be gone by now, or can be ended now.
+	if [ "$2" = left ] && [ ! "$sg_left" ]; then
+		sg_end_session
+		[ "$sg_left" ] || set -- "$1" - "$3" "$4" "$5" "$6" "${7:-}"
+	fi
+	sg_clock
 	sg_line=$((sg_now - ${7:-sg_now}))
 	# This host may have been started since.
 	if [ "$sg_line" -lt 0 ]; then sg_line=0; fi
@@ -518,14 +555,14 @@ sg_look() {
 		sg_process=${sg_process#/proc/}
 		sg_count_in "${sg_process%/environ}"
 	done
-	[ "$sg_scope_at" ] || return 0
+	[ "$sg_of_scope" ] || return 0
 	while read -r sg_process; do
 		if ! sg_stat "$sg_process" || [ "$sg_born" -lt "$sg_wanted_born" ] || sg_is_own "$sg_process"; then continue; fi
 		# What an earlier step left there is not of this one.
-		if [ "$sg_scope_is" = step ] || ! LC_ALL=C grep -qszF 'SPOOLGATE_ATTEMPT_ID=' "/proc/$sg_process/environ"; then
+		if [ "${sg_of_scope%% *}" = step ] || ! LC_ALL=C grep -qszF 'SPOOLGATE_ATTEMPT_ID=' "/proc/$sg_process/environ"; then
 			sg_count_in "$sg_process"
 		fi
-	done 2>/dev/null <"$sg_scope_at"
+	done 2>/dev/null <"${sg_of_scope#* }"
 }
 
 # Adds a process to sg_left, once, if it lives.
@@ -535,22 +572,23 @@ sg_count_in() {
 	case $sg_left in *" $1 "*) ;; *) sg_left="$sg_left$1 " ;; esac
 }
 
-# Sets sg_scope_at to the list of processes that the host's systemd keeps of the step's login, or of the step alone where it holds
-# that to limits; nothing where there is none. What led the session must be asked while it lives.
+# Learns which list of processes the host's systemd keeps of the step's login, or of the step alone where it holds that to
+# limits. What led the session must be asked while it lives; whoever comes later finds it written down.
 sg_find_scope() {
-	[ ! "$sg_scope_at" ] || return 0
+	[ ! "$sg_of_scope" ] || return 0
 	sg_process=$sg_wanted
 	sg_is_alive "$sg_wanted" "$sg_wanted_born" || { [ "$sg_runner" ] && return 0; sg_process=self; }
 	while IFS=: read -r sg_line sg_number sg_place; do
 		case $sg_number:$sg_place in
-			:*/session-*.scope | name=systemd:*/session-*.scope) sg_scope_is=login ;;
-			:*/run-*.scope | name=systemd:*/run-*.scope) sg_scope_is=step ;;
+			:*/session-*.scope | name=systemd:*/session-*.scope) sg_number=login ;;
+			:*/run-*.scope | name=systemd:*/run-*.scope) sg_number=step ;;
 			*) continue ;;
 		esac
 		for sg_line in /sys/fs/cgroup /sys/fs/cgroup/unified /sys/fs/cgroup/systemd; do
-			[ ! -r "$sg_line$sg_place/cgroup.procs" ] || sg_scope_at=$sg_line$sg_place/cgroup.procs
+			[ ! -r "$sg_line$sg_place/cgroup.procs" ] || sg_of_scope="$sg_number $sg_line$sg_place/cgroup.procs"
 		done
 	done 2>/dev/null <"/proc/$sg_process/cgroup"
+	[ ! "$sg_of_scope" ] || sg_note "scope $sg_of_scope"
 }
 
 # Whether the process that leads the step's session lives.
@@ -715,10 +753,17 @@ sg_watch() {
 		esac
 		[ "$sg_said" ] || sg_begin
 		sg_show
-		[ ! "$sg_grew" ] || sg_quiet=$sg_now
 		if [ "$sg_limit" -gt 0 ] && sg_is_over "$sg_began" "$sg_limit"; then sg_stop=timed_out; fi
-		# What was printed last may still be on its way into the file.
-		if [ "$sg_idle" -gt 0 ] && sg_is_over "$((sg_quiet + 20))" "$sg_idle"; then sg_stop=idle; fi
+		[ "$sg_idle" -gt 0 ] || continue
+		# Where nobody can see whether what was printed last is on its way into the file, it gets a moment for it.
+		if [ ! "$sg_grew" ] && sg_is_over "$((sg_quiet + 20))" "$sg_idle" && sg_all_kept; then
+			sg_look_at_streams
+			[ "$sg_grew" ] || sg_stop=idle
+		fi
+		if [ "$sg_grew" ]; then
+			sg_clock
+			sg_quiet=$sg_now
+		fi
 	done
 	exec 3>&- 4>&-
 	# What ended by itself before it was stopped ended by itself.
@@ -834,7 +879,7 @@ sg_hand() {
 
 # Does what it was sent for. A step leaves the shell to whatever is sent next.
 sg_main() {
-	sg_tick=0.2 sg_stop='' sg_left='' sg_last='' sg_said='' sg_shown='' sg_waiter='' sg_runner='' sg_woken='' sg_scope_at=''
+	sg_tick=0.2 sg_stop='' sg_left='' sg_last='' sg_said='' sg_shown='' sg_waiter='' sg_runner='' sg_woken=''
 	sg_at=$sg_base/$sg_id
 	sg_listen
 	sg_blank

@@ -161,19 +161,25 @@ impl HostOwner {
         let progress = talk.progress();
         let wish = {
             let mut running = pin!(talk.run(link));
-            let wish = tokio::select! {
-                ended = &mut running => return Some(ended),
-                wish = stop_wished(&mut self.commands) => wish,
-                () = sleep(late.unwrap_or(Duration::MAX)), if late.is_some() => Wish::TooLong,
+            let ended = tokio::select! {
+                ended = &mut running => Ok(ended),
+                wish = stop_wished(&mut self.commands) => Err(wish),
+                () = sleep(late.unwrap_or(Duration::MAX)), if late.is_some() => Err(Wish::TooLong),
             };
-            if wish != Wish::Leave {
+            let ended = match ended {
+                Err(Wish::Leave) | Ok(_) => ended,
                 // A first word that is on its way tells whether there is anything to end.
-                tokio::select! {
-                    ended = &mut running => return Some(ended),
-                    () = progress.word_or_silence(WORD_ON_ITS_WAY) => {}
-                }
+                Err(wish) => tokio::select! {
+                    ended = &mut running => Ok(ended),
+                    () = progress.word_or_silence(WORD_ON_ITS_WAY) => Err(wish),
+                },
+            };
+            match ended {
+                // The host is free for others when all of it is gone.
+                Ok(ended) if ended.lives_on().is_some() => Wish::Cancel,
+                Ok(ended) => return Some(ended),
+                Err(wish) => wish,
             }
-            wish
         };
         if wish == Wish::Leave {
             return None;
@@ -193,6 +199,7 @@ impl HostOwner {
         loop {
             let limit = Duration::from_secs(2 * limits::KILL_GRACE_S + KILL_ANSWER_S);
             let why = match timeout(limit, talk.kill()).await {
+                Ok(Ok(ended)) if ended.lives_on().is_some() => ended.lives_on().unwrap_or_default().to_owned(),
                 Ok(Ok(mut ended)) => {
                     ended.ending = match (ended.ending, wish) {
                         (Ending::Cancelled, Wish::TooLong) => Ending::TimedOut,

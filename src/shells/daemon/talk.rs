@@ -71,6 +71,14 @@ impl Ended {
     pub(super) fn silent(ending: Ending) -> Ended {
         Ended { ending, output: OutputFacts::default(), ago: Duration::ZERO }
     }
+
+    /// Returns what is said of processes that live on, if some do.
+    pub(super) fn lives_on(&self) -> Option<&str> {
+        match &self.ending {
+            Ending::KillUnconfirmed(why) => Some(why),
+            _ => None,
+        }
+    }
 }
 
 /// What is known of a step's beginning on its host.
