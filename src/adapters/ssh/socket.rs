@@ -21,6 +21,8 @@ const TURN_PASSES: u32 = 64;
 const FUTILE_PASSES: u32 = 256;
 /// How long that pause is.
 const FUTILE_PAUSE: Duration = Duration::from_millis(2);
+/// How much the kernel holds of what it cannot send yet.
+const UNSENT_BYTES_MAX: u32 = 128 << 10;
 /// The return code of libssh2 for "not now" (`LIBSSH2_ERROR_EAGAIN`).
 pub(super) const AGAIN: i32 = -37;
 
@@ -143,9 +145,11 @@ impl Readiness {
         Ok(Readiness { registered, heard: AtomicBool::new(true) })
     }
 
-    /// Prepares a fresh connection: no waiting for full segments, and the kernel asks after silent peers.
+    /// Prepares a fresh connection: no waiting for full segments, the kernel asks after silent peers, and takes what can soon be
+    /// sent: what waits there nobody can take back, and it passes for sent.
     pub(super) fn prepare(stream: &TcpStream, keepalive: Duration) -> io::Result<()> {
         stream.set_nodelay(true)?;
+        SockRef::from(stream).set_tcp_notsent_lowat(UNSENT_BYTES_MAX)?;
         let probes = TcpKeepalive::new().with_time(keepalive).with_interval(keepalive).with_retries(3);
         SockRef::from(stream).set_tcp_keepalive(&probes)
     }

@@ -28,8 +28,8 @@ const KILL_ANSWER_S: u64 = 60;
 /// How long after a step's limit its host may still be ending it.
 const LATE_S: u64 = 2 * limits::KILL_GRACE_S + 60;
 
-/// How long a first word can be on its way, once all is sent.
-const WORD_ON_ITS_WAY: Duration = Duration::from_secs(3);
+/// How long a first word can be on its way, once all is sent: without it the host is asked, which costs it a login.
+const WORD_ON_ITS_WAY: Duration = Duration::from_secs(1);
 
 /// What the daemon tells a host's owner.
 #[derive(Debug)]

@@ -19,16 +19,19 @@ pub(super) struct Progress {
     spoke: watch::Sender<bool>,
     /// Whether there ever was a word, in any of the conversations that this was used for.
     ever_spoke: AtomicBool,
+    /// Whether all that is sent in this conversation was taken.
+    all_taken: AtomicBool,
 }
 
 impl Progress {
     pub(super) fn new() -> Progress {
-        let (last, ever_spoke) = (Mutex::new(Instant::now()), AtomicBool::new(false));
-        Progress { last, spoke: watch::Sender::new(false), ever_spoke }
+        let (last, spoke) = (Mutex::new(Instant::now()), watch::Sender::new(false));
+        Progress { last, spoke, ever_spoke: AtomicBool::new(false), all_taken: AtomicBool::new(false) }
     }
 
     /// Begins another conversation.
     pub(super) fn begin(&self) {
+        self.all_taken.store(false, Ordering::Relaxed);
         self.spoke.send_replace(false);
         self.moved();
     }
@@ -70,8 +73,11 @@ impl Progress {
         }
     }
 
-    /// Ends with the first word, or when nothing has moved for so long.
+    /// Ends with the first word, or when nothing has moved for so long. None is on its way before all is sent.
     pub(super) async fn word_or_silence(&self, limit: Duration) {
+        if !self.all_taken.load(Ordering::Relaxed) {
+            return;
+        }
         let mut changes = self.spoke.subscribe();
         tokio::select! {
             // Whoever sends it is this one, and is there.
@@ -99,13 +105,21 @@ pub(super) struct Taken<'a, R> {
 impl<R: Read> Read for Taken<'_, R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         self.progress.moved();
-        self.from.read(buffer)
+        let count = self.from.read(buffer)?;
+        if count == 0 && !buffer.is_empty() {
+            self.progress.all_taken.store(true, Ordering::Relaxed);
+        }
+        Ok(count)
     }
 }
 
 impl<R: BufRead> BufRead for Taken<'_, R> {
     fn fill_buf(&mut self) -> io::Result<&[u8]> {
-        self.from.fill_buf()
+        let buffer = self.from.fill_buf()?;
+        if buffer.is_empty() {
+            self.progress.all_taken.store(true, Ordering::Relaxed);
+        }
+        Ok(buffer)
     }
 
     fn consume(&mut self, count: usize) {
@@ -149,6 +163,26 @@ mod tests {
             progress.spoke();
         });
         assert_eq!(spoken, 3);
+    }
+
+    #[test]
+    fn a_word_is_waited_for_once_all_is_sent() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let progress = Progress::new();
+            progress.begin();
+            let mut reader = progress.of(&b"abcd"[..]);
+            reader.consume(3);
+            assert_eq!(reader.fill_buf().unwrap(), b"d");
+            assert!(tokio::time::timeout(LIMIT / 2, progress.word_or_silence(LIMIT)).await.is_ok());
+            reader.consume(1);
+            assert_eq!(reader.fill_buf().unwrap(), b"");
+            assert!(tokio::time::timeout(LIMIT / 2, progress.word_or_silence(LIMIT)).await.is_err());
+            assert!(tokio::time::timeout(LIMIT * 3, progress.word_or_silence(LIMIT)).await.is_ok());
+            // The next conversation has sent nothing yet.
+            progress.begin();
+            assert!(tokio::time::timeout(LIMIT / 2, progress.word_or_silence(LIMIT)).await.is_ok());
+        });
     }
 
     #[test]

@@ -16,11 +16,12 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 use tokio::sync::mpsc::UnboundedSender;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::adapters::output_log::{self, OutputLog, OutputLogError};
 use crate::adapters::random;
 use crate::adapters::spool::layout::log_name;
+use crate::base::digest::Digest;
 use crate::base::ids::ParamName;
 use crate::base::limits;
 use crate::base::text::Secret;
@@ -51,6 +52,10 @@ pub(super) const BACKOFF_LAST: Duration = Duration::from_secs(30);
 
 /// How often files are brought again over another connection, when the one before broke.
 const BRING_AGAIN: u32 = 5;
+/// How long whoever wants a step's end waits for what it printed, the proof of its end included; what does not come is counted.
+const LAST_OUTPUT: Duration = Duration::from_secs(2);
+/// How long it may take in any case, once the end is proved.
+const LAST_OUTPUT_LEAST: Duration = Duration::from_millis(500);
 /// How much two clocks may differ over the time for which a host is gone back to.
 const CLOCK_SLACK_S: u64 = 5;
 /// For longer than that no host runs.
@@ -328,6 +333,7 @@ impl<'a> Talk<'a> {
         if !self.sent {
             return Ok(self.ended(Ending::Cancelled));
         }
+        let begin = Instant::now();
         let mut link = Link::open(self.host, &self.settings).await.map_err(|error| error.why)?;
         let verdict = match self.end(&mut link).await {
             Ok(verdict) => verdict,
@@ -339,13 +345,22 @@ impl<'a> Talk<'a> {
         };
         let verdict = match verdict {
             Verdict::Never | Verdict::Forgotten => verdict,
-            known => match self.show(&mut link).await {
-                Heard::Ended(verdict) => verdict,
-                Heard::Refused(_) | Heard::Broken(_) | Heard::Over(_) | Heard::Silent(_) => known,
-            },
+            known => {
+                self.begun = Begun::Yes;
+                let left = LAST_OUTPUT.saturating_sub(begin.elapsed()).max(LAST_OUTPUT_LEAST);
+                match timeout(left, self.tell(&mut link)).await {
+                    Ok(Ok(Heard::Ended(verdict))) => verdict,
+                    _ => known,
+                }
+            }
         };
-        link.close().await;
-        let ending = self.last_words(ending(verdict));
+        // Nobody waits for the goodbye.
+        tokio::spawn(link.close());
+        let ending = match ending(verdict) {
+            // What it fetched is not here.
+            Ending::Exit(0) if self.step.fetch.is_some() => Ending::Cancelled,
+            ending => self.last_words(ending),
+        };
         Ok(self.ended(ending))
     }
 
@@ -504,15 +519,7 @@ impl<'a> Talk<'a> {
         }
         let nonce = random::nonce();
         let call = Call { clean: self.clean, begun: self.begun != Begun::Perhaps, ..self.call(&nonce, self.offsets()) };
-        let (start, plan) = (self.start, self.start.approved.plan());
-        let told = Told {
-            attempt: start.attempt,
-            batch: start.batch,
-            earlier: &start.earlier,
-            callback: start.callback.as_ref(),
-            secrets: &self.secrets,
-        };
-        let program = run_program(plan, start.task, &start.host, start.group, self.step, &call, &told);
+        let program = if call.begun { self.shows(&call) } else { self.starts(&call, self.step, &self.secrets) };
         let mut answer = Answer::new(&nonce, &self.id, self.offsets());
         // Whoever stops waiting for what follows must not take it for unsent.
         let sent_before = std::mem::replace(&mut self.sent, true);
@@ -541,6 +548,22 @@ impl<'a> Talk<'a> {
                 if answer.here { Err(silence) } else { Ok(silence.into_refused()) }
             }
         }
+    }
+
+    /// Returns the program that starts the step, or shows what was started.
+    fn starts(&self, call: &Call<'_>, step: &PlannedStep, secrets: &BTreeMap<ParamName, Secret>) -> Program {
+        let (start, plan) = (self.start, self.start.approved.plan());
+        let (attempt, batch, earlier) = (start.attempt, start.batch, &start.earlier);
+        let told = Told { attempt, batch, earlier, callback: start.callback.as_ref(), secrets };
+        run_program(plan, start.task, &start.host, start.group, step, call, &told)
+    }
+
+    /// Returns the program that shows a step which is not to be started: what only a start needs is not sent.
+    fn shows(&self, call: &Call<'_>) -> Program {
+        let (script, cpu_percent, memory_mib) = (Digest::of(b""), 0, 0);
+        let (args, files, env) = (Vec::new(), Vec::new(), BTreeMap::new());
+        let bare = PlannedStep { args, cpu_percent, env, files, memory_mib, script, ..self.step.clone() };
+        self.starts(call, &bare, &BTreeMap::new())
     }
 
     async fn exec(
