@@ -50,6 +50,7 @@ mod runner;
 mod runner_ends;
 mod runner_files;
 mod runner_limits;
+mod runner_room;
 mod secret_runs;
 mod seed_scripts;
 mod sizes;

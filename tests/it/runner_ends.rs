@@ -1,4 +1,4 @@
-//! How the runner learns that a script has ended, what of it lives on, and what the host had no room for.
+//! How the runner learns that a script has ended, and what of it lives on.
 
 use std::path::Path;
 use std::process::Command;
@@ -50,7 +50,7 @@ fn an_end_that_no_runner_saw_is_still_with_the_kernel() {
             let mut child = account.start(&step.text(Offsets::default(), "n1"));
             wait_until("it runs", || account.knows(&step, "session "));
             child.kill().unwrap();
-            child.wait().unwrap();
+            end_of(child, "the runner");
             wait_until("its end", || account.has_ended(&step));
             check(&account.run(&step), verdict, "on\noff\n", "");
         }
@@ -103,7 +103,7 @@ impl Drop for Scope {
 #[test]
 fn what_hides_from_its_session_is_found_by_the_scope_of_its_login() {
     let scope = Scope::make(&format!("session-{}.scope", std::process::id()));
-    let enter = format!("echo $$ >{}/cgroup.procs; exec dash", scope.0.display());
+    let enter = format!("echo $$ >{}/cgroup.procs; export SSH_CONNECTION=test; exec dash", scope.0.display());
     let words: Vec<&'static str> = vec!["sh", "-c", Box::leak(enter.into_boxed_str())];
     let account = Account::new(Box::leak(words.into_boxed_slice()));
     // It has no mark in its environment any more, and no session that anybody knows.
@@ -123,7 +123,7 @@ fn what_hides_from_its_session_is_found_by_the_scope_of_its_login() {
 fn what_cannot_be_ended_is_said_to_live_on_until_it_is_gone() {
     let scope = Scope::make(&format!("session-{}.scope", std::process::id()));
     let enter = format!(
-        "echo $$ >{}/cgroup.procs; exec setpriv --reuid 65534 --regid 65534 --clear-groups dash",
+        "echo $$ >{}/cgroup.procs; export SSH_CONNECTION=test; exec setpriv --reuid 65534 --regid 65534 --clear-groups dash",
         scope.0.display()
     );
     let words: Vec<&'static str> = vec!["sh", "-c", Box::leak(enter.into_boxed_str())];
@@ -149,70 +149,6 @@ fn running(command: &str) -> bool {
     let wanted: Vec<u8> = command.bytes().map(|byte| if byte == b' ' { 0 } else { byte }).chain([0]).collect();
     let procs = std::fs::read_dir("/proc").unwrap().filter_map(Result::ok);
     procs.map(|entry| entry.path().join("cmdline")).any(|path| std::fs::read(path).is_ok_and(|line| line == wanted))
-}
-
-/// The places that a runner may use on a host of its own, the first of which is its home.
-const PLACES: [&str; 3] = ["/mnt", "/var/tmp", "/tmp"];
-
-/// An account on a host whose disks are small: for each place, how large, as mount(8) has it.
-fn cramped(shell: &[&str], sizes: [&str; 3]) -> Account {
-    let mount = |(size, place)| format!("mount -t tmpfs -o mode=1777,{size} none {place} && ");
-    let mounts: String = sizes.into_iter().zip(PLACES).map(mount).collect();
-    let text = format!("{mounts}export HOME={} && exec {}", PLACES[0], shell.join(" "));
-    let words: Vec<&'static str> = vec!["unshare", "-m", "sh", "-c", Box::leak(text.into_boxed_str())];
-    Account::new(Box::leak(words.into_boxed_slice()))
-}
-
-#[test]
-fn what_finds_no_room_on_the_host_is_counted_and_said() {
-    for shell in SHELLS {
-        let account = cramped(shell, ["size=64k"; 3]);
-        let print = |bytes: u32| format!("head -c {bytes} /dev/zero | tr '\\0' x");
-        let step = plan(&format!("{}; {} >&2; exit 4", print(300_000), print(10)), 30);
-        let heard = account.run(&step);
-        let Some((Verdict::Exit(4), out, _)) = heard.ended else {
-            panic!("{shell:?} {:?} {}", heard.ended, heard.noise)
-        };
-        let (total, kept) = (out.total.unwrap(), heard.out.len() as u64);
-        assert!(heard.full && kept < 65_536, "{shell:?}: {kept} of {out:?}");
-        assert!(total <= 300_000 && total > 300_000 - 65_536, "{shell:?}: {out:?}");
-        assert_eq!(total - out.cut, kept, "{shell:?}: {out:?}");
-    }
-}
-
-#[test]
-fn a_step_runs_from_another_directory_when_the_home_is_full() {
-    for shell in SHELLS {
-        for home in ["size=4k,nr_inodes=3", "size=64k,nr_inodes=2"] {
-            let account = cramped(shell, [home, "size=1m", "size=1m"]);
-            let step = plan("echo \"$0\"; exit 5", 30);
-            let heard = account.run(&step);
-            let said = String::from_utf8_lossy(&heard.out).into_owned();
-            assert!(
-                said.starts_with("/var/tmp/.spoolgate-0/"),
-                "{shell:?} {home}: {said} {:?} {}",
-                heard.refused,
-                heard.noise
-            );
-            assert_eq!(
-                heard.ended,
-                Some((Verdict::Exit(5), Shown { total: None, cut: 0 }, Shown { total: Some(0), cut: 0 }))
-            );
-        }
-    }
-}
-
-#[test]
-fn where_there_is_no_room_at_all_the_reason_and_the_places_are_said() {
-    let account = cramped(SHELLS[0], ["nr_inodes=2", "size=4k,nr_inodes=1", "nr_inodes=1"]);
-    let heard = account.run(&plan("echo ran", 30));
-    let why = heard.refused.clone().unwrap_or_default();
-    assert!(heard.ended.is_none() && heard.out.is_empty(), "{:?}", heard.ended);
-    assert_eq!(
-        why, "no room for the runner's files: /mnt/.spoolgate (No space left on device); make room there, then retry",
-        "{}",
-        heard.noise
-    );
 }
 
 #[test]
@@ -246,4 +182,63 @@ fn how_long_ago_a_step_ended_is_said() {
     wait_until("a second has passed", || begin.elapsed() > Duration::from_millis(1200));
     let again = account.run(&step);
     assert!((1200..30_000).contains(&again.ms_ago), "{}", again.ms_ago);
+}
+
+/// An account of somebody who is not root.
+fn of_nobody(shell: &[&str]) -> Account {
+    let words = ["setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups"].iter().chain(shell);
+    let words: Vec<&'static str> = words.map(|word| &*Box::leak((*word).to_owned().into_boxed_str())).collect();
+    let account = Account::new(Box::leak(words.into_boxed_slice()));
+    std::os::unix::fs::chown(account.home.path(), Some(65534), Some(65534)).unwrap();
+    account
+}
+
+/// The kernel says "0" of what its reader may not look into, whatever it ended with.
+#[test]
+fn the_end_of_what_runs_with_other_rights_is_its_own() {
+    for shell in SHELLS {
+        let account = of_nobody(shell);
+        let program = account.home.path().join("sgid");
+        std::fs::copy("/usr/bin/dash", &program).unwrap();
+        std::os::unix::fs::chown(&program, Some(0), Some(42)).unwrap();
+        std::fs::set_permissions(&program, std::os::unix::fs::PermissionsExt::from_mode(0o2755)).unwrap();
+        for (code, nap) in [(7, "0"), (0, "0"), (3, "0.4")] {
+            let step = plan(&format!("exec {} -c 'sleep {nap}; exit {code}'", program.display()), 30);
+            check(&account.run(&step), Verdict::Exit(code), "", "");
+        }
+    }
+}
+
+#[test]
+fn nobody_elses_process_is_ended_for_having_the_number_of_a_step() {
+    each_shell(|account| {
+        let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap();
+        let nap = format!("994{}", account.shell().concat().bytes().map(u32::from).sum::<u32>());
+        let mut victim = Command::new("setsid").args(["sleep", &nap]).spawn().unwrap();
+        wait_until("it leads a session", || running(&format!("sleep {nap}")));
+        std::fs::create_dir(account.home.path().join(".spoolgate")).unwrap();
+        for (boot, end) in [(boot.trim(), ""), ("another-boot", "\nexit cancelled left - 0 - 0 5 end\n")] {
+            let step = plan("echo never", 30);
+            let state = format!("run 4194000 {boot} 100 end\naudit x end\n\nsession {} 5 end\n{end}", victim.id());
+            std::fs::write(account.file(&step, "state"), state).unwrap();
+            let left = account.kill(&step).ended.unwrap().0;
+            assert!(matches!(left, Verdict::Cancelled { left: false }), "{left:?}");
+            assert!(victim.try_wait().unwrap().is_none(), "the victim lives");
+        }
+        victim.kill().unwrap();
+        end_of(victim, "the victim");
+    });
+}
+
+#[test]
+fn what_a_runner_was_about_to_end_is_not_said_to_have_been_hit_by_a_signal() {
+    each_shell(|account| {
+        let step = plan("trap '' TERM; echo on; while :; do sleep 0.1; done", 1);
+        let mut child = account.start(&step.text(Offsets::default(), "n1"));
+        wait_until("it is being ended", || account.knows(&step, "stop timed_out"));
+        child.kill().unwrap();
+        end_of(child, "the runner");
+        let heard = account.run(&step);
+        assert_eq!(heard.ended.map(|ended| ended.0), Some(Verdict::TimedOut { left: false }), "{}", heard.noise);
+    });
 }

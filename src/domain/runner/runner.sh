@@ -17,6 +17,7 @@
 #     audit WORDS                      where the sender's audit ended then
 #     session ID STARTTIME             the session that the script runs in; "void 0": it must not begin any more
 #     kernel STATUS                    how the script ended, as wait(2) has it: a signal's number, or 256 times the code
+#     stop VERDICT                     why its runner began to end it
 #     code N MARK                      what the shell that waits for the script made of that
 #     scope KIND PATH                  the list of the step's processes that the host's systemd keeps
 #     full STREAM                      the disk had no room for some of a stream
@@ -45,7 +46,7 @@ sg_refuse() {
 
 # Knows nothing of a step.
 sg_blank() {
-	sg_part='' sg_of_run='' sg_of_session='' sg_of_kernel='' sg_of_code='' sg_of_full='' sg_of_scope='' sg_of_both='' sg_of_out='' sg_of_err='' sg_of_exit=''
+	sg_part='' sg_of_run='' sg_of_session='' sg_of_kernel='' sg_of_code='' sg_of_full='' sg_of_scope='' sg_of_stop='' sg_of_both='' sg_of_out='' sg_of_err='' sg_of_exit='' sg_released='' sg_was_zero=''
 }
 
 # Opens the step's state to be learned from; each process has to for itself. Fails while there is none.
@@ -66,6 +67,7 @@ sg_learn() {
 			'kernel '*) : "${sg_of_kernel:=${sg_line#* }}" ;;
 			'code '*) : "${sg_of_code:=${sg_line#* }}" ;;
 			'full '*) : "${sg_of_full:=${sg_line#* }}" ;;
+			'stop '*) : "${sg_of_stop:=${sg_line#* }}" ;;
 			'scope '*) : "${sg_of_scope:=${sg_line#* }}" ;;
 			both) sg_of_both=yes ;;
 			'out '*) : "${sg_of_out:=${sg_line#* }}" ;;
@@ -142,11 +144,12 @@ sg_find_room() {
 		if [ "$sg_brought" ] && [ "$sg_brought" != "$sg_at" ]; then continue; fi
 		if ! sg_usable; then continue; fi
 		sg_script_at=$sg_at.$$.script
-		if { printf %s "$sg_script" >"$sg_script_at" && printf '\n' >"$sg_at.$$.seen.a"; } 2>/dev/null; then return 0; fi
+		if { printf %s "$sg_script" >"$sg_script_at" && printf '\n' >"$sg_at.$$.seen.a" && true >"$sg_at.$$.seen.b" &&
+			true >>"$sg_at.out" && true >>"$sg_at.err"; } 2>/dev/null; then return 0; fi
 		# A shell's own word may be no more than "I/O error".
 		sg_line=$(printf %s "$sg_script" | LC_ALL=C dd of="$sg_script_at" 2>&1 >/dev/null | head -n 1)
 		sg_why="$sg_why${sg_why:+, }$sg_base (${sg_line##*: })"
-		rm -f "$sg_script_at" "$sg_at.$$.seen.a"
+		rm -f "$sg_script_at" "$sg_at.$$".seen.* "$sg_at.out" "$sg_at.err"
 	done
 	sg_refuse "no room for the runner's files: ${sg_why:-the home, /var/tmp and /tmp belong to others}; make room there, then retry"
 }
@@ -228,22 +231,50 @@ sg_hold() {
 	while [ "$sg_naps" -lt 9999 ] && sg_stat "$sg_waits" && [ "$sg_state" != T ]; do sg_naps=$((sg_naps + 1)); done
 }
 
-# Takes the end of the script from the kernel, if it has ended, and lets go of the shell that waits for it. Of a process that
-# became somebody else's the kernel says nothing.
+# Takes the end of the script from the kernel, if it has ended, and lets go of the shell that waits for it. A status of zero may
+# mean that we may not see it (of what runs with other rights): what the waiting shell makes of it decides then, where it can
+# write it down.
 sg_release() {
 	case $sg_of_session in '' | 'void 0') return 0 ;; esac
+	if [ ! -e "/proc/${sg_of_session% *}" ]; then
+		# Hidden from us, or gone: whoever waits says how it ended.
+		if sg_waits_on && sg_is_own "${sg_waiter% *}"; then kill -s CONT "${sg_waiter% *}"; fi
+		return 0
+	fi
 	sg_stat "${sg_of_session% *}" && [ "$sg_born" = "${sg_of_session#* }" ] && [ "$sg_state" = Z ] || return 0
-	if [ ! "$sg_of_kernel" ] && [ -O "/proc/$sg_number" ]; then
-		sg_of_kernel=$sg_status
-		sg_note "kernel $sg_status"
+	sg_released=yes
+	if [ "$sg_status" -ne 0 ]; then
+		if [ ! "$sg_of_kernel" ]; then
+			sg_of_kernel=$sg_status
+			sg_note "kernel $sg_status"
+		fi
+	elif [ -O "/proc/$sg_number" ] && [ -e "/proc/$sg_number/ns/user" ]; then
+		sg_was_zero=yes
 	fi
 	! sg_is_own "$sg_parent" || kill -s CONT "$sg_parent"
+}
+
+# Gives the shell that was let go of a moment to say what it made of the script's end.
+sg_await_code() {
+	sg_naps=0
+	while [ "$sg_released" ] && ! sg_is_known && [ "$sg_naps" -lt 25 ]; do
+		sg_wait_for_news
+		sg_learn
+		sg_naps=$((sg_naps + 1))
+	done
+}
+
+# Whether the script's end is known, now that nobody is left who could write it down.
+sg_is_known_after_all() {
+	sg_learn
+	if ! sg_is_known && [ "$sg_was_zero" ]; then sg_of_kernel=0; fi
+	sg_is_known
 }
 
 # Makes the pipes of the script's streams without a process: 3 is the end that is written of standard output and 7 the
 # one that is read, 4 and 8 are those of standard error. A short here-document is a pipe.
 sg_pipes() {
-	exec 7<<- 'END' 8<<- 'END'
+	command exec 7<<- 'END' 8<<- 'END'
 		-
 	END
 		-
@@ -266,7 +297,7 @@ sg_pipes() {
 
 # Reads the streams into files beside whatever else happens.
 sg_readers() {
-	{ : >>"$sg_at.out" && : >>"$sg_at.err"; } 2>/dev/null
+	{ true >>"$sg_at.out" && true >>"$sg_at.err"; } 2>/dev/null
 	# shellcheck disable=SC2217 # it reads what it keeps
 	{ trap '' HUP && sg_keep out && sg_wake; } <&7 3>&- 4>&- 7<&- 8<&- >/dev/null 2>&1 &
 	sg_reader_out=$!
@@ -283,9 +314,10 @@ sg_keep() {
 	sg_fill "$sg_at.$1" "$sg_head" uncounted
 	sg_total=$sg_size sg_cut=0
 	if [ "$sg_more" ] && [ "$sg_unkept" -eq 0 ]; then
-		: >"$sg_at.$1.old"
+		true >"$sg_at.$1.old"
 		while :; do
-			: >"$sg_at.$1.new"
+			# Where not even this can be made, what is written next is counted.
+			true >"$sg_at.$1.new"
 			sg_fill "$sg_at.$1.new" "$sg_tail"
 			sg_total=$((sg_total + sg_size))
 			if [ ! "$sg_more" ] || [ "$sg_unkept" -gt 0 ]; then break; fi
@@ -309,7 +341,7 @@ sg_wake() {
 }
 
 # Appends standard input to file $1 until it holds $2 bytes. Sets sg_size, and sg_more to nothing at the end of input.
-# With $3 what is less than the whole is not counted, which would cost a process: its size is "-" then.
+# With $3 what came in one piece is not counted, which would cost a process: its size is "-" then.
 # When there is no room for more the rest is only counted, in sg_unkept.
 sg_fill() {
 	sg_size=0
@@ -330,7 +362,7 @@ sg_fill() {
 		# Fewer blocks than wanted: the input is at its end.
 		if [ "$((${sg_records%+*} + ${sg_records#*+}))" -lt "$sg_count" ]; then
 			sg_more=
-			if [ "${3:-}" ]; then
+			if [ "${3:-}" ] && [ "$((${sg_records%+*} + ${sg_records#*+}))" -le 1 ]; then
 				if [ -s "$1" ]; then sg_size=-; fi
 				return 0
 			fi
@@ -365,7 +397,7 @@ sg_all_kept() {
 sg_look_at_streams() {
 	sg_grew='' sg_same='' sg_after=a
 	[ "$sg_before" != a ] || sg_after=b
-	{ : >"$sg_at.$$.seen.$sg_after"; } 2>/dev/null
+	{ true >"$sg_at.$$.seen.$sg_after"; } 2>/dev/null
 	for sg_line in out err out.new err.new; do
 		if [ "$sg_at.$sg_line" -nt "$sg_at.$$.seen.$sg_before" ]; then
 			sg_grew=yes
@@ -387,13 +419,16 @@ sg_show() {
 	sg_out_new=$((sg_out_size - sg_out_from)) sg_err_new=$((sg_err_size - sg_err_from))
 	if [ "$sg_out_new" -le 0 ] && [ "$sg_err_new" -le 0 ]; then return 0; fi
 	! sg_lives "$sg_shower" || return 0
+	# A piece that was announced comes whole, so nothing is announced for which there may be no memory.
+	if [ "$sg_out_new" -gt 4194304 ]; then sg_out_new=4194304; fi
+	if [ "$sg_err_new" -gt 4194304 ]; then sg_err_new=4194304; fi
 	{
 		[ "$sg_out_new" -le 0 ] || { sg_announce out "$sg_out_from" "$sg_out_new" && sg_copy "$sg_out_new" <&5; }
 		[ "$sg_err_new" -le 0 ] || { sg_announce err "$sg_err_from" "$sg_err_new" && sg_copy "$sg_err_new" <&6; }
 	} 2>/dev/null &
 	sg_shower=$!
-	[ "$sg_out_new" -le 0 ] || sg_out_from=$sg_out_size
-	[ "$sg_err_new" -le 0 ] || sg_err_from=$sg_err_size
+	[ "$sg_out_new" -le 0 ] || sg_out_from=$((sg_out_from + sg_out_new))
+	[ "$sg_err_new" -le 0 ] || sg_err_from=$((sg_err_from + sg_err_new))
 }
 
 # Copies so many bytes of standard input, a file, which goes on where they end.
@@ -408,7 +443,10 @@ sg_lives() {
 
 # Opens the streams where the reader wants to go on.
 sg_open() {
-	sg_shown=yes sg_shower='' sg_before=b sg_out_size=0 sg_err_size=0
+	sg_shower='' sg_before=b sg_out_size=0 sg_err_size=0
+	# Where they could not be made there is nothing to show.
+	{ [ -r "$sg_at.out" ] && [ -r "$sg_at.err" ]; } || return 0
+	sg_shown=yes
 	exec 5<"$sg_at.out" 6<"$sg_at.err"
 	sg_out_from=$sg_out_at sg_err_from=$sg_err_at
 	# The tail is another file.
@@ -424,15 +462,15 @@ sg_finish() {
 	if [ "$sg_of_both" ]; then
 		sg_announce both 0 "$(($(wc -c <"$sg_at.both")))"
 		cat "$sg_at.both"
-	else
+	elif [ "$sg_shown" ]; then
 		# A signal ends a wait early.
 		while sg_lives "$sg_shower"; do wait "$sg_shower"; done
-		[ ! -s "$sg_at.out" ] || sg_rest out "$sg_out_from" 5
-		[ ! -s "$sg_at.err" ] || sg_rest err "$sg_err_from" 6
+		[ ! -s "$sg_at.out" ] || sg_rest out "$sg_out_from" 5 "${sg_of_out%%[0-9]*}"
+		[ ! -s "$sg_at.err" ] || sg_rest err "$sg_err_from" 6 "${sg_of_err%%[0-9]*}"
 		[ ! -s "$sg_at.out.tail" ] || sg_tail_of out "$sg_out_at"
 		[ ! -s "$sg_at.err.tail" ] || sg_tail_of err "$sg_err_at"
 	fi
-	exec 5<&- 6<&-
+	[ ! "$sg_shown" ] || exec 5<&- 6<&-
 	sg_end "${sg_of_exit:-$sg_last}"
 }
 
@@ -443,7 +481,8 @@ sg_end() {
 	set -- $1
 	# What lived on then may be gone by now, or can be ended now.
 	if [ "$2" = left ] && [ ! "$sg_left" ]; then
-		sg_end_session
+		# Nothing outlives a restart of the host.
+		case $sg_of_run in *" $sg_boot "*) sg_end_session ;; esac
 		[ "$sg_left" ] || set -- "$1" - "$3" "$4" "$5" "$6" "${7:-}"
 	fi
 	sg_clock
@@ -453,20 +492,22 @@ sg_end() {
 	sg_say end "$1 $2 $3 $4 $5 $6 ago ${sg_line}0"
 }
 
-# Shows what is left of stream $1 from its byte $2 on, where its file is open as $3; a few lines without a process. Shells lose zero bytes when they read, so
-# the place in the file counts.
+# Shows what is left of stream $1 from its byte $2 on, where its file is open as $3; a few short lines ($4) without a process.
+# Shells lose zero bytes when they read, so the place in the file counts.
 sg_rest() {
 	sg_text='' sg_naps=0
-	while [ "$sg_naps" -lt 9 ] && IFS= read -r sg_line <&"$3"; do
-		sg_text="$sg_text$sg_line
+	if [ "$4" ]; then
+		while [ "$sg_naps" -lt 9 ] && IFS= read -r sg_line <&"$3"; do
+			sg_text="$sg_text$sg_line
 " sg_line='' sg_naps=$((sg_naps + 1))
-	done
-	[ "$sg_naps" -eq 9 ] || sg_text=$sg_text$sg_line
-	read -r sg_line sg_size <"/proc/self/fdinfo/$3"
-	if [ "${#sg_text}" -eq "$((sg_size - $2))" ]; then
-		[ -z "$sg_text" ] || { sg_announce "$1" "$2" "${#sg_text}" && printf %s "$sg_text"; }
-		[ "$sg_naps" -eq 9 ] || return 0
-		set -- "$1" "$sg_size"
+		done
+		[ "$sg_naps" -eq 9 ] || sg_text=$sg_text$sg_line
+		read -r sg_line sg_size <"/proc/self/fdinfo/$3"
+		if [ "${#sg_text}" -eq "$((sg_size - $2))" ]; then
+			[ -z "$sg_text" ] || { sg_announce "$1" "$2" "${#sg_text}" && printf %s "$sg_text"; }
+			[ "$sg_naps" -eq 9 ] || return 0
+			set -- "$1" "$sg_size"
+		fi
 	fi
 	sg_size=$(($(wc -c <"$sg_at.$1") - $2))
 	if [ "$sg_size" -gt 0 ]; then
@@ -478,7 +519,7 @@ sg_rest() {
 # Says that the step runs, and opens its streams.
 sg_begin() {
 	# A disk that cannot be written any more is no reason not to show them.
-	[ "$sg_of_both" ] || { [ -e "$sg_at.out" ] && [ -e "$sg_at.err" ]; } || { : >>"$sg_at.out" && : >>"$sg_at.err"; } 2>/dev/null
+	[ "$sg_of_both" ] || { [ -e "$sg_at.out" ] && [ -e "$sg_at.err" ]; } || { true >>"$sg_at.out" && true >>"$sg_at.err"; } 2>/dev/null
 	sg_said=yes
 	sg_say running "${sg_runner:-$$}"
 	[ "$sg_act" = kill ] || [ "$sg_of_both" ] || sg_open
@@ -541,11 +582,13 @@ sg_look() {
 	case $sg_of_session in '' | 'void 0') return 0 ;; esac
 	sg_wanted=${sg_of_session% *} sg_wanted_born=${sg_of_session#* }
 	sg_find_scope
+	# The number may be somebody else's by now: while anybody is in the old session, the kernel gives it to nobody.
+	if sg_stat "$sg_wanted" && [ "$sg_born" != "$sg_wanted_born" ]; then sg_wanted=none; fi
 	# The one that is about to lead the session is not in it yet.
 	# shellcheck disable=SC2013 # names in /proc have no spaces
 	for sg_process in $(LC_ALL=C grep -lsE "^$sg_wanted \\(|\\) [^ ]+ -?[0-9]+ -?[0-9]+ $sg_wanted " /proc/[0-9]*/stat); do
 		sg_process=${sg_process#/proc/} sg_process=${sg_process%/stat}
-		sg_stat "$sg_process" || continue
+		if ! sg_stat "$sg_process" || [ "$sg_born" -lt "$sg_wanted_born" ]; then continue; fi
 		[ "$sg_session" = "$sg_wanted" ] ||
 			{ [ "$sg_process" = "$sg_wanted" ] && [ "$sg_born" = "$sg_wanted_born" ]; } || continue
 		sg_count_in "$sg_process"
@@ -580,10 +623,12 @@ sg_find_scope() {
 	sg_is_alive "$sg_wanted" "$sg_wanted_born" || { [ "$sg_runner" ] && return 0; sg_process=self; }
 	while IFS=: read -r sg_line sg_number sg_place; do
 		case $sg_number:$sg_place in
-			:*/session-*.scope | name=systemd:*/session-*.scope) sg_number=login ;;
-			:*/run-*.scope | name=systemd:*/run-*.scope) sg_number=step ;;
+			# Whatever is not a login of our own may hold others' processes.
+			:*/session-*.scope | name=systemd:*/session-*.scope) sg_number=${SSH_CONNECTION:+login} ;;
+			:*/run-*.scope | name=systemd:*/run-*.scope) sg_number=${sg_needs:+step} ;;
 			*) continue ;;
 		esac
+		[ "$sg_number" ] || continue
 		for sg_line in /sys/fs/cgroup /sys/fs/cgroup/unified /sys/fs/cgroup/systemd; do
 			[ ! -r "$sg_line$sg_place/cgroup.procs" ] || sg_of_scope="$sg_number $sg_line$sg_place/cgroup.procs"
 		done
@@ -600,13 +645,24 @@ sg_is_led() {
 sg_end_session() {
 	# What has not begun does not begin any more; what begins just now is waited for.
 	sg_note 'session void 0'
+	[ ! "$sg_stop" ] || sg_note "stop $sg_stop"
 	sg_learn
+	sg_sure=''
 	for sg_signal in TERM KILL; do
 		sg_asked=
 		while :; do
 			sg_release
 			sg_look
-			[ "$sg_left" != ' ' ] || { sg_left='' && return 0; }
+			if [ "$sg_left" = ' ' ]; then
+				# What was there may have had a child while somebody looked elsewhere.
+				if [ ! "$sg_asked" ] || [ "$sg_sure" ]; then
+					sg_left=''
+					return 0
+				fi
+				sg_sure=yes
+				continue
+			fi
+			sg_sure=''
 			if [ "$sg_signal" ]; then
 				# shellcheck disable=SC2086 # the words are wanted
 				kill -s "$sg_signal" $sg_left 2>/dev/null
@@ -631,8 +687,8 @@ sg_record() {
 	sg_counts=' - 0 - 0'
 	if [ ! "$sg_of_both" ]; then
 		# Something may hold a stream open; what it says from here on is not the step's.
-		[ "$sg_of_out" ] || sg_of_out="$(sg_count out) 0"
-		[ "$sg_of_err" ] || sg_of_err="$(sg_count err) 0"
+		[ "$sg_of_out" ] || sg_of_out=$(sg_count out)
+		[ "$sg_of_err" ] || sg_of_err=$(sg_count err)
 		sg_counts=" $sg_of_out $sg_of_err"
 	fi
 	sg_clock
@@ -641,9 +697,16 @@ sg_record() {
 	sg_learn
 }
 
-# Prints how much of stream $1 was kept.
+# Prints how much there was of stream $1, at least, and how much of it is not kept; keeps what its reader has of the tail.
 sg_count() {
-	if [ -e "$sg_at.$1" ]; then printf %s "$(($(wc -c <"$sg_at.$1")))"; else printf 0; fi
+	sg_size=0 sg_block=0 sg_cut=0
+	[ ! -e "$sg_at.$1" ] || sg_size=$(($(wc -c <"$sg_at.$1")))
+	if [ -e "$sg_at.$1.new" ]; then
+		sg_block=$(($(cat "$sg_at.$1.old" "$sg_at.$1.new" | wc -c)))
+		cat "$sg_at.$1.old" "$sg_at.$1.new" | tail -c "$sg_tail" >"$sg_at.$1.tail"
+		sg_cut=$((sg_block - $(wc -c <"$sg_at.$1.tail")))
+	fi 2>/dev/null
+	printf '%s %s' "$((sg_size + sg_block))" "$sg_cut"
 }
 
 # Returns whether both streams are at their end.
@@ -665,10 +728,13 @@ sg_linger() {
 # Starts the script in its own session. What a shell starts behind "&" ignores INT and QUIT for ever, so it is started as a
 # foreground command; whoever would have to wait for the one that does so is ended, so that this shell goes on.
 sg_start() {
-	{ sg_waiter=$(
-		(sg_wait_for_job) </dev/null 3>&- 4>&- 7<&- 8<&-
+	# What a shell sets aside for the time of a redirection is inherited, and would keep the connection open.
+	exec 7>&2 2>/dev/null
+	sg_waiter=$(
+		(sg_wait_for_job) </dev/null 3>&- 4>&- 7>&-
 		:
-	); } 2>/dev/null
+	)
+	exec 2>&7 7>&-
 }
 
 # Starts the script and waits for it. Says first who waits.
@@ -732,8 +798,7 @@ sg_watch() {
 		fi
 		sg_release
 		if ! sg_is_known && ! sg_is_led && ! sg_waits_on; then
-			sg_learn
-			sg_is_known || sg_stop=died
+			sg_is_known_after_all || sg_stop=died
 			[ ! "$sg_stop" ] || break
 		fi
 		! sg_is_known || break
@@ -752,7 +817,7 @@ sg_watch() {
 			0.08) sg_tick=0.2 ;;
 		esac
 		[ "$sg_said" ] || sg_begin
-		sg_show
+		if [ "$sg_shown" ]; then sg_show; else sg_grew=''; fi
 		if [ "$sg_limit" -gt 0 ] && sg_is_over "$sg_began" "$sg_limit"; then sg_stop=timed_out; fi
 		[ "$sg_idle" -gt 0 ] || continue
 		# Where nobody can see whether what was printed last is on its way into the file, it gets a moment for it.
@@ -769,6 +834,7 @@ sg_watch() {
 	# What ended by itself before it was stopped ended by itself.
 	sg_learn
 	sg_release
+	sg_await_code
 	if sg_is_known; then
 		sg_linger
 		# shellcheck disable=SC2086 # the words are wanted
@@ -826,7 +892,8 @@ sg_follow() {
 			sg_learn
 			[ ! "$sg_of_exit" ] || continue
 			sg_release
-			if sg_is_known; then
+			sg_await_code
+			if [ ! "$sg_of_stop" ] && sg_is_known_after_all; then
 				sg_linger
 				# shellcheck disable=SC2086 # the words are wanted
 				sg_verdict $sg_of_code
@@ -834,6 +901,7 @@ sg_follow() {
 				sg_end_session
 				sg_ended=died
 				if [ "$sg_act" = kill ]; then sg_ended=cancelled; fi
+				sg_ended=${sg_of_stop:-$sg_ended}
 				sg_linger
 				if [ "$sg_left" ]; then sg_record "$sg_ended" left; else sg_record "$sg_ended" -; fi
 			fi
@@ -883,7 +951,7 @@ sg_main() {
 	sg_at=$sg_base/$sg_id
 	sg_listen
 	sg_blank
-	[ ! "$sg_since" ] || sg_recall
+	sg_recall
 	case $sg_act in
 		run | kill | want)
 			# Whoever comes later, with whatever was sent before, is not to start it either.
@@ -921,7 +989,7 @@ sg_main() {
 			# Its log is with whoever asks; what its script printed need not stay here.
 			if sg_open_state && sg_learn && { [ "$sg_of_exit" ] || [ "$sg_of_run" = void ]; }; then
 				for sg_line in "$sg_at".out "$sg_at".err "$sg_at".out.tail "$sg_at".err.tail "$sg_at".both "$sg_at".*script; do
-					[ ! -e "$sg_line" ] || : >"$sg_line"
+					[ ! -e "$sg_line" ] || true >"$sg_line"
 				done
 				rm -rf "$sg_at.files"
 				sg_say end 'forgotten - 0 0 0 0'
@@ -955,6 +1023,8 @@ sg_prepare() {
 		if [ -d "$sg_line/$sg_id.files" ] && sg_is_ours "$sg_line"; then sg_brought=$sg_line/$sg_id; fi
 	done
 	sg_find_room
+	# Somebody may have found room elsewhere before.
+	sg_recall
 }
 
 # Makes the directory that the step's files are brought to, where there is room for a first one.
