@@ -2,14 +2,16 @@
 //!
 //! **Invariant:** constants only.
 
-/// The largest task or order file that is read, in bytes. Seeds are under 1 kB; a long script fits.
-pub const DROPPED_FILE_BYTES_MAX: u64 = 1 << 20;
+/// The largest task or order file that is read, in bytes. Seeds are under 1 kB; the longest script fits, with an escape for each
+/// of its bytes.
+pub const DROPPED_FILE_BYTES_MAX: u64 = 4 << 20;
 /// How deep JSON and Python literals may nest. Task files nest three deep.
 pub const NESTING_MAX: usize = 32;
 /// How many values one task file may hold; bounds memory for adversarial input.
 pub const VALUES_MAX: usize = 100_000;
-/// The longest string in a task file, in bytes; scripts are the longest that make sense.
-pub const STRING_BYTES_MAX: usize = 512 << 10;
+/// The longest string in a task file, and the longest script, in bytes: installers that bring an archive along are that long.
+/// Whatever is longer is a file to copy.
+pub const STRING_BYTES_MAX: usize = 1 << 20;
 /// The longest title, note or name a person wrote, in bytes. CODO's column held 50 characters; titles in Chinese need more.
 pub const TITLE_BYTES_MAX: usize = 400;
 /// The longest identifier other than a host name, in bytes.
@@ -86,6 +88,9 @@ pub const CONNECTIONS_PER_PEER: usize = 128;
 pub const CONNECTIONS_MAX: usize = 10_000;
 /// How long the head of an HTTP request may take, in seconds.
 pub const HTTP_HEAD_S: u64 = 5;
+/// How many bytes the body of an HTTP request has at most: it is held before anybody knows who sends it. A longer task is dropped
+/// as a file.
+pub const HTTP_BODY_BYTES_MAX: u64 = 1 << 20;
 /// How long its body may take, and how long a client may leave an answer unread, in seconds.
 pub const HTTP_BODY_S: u64 = 10;
 /// How many bytes of a step's output one HTTP answer holds at most.

@@ -10,6 +10,7 @@ use spoolgate::adapters::ssh::{Session, SshError, Target};
 use spoolgate::domain::known_hosts::KnownHosts;
 use spoolgate::domain::output::ExecEnd;
 
+use crate::patience::InTime as _;
 use crate::ssh::{block_on, exec, target};
 use crate::sshd::Sshd;
 use crate::world::{World, wait_at_most, wait_for};
@@ -261,7 +262,8 @@ fn a_penalty_is_said() {
 }
 
 fn keygen(path: &Path, kind: &[&str]) {
-    let status = Command::new("ssh-keygen").args(["-q", "-N", "", "-t"]).args(kind).arg("-f").arg(path).status();
+    let status =
+        Command::new("ssh-keygen").args(["-q", "-N", "", "-t"]).args(kind).arg("-f").arg(path).status_in_time();
     assert!(status.unwrap().success());
 }
 

@@ -430,7 +430,7 @@ fn a_reader_that_takes_nothing_holds_nothing_up() {
             plan("i=0; while [ $i -lt 20000 ]; do echo 0123456789012345678901234567890123456789; i=$((i+1)); done", 30);
         // Nobody reads this one's pipes.
         let mut deaf = account.start(&step.text(Offsets::default(), "n1"));
-        wait_until("the step ends", || account.knows(&step, "kernel 0 "));
+        wait_until("the step ends", || account.knows(&step, "code 0 "));
         let heard = account.attach(&step, 0, 0);
         assert_eq!(heard.out.len(), 20_000 * 41);
         assert_eq!(heard.ended.unwrap().0, Verdict::Exit(0));

@@ -5,7 +5,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use spoolgate::domain::runner::Offsets;
-use spoolgate::domain::runner::answer::{Shown, Verdict};
+use spoolgate::domain::runner::answer::Verdict;
 
 use crate::patience::{InTime as _, end_of};
 use crate::runner::{Account, SHELLS, check, each_shell, living, plan, wait_until};

@@ -148,3 +148,39 @@ fn a_script_that_would_run_as_something_else_is_refused() {
         assert!(code != 0 && said.contains(want), "{code} {said}");
     }
 }
+
+/// A script of so many bytes, each of which JSON escapes, that says how long it is.
+fn long_script(bytes: usize) -> String {
+    let head = "wc -c <\"$0\"; sha256sum <\"$0\"; exit\n";
+    format!("{head}{}", "'\\\n\"\t".chars().cycle().take(bytes - head.len()).collect::<String>())
+}
+
+#[test]
+fn the_longest_script_runs_whole_and_a_byte_more_is_refused() {
+    let (sshd, longest) = (Sshd::start(), 1 << 20);
+    let mut world = World::new(&[("h1", "127.0.1.1")], Some(&sshd));
+    let own = |bytes| json!({"task_name": "t", "script": long_script(bytes), "hosts": {"1": ["h1"]}});
+    let named = json!({"task_name": "t", "temp_id": 906, "hosts": {"1": ["h1"]}});
+    let (code, said) = check(&world, &own(longest + 1));
+    assert!(code == 5 && said.contains("1048577 bytes; wanted at most 1048576 bytes"), "{said}");
+    world.write_etc(
+        "templates/long.toml",
+        "id = 906\nname = \"long\"\ntitle = \"t\"\n[[step]]\nname = \"script\"\nfile = \"long.sh\"\n",
+    );
+    world.write_etc("templates/long.sh", &long_script(longest + 1));
+    let (code, said) = check(&world, &named);
+    assert!(code != 0 && said.contains("found 1048577 bytes; wanted at most 1048576 bytes"), "{said}");
+    world.write_etc("templates/long.sh", &long_script(longest));
+    world.start();
+    let sum = spoolgate::base::digest::Digest::of(long_script(longest).as_bytes()).hex();
+    for (name, task) in [("own", &own(longest)), ("named", &named)] {
+        assert_eq!(check(&world, task).0, 0, "{name}");
+        let (record, printed) = run(&world, name, task, "script");
+        assert!(record["outcome"] == "ok" && printed == format!("1048576\n{sum}  -\n"), "{name}: {printed} {record:#}");
+    }
+    // What is longer than a task's file is not read to its end.
+    let file = world.etc().join("endless.json");
+    std::fs::write(&file, vec![b' '; (4 << 20) + 1]).unwrap();
+    let said = world.run(0, &["check", file.to_str().unwrap()]);
+    assert!(said.code == 5 && said.err.contains("found more than 4194304 bytes"), "{said:?}");
+}

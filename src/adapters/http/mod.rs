@@ -302,8 +302,8 @@ async fn serve<A: Answers>(
     peer: Option<SocketAddr>,
 ) -> hyper::Response<Full<Bytes>> {
     let (head, body) = request.into_parts();
-    let limit = usize::try_from(limits::DROPPED_FILE_BYTES_MAX).unwrap_or(usize::MAX);
-    if body.size_hint().lower() > limits::DROPPED_FILE_BYTES_MAX {
+    let limit = usize::try_from(limits::HTTP_BODY_BYTES_MAX).unwrap_or(usize::MAX);
+    if body.size_hint().lower() > limits::HTTP_BODY_BYTES_MAX {
         return response(answers.refuse(413, &format!("the body has more than {limit} bytes")), false);
     }
     let body = Limited::new(body, limit).collect();

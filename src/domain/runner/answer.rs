@@ -196,9 +196,11 @@ impl Answer {
     fn read_line(&mut self, whole: &[u8]) {
         let line = String::from_utf8_lossy(whole);
         let line = line.trim_end_matches('\n');
-        // A login shell may print its last words without a line feed.
-        let said = line.rfind(WORD).and_then(|at| line[at + WORD.len()..].split_once(' '));
-        let said = said.and_then(|(word, rest)| Some((word, rest.strip_prefix(&*self.nonce)?.strip_prefix(' ')?)));
+        // A login shell may print its last words without a line feed, and a place in what is said may hold the word, too.
+        let said = line.match_indices(WORD).find_map(|(at, word)| {
+            let (word, rest) = line[at + word.len()..].split_once(' ')?;
+            Some((word, rest.strip_prefix(&*self.nonce)?.strip_prefix(' ')?))
+        });
         match said {
             Some(("here", _)) => self.here = true,
             Some(("running", _)) => self.running = true,
@@ -445,9 +447,11 @@ mod tests {
     fn a_refusal_and_noise_are_kept_to_be_told() {
         let mut answer = Answer::new("ab12", &RunnerId::for_tests("7-x"), Offsets::default());
         answer.take(Stream::Err, b"sudo: a password is required\n", |_, _| panic!("not the script's"));
-        answer.take(Stream::Out, b"spoolgate-refused ab12 no setsid\n", |_, _| panic!("not the script's"));
+        answer.take(Stream::Out, b"hi spoolgate-refused ab12 no room in /tmp/.spoolgate-0 (full)\n", |_, _| {
+            panic!("not the script's")
+        });
         answer.finish();
-        assert_eq!((answer.refused.as_deref(), answer.running), (Some("no setsid"), false));
+        assert_eq!((answer.refused.as_deref(), answer.running), (Some("no room in /tmp/.spoolgate-0 (full)"), false));
         assert_eq!(answer.noise(), "sudo: a password is required");
     }
 

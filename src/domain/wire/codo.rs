@@ -164,4 +164,4 @@ fn without(body: &[u8], names: &[String]) -> Vec<u8> {
 }
 
 /// How many bytes a body may have.
-pub const CODO_BODY_BYTES_MAX: u64 = limits::DROPPED_FILE_BYTES_MAX;
+pub const CODO_BODY_BYTES_MAX: u64 = limits::HTTP_BODY_BYTES_MAX;

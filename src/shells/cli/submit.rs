@@ -2,7 +2,7 @@
 //!
 //! **Invariant:** what it promises is what the daemon answered, never what it was asked.
 
-use std::io::Read as _;
+use std::io::Read;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
@@ -10,6 +10,7 @@ use clap::Args;
 
 use crate::adapters::spool::drop_file::{self, Put};
 use crate::adapters::spool::reader::{self, Follower};
+use crate::base::limits::DROPPED_FILE_BYTES_MAX;
 use crate::base::text::visible;
 use crate::domain::drop_name::{broken_rule, broken_rule_of_choice};
 use crate::domain::run::TaskState;
@@ -136,16 +137,24 @@ fn accepted_as(
 
 /// Reads a file, or standard input for `-`; also returns the name to show.
 pub(super) fn read_file(path: &Path) -> Result<(String, Vec<u8>), Failure> {
-    if path.as_os_str() == "-" {
-        let mut bytes = Vec::new();
-        std::io::stdin().lock().read_to_end(&mut bytes)?;
-        return Ok(("stdin".to_owned(), bytes));
+    let (shown, read) = if path.as_os_str() == "-" {
+        ("stdin".to_owned(), read_most(std::io::stdin().lock()))
+    } else {
+        (path.display().to_string(), std::fs::File::open(path).and_then(read_most))
+    };
+    let bytes = read.map_err(|error| Failure::new(Kind::Invalid, format!("cannot read {shown}: {error}")))?;
+    if bytes.len() as u64 > DROPPED_FILE_BYTES_MAX {
+        let wanted = format!("{shown}: found more than {DROPPED_FILE_BYTES_MAX} bytes; wanted at most as many");
+        return Err(Failure::new(Kind::Invalid, wanted));
     }
-    let shown = path.display().to_string();
-    match std::fs::read(path) {
-        Ok(bytes) => Ok((shown, bytes)),
-        Err(error) => Err(Failure::new(Kind::Invalid, format!("cannot read {shown}: {error}"))),
-    }
+    Ok((shown, bytes))
+}
+
+/// Reads all of something, or a byte more than a task may have.
+fn read_most(from: impl Read) -> std::io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    from.take(DROPPED_FILE_BYTES_MAX + 1).read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
 
 /// Puts a file into a box, under the name `stem.json` or one with a number.

@@ -42,7 +42,8 @@ use crate::shells::daemon::link::{Link, LinkError, LinkSettings};
 use crate::shells::daemon::progress::Progress;
 use crate::shells::daemon::reported::Reported;
 use began::Wordless;
-use ending::ending;
+pub(super) use ending::Ended;
+use ending::{ToldEnd, ending};
 use reach::Reach;
 
 /// How long after the first failure a host is tried again; each time twice as long.
@@ -60,31 +61,6 @@ const LAST_OUTPUT_LEAST: Duration = Duration::from_millis(500);
 const CLOCK_SLACK_S: u64 = 5;
 /// For longer than that no host runs.
 const LONG_AGO_S: u64 = 1 << 30;
-
-/// How an attempt ended.
-pub(super) struct Ended {
-    /// What it came to.
-    pub(super) ending: Ending,
-    /// What it printed.
-    pub(super) output: OutputFacts,
-    /// How long ago, as far as the host says.
-    pub(super) ago: Duration,
-}
-
-impl Ended {
-    /// Makes the end of an attempt that printed nothing.
-    pub(super) fn silent(ending: Ending) -> Ended {
-        Ended { ending, output: OutputFacts::default(), ago: Duration::ZERO }
-    }
-
-    /// Returns what is said of processes that live on, if some do.
-    pub(super) fn lives_on(&self) -> Option<&str> {
-        match &self.ending {
-            Ending::KillUnconfirmed(why) => Some(why),
-            _ => None,
-        }
-    }
-}
 
 /// What is known of a step's beginning on its host.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -118,17 +94,6 @@ impl From<NotCarried> for Heard {
             NotCarried::Broken(error) => Heard::Broken(error),
         }
     }
-}
-
-/// What the host said of a step's end beside the verdict.
-#[derive(Clone, Copy, Default)]
-struct ToldEnd {
-    out: Shown,
-    err: Shown,
-    /// Whether it had no room for some of the output.
-    full: bool,
-    /// How long ago it was.
-    ago: Duration,
 }
 
 /// One attempt, over as many connections as it takes.

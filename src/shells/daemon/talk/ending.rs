@@ -2,10 +2,48 @@
 //!
 //! **Invariant:** a step of which something lives on has not ended as it was to.
 
+use std::time::Duration;
+
 use nix::sys::signal::Signal;
 
-use crate::domain::run::Ending;
-use crate::domain::runner::answer::Verdict;
+use crate::domain::run::{Ending, OutputFacts};
+use crate::domain::runner::answer::{Shown, Verdict};
+
+/// How an attempt ended.
+pub(in crate::shells::daemon) struct Ended {
+    /// What it came to.
+    pub(in crate::shells::daemon) ending: Ending,
+    /// What it printed.
+    pub(in crate::shells::daemon) output: OutputFacts,
+    /// How long ago, as far as the host says.
+    pub(in crate::shells::daemon) ago: Duration,
+}
+
+impl Ended {
+    /// Makes the end of an attempt that printed nothing.
+    pub(in crate::shells::daemon) fn silent(ending: Ending) -> Ended {
+        Ended { ending, output: OutputFacts::default(), ago: Duration::ZERO }
+    }
+
+    /// Returns what is said of processes that live on, if some do.
+    pub(in crate::shells::daemon) fn lives_on(&self) -> Option<&str> {
+        match &self.ending {
+            Ending::KillUnconfirmed(why) => Some(why),
+            _ => None,
+        }
+    }
+}
+
+/// What the host said of a step's end beside the verdict.
+#[derive(Clone, Copy, Default)]
+pub(super) struct ToldEnd {
+    pub(super) out: Shown,
+    pub(super) err: Shown,
+    /// Whether it had no room for some of the output.
+    pub(super) full: bool,
+    /// How long ago it was.
+    pub(super) ago: Duration,
+}
 
 /// Says what a verdict means for the step.
 pub(super) fn ending(verdict: Verdict) -> Ending {
