@@ -147,7 +147,11 @@ sg_find_room() {
 		if { printf %s "$sg_script" >"$sg_script_at" && printf '\n' >"$sg_at.$$.seen.a" && true >"$sg_at.$$.seen.b" &&
 			true >>"$sg_at.out" && true >>"$sg_at.err"; } 2>/dev/null; then return 0; fi
 		# A shell's own word may be no more than "I/O error".
-		sg_line=$(printf %s "$sg_script" | LC_ALL=C dd of="$sg_script_at" 2>&1 >/dev/null | head -n 1)
+		for sg_place in "$sg_script_at" "$sg_at.$$.seen.a" "$sg_at.$$.seen.b" "$sg_at.out" "$sg_at.err"; do
+			sg_line=$(printf %s "$sg_script" | LC_ALL=C dd of="$sg_place" 2>&1 >/dev/null) || break
+		done
+		sg_line=${sg_line%%
+*}
 		sg_why="$sg_why${sg_why:+, }$sg_base (${sg_line##*: })"
 		rm -f "$sg_script_at" "$sg_at.$$".seen.* "$sg_at.out" "$sg_at.err"
 	done
@@ -966,6 +970,8 @@ sg_main() {
 			[ "$sg_begun" ] || [ -e "$sg_at.state" ] || sg_prepare
 			if [ ! "$sg_begun" ] && sg_gate "run $$ $sg_boot $sg_own_born"; then
 				sg_run
+			elif [ ! "$sg_begun" ] && [ ! -e "$sg_at.state" ]; then
+				sg_refuse "cannot make $sg_at.state; is the disk full? Make room there, then retry"
 			else
 				sg_follow
 				sg_finish
