@@ -409,11 +409,19 @@ sg_look_at_streams() {
 			sg_same=yes
 		fi
 	done
-	if [ ! "$sg_grew$sg_same" ]; then return 0; fi
+	if [ "$sg_grew" ]; then
+		sg_listed=''
+	elif [ "$sg_same" ]; then
+		# shellcheck disable=SC2012 # the names are ours, and nothing else tells sizes in one process without reading the files
+		sg_line=$(LC_ALL=C ls -ln "$sg_at.out" "$sg_at.err" "$sg_at.out.new" "$sg_at.err.new" 2>/dev/null)
+		[ "$sg_line" = "$sg_listed" ] || sg_grew=yes
+		sg_listed=$sg_line
+	else
+		return 0
+	fi
 	sg_before=$sg_after
-	sg_same=$sg_out_size.$sg_err_size
+	[ "$sg_grew" ] || return 0
 	sg_out_size=$(($(wc -c <"$sg_at.out"))) sg_err_size=$(($(wc -c <"$sg_at.err")))
-	[ "$sg_same" = "$sg_out_size.$sg_err_size" ] || sg_grew=yes
 }
 
 # Shows what is new of the streams, without ever waiting for whoever reads. One process shows at a time: both streams go the
@@ -447,7 +455,7 @@ sg_lives() {
 
 # Opens the streams where the reader wants to go on.
 sg_open() {
-	sg_shower='' sg_before=b sg_out_size=0 sg_err_size=0
+	sg_shower='' sg_before=b sg_listed='' sg_out_size=0 sg_err_size=0
 	# Where they could not be made there is nothing to show.
 	{ [ -r "$sg_at.out" ] && [ -r "$sg_at.err" ]; } || return 0
 	sg_shown=yes

@@ -141,7 +141,7 @@ mod tests {
             ("ends-line", "echo >> \"$last\"", NotEdited::Unchanged { program: name("ends-line") }),
             (
                 "long",
-                "head -c 2000000 /dev/zero | tr '\\0' x > \"$last\"",
+                "head -c 5000000 /dev/zero | tr '\\0' x > \"$last\"",
                 NotEdited::TooLong { program: name("long") },
             ),
         ] {
