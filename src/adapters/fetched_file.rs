@@ -7,7 +7,7 @@
 
 use std::fs::File;
 use std::io::{self, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use crate::base::digest::{Digest, Digester};
@@ -40,7 +40,8 @@ impl<'a> FetchedFile<'a> {
     /// When it cannot be created.
     pub fn create(place: PathBuf, most_bytes: u64, masker: &'a Masker) -> io::Result<FetchedFile<'a>> {
         // What a step prints nothing of has no directory yet.
-        std::fs::create_dir_all(place.parent().unwrap_or(Path::new("/")))?;
+        let dir = place.parent().unwrap_or(Path::new("/"));
+        std::fs::DirBuilder::new().recursive(true).mode(0o750).create(dir)?;
         let part = place.with_extension("part");
         let file = File::options().write(true).create(true).truncate(true).mode(0o640).open(&part)?;
         Ok(FetchedFile {

@@ -19,6 +19,7 @@ pub mod service;
 pub mod sources;
 pub mod spool;
 pub mod ssh;
+pub mod strict_modes;
 pub mod syslog;
 pub mod tokens;
 pub mod users;

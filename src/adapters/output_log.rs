@@ -8,10 +8,12 @@
 //! After a power cut, or a write that failed, the last bytes may be missing: they are asked for again, since the host keeps
 //! them. A log that was not written to the end is opened again before it is written on.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::FileExt as _;
+use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
+
+use nix::fcntl::OFlag;
 
 use crate::base::digest::Digester;
 use crate::base::limits;
@@ -337,9 +339,9 @@ fn cut_to_whole_lines(path: &Path) -> io::Result<bool> {
 
 fn create(path: &Path) -> io::Result<File> {
     if let Some(dir) = path.parent() {
-        std::fs::create_dir_all(dir)?;
+        DirBuilder::new().recursive(true).mode(0o750).create(dir)?;
     }
-    OpenOptions::new().create(true).append(true).open(path)
+    OpenOptions::new().create(true).append(true).mode(0o640).custom_flags(OFlag::O_NOFOLLOW.bits()).open(path)
 }
 
 #[cfg(test)]

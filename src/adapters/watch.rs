@@ -2,12 +2,15 @@
 //!
 //! **Invariant:** a hint, never a fact. Lost, merged or missing notices cost at most the time to the next rescan.
 
-use std::path::Path;
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use notify::event::{AccessKind, AccessMode, CreateKind, ModifyKind, RenameMode};
 use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
+use crate::domain::drop_name::{DropName, is_directory_name, is_drop_name};
 use crate::engine::DropBox;
 
 /// What the watcher has to say.
@@ -19,12 +22,21 @@ pub enum Notice {
     Lost,
     /// Look at this file.
     File {
-        /// Where it stands.
+        /// In which box.
+        drop_box: DropBox,
+        /// Where there.
+        name: DropName,
+        /// What happened to it.
+        what: Happened,
+    },
+    /// A directory appeared in a box.
+    Directory {
+        /// In which box.
         drop_box: DropBox,
         /// Its name.
         name: String,
-        /// What happened to it.
-        what: Happened,
+        /// Whether it was renamed in, with what is in it.
+        moved: bool,
     },
 }
 
@@ -39,15 +51,23 @@ pub enum Happened {
     Changed,
     /// Somebody closed it after writing.
     Closed,
-    /// It was renamed in, or is no file at all.
+    /// It was renamed in.
     Whole,
+    /// It was made, and is no file.
+    MadeOther,
+    /// Its mode or owner was changed: a directory may be somebody's own only then.
+    Given,
 }
+
+/// The directories that are watched: a box, or somebody's own directory in it.
+type Watched = Arc<Mutex<HashMap<PathBuf, (DropBox, Option<String>)>>>;
 
 /// A running watch on the drop boxes.
 #[derive(Debug)]
 pub struct SpoolWatch {
     /// Dropping it ends the watch.
-    _watcher: Option<RecommendedWatcher>,
+    watcher: Option<RecommendedWatcher>,
+    watched: Watched,
     notices: UnboundedReceiver<Notice>,
     /// Kept so that the channel stays open where there is no inotify.
     _sender: UnboundedSender<Notice>,
@@ -56,14 +76,27 @@ pub struct SpoolWatch {
 impl SpoolWatch {
     /// Begins to watch directories. Where the system has no watches left, only rescans find files: it says so.
     #[must_use]
-    pub fn start(boxes: &[(DropBox, std::path::PathBuf)]) -> SpoolWatch {
+    pub fn start(boxes: &[(DropBox, PathBuf)]) -> SpoolWatch {
         let (sender, notices) = unbounded_channel();
-        let watcher = begin(boxes, sender.clone())
+        let all = boxes.iter().map(|(drop_box, path)| (path.clone(), (*drop_box, None))).collect();
+        let watched: Watched = Arc::new(Mutex::new(all));
+        let watcher = begin(boxes, Arc::clone(&watched), sender.clone())
             .inspect_err(|error| {
                 tracing::warn!("cannot watch the drop boxes, files are found every 30 s only: {error}");
             })
             .ok();
-        SpoolWatch { _watcher: watcher, notices, _sender: sender }
+        SpoolWatch { watcher, watched, notices, _sender: sender }
+    }
+
+    /// Watches somebody's own directory in a box, too. Where that does not work rescans find what is put there.
+    pub fn add(&mut self, drop_box: DropBox, box_path: &Path, directory: String) {
+        let Some(watcher) = &mut self.watcher else { return };
+        let path = box_path.join(&directory);
+        if let Err(error) = watcher.watch(&path, RecursiveMode::NonRecursive) {
+            tracing::debug!("cannot watch {}: {error}", path.display());
+        }
+        let mut watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
+        watched.insert(path, (drop_box, Some(directory)));
     }
 
     /// Waits for the next notice.
@@ -79,12 +112,13 @@ impl SpoolWatch {
 }
 
 fn begin(
-    boxes: &[(DropBox, std::path::PathBuf)],
+    boxes: &[(DropBox, PathBuf)],
+    watched: Watched,
     sender: UnboundedSender<Notice>,
 ) -> notify::Result<RecommendedWatcher> {
-    let watched = boxes.to_vec();
     let mut watcher = notify::recommended_watcher(move |event: notify::Result<Event>| {
-        for notice in notices(event, &watched) {
+        let found = notices(event, &watched);
+        for notice in found {
             // The daemon that no longer listens is stopping.
             let _ = sender.send(notice);
         }
@@ -96,7 +130,7 @@ fn begin(
 }
 
 /// Translates one event. An overflow may come without any path, so it is looked for first.
-fn notices(event: notify::Result<Event>, boxes: &[(DropBox, std::path::PathBuf)]) -> Vec<Notice> {
+fn notices(event: notify::Result<Event>, watched: &Watched) -> Vec<Notice> {
     let Ok(event) = event else { return vec![Notice::Lost] };
     if event.need_rescan() {
         return vec![Notice::Lost];
@@ -106,20 +140,30 @@ fn notices(event: notify::Result<Event>, boxes: &[(DropBox, std::path::PathBuf)]
         EventKind::Access(AccessKind::Open(_)) => Happened::Opened,
         EventKind::Modify(ModifyKind::Data(_)) => Happened::Changed,
         EventKind::Access(AccessKind::Close(AccessMode::Write)) => Happened::Closed,
-        // A directory, a FIFO or a link that appears is for `bad/` as it is.
-        EventKind::Modify(ModifyKind::Name(RenameMode::To)) | EventKind::Create(_) => Happened::Whole,
+        EventKind::Modify(ModifyKind::Name(RenameMode::To)) => Happened::Whole,
+        // A directory, a FIFO or a link that appears under the name of a file is for `bad/` as it is.
+        EventKind::Create(_) => Happened::MadeOther,
+        EventKind::Modify(ModifyKind::Metadata(_)) => Happened::Given,
         _ => return Vec::new(),
     };
-    event.paths.iter().filter_map(|path| notice(path, what, boxes)).collect()
+    event.paths.iter().filter_map(|path| notice(path, what, watched)).collect()
 }
 
-fn notice(path: &Path, what: Happened, boxes: &[(DropBox, std::path::PathBuf)]) -> Option<Notice> {
-    let name = path
-        .file_name()?
-        .to_str()
-        .filter(|name| !name.starts_with('.') && Path::new(name).extension().is_some_and(|ending| ending == "json"))?;
-    let (drop_box, _) = boxes.iter().find(|(_, dir)| Some(dir.as_path()) == path.parent())?;
-    Some(Notice::File { drop_box: *drop_box, name: name.to_owned(), what })
+fn notice(path: &Path, what: Happened, watched: &Watched) -> Option<Notice> {
+    let name = path.file_name()?.to_str()?;
+    let watched = watched.lock().unwrap_or_else(PoisonError::into_inner);
+    let (drop_box, directory) = watched.get(path.parent()?)?.clone();
+    match directory {
+        _ if what == Happened::Given && is_drop_name(name) => None,
+        None if is_drop_name(name) => Some(Notice::File { drop_box, name: name.into(), what }),
+        Some(directory) if is_drop_name(name) => {
+            Some(Notice::File { drop_box, name: DropName::within(&directory, name), what })
+        }
+        None if matches!(what, Happened::Whole | Happened::MadeOther | Happened::Given) && is_directory_name(name) => {
+            Some(Notice::Directory { drop_box, name: name.to_owned(), moved: what == Happened::Whole })
+        }
+        _ => None,
+    }
 }
 
 #[cfg(test)]
@@ -129,8 +173,9 @@ mod tests {
     #[test]
     fn an_overflow_without_a_path_asks_for_a_rescan() {
         let event = Event::new(EventKind::Other).set_flag(notify::event::Flag::Rescan);
-        assert_eq!(notices(Ok(event), &[]), [Notice::Lost]);
-        assert_eq!(notices(Err(notify::Error::generic("lost")), &[]), [Notice::Lost]);
+        let none = Watched::default();
+        assert_eq!(notices(Ok(event), &none), [Notice::Lost]);
+        assert_eq!(notices(Err(notify::Error::generic("lost")), &none), [Notice::Lost]);
     }
 
     #[tokio::test]
@@ -140,14 +185,24 @@ mod tests {
         std::fs::write(dir.path().join("a.json"), "{}").unwrap();
         std::fs::write(dir.path().join(".b"), "{}").unwrap();
         std::fs::rename(dir.path().join(".b"), dir.path().join("b.json")).unwrap();
-        let mut seen = Vec::new();
-        while seen.last().is_none_or(|(_, what)| *what != Happened::Whole) {
-            if let Notice::File { name, what, .. } = watch.next().await {
-                seen.push((name, what));
+        std::fs::create_dir(dir.path().join("alice")).unwrap();
+        watch.add(DropBox::New, dir.path(), "alice".to_owned());
+        std::fs::write(dir.path().join("alice/.c"), "{}").unwrap();
+        std::fs::rename(dir.path().join("alice/.c"), dir.path().join("alice/c.json")).unwrap();
+        let (mut seen, mut directories) = (Vec::new(), Vec::new());
+        while seen.last().is_none_or(|(name, _): &(DropName, _)| name.as_str() != "alice/c.json") {
+            match watch.next().await {
+                Notice::File { name, what, .. } => seen.push((name, what)),
+                Notice::Directory { name, .. } => directories.push(name),
+                other => panic!("{other:?}"),
             }
         }
-        let of = |name: &str| seen.iter().filter(|(seen, _)| seen == name).map(|(_, what)| *what).collect::<Vec<_>>();
+        assert_eq!(directories, ["alice"]);
+        let of = |name: &str| {
+            seen.iter().filter(|(seen, _)| seen.as_str() == name).map(|(_, what)| *what).collect::<Vec<_>>()
+        };
         assert_eq!(of("a.json"), [Happened::Made, Happened::Opened, Happened::Changed, Happened::Closed]);
         assert_eq!(of("b.json"), [Happened::Whole]);
+        assert_eq!(of("alice/c.json"), [Happened::Whole]);
     }
 }

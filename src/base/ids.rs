@@ -160,6 +160,12 @@ impl Actor {
         Actor { uid: TOKEN_UIDS | number, user: format!("token:{name}") }
     }
 
+    /// Whether the system knows no account of this number. One person may own many such numbers (subuid(5)).
+    #[must_use]
+    pub fn is_nameless(&self) -> bool {
+        self.user.strip_prefix("uid-").is_some_and(|number| number == self.uid.to_string())
+    }
+
     /// Whether this is a token and not somebody whom the system knows.
     #[must_use]
     pub fn is_token(&self) -> bool {

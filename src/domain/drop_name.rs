@@ -1,8 +1,89 @@
-//! Names of dropped files: which ones are looked at, which ones a task may answer to. Floor 1.
+//! Names of dropped files: where they stand, which ones are looked at, which ones a task may answer to. Floor 1.
 //!
 //! **Invariant:** pure. Whoever writes a file into a box, reads one, or says what became of it asks here what it is called.
 
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::base::ids::Actor;
 use crate::base::limits::DROP_NAME_BYTES_MAX;
+
+/// Where a dropped file stands in its box: `x.json`, where every submitter puts files, or `alice/x.json`, in a directory that
+/// only alice can write.
+///
+/// Whoever may rename a file moves its owner along, so what lies flat in a box says nothing of who put it there.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct DropName(String);
+
+impl DropName {
+    /// Names a file of somebody's own directory.
+    #[must_use]
+    pub fn within(directory: &str, file: &str) -> DropName {
+        DropName(format!("{directory}/{file}"))
+    }
+
+    /// Returns the directory that it stands in, where that is somebody's own.
+    #[must_use]
+    pub fn directory(&self) -> Option<&str> {
+        self.0.split_once('/').map(|(directory, _)| directory)
+    }
+
+    /// Returns the name of the file itself.
+    #[must_use]
+    pub fn file(&self) -> &str {
+        self.0.split_once('/').map_or(&self.0, |(_, file)| file)
+    }
+
+    /// Returns it as a path from its box on.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Returns it as one word without a slash.
+    #[must_use]
+    pub fn flattened(&self) -> String {
+        self.0.replace('/', "+")
+    }
+}
+
+impl From<&str> for DropName {
+    fn from(name: &str) -> DropName {
+        DropName(name.to_owned())
+    }
+}
+
+impl From<String> for DropName {
+    fn from(name: String) -> DropName {
+        DropName(name)
+    }
+}
+
+impl fmt::Display for DropName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Whether a directory of `whose` in a box may be called so: by their name, or by `uid-` and their number, which is known also
+/// where the user database is not; with a `+` and any word behind it where somebody else has taken the name.
+#[must_use]
+pub fn is_directory_of(name: &str, whose: &Actor) -> bool {
+    let number = format!("uid-{}", whose.uid);
+    [&whose.user, &number].into_iter().any(|called| match name.strip_prefix(called.as_str()) {
+        Some("") => true,
+        Some(rest) => rest.strip_prefix('+').is_some_and(|word| broken_rule(word).is_none()),
+        None => false,
+    })
+}
+
+/// Whether a name in a drop box can be a directory of somebody's own: no file is called so.
+#[must_use]
+pub fn is_directory_name(name: &str) -> bool {
+    !is_drop_name(name) && broken_rule(&name.replacen('+', "-", 1)).is_none()
+}
 
 /// What a name must be.
 const RULE: &str = "a name of letters, digits and . _ -, first a letter or digit, at most 105 bytes with .json";
@@ -66,6 +147,23 @@ mod tests {
         for bad in ["", "17", "a/b", "../a", "..", ".a", "a\u{7}", "a b", "-a", &long] {
             assert!(broken_rule_of_choice(bad).is_some(), "{bad}");
         }
+    }
+
+    #[test]
+    fn a_directory_is_called_after_its_owner() {
+        let ann = Actor { uid: 1001, user: "ann".to_owned() };
+        for good in ["ann", "ann+1", "ann+laptop", "uid-1001", "uid-1001+2"] {
+            assert!(is_directory_of(good, &ann) && is_directory_name(good), "{good}");
+        }
+        for other in ["anna", "ben", "ann-1", "ann+", "ann+a+b", "ann+../x", "uid-100", "uid-10010", ""] {
+            assert!(!is_directory_of(other, &ann), "{other}");
+        }
+        for none in [".ann", "ann.json", "a b", "", "-x"] {
+            assert!(!is_directory_name(none), "{none}");
+        }
+        let (flat, own) = (DropName::from("x.json"), DropName::within("ann", "x.json"));
+        assert_eq!((flat.directory(), flat.file()), (None, "x.json"));
+        assert_eq!((own.directory(), own.file(), own.flattened().as_str()), (Some("ann"), "x.json", "ann+x.json"));
     }
 
     #[test]

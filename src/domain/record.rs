@@ -32,6 +32,9 @@ pub struct View {
     pub digest: Digest,
     /// Who submitted it.
     pub submitter: Actor,
+    /// Whether somebody else may have put its file where it lay.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unproved: bool,
     /// What the file claims about people.
     pub claims: Claims,
     /// When it was accepted.
@@ -145,6 +148,7 @@ pub fn view(run: &Run) -> View {
         template: run.plan.template.clone(),
         digest: run.digest,
         submitter: run.accepted.by.clone(),
+        unproved: run.accepted.unproved,
         claims: run.accepted.claims.clone(),
         accepted_at: run.accepted_at,
         admission: run.accepted.admission.clone(),

@@ -116,6 +116,8 @@ impl Risk {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::inventory::Connection;
+    use crate::domain::known_hosts::HostKey;
     use crate::domain::plan::{PlannedHost, UsedTemplate};
 
     #[track_caller]
@@ -128,7 +130,12 @@ mod tests {
         });
         plan.risk = template.unwrap_or_default();
         for n in 0..hosts {
-            let host = PlannedHost { environment: environment.to_owned(), ..PlannedHost::local_for_tests() };
+            let host = PlannedHost {
+                environment: environment.to_owned(),
+                connection: Connection::Ssh,
+                host_keys: [HostKey { algorithm: "ssh-ed25519".to_owned(), fingerprint: "SHA256:x".to_owned() }].into(),
+                ..PlannedHost::local_for_tests()
+            };
             plan.hosts.insert(format!("h{n}").parse().expect("a name"), host);
         }
         let risk = Risk::of(&plan, &Bounds::default());
@@ -148,5 +155,9 @@ mod tests {
         check(Some(Level::Low), 1, "prod", Level::High);
         check(Some(Level::Low), 1, "production", Level::High);
         check(Some(Level::Low), 1, "product", Level::Low);
+        // What runs here could change the record of it.
+        let mut plan = Plan::empty_for_tests();
+        plan.hosts.insert("here".parse().expect("a name"), PlannedHost::local_for_tests());
+        assert!(plan.warnings().iter().any(|warning| warning.starts_with("here is this machine")));
     }
 }

@@ -10,7 +10,7 @@ use crate::base::ids::{Actor, TaskId, is_token_uid};
 use crate::base::time::Timestamp;
 use crate::domain::plan::{Plan, resolve};
 use crate::domain::plan_diff::differences;
-use crate::domain::policy::{Admission, Approval, Need, Person, Right, Subject, missing};
+use crate::domain::policy::{Admission, Approval, Need, Person, Right, missing};
 use crate::domain::problem::Problem;
 use crate::domain::record::view_file;
 use crate::domain::run::{Event, Outcome, Run, TaskState};
@@ -80,7 +80,7 @@ impl Engine {
 
     fn stale(&self, run: &Run, plan: Plan) -> Event {
         let policy = &self.library.policy;
-        let subject = Subject::of(&plan, &run.accepted.by, &run.accepted.claims, policy);
+        let subject = run.subject_with(&plan, policy);
         let (differences, needs) = (differences(&run.plan, &plan), policy.needs(&subject));
         Event::Stale { differences, needs, digest: plan.digest(), plan: Box::new(plan) }
     }
@@ -89,7 +89,7 @@ impl Engine {
     /// it is.
     fn policy_changes(&self, run: &Run) -> Vec<Event> {
         let policy = &self.library.policy;
-        let subject = Subject::of(&run.plan, &run.accepted.by, &run.accepted.claims, policy);
+        let subject = run.subject(policy);
         let needs = policy.needs(&subject);
         let mut events = Vec::new();
         let exempt = matches!(run.accepted.admission, Admission::Ready { .. }) && run.needs.is_empty();

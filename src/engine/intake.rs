@@ -13,7 +13,7 @@ use crate::domain::audit::{Entry, RefusedFile};
 use crate::domain::drop_name::stem;
 use crate::domain::hook::{Made, PUSH_KEY, Push, TAGS};
 use crate::domain::plan::{Plan, resolve};
-use crate::domain::policy::{Admission, Subject};
+use crate::domain::policy::{Admission, Policy, Subject};
 use crate::domain::problem::Problem;
 use crate::domain::record::view_file;
 use crate::domain::run::{Accepted, DropKey, Event, Recorded, Run, TaskState};
@@ -162,18 +162,25 @@ impl Engine {
         hook: Option<String>,
         out: &mut Outbox,
     ) {
+        let unproved = self.is_unproved(&file);
         let doubt = match (&file.moved, &hook) {
             (Moved::Unknown(why), Some(_)) => {
                 Some(format!("its hook ran before git moved the ref, and nobody can look whether it did: {why}"))
             }
+            _ if unproved && into == Schedule::Ready => Some(format!(
+                "it lay flat in {}/, where others may have put it: only what lies in a directory of its owner's own, {}, can \
+                 skip approval",
+                file.drop_box.name(),
+                own_place(&file)
+            )),
             _ => None,
         };
-        // Nothing runs by itself because of a ref that may never have moved.
+        // Nothing runs by itself because of a ref that may never have moved, or of a file that somebody else may have put there.
         let into = if doubt.is_some() { Schedule::New } else { into };
         match self.judge(&submission, into, &file, out) {
             // Who may skip approval is not known while the rules cannot be read.
             Ok((plan, Admission::Ready { .. })) if self.broken_library.is_some() => {
-                let subject = Subject::of(&plan, &file.owner.actor, &submission.claims, &self.library.policy);
+                let subject = self.subject_of(&plan, &submission, &file);
                 let note = Some("the configuration cannot be read at the moment".to_owned());
                 let admission = Admission::New { needs: self.library.policy.needs(&subject), note };
                 self.accept(file, submission, (plan, admission), hook, out);
@@ -227,8 +234,16 @@ impl Engine {
             // Where box and file differ the more careful one holds.
             _ => Schedule::New,
         };
+        if self.is_unproved(file) && self.library.policy.refuses_unproved() {
+            let found = format!("a file that lies flat in {}/", file.drop_box.name());
+            let wanted = format!(
+                "a file in a directory of its owner's own, {}: policy.toml says unproved = \"refuse\"",
+                own_place(file)
+            );
+            problems.push(Problem::new("", found, wanted));
+        }
         let subject = match &plan {
-            Some(plan) => Subject::of(plan, by, &submission.claims, &self.library.policy),
+            Some(plan) => self.subject_of(plan, submission, file),
             None => match self.work_name(submission) {
                 // Of a template that does not exist no rule can be asked.
                 none if none.is_empty() => return Err(problems),
@@ -245,6 +260,16 @@ impl Engine {
             (Some(plan), Some(admission)) if problems.is_empty() => Ok((Arc::new(plan), admission)),
             _ => Err(problems),
         }
+    }
+
+    /// Whether somebody else may have put a file where it lay, in a state where that matters.
+    pub(super) fn is_unproved(&self, file: &Dropped) -> bool {
+        !file.key.is_proved() && matches!(self.library.policy, Policy::Rules(_))
+    }
+
+    fn subject_of(&self, plan: &Plan, submission: &Submission, file: &Dropped) -> Subject {
+        let subject = Subject::of(plan, &file.owner.actor, &submission.claims, &self.library.policy);
+        Subject { unproved: self.is_unproved(file), ..subject }
     }
 
     /// Returns what policy knows the work as, when the plan could not be made.
@@ -268,7 +293,8 @@ impl Engine {
         self.meet(&file.owner);
         let id = TaskId(self.next_id);
         self.next_id += 1;
-        let name = stem(&file.key.name).to_owned();
+        let name = stem(file.key.name.file()).to_owned();
+        let unproved = self.is_unproved(&file);
         let accepted = Recorded {
             at: out.now(),
             event: Event::Accepted(Box::new(Accepted {
@@ -276,6 +302,7 @@ impl Engine {
                 by: file.owner.actor,
                 claims: Claims { owner: file.scope.and_then(|scope| scope.owner), ..submission.claims },
                 drop: file.key.clone(),
+                unproved,
                 admission,
                 digest: plan.digest(),
                 idempotency_key: submission.idempotency_key,
@@ -305,7 +332,7 @@ impl Engine {
     /// Makes a task findable of which perhaps nothing else can be read, so that it does not come in a second time.
     pub(super) fn index_accepted(&mut self, id: TaskId, accepted: &Accepted, at: Timestamp) {
         self.drops.extend(accepted.drop.identity());
-        self.names.insert(accepted.name.clone(), id);
+        self.names.note(accepted.name.clone(), accepted.by.uid, id);
         if let Some(key) = &accepted.idempotency_key {
             let digest = Digest::of(accepted.submission.as_bytes());
             let hooks = accepted.hook.iter().cloned().collect();
@@ -325,13 +352,19 @@ fn not_moved(push: &Push, unsettled: bool, file: Dropped, out: &mut Outbox) {
     refuse(file, None, vec![Problem::new("/ref", found, wanted)], out);
 }
 
+/// Returns where a file would have to lie to prove its owner.
+pub(super) fn own_place(file: &Dropped) -> String {
+    format!("{}/{}/", file.drop_box.name(), file.owner.actor.user)
+}
+
 fn consume(file: Dropped, task: Option<TaskId>, out: &mut Outbox) {
     out.durable(Effect::Consume { drop_box: file.drop_box, key: file.key, task });
 }
 
 /// Refuses a file into `bad/`. The journal of an ended task says nothing more, and there may be none: the audit has it alone.
 pub(super) fn refuse(file: Dropped, task: Option<TaskId>, problems: Vec<Problem>, out: &mut Outbox) {
-    let refused = RefusedFile { drop_box: file.drop_box.name(), name: &file.key.name, digest: Some(file.key.digest) };
+    let refused =
+        RefusedFile { drop_box: file.drop_box.name(), name: file.key.name.as_str(), digest: Some(file.key.digest) };
     let entry = Entry::of_refused(out.now(), Some(&file.owner.actor), task, &refused, &problems);
     out.durable(Effect::Audit(entry));
     out.durable(Effect::Refuse { drop_box: file.drop_box, key: file.key, problems });

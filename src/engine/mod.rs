@@ -18,6 +18,7 @@ mod freshness;
 mod heard;
 mod intake;
 mod late;
+mod names;
 mod orders;
 mod outbox;
 mod recover;
@@ -33,6 +34,7 @@ use crate::base::time::{Moment, Timestamp};
 use crate::domain::audit::{Entry, Head};
 use crate::domain::callback::{Attempt, Callback};
 use crate::domain::delegate::Report;
+use crate::domain::drop_name::DropName;
 use crate::domain::plan::Library;
 use crate::domain::policy::{Approved, Person, Right};
 use crate::domain::problem::Problem;
@@ -47,6 +49,7 @@ pub use recover::{FoundTask, Past, unaudited};
 
 use busy::Busy;
 use intake::{KeyOf, Keyed};
+use names::Names;
 use outbox::Outbox;
 use schedule::Progress;
 use waits::Waits;
@@ -345,8 +348,8 @@ pub struct Engine {
     library: Arc<Library>,
     runs: BTreeMap<TaskId, Run>,
     next_id: u64,
-    /// The newest task of each name.
-    names: HashMap<String, TaskId>,
+    /// What people mean by a name.
+    names: Names,
     /// The files that became tasks and the orders that were answered, all of them, by [`DropKey::identity`]: what somebody moved
     /// before it was taken away is the same, and so is what could not be taken away.
     drops: HashSet<Digest>,
@@ -388,7 +391,7 @@ impl Engine {
             library,
             runs: BTreeMap::new(),
             next_id: next_id.max(1),
-            names: HashMap::new(),
+            names: Names::default(),
             drops: HashSet::new(),
             keys: HashMap::new(),
             timers: BTreeSet::new(),
@@ -519,7 +522,7 @@ impl Engine {
 
     /// Orders come first, and of them the one that was given first. Of two that the file system's clock does not tell
     /// apart the one that lets something happen comes first, so that the other one is the last word.
-    fn turn_of(&self, file: &Dropped) -> (DropBox, i128, bool, String) {
+    fn turn_of(&self, file: &Dropped) -> (DropBox, i128, bool, DropName) {
         let name = file.key.name.clone();
         if file.drop_box != DropBox::Orders {
             return (file.drop_box, 0, false, name);

@@ -10,12 +10,13 @@ use crate::base::ids::{GroupNo, HostName, StepName, TaskId};
 use crate::base::time::Timestamp;
 use crate::domain::audit::Entry;
 use crate::domain::order::{Order, Which, Wish};
-use crate::domain::policy::{Approval, Person, Policy, Refusal, Right, Subject};
+use crate::domain::policy::{Approval, Person, Policy, Refusal, Right};
 use crate::domain::problem::Problem;
 use crate::domain::run::lane::{Lane, Next};
 use crate::domain::run::{Event, LaneName, Ordered, Outcome, Place, RefusalKind, Run, Stage, StepState, TaskState};
 use crate::domain::wire::read_order;
-use crate::engine::intake::refuse;
+use crate::engine::intake::{own_place, refuse};
+use crate::engine::names::Meant;
 use crate::engine::outbox::Outbox;
 use crate::engine::schedule::frozen;
 use crate::engine::{Dropped, Effect, Engine, FoundTask};
@@ -27,10 +28,27 @@ impl Engine {
             Err(unreadable) if unreadable.truncated && file.may_grow => return,
             Err(unreadable) => return refuse(file, None, unreadable.problems, out),
         };
+        if self.is_unproved(&file) {
+            let found = format!("an order that lies flat in {}/", file.drop_box.name());
+            let wanted = format!(
+                "an order in a directory of its giver's own, {0}, since whoever can move a file can put it here: the commands of \
+                 spoolgate and the dashboard do so, a script does mkdir -m 0750 {0} and renames it in there",
+                own_place(&file)
+            );
+            return refuse(file, None, vec![Problem::new("", found, wanted)], out);
+        }
         if let Wish::Acknowledge { line } = order.wish {
             return self.acknowledge(line, order.reason.unwrap_or_default(), file, out);
         }
-        let found = self.find(&order.task);
+        let found = match self.find(&order.task, file.key.uid) {
+            Meant::Task(id) => Some(id),
+            Meant::Nothing => None,
+            Meant::Several(ids) => {
+                let ids: Vec<String> = ids.iter().map(ToString::to_string).collect();
+                let wanted = format!("the number of a task: {} are called so", ids.join(", "));
+                return refuse(file, None, vec![Problem::new("/task", &order.task, wanted)], out);
+            }
+        };
         match found {
             Some(id) if self.runs.contains_key(&id) => {
                 let consume = Effect::Consume { drop_box: file.drop_box, key: file.key.clone(), task: Some(id) };
@@ -110,11 +128,11 @@ impl Engine {
         }
     }
 
-    /// Finds a task by its number or by the name it was dropped under.
-    fn find(&self, word: &str) -> Option<TaskId> {
+    /// Finds a task by its number or by the name it was dropped under, as somebody means it.
+    fn find(&self, word: &str, uid: u32) -> Meant {
         // A number is a number: nobody takes over another task's orders by the name of a file.
         let by_number = word.parse().ok().map(TaskId).filter(|id| id.0 < self.next_id && id.0 > 0);
-        by_number.or_else(|| self.names.get(word).copied())
+        by_number.map_or_else(|| self.names.find(word, uid), Meant::Task)
     }
 
     /// Answers an order; false when it went to `bad/` instead.
@@ -215,13 +233,15 @@ fn not_allowed(run: &Run) -> impl FnOnce(Refusal) -> Refused {
 
 /// Decides whether this person may do this at all; the answer is the rule that says so.
 fn permitted(policy: &Policy, run: &Run, order: &Order, person: &Person) -> Result<String, Refused> {
-    let own_hold = run.held.as_ref().and_then(|hold| hold.by.as_ref()).is_some_and(|by| *by == person.actor);
-    if order.wish == Wish::Release && own_hold {
-        return Ok("everybody may release what they hold".to_owned());
+    let subject = run.subject(policy);
+    match policy.allows(person, order.wish.right(), &subject) {
+        Err(_) if order.wish == Wish::Release && run.is_held_by(&person.actor) => Ok(OWN_HOLD.to_owned()),
+        answer => answer.map_err(not_allowed(run)),
     }
-    let subject = Subject::of(&run.plan, &run.accepted.by, &run.accepted.claims, policy);
-    policy.allows(person, order.wish.right(), &subject).map_err(not_allowed(run))
 }
+
+/// The rule by which everybody may take back a hold of their own, and no other.
+const OWN_HOLD: &str = "everybody may release what they hold";
 
 /// Works out what an approval does: it counts for exactly the plan that its giver saw.
 fn approval(
@@ -293,7 +313,8 @@ fn meaning(
         Wish::CancelBatch { group, batch } => stop_batch(run, (*group, *batch), ordered),
         // Who wants it held is obeyed, whoever holds it already: their hold may be released a moment later.
         Wish::Hold => Ok(Event::Held { why: order.reason.clone().unwrap_or_default(), ordered: Some(ordered) }),
-        Wish::Release => match &run.held {
+        Wish::Release => match run.held() {
+            Some(_) if ordered.rule == OWN_HOLD => Ok(Event::HoldReleased(ordered)),
             Some(_) => Ok(Event::Released(ordered)),
             None => refusal(format!("task {id} is not held; a step that waits is released by its name")),
         },
@@ -447,7 +468,7 @@ fn twice(
             "{step} ended well on {host} and would run there a second time; say \"again\": true (--again) to run it all the same"
         )));
     }
-    let subject = Subject::of(&run.plan, &run.accepted.by, &run.accepted.claims, policy);
+    let subject = run.subject(policy);
     match policy.allows(person, Right::Approve, &subject) {
         Err(refusal) if !run.needs.is_empty() => Err(not_allowed(run)(refusal.because(&format!(
             "{step} ended well on {host}; to run it there a second time takes somebody who may approve the task"

@@ -70,7 +70,7 @@ impl Engine {
                 let keyed = Keyed { id: line.id, digest: line.submission, at: line.accepted_at, hooks };
                 engine.keys.insert(KeyOf::new(&key, line.submitter.uid), keyed);
             }
-            engine.names.insert(line.name, line.id);
+            engine.names.note(line.name, line.submitter.uid, line.id);
             engine.drops.extend(line.drops);
         }
         for (id, first) in past.unread {
@@ -100,9 +100,7 @@ impl Engine {
     fn leave_alone(&mut self, id: TaskId, first: Option<Recorded>) {
         self.next_id = self.next_id.max(id.0 + 1);
         if let Some(Recorded { at, event: Event::Accepted(accepted) }) = first {
-            let newer = self.names.get(&accepted.name).copied().filter(|known| known.0 > id.0);
             self.index_accepted(id, &accepted, at);
-            self.names.extend(newer.map(|newer| (accepted.name.clone(), newer)));
         }
     }
 

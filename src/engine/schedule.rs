@@ -9,7 +9,7 @@ use std::collections::{BTreeSet, VecDeque};
 use crate::base::ids::{GroupNo, HostName, StepName, TaskId};
 use crate::base::time::Timestamp;
 use crate::domain::audit::Head;
-use crate::domain::policy::{Approval, Frozen, Policy, Subject};
+use crate::domain::policy::{Approval, Frozen, Policy};
 use crate::domain::record::{HistoryLine, record};
 use crate::domain::run::earlier::Earlier;
 use crate::domain::run::lane::{Lane, Next};
@@ -174,7 +174,7 @@ impl Engine {
     pub(super) fn start_lanes(&mut self, id: TaskId, out: &mut Outbox) {
         loop {
             let Some(run) = self.runs.get(&id) else { return };
-            let held = run.held.is_some() && !run.is_ended_early();
+            let held = run.held().is_some() && !run.is_ended_early();
             let Some(progress) = self.running.get_mut(&id) else { return };
             if held {
                 // What has nothing left to do ends, held or not.
@@ -455,7 +455,7 @@ pub(super) fn frozen(run: &Run, policy: &Policy, now: Timestamp) -> Option<Froze
     if !policy.has_freezes() {
         return None;
     }
-    let subject = Subject::of(&run.plan, &run.accepted.by, &run.accepted.claims, policy);
+    let subject = run.subject(policy);
     let approvals: Vec<&Approval> = run.approvals.iter().map(|(_, approval)| approval).collect();
     policy.frozen(&subject, &approvals, now)
 }

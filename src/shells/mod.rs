@@ -14,7 +14,7 @@ use std::sync::Arc;
 use crate::adapters::config::{self, Config, ConfigError, Surroundings};
 use crate::adapters::file_folder::FileFolder;
 use crate::adapters::sources::Sources;
-use crate::adapters::{repo, tokens, users};
+use crate::adapters::{repo, strict_modes, tokens, users};
 use crate::base::digest::Digest;
 
 /// Where configuration and state stand.
@@ -77,6 +77,13 @@ fn read_configuration(dirs: &Dirs) -> Result<Configuration, ConfigError> {
     };
     let digests = format!("policy.toml {policy}, all files {}{tokens}", sources.digest());
     Ok(Configuration { config, sources, notes, digests })
+}
+
+/// Reads the configuration as the daemon does, which believes nothing that others could change.
+fn read_trusted_configuration(dirs: &Dirs) -> Result<Configuration, ConfigError> {
+    let read = read_configuration(dirs)?;
+    let problems = strict_modes::weaknesses(&read.config.files, users::current_uid());
+    if problems.is_empty() { Ok(read) } else { Err(ConfigError::Wrong { dir: dirs.config.clone(), problems }) }
 }
 
 /// How many lines of `known_hosts` that count for nothing are named.

@@ -55,7 +55,7 @@ fn every_act_has_who_when_and_what_it_did_in_show_record_and_audit() {
     world.drop_file("new", "broken.json", b"{\"hosts\": 7}", ALICE);
     let refused = wait_for("the broken file in the audit", || {
         let lines = run(0, &["audit", "tail", "--json"]).ok();
-        lines.lines().find(|line| line.contains("new/broken.json sha256:")).map(str::to_owned)
+        lines.lines().find(|line| line.contains("new/uid-61001/broken.json sha256:")).map(str::to_owned)
     });
     assert!(refused.contains("\"by\":{\"uid\":") && refused.contains("/task_name: found nothing"), "{refused}");
     run(0, &["retry", &word, "--reason", "it is there now"]).ok();

@@ -69,7 +69,8 @@ fn names(world: &World) -> Vec<(String, String)> {
 
 fn settled(world: &World) {
     wait_for("every file to be taken", || {
-        let mut files = std::fs::read_dir(world.box_dir("new")).unwrap().map(|entry| entry.unwrap().file_name());
+        let own = world.own_dir("new", 0);
+        let mut files = std::fs::read_dir(own).unwrap().map(|entry| entry.unwrap().file_name());
         files.all(|name| !name.to_string_lossy().contains("git-")).then_some(())
     });
 }
@@ -237,7 +238,7 @@ fn a_tag_that_git_refused_after_its_update_hook_makes_no_task() {
     let refused = repository.git_says(&repository.clone, &words);
     assert!(!refused.status.success(), "{refused:?}");
     std::fs::remove_file(lock).unwrap();
-    let files = std::fs::read_dir(world.box_dir("new")).unwrap().map(|entry| entry.unwrap().path());
+    let files = std::fs::read_dir(world.own_dir("new", 0)).unwrap().map(|entry| entry.unwrap().path());
     let dropped: Vec<_> =
         files.filter(|path| std::fs::read_to_string(path).unwrap().contains("refs/tags/qa-1")).collect();
     assert_eq!(dropped.len(), 1, "the hook was asked before: {dropped:?}");

@@ -41,6 +41,7 @@ mod parameters;
 mod patience;
 mod power;
 mod proof;
+mod proved;
 mod recovery;
 mod relay;
 mod relay_shapes;

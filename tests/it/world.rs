@@ -141,6 +141,12 @@ impl World {
             assert!(ended.is_none(), "the daemon ended: {new}");
             new.contains(" ready pid=").then_some(())
         });
+        // As after somebody's first command: the daemon watches them.
+        for (drop_box, uid) in
+            ["new", "ready", "orders"].iter().flat_map(|known| [ALICE, BOB, EVE, 0].map(|uid| (known, uid)))
+        {
+            self.own_dir(drop_box, uid);
+        }
     }
 
     /// Starts the daemon, and returns where its log goes on.
@@ -231,14 +237,37 @@ impl World {
         self.state().join("spool").join(drop_box)
     }
 
-    /// Drops a file as somebody, complete at once (rename).
+    /// Returns somebody's own directory in a box, and makes it as they would.
+    pub(crate) fn own_dir(&self, drop_box: &str, uid: u32) -> PathBuf {
+        let user = nix::unistd::User::from_uid(uid.into()).unwrap();
+        let dir = self.box_dir(drop_box).join(user.map_or_else(|| format!("uid-{uid}"), |user| user.name));
+        if !dir.exists() {
+            let made = self.box_dir(drop_box).join(format!(".{uid}"));
+            std::fs::create_dir(&made).unwrap();
+            chown(&made, Some(uid), Some(GROUP_ID)).unwrap();
+            std::fs::set_permissions(&made, PermissionsExt::from_mode(0o2750)).unwrap();
+            std::fs::rename(&made, &dir).unwrap();
+        }
+        dir
+    }
+
+    /// Drops a file as somebody into their own directory in a box, complete at once (rename).
     pub(crate) fn drop_file(&self, drop_box: &str, name: &str, bytes: &[u8], uid: u32) {
-        let staged = self.box_dir(drop_box).join(format!(".{name}.staged"));
+        World::drop_into(&self.own_dir(drop_box, uid), name, bytes, uid);
+    }
+
+    /// Drops a file as somebody flat into a box, where everybody may put files.
+    pub(crate) fn drop_flat(&self, drop_box: &str, name: &str, bytes: &[u8], uid: u32) {
+        World::drop_into(&self.box_dir(drop_box), name, bytes, uid);
+    }
+
+    fn drop_into(dir: &Path, name: &str, bytes: &[u8], uid: u32) {
+        let staged = dir.join(format!(".{name}.staged"));
         let mut file = std::fs::File::create(&staged).unwrap();
         file.write_all(bytes).unwrap();
         chown(&staged, Some(uid), Some(GROUP_ID)).unwrap();
         std::fs::set_permissions(&staged, PermissionsExt::from_mode(0o640)).unwrap();
-        std::fs::rename(&staged, self.box_dir(drop_box).join(name)).unwrap();
+        std::fs::rename(&staged, dir.join(name)).unwrap();
     }
 
     /// Waits until the file dropped as NAME.json became a task, and returns its number.

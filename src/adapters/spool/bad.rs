@@ -4,22 +4,27 @@
 //! them `NAME.why` with every reason.
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::SystemTime;
 
 use nix::errno::Errno;
 use serde::{Deserialize, Serialize};
 
 use crate::adapters::spool::SpoolError;
 use crate::adapters::spool::commit::Commit;
+use crate::adapters::spool::folder::{Folder, is_error_of_the_disk, is_of_the_disk};
 use crate::adapters::spool::layout::Layout;
 use crate::adapters::spool::store::{Store, rename_new, write_file};
 use crate::base::text::is_hidden;
 use crate::base::time::Timestamp;
-use crate::domain::drop_name;
+use crate::domain::drop_name::{self, DropName};
 use crate::domain::problem::Problem;
 use crate::engine::DropBox;
 
 /// How much of a file's name is kept, in bytes: room for a number and an ending stays below the 255 of a file name.
 const STEM_BYTES_MAX: usize = 200;
+/// Up to which number free names are searched for.
+const NUMBERED_MAX: u32 = 20;
 
 /// What stands in `NAME.why`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,26 +43,32 @@ pub struct Why {
 
 /// Moves a file into `bad/`, as it is, and writes beside it why; durable after the next [`Store::settle`].
 ///
-/// What cannot be moved (a directory of somebody else, when the daemon is not root) stays, and only the reasons are
-/// written, once. After a power cut in the middle the file stands in one of the two places; in its box it is refused
-/// again.
+/// What cannot be moved (a directory of somebody else, when the daemon is not root; something mounted) stays, and only the
+/// reasons are written, once. After a power cut in the middle the file stands in one of the two places; in its box it is
+/// refused again.
 ///
 /// # Errors
-/// When a file operation fails.
+/// When a file operation fails that is not about this file.
 pub fn refuse(
     store: &mut Store,
     drop_box: DropBox,
-    name: &str,
+    name: &DropName,
     uid: Option<u32>,
     problems: &[Problem],
     now: Timestamp,
-) -> Result<(), SpoolError> {
-    let path = store.layout.drop_box(drop_box).join(name);
-    refuse_at(store, &path, (drop_box.name(), name), uid, problems, now)
+) -> Result<Refused, SpoolError> {
+    let folder = match Folder::of(&store.layout, drop_box, name) {
+        Ok(folder) => folder,
+        Err(error) if is_error_of_the_disk(&error) => {
+            return Err(SpoolError::io("open", &store.layout.drop_box(drop_box), error));
+        }
+        Err(_) => return Ok(Refused::Gone),
+    };
+    refuse_from(store, &folder, name.file(), (drop_box.name(), name.as_str()), uid, problems, now)
 }
 
-/// Moves a file into `bad/` as [`refuse`] does, from where it stands now; `from` says which box it came from and what it
-/// was called there.
+/// Moves a file of the daemon's own into `bad/` as [`refuse`] does; `from` says which box it came from and what it was called
+/// there.
 ///
 /// # Errors
 /// When a file operation fails.
@@ -68,14 +79,28 @@ pub fn refuse_at(
     uid: Option<u32>,
     problems: &[Problem],
     now: Timestamp,
-) -> Result<(), SpoolError> {
+) -> Result<Refused, SpoolError> {
+    let dir = path.parent().unwrap_or(path);
+    let folder = Folder::of_ours(dir).map_err(|e| SpoolError::io("open", dir, e))?;
+    let file = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    refuse_from(store, &folder, &file, from, uid, problems, now)
+}
+
+fn refuse_from(
+    store: &mut Store,
+    folder: &Folder,
+    file: &str,
+    (from, name): (&str, &str),
+    uid: Option<u32>,
+    problems: &[Problem],
+    now: Timestamp,
+) -> Result<Refused, SpoolError> {
     let layout = store.layout.clone();
-    let ((from, name), dir) = (from, path.parent().unwrap_or(path).to_owned());
-    let stem = stem(name);
-    let reasons = match move_aside(path, &layout.bad(), &stem)? {
-        Moved::Gone => return Ok(()),
-        Moved::To(path) => path.with_extension("why"),
-        Moved::Stays => layout.bad().join(format!("{stem}.why")),
+    let stem = stem(DropName::from(name).file());
+    let (reasons, what) = match move_aside(folder, file, &layout.bad(), &stem)? {
+        Moved::Gone => return Ok(Refused::Gone),
+        Moved::To(path) => (path.with_extension("why"), Refused::Moved),
+        Moved::Stays => (layout.bad().join(format!("{stem}.why")), Refused::Stays),
     };
     let why = Why { at: now, from: from.to_owned(), name: name.to_owned(), uid, problems: problems.to_vec() };
     let mut text = serde_json::to_vec_pretty(&why).expect("reasons serialise");
@@ -84,20 +109,34 @@ pub fn refuse_at(
     let file = write_file(&staged, &text)?;
     match rename_new(&staged, &reasons) {
         Ok(()) => store.unsettled.file(&reasons, file),
-        Err(Errno::EEXIST) => return Ok(()),
+        Err(Errno::EEXIST) => return Ok(what),
         Err(errno) => return Err(SpoolError::io("rename into place", &reasons, errno)),
     }
     store.unsettled.dir(layout.bad());
-    store.unsettled.dir(dir);
-    Ok(())
+    store.unsettled.dir(folder.path().to_owned());
+    Ok(what)
+}
+
+/// What became of a refused file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refused {
+    /// It stands in `bad/`.
+    Moved,
+    /// It stands where it stood: the system does not let the daemon move it.
+    Stays,
+    /// Somebody took it away.
+    Gone,
 }
 
 /// Moves into `bad/` what a crash left, and nobody can tell what it was.
 pub(super) fn set_aside(layout: &Layout, path: &Path, stem: &str) -> Result<(), SpoolError> {
-    move_aside(path, &layout.bad(), stem)?;
+    let dir = path.parent().unwrap_or(path);
+    let folder = Folder::of_ours(dir).map_err(|e| SpoolError::io("open", dir, e))?;
+    let file = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    move_aside(&folder, &file, &layout.bad(), stem)?;
     let mut commit = Commit::default();
     commit.dir(layout.bad());
-    commit.dir(path.parent().unwrap_or(path).to_owned());
+    commit.dir(dir.to_owned());
     commit.run()
 }
 
@@ -125,27 +164,38 @@ enum Moved {
     Gone,
 }
 
-/// Renames a file to a free name in `dir`: the stem, or the stem with a number. A name is free when its reasons are too.
-fn move_aside(from: &Path, dir: &Path, stem: &str) -> Result<Moved, SpoolError> {
-    let mut n = 0_u32;
-    loop {
-        let name = if n == 0 { format!("{stem}.json") } else { format!("{stem}.{n}.json") };
+/// Renames a file to a free name in `dir`: the stem, the stem with a number, and after a few of those the stem with a number that
+/// nobody had. A name is free when its reasons are too.
+fn move_aside(folder: &Folder, file: &str, dir: &Path, stem: &str) -> Result<Moved, SpoolError> {
+    for n in 0.. {
+        let name = match n {
+            0 => format!("{stem}.json"),
+            1..NUMBERED_MAX => format!("{stem}.{n}.json"),
+            _ => format!("{stem}.{}.json", unique_number()),
+        };
         let to = dir.join(name);
-        n += 1;
         if to.with_extension("why").symlink_metadata().is_ok() {
             continue;
         }
-        match rename_new(from, &to) {
+        match folder.move_out(file, &to) {
             Ok(()) => return Ok(Moved::To(to)),
             Err(Errno::EEXIST) => {}
             Err(Errno::ENOENT) => return Ok(Moved::Gone),
-            // A directory of somebody else, something mounted, something that is in use.
-            Err(Errno::EACCES | Errno::EPERM | Errno::EBUSY | Errno::EXDEV | Errno::ENOTCONN) => {
-                return Ok(Moved::Stays);
+            Err(errno) if is_of_the_disk(errno) => {
+                return Err(SpoolError::io("move to bad/", &folder.path_of(file), errno));
             }
-            Err(errno) => return Err(SpoolError::io("move to bad/", from, errno)),
+            // A directory of somebody else, something mounted, something that was made immutable.
+            Err(_) => return Ok(Moved::Stays),
         }
     }
+    Ok(Moved::Stays)
+}
+
+/// Returns a number that nobody had: searching for a free one takes the longer the more there are.
+fn unique_number() -> String {
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    format!("{}-{}", now.as_micros(), COUNT.fetch_add(1, Ordering::Relaxed))
 }
 
 #[cfg(test)]
@@ -166,7 +216,7 @@ mod tests {
             for n in 0..3 {
                 fs::write(layout.drop_box(DropBox::New).join(name), format!("{name} {n}")).unwrap();
                 let problems = [Problem::new("", format!("number {n}"), "nothing")];
-                refuse(&mut store, DropBox::New, name, Some(7), &problems, Timestamp(0)).unwrap();
+                refuse(&mut store, DropBox::New, &name.into(), Some(7), &problems, Timestamp(0)).unwrap();
                 // Reasons alone, of something that could not be moved, keep their place too.
                 if n == 0 {
                     fs::remove_file(layout.bad().join(stem(name) + ".json")).unwrap();
@@ -183,7 +233,7 @@ mod tests {
         }
         // An order has its answer, and what was refused long ago was seen long ago.
         fs::write(layout.drop_box(DropBox::Orders).join("o.json"), "{}").unwrap();
-        refuse(&mut store, DropBox::Orders, "o.json", Some(7), &[], Timestamp(0)).unwrap();
+        refuse(&mut store, DropBox::Orders, &"o.json".into(), Some(7), &[], Timestamp(0)).unwrap();
         assert_eq!(reader::refusals(&layout, Timestamp(1), 0).unwrap().0, 0);
         let (count, newest) = reader::refusals(&layout, Timestamp(0), 2).unwrap();
         assert_eq!((count, newest.len(), newest[0].uid), (9, 2, Some(7)));
@@ -194,7 +244,7 @@ mod tests {
             .map(|entry| entry.unwrap().file_name().into_string().unwrap())
             .collect();
         assert!(!shown.iter().any(|name| name.chars().any(is_hidden)), "{shown:?}");
-        refuse(&mut store, DropBox::New, "gone.json", None, &[], Timestamp(0)).unwrap();
+        refuse(&mut store, DropBox::New, &"gone.json".into(), None, &[], Timestamp(0)).unwrap();
         assert!(!layout.bad().join("gone.why").exists());
     }
 }

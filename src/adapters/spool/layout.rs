@@ -107,6 +107,12 @@ impl Layout {
         self.spool().join(".lock")
     }
 
+    /// Returns the list of dropped files that were taken and that the daemon may not move.
+    #[must_use]
+    pub fn taken(&self) -> PathBuf {
+        self.spool().join("taken")
+    }
+
     /// Returns the directory of all runs.
     #[must_use]
     pub fn runs(&self) -> PathBuf {

@@ -3,14 +3,16 @@
 //! **Invariant:** reads only, and no byte of the history twice to find its lines. A task that ran again counts by its last
 //! end alone.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt as _;
 
+use serde::Deserialize;
+
 use crate::adapters::spool::layout::Layout;
 use crate::adapters::spool::{SpoolError, reader};
-use crate::base::ids::TaskId;
+use crate::base::ids::{Actor, TaskId};
 use crate::domain::record::HistoryLine;
 use crate::domain::run::Outcome;
 
@@ -177,19 +179,26 @@ impl Past {
             .find(|line| wanted(line))
     }
 
-    /// Returns the highest number of a task of this name that the history has.
+    /// Returns each user's highest number of a task of this name that the history has.
     ///
     /// # Errors
     /// When it cannot be read.
-    fn named(&self, layout: &Layout, name: &str) -> Result<Option<TaskId>, SpoolError> {
-        let Some(file) = &self.file else { return Ok(None) };
+    fn named(&self, layout: &Layout, name: &str) -> Result<BTreeMap<u32, TaskId>, SpoolError> {
+        #[derive(Deserialize)]
+        struct Line {
+            submitter: Actor,
+        }
+        let mut newest = BTreeMap::new();
+        let Some(file) = &self.file else { return Ok(newest) };
         // Behind the number, where the daemon writes it; inside of a string a quotation mark has a backslash before it.
         let wanted = format!(",\"name\":{},", serde_json::Value::from(name));
-        let mut newest = None;
         let read = each_line(file, 0, self.offset, |line| {
             let Some((id, rest)) = numbered(line) else { return };
-            if rest.starts_with(wanted.as_bytes()) {
-                newest = newest.max(Some(TaskId(id)));
+            if rest.starts_with(wanted.as_bytes())
+                && let Ok(Line { submitter }) = serde_json::from_slice(line)
+            {
+                let known = newest.entry(submitter.uid).or_insert(TaskId(id));
+                *known = (*known).max(TaskId(id));
             }
         });
         read.map_err(|e| SpoolError::io("read", &layout.history(), e))?;
@@ -243,19 +252,23 @@ fn numbered(line: &[u8]) -> Option<(u64, &[u8])> {
     Some((id, &rest[digits..]))
 }
 
-/// Finds the newest task that was dropped under a name. The history has the names of those that have ended; of the others the
-/// first line of the journal is looked at, the newest first, and no more.
+/// Finds each user's newest task that was dropped under a name: names are their users' own. The history has the names of those
+/// that have ended; of the others the first line of the journal is looked at, and no more.
 ///
 /// # Errors
 /// When the history or the runs cannot be read.
-pub fn newest_named(layout: &Layout, ids: &[TaskId], name: &str) -> Result<Option<TaskId>, SpoolError> {
+pub fn newest_named(layout: &Layout, ids: &[TaskId], name: &str) -> Result<BTreeMap<u32, TaskId>, SpoolError> {
     let mut past = Past::default();
     past.look(layout)?;
-    let ended = past.named(layout, name)?.filter(|id| ids.binary_search(id).is_ok());
-    let newer = ids.iter().rev().take_while(|id| ended.is_none_or(|ended| **id > ended));
-    let unfinished = newer.filter(|id| !past.has_ended(**id));
-    let found = unfinished.copied().find(|id| reader::name_of(layout, *id).is_some_and(|known| known == name));
-    Ok(found.or(ended))
+    let mut newest = past.named(layout, name)?;
+    newest.retain(|_, id| ids.binary_search(id).is_ok());
+    for id in ids.iter().filter(|id| !past.has_ended(**id)) {
+        if let Some((_, uid)) = reader::name_of(layout, *id).filter(|(known, _)| known == name) {
+            let known = newest.entry(uid).or_insert(*id);
+            *known = (*known).max(*id);
+        }
+    }
+    Ok(newest)
 }
 
 #[cfg(test)]
@@ -292,18 +305,23 @@ mod tests {
         let unfinished = |id: u64, name: &str| {
             let event = format!("{{\"at\":\"2026-11-21T00:00:00.000Z\",\"event\":\"accepted\",\"name\":\"{name}\"");
             std::fs::create_dir_all(layout.run(TaskId(id))).unwrap();
-            std::fs::write(layout.events(TaskId(id)), event + ",\"by\":{}}\n").unwrap();
+            let by = format!(",\"by\":{{\"uid\":{},\"user\":\"u\"}}}}\n", if id == 8 { 2 } else { 1 });
+            std::fs::write(layout.events(TaskId(id)), event + &by).unwrap();
         };
         unfinished(4, "c");
         unfinished(6, "b");
         let ids: Vec<TaskId> = (1..=6).map(TaskId).collect();
-        let find = |name: &str| newest_named(&layout, &ids, name).unwrap().map(|id| id.0);
+        let find = |name: &str| newest_named(&layout, &ids, name).unwrap().get(&1).map(|id| id.0);
         let found = ["a", "b", "c", odd, "d", ""].map(find);
         assert_eq!(found, [Some(3), Some(6), Some(4), Some(5), None, None]);
         unfinished(6, "a");
         assert_eq!((find("a"), find("b")), (Some(6), Some(2)));
         // A task whose directory is gone is none.
-        assert_eq!(newest_named(&layout, &ids[..1], "b").unwrap(), None);
+        assert!(newest_named(&layout, &ids[..1], "b").unwrap().is_empty());
+        // Somebody else's task of the same name is another one.
+        unfinished(8, "a");
+        let both = newest_named(&layout, &[TaskId(1), TaskId(6), TaskId(8)], "a").unwrap();
+        assert_eq!(both.into_iter().map(|(uid, id)| (uid, id.0)).collect::<Vec<_>>(), [(1, 6), (2, 8)]);
     }
 
     #[test]

@@ -14,9 +14,9 @@ use nix::fcntl::{Flock, FlockArg};
 use crate::adapters::spool::bad::Why;
 use crate::adapters::spool::layout::Layout;
 use crate::adapters::spool::{Lack, SpoolError};
-use crate::base::ids::TaskId;
+use crate::base::ids::{Actor, TaskId};
 use crate::base::time::Timestamp;
-use crate::domain::drop_name::stem;
+use crate::domain::drop_name::{DropName, stem};
 use crate::domain::plan::Plan;
 use crate::domain::record::HistoryLine;
 use crate::domain::run::{Recorded, Run, TaskState};
@@ -62,16 +62,20 @@ struct Reopened {
     _reopened: bool,
 }
 
-/// Returns the name that a task was dropped under, by the first bytes of its journal.
+/// Returns the name that a task was dropped under and the uid of who dropped it, by the first bytes of its journal.
 #[must_use]
-pub fn name_of(layout: &Layout, id: TaskId) -> Option<String> {
+pub fn name_of(layout: &Layout, id: TaskId) -> Option<(String, u32)> {
     /// Names are short, and stand first.
     const BEGINNING: u64 = 4 << 10;
     let mut bytes = Vec::new();
     File::open(layout.events(id)).ok()?.take(BEGINNING).read_to_end(&mut bytes).ok()?;
     let mark = b"\"event\":\"accepted\",\"name\":";
     let at = memchr::memmem::find(&bytes, mark)? + mark.len();
-    serde_json::Deserializer::from_slice(&bytes[at..]).into_iter().next()?.ok()
+    let mut texts = serde_json::Deserializer::from_slice(&bytes[at..]).into_iter();
+    let name = texts.next()?.ok()?;
+    let rest = bytes[at..].get(texts.byte_offset()..)?.strip_prefix(b",\"by\":")?;
+    let by: Actor = serde_json::Deserializer::from_slice(rest).into_iter().next()?.ok()?;
+    Some((name, by.uid))
 }
 
 /// Returns the history's lines, one a task; one that is torn or of another version is passed over.
@@ -137,14 +141,22 @@ pub fn daemon(layout: &Layout) -> Result<Option<Serving>, SpoolError> {
     }
 }
 
-/// Says why a file was refused that was dropped into one of `boxes` under this name: the newest refusal since `since_ms`.
+/// Says why a file was refused that was dropped into one of `boxes`: the newest refusal since `since_ms` of a file that is called
+/// so, wherever in its box it stood, and that `is_it` takes for the right one.
 #[must_use]
-pub fn refusal(layout: &Layout, boxes: &[DropBox], name: &str, since_ms: i64) -> Option<Why> {
+pub fn refusal(
+    layout: &Layout,
+    boxes: &[DropBox],
+    name: &DropName,
+    since_ms: i64,
+    is_it: impl Fn(&Why) -> bool,
+) -> Option<Why> {
     use std::os::unix::fs::MetadataExt as _;
-    let stem = stem(name);
+    let stem = stem(name.file());
     let is_of = |file: &str| {
         file.strip_prefix(stem).and_then(|rest| rest.strip_suffix(".why")).is_some_and(|middle| {
-            middle.is_empty() || middle.strip_prefix('.').is_some_and(|n| n.bytes().all(|b| b.is_ascii_digit()))
+            middle.is_empty()
+                || middle.strip_prefix('.').is_some_and(|n| n.bytes().all(|b| b.is_ascii_digit() || b == b'-'))
         })
     };
     let mut found: Vec<(i64, PathBuf)> = fs::read_dir(layout.bad())
@@ -161,7 +173,7 @@ pub fn refusal(layout: &Layout, boxes: &[DropBox], name: &str, since_ms: i64) ->
     // The reasons of `a.1.json` and the second ones of `a.json` stand under one name; and what is still written says nothing yet.
     found.into_iter().rev().find_map(|(_, path)| {
         let why: Why = serde_json::from_slice(&fs::read(path).ok()?).ok()?;
-        (why.name == name && boxes.iter().any(|known| known.name() == why.from)).then_some(why)
+        (is_it(&why) && boxes.iter().any(|known| known.name() == why.from)).then_some(why)
     })
 }
 

@@ -6,8 +6,23 @@
 use std::fs::{self, File};
 use std::io::Write as _;
 
+use nix::sys::statvfs::statvfs;
+
 use crate::adapters::spool::layout::Layout;
 use crate::adapters::spool::{Lack, SpoolError};
+
+/// How much of the disk is kept for tasks that run, at most; of a small disk it is a fiftieth.
+const RESERVE_BYTES: u64 = 128 << 20;
+
+/// Whether there is more room than what tasks that run may need for their journals and logs. What people drop is taken in only
+/// then: nobody ends what runs by filling the disk with tasks that wait.
+#[must_use]
+pub fn is_beyond_reserve(layout: &Layout) -> bool {
+    // Where the disk does not say, whoever writes finds out.
+    let Ok(disk) = statvfs(&layout.spool()) else { return true };
+    let bytes = |blocks: u64| blocks.saturating_mul(disk.fragment_size());
+    bytes(disk.blocks_available()) > RESERVE_BYTES.min(bytes(disk.blocks()) / 50)
+}
 
 /// Whether so many bytes can be written and brought to the disk. Where no file can be made for another reason, whoever needs the
 /// room finds out.

@@ -15,11 +15,12 @@ use std::path::Path;
 use std::sync::Arc;
 
 use nix::errno::Errno;
-use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
+use nix::fcntl::{AT_FDCWD, OFlag, RenameFlags, renameat2};
 use nix::sys::resource::{Resource, getrlimit};
 
 use crate::adapters::spool::audit::{self, AuditLog};
 use crate::adapters::spool::commit::Commit;
+use crate::adapters::spool::folder::{Folder, is_of_the_disk};
 use crate::adapters::spool::layout::Layout;
 use crate::adapters::spool::lock::Lock;
 use crate::adapters::spool::prefix::Prefixes;
@@ -27,11 +28,14 @@ use crate::adapters::spool::{Lack, SpoolError, fault_point};
 use crate::base::ids::TaskId;
 use crate::base::time::Timestamp;
 use crate::domain::audit::{Entry, Head};
+use crate::domain::drop_name::stem;
 use crate::domain::run::TaskState;
 use crate::engine::DropBox;
 
 /// How many journals stay open between appends, where that is an eighth of the files that may be open.
 const OPEN_JOURNALS_MAX: u64 = 256;
+/// How many names are tried for what stands in the way.
+const ASIDE_MAX: u32 = 100;
 /// With this mode files are made: the group may read, nobody else may do anything.
 pub(super) const FILE_MODE: u32 = 0o640;
 
@@ -118,12 +122,13 @@ impl Store {
     #[must_use]
     pub fn is_own(&self, drop_box: DropBox, name: &str) -> bool {
         let id = name.strip_suffix(".json").and_then(|digits| digits.parse().ok()).map(TaskId);
-        id.is_some_and(|id| self.is_own_view(drop_box, id, &self.layout.drop_box(drop_box).join(name)))
+        id.is_some_and(|id| self.is_own_view(drop_box, id))
     }
 
-    fn is_own_view(&self, drop_box: DropBox, id: TaskId, path: &Path) -> bool {
+    fn is_own_view(&self, drop_box: DropBox, id: TaskId) -> bool {
         let Some(stamp) = self.own.get(&(drop_box, id)) else { return false };
-        fs::symlink_metadata(path).is_ok_and(|meta| Stamp::of(&meta) == *stamp)
+        let folder = Folder::open(&self.layout, drop_box, None);
+        folder.and_then(|folder| folder.look(&format!("{id}.json"))).is_ok_and(|meta| Stamp::of(&meta) == *stamp)
     }
 
     /// Takes a file for a view of ours.
@@ -249,6 +254,17 @@ impl Store {
         self.replace(&self.layout.seen(), now.to_string().as_bytes()).map(drop)
     }
 
+    /// Lists the files that were taken and stand in directories that only their owners can write, so that those can remove them.
+    ///
+    /// After a power cut it may be the old one or empty: it is written again when they are looked at.
+    ///
+    /// # Errors
+    /// When a file operation fails.
+    pub fn list_taken(&self, inodes: &BTreeSet<u64>) -> Result<(), SpoolError> {
+        let text: String = inodes.iter().map(|inode| format!("{inode}\n")).collect();
+        self.replace(&self.layout.taken(), text.as_bytes()).map(drop)
+    }
+
     /// Looks whether the state is still the one that was locked.
     ///
     /// # Errors
@@ -316,20 +332,34 @@ impl Store {
     }
 
     /// Renames a staged view into its state's directory. A dropped file that has the same name makes room, under a
-    /// name that nobody has: it is somebody's task.
+    /// name that nobody has: it is somebody's task. Where somebody put what cannot be moved (a mount, a file that is made
+    /// immutable), the task goes on without a view in that state.
     fn publish(&mut self, id: TaskId, state: TaskState, staged: &Path) -> Result<(), SpoolError> {
         let target = self.layout.task_file(state, id);
         fault_point("rename", &target)?;
         let meta = fs::symlink_metadata(staged).map_err(|e| SpoolError::io("look at", staged, e))?;
+        let (dir, file) = (self.layout.state(state), format!("{id}.json"));
+        let folder = Folder::of_ours(&dir).map_err(|e| SpoolError::io("open", &dir, e))?;
         loop {
-            match rename_new(staged, &target) {
+            match folder.move_in(staged, &file) {
                 Ok(()) => break,
-                Err(Errno::EEXIST) => make_room(&target)?,
-                Err(errno) => return Err(SpoolError::io("rename into place", &target, errno)),
+                Err(Errno::EEXIST) if make_room(&folder, &file)? => {}
+                Err(errno) if box_of(state).is_none() || is_of_the_disk(errno) => {
+                    return Err(SpoolError::io("rename into place", &target, errno));
+                }
+                Err(errno) => {
+                    tracing::warn!(
+                        task = %id,
+                        "what stands at {} cannot be moved away ({errno}), so the task is not shown there; remove it",
+                        target.display()
+                    );
+                    // It is written again from the journal wherever the task goes.
+                    return fs::remove_file(staged).map_err(|e| SpoolError::io("remove", staged, e));
+                }
             }
         }
         self.own(state, id, &meta);
-        self.unsettled.dir(self.layout.state(state));
+        self.unsettled.dir(dir);
         Ok(())
     }
 
@@ -356,10 +386,9 @@ impl Store {
 
     /// Whether the view that the store put into a state's directory still stands there.
     fn stands(&self, id: TaskId, state: TaskState) -> bool {
-        let path = self.layout.task_file(state, id);
         match box_of(state) {
-            Some(drop_box) => self.is_own_view(drop_box, id, &path),
-            None => fs::symlink_metadata(path).is_ok_and(|meta| meta.is_file()),
+            Some(drop_box) => self.is_own_view(drop_box, id),
+            None => fs::symlink_metadata(self.layout.task_file(state, id)).is_ok_and(|meta| meta.is_file()),
         }
     }
 
@@ -524,17 +553,21 @@ pub(super) fn box_of(state: TaskState) -> Option<DropBox> {
     }
 }
 
-/// Renames a dropped file that stands where a view belongs to a name that nobody has.
-pub(super) fn make_room(path: &Path) -> Result<(), SpoolError> {
-    let mut n = 0_u32;
-    loop {
-        let aside = path.with_extension(format!("dropped-{n}.json"));
-        match rename_new(path, &aside) {
-            Err(Errno::EEXIST) => n += 1,
-            Ok(()) | Err(Errno::ENOENT) => return Ok(()),
-            Err(errno) => return Err(SpoolError::io("make room at", path, errno)),
+/// Renames what stands in the way in a box to a name that nobody has: it is somebody's file. Returns whether it is out of the
+/// way; what is mounted or immutable stays.
+pub(super) fn make_room(folder: &Folder, file: &str) -> Result<bool, SpoolError> {
+    for n in 0..ASIDE_MAX {
+        let aside = format!("{}.dropped-{n}.json", stem(file));
+        match folder.rename(file, &aside) {
+            Err(Errno::EEXIST) => {}
+            Ok(()) | Err(Errno::ENOENT) => return Ok(true),
+            Err(errno) if is_of_the_disk(errno) => {
+                return Err(SpoolError::io("make room at", &folder.path_of(file), errno));
+            }
+            Err(_) => return Ok(false),
         }
     }
+    Ok(false)
 }
 
 /// Renames without ever replacing anything.
@@ -556,7 +589,9 @@ fn make_run_dir(path: &Path) -> Result<(), SpoolError> {
 /// Writes a whole file and returns it open, for the sync that follows.
 pub(super) fn write_file(path: &Path, bytes: &[u8]) -> Result<File, SpoolError> {
     fault_point("write", path)?;
-    let opened = OpenOptions::new().create(true).write(true).truncate(true).mode(FILE_MODE).open(path);
+    let flags = OFlag::O_NOFOLLOW.bits();
+    let opened =
+        OpenOptions::new().create(true).write(true).truncate(true).mode(FILE_MODE).custom_flags(flags).open(path);
     let written = opened.and_then(|mut file| file.write_all(bytes).map(|()| file));
     written.map_err(|e| SpoolError::io("write", path, e))
 }

@@ -42,6 +42,8 @@ pub enum Seen {
     ClosedByOne,
     /// It was renamed in.
     Complete,
+    /// It stood in a directory that was renamed in: it is whole, unless it came a moment later.
+    Carried,
 }
 
 /// What `/proc` says of a file's writers.
@@ -77,6 +79,7 @@ pub fn readiness(seen: Option<Seen>, held: Held, age_ms: i64, is_empty: bool) ->
         Some(Seen::Complete) => Readiness::Now { may_grow: false },
         _ if held == Held::Yes => Readiness::NotYet,
         Some(Seen::ClosedByOne) => Readiness::Now { may_grow: false },
+        Some(Seen::Carried) => Readiness::Now { may_grow },
         // What was linked in is opened by readers alone, and has its bytes.
         Some(Seen::Opened { silent, changed }) if (changed || is_empty) && silent < SILENT => Readiness::NotYet,
         Some(Seen::Closed) if held == Held::No => Readiness::Now { may_grow: false },

@@ -9,7 +9,7 @@ use regex_lite::Regex;
 
 use super::{Plan, PlannedStep};
 use crate::base::ids::HostName;
-use crate::base::text::{is_hidden, visible};
+use crate::base::text::{is_hidden, mixed_alphabets, visible};
 use crate::domain::inventory::Connection;
 
 /// What a shell reads as more than text, where a script hands a value on without quotes.
@@ -27,6 +27,10 @@ impl Plan {
     pub fn warnings(&self) -> Vec<String> {
         let mut warnings = Vec::new();
         warnings.extend(self.keyless());
+        warnings.extend(self.on_this_machine());
+        if let Some(word) = mixed_alphabets(&self.task_name) {
+            warnings.push(format!("the task's name mixes alphabets that look alike: {word}"));
+        }
         warnings.extend(self.through_commands());
         warnings.extend(self.groups.iter().flat_map(|group| self.twice_in(&group.hosts)));
         let steps = || self.groups.iter().flat_map(|group| &group.steps);
@@ -35,6 +39,9 @@ impl Plan {
         for (name, value) in values {
             if value.chars().any(|c| c != '\n' && is_hidden(c)) {
                 warnings.push(format!("parameter {name} holds hidden characters"));
+            }
+            if let Some(word) = mixed_alphabets(value) {
+                warnings.push(format!("parameter {name} mixes alphabets that look alike: {word}"));
             }
             if let Some(found) = value.chars().find(|c| SHELL_CHARACTERS.contains(c)) {
                 let found = if found == '\n' { "a line feed".to_owned() } else { format!("the character {found}") };
@@ -61,6 +68,19 @@ impl Plan {
         let mut seen = BTreeSet::new();
         warnings.retain(|warning| seen.insert(warning.clone()));
         warnings
+    }
+
+    /// Says which hosts are this machine: what runs there could change the record of it.
+    fn on_this_machine(&self) -> Option<String> {
+        let mut local = self.hosts.iter().filter(|(_, host)| host.connection == Connection::Local);
+        let (first, _) = local.next()?;
+        let more = match local.count() {
+            0 => String::new(),
+            count => format!(" and {count} more"),
+        };
+        Some(format!(
+            "{first}{more} is this machine: its scripts run as the daemon's own user, who can change every record and approval"
+        ))
     }
 
     /// Says which hosts will be refused for want of a key.

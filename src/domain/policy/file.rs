@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use super::freeze::{Freeze, Span};
-use super::{ApproveRule, AuditRule, ControlRule, RequireRule, Right, Rules, Scope, SubmitRule};
+use super::{ApproveRule, AuditRule, ControlRule, RequireRule, Right, Rules, Scope, SubmitRule, Unproved};
 use crate::base::time::{BadTime, Timestamp, Zone, parse_end, parse_time};
 use crate::base::week::{WeekSpan, WeekTime};
 use crate::domain::problem::Problem;
@@ -26,6 +26,12 @@ pub(super) fn read(file: &str, text: &str, zone: &Zone) -> Result<Rules, Vec<Pro
     let roles = read_roles(&mut fields);
     if let Some(risk) = fields.table("risk") {
         read_bounds(risk, &mut rules);
+    }
+    if let Some(word) = fields.string("unproved") {
+        match Unproved::parse(&word.value) {
+            Some(unproved) => rules.unproved = unproved,
+            None => sheet.problem(&word.span, &word.value, "mark, one-more or refuse"),
+        }
     }
     for table in fields.tables("submit") {
         rules.submit.extend(read_submit(table, &roles));

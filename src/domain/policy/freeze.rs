@@ -4,7 +4,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Approval, Scope, is_named};
+use super::rule::is_named;
+use super::{Approval, Scope};
 use crate::base::time::{Timestamp, Zone};
 use crate::base::week::WeekSpan;
 

@@ -6,6 +6,7 @@
 
 mod file;
 mod freeze;
+mod rule;
 mod vote;
 
 use std::collections::BTreeSet;
@@ -21,6 +22,7 @@ use crate::domain::submission::{Claims, Schedule};
 
 use freeze::Freeze;
 pub use freeze::Frozen;
+use rule::{ApproveRule, AuditRule, ControlRule, RequireRule, Scope, SubmitRule};
 pub use vote::{Approval, Approved, Grant, Need, approve, missing};
 
 /// A person who acts: the owner of a file, with the groups the system knows for them.
@@ -54,65 +56,32 @@ pub struct Rules {
     audit: Vec<AuditRule>,
     freeze: Vec<Freeze>,
     bounds: Bounds,
+    unproved: Unproved,
 }
 
-/// Which tasks a rule is about. An empty list says nothing.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-struct Scope {
-    /// Names of templates; `*` is every one.
-    templates: Vec<String>,
-    /// Tags of hosts.
-    tags: Vec<String>,
-    /// Environments of hosts.
-    environments: Vec<String>,
-    /// Levels of risk.
-    risk: Vec<Level>,
+/// What is asked more of a task whose file somebody else may have put where it lay.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Unproved {
+    /// It is marked, and one approval more is asked where its risk is high.
+    #[default]
+    Mark,
+    /// One approval more is asked, whatever its risk.
+    OneMore,
+    /// It is refused.
+    Refuse,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct SubmitRule {
-    rule: String,
-    who: Vec<String>,
-    scope: Scope,
-    into: Vec<Schedule>,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct ApproveRule {
-    rule: String,
-    who: Vec<String>,
-    scope: Scope,
-    approvals: Option<u32>,
-    /// Also their own tasks.
-    own: bool,
-    /// Only where the task names them.
-    named: bool,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct RequireRule {
-    rule: String,
-    scope: Scope,
-    approvals: u32,
-    of: Vec<String>,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct ControlRule {
-    rule: String,
-    who: Vec<String>,
-    scope: Scope,
-    /// Which acts; all of them when empty.
-    acts: Vec<Right>,
-    /// Only their own tasks.
-    own: bool,
-}
-
-/// Who may take note of what was removed from the audit.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct AuditRule {
-    rule: String,
-    who: Vec<String>,
+impl Unproved {
+    /// Reads the word, as in `policy.toml`.
+    #[must_use]
+    pub fn parse(word: &str) -> Option<Unproved> {
+        match word {
+            "mark" => Some(Unproved::Mark),
+            "one-more" => Some(Unproved::OneMore),
+            "refuse" => Some(Unproved::Refuse),
+            _ => None,
+        }
+    }
 }
 
 /// What somebody may want to do with a task that exists, or with the audit.
@@ -188,6 +157,8 @@ pub struct Subject {
     pub named: BTreeSet<String>,
     /// The people behind it beside its submitter: whom it says it comes from, and who made the token it came with.
     pub behind: BTreeSet<String>,
+    /// Whether somebody else may have put its file where it lay.
+    pub unproved: bool,
 }
 
 impl Subject {
@@ -202,6 +173,7 @@ impl Subject {
             submitter: submitter.clone(),
             named: claims.associated_user.values().flatten().cloned().collect(),
             behind: claims.behind(),
+            unproved: false,
         }
     }
 
@@ -216,7 +188,8 @@ impl Subject {
     #[must_use]
     pub fn unresolved(work: String, submitter: &Actor) -> Subject {
         let (places, named, behind) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
-        Subject { work, places, level: Level::Low, submitter: submitter.clone(), named, behind }
+        let (level, submitter, unproved) = (Level::Low, submitter.clone(), false);
+        Subject { work, places, level, submitter, named, behind, unproved }
     }
 }
 
@@ -342,6 +315,12 @@ impl Policy {
         })
     }
 
+    /// Whether what somebody else may have put into a box is refused.
+    #[must_use]
+    pub fn refuses_unproved(&self) -> bool {
+        matches!(self, Policy::Rules(rules) if rules.unproved == Unproved::Refuse)
+    }
+
     /// Returns who must approve a task: as many people as the strictest approve rule for it asks, and everybody whom a
     /// require rule asks for.
     #[must_use]
@@ -352,11 +331,15 @@ impl Policy {
         let asking = rules.approve.iter().filter(|rule| rule.approvals.is_some() && rule.scope.touches(subject));
         let most = asking.max_by_key(|rule| rule.approvals);
         let one = || Need { approvals: 1, of: Vec::new(), rule: "every task needs an approval".to_owned() };
-        let most = most.map_or_else(one, |rule| Need {
+        let mut most = most.map_or_else(one, |rule| Need {
             approvals: rule.approvals.unwrap_or(1),
             of: Vec::new(),
             rule: rule.rule.clone(),
         });
+        if subject.unproved && (rules.unproved == Unproved::OneMore || subject.level == Level::High) {
+            most.approvals = most.approvals.saturating_add(1);
+            most.rule.push_str(", and one more since nobody knows who put its file there");
+        }
         let required = rules.require.iter().filter(|rule| rule.scope.touches(subject)).map(|rule| Need {
             approvals: rule.approvals,
             of: rule.of.clone(),
@@ -528,131 +511,6 @@ fn may_submit_in_person(owner: u32, person: &Person) -> bool {
 
 fn nobody() -> Actor {
     Actor { uid: u32::MAX, user: String::new() }
-}
-
-impl Person {
-    /// Whether a list of `name`, `@group` and `*` names this person.
-    fn is_one_of(&self, who: &[String]) -> bool {
-        is_named(who, &self.actor.user, |group| self.groups.contains(group))
-    }
-}
-
-/// Whether a list of `name`, `@group` and `*` names somebody.
-fn is_named(who: &[String], user: &str, in_group: impl Fn(&str) -> bool) -> bool {
-    who.iter().any(|word| match word.strip_prefix('@') {
-        Some(group) => in_group(group),
-        None => word == "*" || word == user,
-    })
-}
-
-impl Scope {
-    fn names_work(&self, work: &str) -> bool {
-        self.templates.is_empty() || self.templates.iter().any(|name| name == "*" || name == work)
-    }
-
-    /// Whether more decides than the work itself.
-    fn looks_at_hosts(&self) -> bool {
-        !(self.environments.is_empty() && self.tags.is_empty() && self.risk.is_empty())
-    }
-
-    fn has_level(&self, level: Level) -> bool {
-        self.risk.is_empty() || self.risk.contains(&level)
-    }
-
-    fn has_place(&self, (environment, tags): &(String, BTreeSet<String>)) -> bool {
-        (self.environments.is_empty() || self.environments.contains(environment))
-            && (self.tags.is_empty() || self.tags.iter().any(|tag| tags.contains(tag)))
-    }
-
-    /// Why the scope does not cover the whole task; `None` when it does.
-    fn objection(&self, subject: &Subject) -> Option<String> {
-        if !self.names_work(&subject.work) {
-            return Some(format!("it is for {}, not for {}", self.templates.join(", "), subject.work));
-        }
-        if !self.has_level(subject.level) {
-            let levels: Vec<&str> = self.risk.iter().map(|level| level.word()).collect();
-            return Some(format!("it is for risk {}, and this is {}", levels.join(", "), subject.level.word()));
-        }
-        let outside = subject.places.iter().find(|place| !self.has_place(place))?;
-        let environment = if outside.0.is_empty() { "no environment" } else { &outside.0 };
-        let tags: Vec<&str> = outside.1.iter().map(String::as_str).collect();
-        Some(format!("a host of {environment} with the tags [{}] is outside it", tags.join(", ")))
-    }
-
-    /// Whether any of the task is in the scope; what is asked of a level of risk is asked of every higher one.
-    fn touches(&self, subject: &Subject) -> bool {
-        let anywhere = self.environments.is_empty() && self.tags.is_empty();
-        let level = self.risk.iter().min().is_none_or(|lowest| subject.level >= *lowest);
-        self.names_work(&subject.work)
-            && level
-            && (anywhere || subject.places.iter().any(|place| self.has_place(place)))
-    }
-}
-
-/// Why a rule's `who` does not let somebody approve. `*` is everybody with an account here: one person may own many numbers
-/// without one (subordinate uids, subuid(5)), and each of them would count as another approver.
-fn voteless(person: &Person, who: &[String]) -> Option<String> {
-    let user = &person.actor.user;
-    let nameless = *user == format!("uid-{}", person.actor.uid);
-    let by_name: Vec<String> = who.iter().filter(|word| !nameless || *word != "*").cloned().collect();
-    let unknown = || format!("it is for everybody with an account, and the system knows no user {}", person.actor.uid);
-    match (stranger(person, who), stranger(person, &by_name)) {
-        (None, Some(_)) => Some(unknown()),
-        (objection, _) => objection,
-    }
-}
-
-/// Why a rule's `who` does not name somebody.
-fn stranger(person: &Person, who: &[String]) -> Option<String> {
-    (!person.is_one_of(who)).then(|| format!("it is for {}, and {} is none of them", who.join(", "), person.actor.user))
-}
-
-impl SubmitRule {
-    fn opinion(&self, person: &Person, subject: &Subject, into: Schedule) -> Opinion {
-        let not_into = || {
-            (into == Schedule::Ready && !self.into.contains(&into))
-                .then(|| "it does not let anything into ready".to_owned())
-        };
-        let objection = stranger(person, &self.who).or_else(|| self.scope.objection(subject)).or_else(not_into);
-        let meant =
-            self.scope.names_work(&subject.work) && stranger(person, &self.who).is_none() && not_into().is_none();
-        Opinion::of(&self.rule, objection).looking(meant, self.scope.looks_at_hosts())
-    }
-}
-
-impl ApproveRule {
-    fn opinion(&self, person: &Person, subject: &Subject, own: bool) -> Opinion {
-        let unnamed = || {
-            (self.named && !subject.named.contains(&person.actor.user))
-                .then(|| format!("the task does not name {} in associated_user", person.actor.user))
-        };
-        let own = || (own && !self.own).then(|| "it does not allow one's own tasks".to_owned());
-        let objection =
-            voteless(person, &self.who).or_else(|| self.scope.objection(subject)).or_else(unnamed).or_else(own);
-        let meant = self.scope.names_work(&subject.work) && voteless(person, &self.who).is_none();
-        Opinion::of(&self.rule, objection).looking(meant, self.named || self.scope.looks_at_hosts())
-    }
-}
-
-impl AuditRule {
-    fn opinion(&self, person: &Person) -> Opinion {
-        Opinion::of(&self.rule, voteless(person, &self.who))
-    }
-}
-
-impl ControlRule {
-    fn opinion(&self, person: &Person, right: Right, subject: &Subject, own: bool) -> Opinion {
-        let other_act = || {
-            let acts: Vec<&str> = self.acts.iter().map(|act| act.word()).collect();
-            (!acts.is_empty() && !self.acts.contains(&right)).then(|| format!("it is for {}", acts.join(", ")))
-        };
-        let not_own = || (self.own && !own).then(|| "it is for one's own tasks only".to_owned());
-        let objection =
-            stranger(person, &self.who).or_else(|| self.scope.objection(subject)).or_else(other_act).or_else(not_own);
-        let meant =
-            self.scope.names_work(&subject.work) && stranger(person, &self.who).is_none() && other_act().is_none();
-        Opinion::of(&self.rule, objection).looking(meant, self.own || self.scope.looks_at_hosts())
-    }
 }
 
 #[cfg(test)]

@@ -71,6 +71,7 @@ fn subject(work: &str, environments: &[&str], submitter: &Person) -> Subject {
         level: if environments.contains(&"prod") { Level::High } else { Level::Low },
         submitter: submitter.actor.clone(),
         named: BTreeSet::new(),
+        unproved: false,
     }
 }
 

@@ -18,7 +18,7 @@ impl Run {
         };
         self.contradicted = (outcome != said).then_some(said);
         self.stage = Stage::Done { outcome, started, ended, approved, timed };
-        self.held = None;
+        self.holds.clear();
         self.batch_wait = None;
     }
 

@@ -8,6 +8,7 @@ use crate::base::digest::Digest;
 use crate::base::ids::{Actor, GroupNo, HostName, StepName, is_token_uid};
 use crate::base::time::Timestamp;
 use crate::domain::delegate::Report;
+use crate::domain::drop_name::DropName;
 use crate::domain::plan::Plan;
 use crate::domain::plan_diff::{Difference, brief};
 use crate::domain::policy::{Admission, Approval, Frozen, Need};
@@ -136,6 +137,8 @@ pub enum Event {
     },
     /// The task may go on.
     Released(Ordered),
+    /// Somebody took back their own hold; those of others stay.
+    HoldReleased(Ordered),
     /// A manual or timed step may begin.
     StepsReleased {
         /// The order.
@@ -324,6 +327,9 @@ pub struct Accepted {
     pub claims: Claims,
     /// Which file it was, so that the same file is never taken twice.
     pub drop: DropKey,
+    /// Whether somebody else may have put the file where it lay: flat in a box that several can write.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unproved: bool,
     /// The state it went into and why.
     pub admission: Admission,
     /// The plan's digest.
@@ -348,8 +354,8 @@ pub struct Accepted {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DropKey {
-    /// The file's name, with `.json`.
-    pub name: String,
+    /// Where it stood in its box, with `.json`.
+    pub name: DropName,
     /// Its owner.
     pub uid: u32,
     /// Its device.
@@ -380,6 +386,12 @@ impl DropKey {
     pub fn is_posted(&self) -> bool {
         is_token_uid(self.uid)
     }
+
+    /// Whether nobody but its owner can have put it there: it stood in a directory of theirs, or came with their token.
+    #[must_use]
+    pub fn is_proved(&self) -> bool {
+        self.is_posted() || self.name.directory().is_some()
+    }
 }
 
 impl Event {
@@ -399,6 +411,7 @@ impl Event {
             Event::HostsStopped { .. } => "hosts_stopped",
             Event::Held { .. } => "held",
             Event::Released(_) => "released",
+            Event::HoldReleased(_) => "hold_released",
             Event::StepsReleased { .. } => "steps_released",
             Event::Retried { .. } => "retried",
             Event::StepsSkipped { .. } => "steps_skipped",
@@ -428,6 +441,7 @@ impl Event {
             | Event::Rejected(ordered)
             | Event::Cancelled(ordered)
             | Event::Released(ordered)
+            | Event::HoldReleased(ordered)
             | Event::HostsStopped { ordered, .. }
             | Event::StepsReleased { ordered, .. }
             | Event::Retried { ordered, .. }

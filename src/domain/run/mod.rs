@@ -20,7 +20,7 @@ use crate::base::digest::Digest;
 use crate::base::ids::{Actor, GroupNo, HostName, StepName, TaskId};
 use crate::base::time::Timestamp;
 use crate::domain::plan::{Plan, PlannedGroup};
-use crate::domain::policy::{Admission, Approval, Approved, Frozen, Grant, Need, approve, missing};
+use crate::domain::policy::{Admission, Approval, Approved, Frozen, Grant, Need, Policy, Subject, approve, missing};
 use crate::domain::template::Trigger;
 use lane::{Lane, Skip};
 
@@ -155,8 +155,8 @@ pub struct Run {
     pub rejected: Option<Ended>,
     /// The cancellation, if any.
     pub cancelled: Option<Ended>,
-    /// Why nothing more starts for now, if so.
-    pub held: Option<Hold>,
+    /// Why nothing more starts for now: everybody's hold, and the daemon's own. Nobody's hold ends by somebody else's.
+    pub holds: Vec<Hold>,
     /// Whether the daemon held it because its time had passed; it does so once.
     pub was_late: bool,
     /// The freeze that kept it from starting, if one did.
@@ -207,7 +207,7 @@ impl Run {
             approvals: Vec::new(),
             rejected: None,
             cancelled: None,
-            held: None,
+            holds: Vec::new(),
             was_late: false,
             frozen: None,
             acts: Vec::new(),
@@ -275,6 +275,31 @@ impl Run {
         Ok(())
     }
 
+    /// Returns why nothing more starts for now, if so: the newest hold.
+    #[must_use]
+    pub fn held(&self) -> Option<&Hold> {
+        self.holds.last()
+    }
+
+    /// Whether somebody holds it.
+    #[must_use]
+    pub fn is_held_by(&self, who: &Actor) -> bool {
+        self.holds.iter().any(|hold| hold.by.as_ref() == Some(who))
+    }
+
+    /// Returns the task as rules see it.
+    #[must_use]
+    pub fn subject(&self, policy: &Policy) -> Subject {
+        self.subject_with(&self.plan, policy)
+    }
+
+    /// Returns the task as rules would see it with another plan.
+    #[must_use]
+    pub fn subject_with(&self, plan: &Plan, policy: &Policy) -> Subject {
+        let subject = Subject::of(plan, &self.accepted.by, &self.accepted.claims, policy);
+        Subject { unproved: self.accepted.unproved, ..subject }
+    }
+
     /// Returns the files that it came from and was answered to: its own and those of its orders.
     pub fn drops(&self) -> impl Iterator<Item = &DropKey> {
         std::iter::once(&self.accepted.drop).chain(&self.orders)
@@ -311,9 +336,13 @@ impl Run {
             (Event::Held { ordered, why }, Stage::New | Stage::Ready { .. } | Stage::Running { .. }) => {
                 let by = ordered.as_ref().map(|ordered| ordered.by.clone());
                 self.was_late |= by.is_none();
-                self.held = Some(Hold { by, why: why.clone(), at });
+                self.holds.retain(|hold| hold.by != by);
+                self.holds.push(Hold { by, why: why.clone(), at });
             }
-            (Event::Released(_), _) if self.held.is_some() => self.held = None,
+            (Event::Released(_), _) if self.held().is_some() => self.holds.clear(),
+            (Event::HoldReleased(ordered), _) if self.is_held_by(&ordered.by) => {
+                self.holds.retain(|hold| hold.by.as_ref() != Some(&ordered.by));
+            }
             (Event::Frozen(frozen), Stage::Ready { .. }) => self.frozen = Some(frozen.clone()),
             (Event::Started, Stage::Ready { approved, timed, .. }) if self.may_start() => {
                 self.stage = Stage::Running { approved: approved.clone(), since: at, timed: *timed };
@@ -525,7 +554,7 @@ impl Run {
     /// Whether something may start: nobody ended or holds it.
     #[must_use]
     pub fn may_start(&self) -> bool {
-        !self.is_ended_early() && self.held.is_none()
+        !self.is_ended_early() && self.held().is_none()
     }
 
     /// Returns how many more people must approve at least; 0 once it is ready.

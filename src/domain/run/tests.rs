@@ -13,7 +13,7 @@ fn actor() -> Actor {
 
 fn drop_key() -> DropKey {
     DropKey {
-        name: "t.json".to_owned(),
+        name: "t.json".into(),
         uid: 1,
         dev: 1,
         ino: 1,
@@ -47,6 +47,7 @@ fn accepted(admission: Admission) -> Event {
         by: actor(),
         claims: crate::domain::submission::Claims::default(),
         drop: drop_key(),
+        unproved: false,
         admission,
         digest: plan().digest(),
         idempotency_key: None,
@@ -86,6 +87,7 @@ fn events() -> Vec<Event> {
         Event::HostsStopped { ordered: ordered(), lanes: vec![LaneName { group, host: host.clone() }] },
         Event::Held { ordered: Some(ordered()), why: String::new() },
         Event::Released(ordered()),
+        Event::HoldReleased(ordered()),
         Event::StepsReleased { ordered: ordered(), steps: vec![place()] },
         Event::Retried { ordered: ordered(), steps: vec![place()] },
         Event::StepsSkipped { ordered: ordered(), steps: vec![place()] },
@@ -161,7 +163,7 @@ fn what_may_happen_in_which_stage_is_this_table() {
         ("new", run(new(), &[]), [&waits[..], &["approved"]].concat()),
         ("new, approved once", run(new(), &["approved"]), [&waits[..], &["approved", "withdrawn", "lapsed"]].concat()),
         ("ready", run(ready(), &[]), [&waits[..], &["frozen", "started"]].concat()),
-        ("ready, held", run(ready(), &["held"]), [&waits[..], &["frozen", "released"]].concat()),
+        ("ready, held", run(ready(), &["held"]), [&waits[..], &["frozen", "released", "hold_released"]].concat()),
         ("running", run(ready(), &["started"]), runs.to_vec()),
         ("running, a step open", run(ready(), &["started", "step_started"]), open.to_vec()),
         ("running, a batch waits", run(ready(), &["started", "batch_waits"]), [&runs[..], &["continued"]].concat()),

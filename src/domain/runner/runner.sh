@@ -123,12 +123,13 @@ sg_is_over() {
 # Says where the runner's files may be, a directory that only this account can write. The order is always the same, so that a
 # later connection finds what an earlier one left.
 sg_bases() {
-	sg_uid=$(id -u)
+	sg_uid=$(id -u) sg_private=''
 	sg_base_1=${HOME:-/nonexistent}/.spoolgate sg_base_2=/var/tmp/.spoolgate-$sg_uid sg_base_3=/tmp/.spoolgate-$sg_uid
 }
 
 # Chooses the first directory that there is, or can be made.
 sg_find_base() {
+	sg_why=
 	for sg_base in "$sg_base_1" "$sg_base_2" "$sg_base_3"; do
 		if sg_usable; then return 0; fi
 	done
@@ -160,8 +161,20 @@ sg_find_room() {
 
 # Makes sg_base, or takes it when it is ours alone.
 sg_usable() {
-	[ -d "$sg_base" ] || mkdir -m 700 "$sg_base" 2>/dev/null
-	sg_is_ours "$sg_base" && [ -w "$sg_base" ]
+	if [ ! -d "$sg_base" ] && mkdir -m 700 "$sg_base" 2>/dev/null; then sg_private="$sg_private $sg_base "; fi
+	sg_is_ours "$sg_base" && [ -w "$sg_base" ] && sg_is_private
+}
+
+# Whether nobody else can write sg_base: what is in it says what runs and how it ended. It is asked once, since it costs a process.
+sg_is_private() {
+	case $sg_private in *" $sg_base "*) return 0 ;; esac
+	case $(ls -ldn "$sg_base/." 2>/dev/null) in
+		d????-??-*) sg_private="$sg_private $sg_base " ;;
+		*)
+			sg_why="$sg_why${sg_why:+, }$sg_base (others can write it: chmod 700)"
+			return 1
+			;;
+	esac
 }
 
 # Whether $1 is a directory of ours and no link. In a directory of everybody the name may be somebody's trap, and change between
@@ -1101,5 +1114,5 @@ sg_stat "$$" || sg_refuse 'this host has no /proc'
 sg_own_born=$sg_born
 read -r sg_boot </proc/sys/kernel/random/boot_id
 sg_bases
-sg_find_base || sg_refuse 'no directory for the runner: the home, /var/tmp and /tmp are not writable, or belong to others'
+sg_find_base || sg_refuse "no directory for the runner: the home, /var/tmp and /tmp are not writable, or belong to others${sg_why:+; $sg_why}"
 sg_main

@@ -17,8 +17,9 @@ use std::sync::{Arc, Mutex};
 
 use super::*;
 use crate::base::ids::Actor;
+use crate::domain::drop_name::DropName;
 use crate::domain::plan::Plan;
-use crate::domain::policy::{Admission, Policy, Right, Subject, missing};
+use crate::domain::policy::{Admission, Policy, Right, missing};
 use crate::domain::run::{Ending, Outcome, OutputFacts, Stage};
 
 use crate::domain::submission::Schedule;
@@ -31,10 +32,10 @@ struct Disk {
     runs: BTreeMap<TaskId, (Arc<Plan>, Vec<Recorded>)>,
     views: BTreeSet<(TaskState, TaskId)>,
     records: BTreeSet<TaskId>,
-    boxes: BTreeMap<(DropBox, String), Dropped>,
+    boxes: BTreeMap<(DropBox, DropName), Dropped>,
     /// What was taken out of the boxes, in order: the last of it may be back after a crash.
     taken: Vec<Dropped>,
-    bad: BTreeSet<String>,
+    bad: BTreeSet<DropName>,
     history: Vec<HistoryLine>,
     /// The audit: which line of which task's journal, in order.
     audit: Vec<(TaskId, u64)>,
@@ -252,7 +253,10 @@ impl World {
 
     fn drop_file(&mut self, drop_box: DropBox, user: &str, text: String) {
         self.dropped += 1;
-        let name = format!("f{}.json", self.dropped);
+        // What lies flat in a box gives no orders; of tasks either kind comes.
+        let file = format!("f{}.json", self.dropped);
+        let is_flat = drop_box != DropBox::Orders && self.dropped.is_multiple_of(8);
+        let name = if is_flat { file.into() } else { DropName::within(user, &file) };
         let uid = u32::try_from(user.len()).expect("short");
         let key = DropKey {
             name: name.clone(),
@@ -426,7 +430,7 @@ impl World {
 /// Whether the policy of today lets a run begin with the approvals it has.
 fn is_entitled(run: &Run, policy: &Policy) -> bool {
     let person = |actor: &Actor| Person { actor: actor.clone(), groups: BTreeSet::new() };
-    let subject = Subject::of(&run.plan, &run.accepted.by, &run.accepted.claims, policy);
+    let subject = run.subject(policy);
     if run.needs.is_empty() {
         let admission = policy.admit(&person(&run.accepted.by), &subject, Schedule::Ready);
         return matches!(admission, Ok(Admission::Ready { .. }));

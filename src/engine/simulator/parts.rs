@@ -150,16 +150,16 @@ fn build_library(version: u64) -> Library {
 pub(super) fn wanted_releases(run: &Run) -> Vec<String> {
     use crate::domain::run::lane::Next;
     let mut orders = Vec::new();
-    if run.held.is_some() {
+    if run.held().is_some() {
         orders.push(format!(r#"{{"order":"release","task":{}}}"#, run.id));
     }
-    if let Some(wait) = run.batch_wait.filter(|wait| wait.gate && run.held.is_none()) {
+    if let Some(wait) = run.batch_wait.filter(|wait| wait.gate && run.held().is_none()) {
         let (group, batch) = (wait.group, wait.batch);
         orders.push(format!(r#"{{"order":"continue","task":{},"group":{group},"batch":{batch}}}"#, run.id));
     }
     for lane in &run.lanes {
         let steps = &run.plan.group(lane.group).expect("its group").steps;
-        if let (Stage::Running { timed, .. }, true) = (&run.stage, run.held.is_none())
+        if let (Stage::Running { timed, .. }, true) = (&run.stage, run.held().is_none())
             && let Next::Asks { step } = lane.next_step(steps, *timed)
         {
             let (step, host) = (&steps[step].name, &lane.host);

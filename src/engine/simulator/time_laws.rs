@@ -106,6 +106,6 @@ fn what_was_written_before_the_clock_was_set_back_does_not_shorten_a_downtime() 
         world.start_engine();
         world.input(Input::Tick);
         let run = world.engine.as_ref().and_then(|engine| engine.runs().next()).expect("it runs");
-        assert_eq!(run.held.is_some(), held, "down for {down_ms} ms");
+        assert_eq!(run.held().is_some(), held, "down for {down_ms} ms");
     }
 }

@@ -4,7 +4,7 @@
 
 use clap::{Args, Subcommand};
 
-use crate::adapters::spool::{SpoolError, audit, reader};
+use crate::adapters::spool::{SpoolError, audit};
 use crate::base::ids::TaskId;
 use crate::base::text::visible;
 use crate::domain::audit::Line;
@@ -12,7 +12,7 @@ use crate::domain::order::{Order, Wish};
 use crate::engine::DropBox;
 use crate::shells::cli::Context;
 use crate::shells::cli::failure::{Failure, Kind};
-use crate::shells::cli::submit::put;
+use crate::shells::cli::submit::{put, refused};
 use crate::shells::cli::tasks;
 use crate::shells::cli::verify::Verify;
 use crate::shells::clock::{now, unique};
@@ -109,13 +109,14 @@ fn acknowledge(context: &Context, line: u64, reason: String) -> Result<(), Failu
     }
     let order = Order { task: String::new(), wish: Wish::Acknowledge { line }, reason: Some(reason) };
     let since = now().0;
-    let name = put(context, DropBox::Orders, &unique(order.wish.right().word()), &order.write())?.name;
+    let put = put(context, DropBox::Orders, &unique(order.wish.right().word()), &order.write())?;
+    let name = put.name.file().to_owned();
     if !tasks::daemon_runs(context)? {
         return Err(tasks::queued(&name));
     }
     let answer = tasks::wait_for(Some(tasks::ANSWER_LIMIT), || {
         let open = audit::open_cuts(&context.layout)?.contains(&line);
-        match (open, reader::refusal(&context.layout, &[DropBox::Orders], &name, since)) {
+        match (open, refused(context, DropBox::Orders, &put, since)) {
             (_, Some(why)) => Err(Failure { kind: Kind::Refused, ..Failure::invalid(&name, &why.problems) }),
             (true, None) => Ok(None),
             (false, None) => Ok(Some(())),
@@ -133,9 +134,7 @@ fn acknowledge(context: &Context, line: u64, reason: String) -> Result<(), Failu
 
 fn print(context: &Context, line: &[u8]) -> Result<(), Failure> {
     if context.output.json {
-        let mut bytes = line.to_vec();
-        bytes.push(b'\n');
-        return context.output.bytes(&bytes);
+        return context.output.json_line(line);
     }
     let Ok(Line { seq, entry, .. }) = serde_json::from_slice(line) else {
         return context.output.line(format!("(not a line of the audit) {}", visible(&String::from_utf8_lossy(line))));

@@ -599,7 +599,8 @@ mod tests {
             "task       empty\n\
              template   a script of its own\n\
              group 1    1 host(s)\n  host     here  on this machine, 127.0.0.1\n  step     a, no limit, on failure stop\n    \
-             script sha256:b5bea41b6c623f7c09f1bf24dcae58ebab3c0cdd90ad966bc43a45b44867e12b\n      | true\n"
+             script sha256:b5bea41b6c623f7c09f1bf24dcae58ebab3c0cdd90ad966bc43a45b44867e12b\n      | true\nwarning    here is this machine: its scripts run as \
+             the daemon's own user, who can change every record and approval\n"
         );
     }
 }

@@ -197,7 +197,8 @@ fn tell_all(
             continue;
         }
         let stem = unique(&format!("git-{n}"));
-        let put = drop_file::put(&layout, DropBox::New, &stem, &stem, &bytes);
+        let me = users::actor(users::current_uid());
+        let put = drop_file::put(&layout, DropBox::New, &me, (&stem, &stem), &bytes);
         put.map_err(|error| Trouble::Ours(error.to_string()))?;
         say(Word::Dropped)?;
     }

@@ -30,7 +30,7 @@ pub(super) struct Ls {
     #[arg(long, default_value_t = 20)]
     done: usize,
     /// Print columns separated by tabs, without a heading: number, state, name, task name, submitter, hosts ended of all,
-    /// time (UTC), `held` or nothing.
+    /// time (UTC), `held` or nothing, `unproved` or nothing.
     #[arg(long)]
     plain: bool,
 }
@@ -50,6 +50,8 @@ struct Row {
     approvals_missing: u32,
     /// Whether nothing more of it starts until somebody releases it.
     held: bool,
+    /// Whether somebody else may have put its file where it lay.
+    unproved: bool,
 }
 
 impl Ls {
@@ -72,8 +74,11 @@ impl Ls {
             let state = row.outcome.map_or(row.state, Outcome::word);
             let name = visible(&row.task_name);
             let (by, at, held) = (&row.submitter, row.accepted_at, if row.held { "held" } else { "" });
+            let unproved = if row.unproved { "unproved" } else { "" };
             let hosts = format!("{}/{}", row.hosts_ended, row.hosts);
-            context.output.line(format!("{}\t{state}\t{}\t{name}\t{by}\t{hosts}\t{at}\t{held}", row.id, row.name))?;
+            context
+                .output
+                .line(format!("{}\t{state}\t{}\t{name}\t{by}\t{hosts}\t{at}\t{held}\t{unproved}", row.id, row.name))?;
         }
         Ok(())
     }
@@ -89,6 +94,7 @@ fn table(rows: &[Row], zone: &Zone, width: Option<usize>) -> Vec<String> {
     let cells = |row: &Row| {
         let state = row.outcome.map_or(row.state, Outcome::word);
         let held = if row.held { ", held" } else { "" };
+        let unproved = if row.unproved { ", unproved" } else { "" };
         let needs =
             if row.approvals_missing > 0 { format!(" (needs {})", row.approvals_missing) } else { String::new() };
         let at = row.accepted_at.in_zone(zone);
@@ -96,7 +102,7 @@ fn table(rows: &[Row], zone: &Zone, width: Option<usize>) -> Vec<String> {
         let at = if narrow { at.get(..16).unwrap_or(&at).to_owned() } else { at };
         [
             row.id.to_string(),
-            format!("{state}{held}{needs}"),
+            format!("{state}{held}{unproved}{needs}"),
             visible(&row.name),
             visible(&row.task_name),
             row.submitter.clone(),
@@ -145,6 +151,7 @@ fn rows(context: &Context, done_max: usize) -> Result<Vec<Row>, Failure> {
             hosts_ended: line.hosts_ended(),
             approvals_missing: 0,
             held: false,
+            unproved: false,
         });
     }
     for id in reader::task_ids(&context.layout)?.into_iter().filter(|id| !past.has_ended(*id)) {
@@ -174,7 +181,8 @@ fn row(run: &Run) -> Row {
         hosts,
         hosts_ended,
         approvals_missing: run.approvals_missing(),
-        held: run.held.is_some(),
+        held: run.held().is_some(),
+        unproved: run.accepted.unproved,
     }
 }
 
@@ -231,6 +239,7 @@ mod tests {
             hosts_ended: 6,
             approvals_missing: 0,
             held: id == 7,
+            unproved: false,
         };
         let rows = [row(7, "nightly-backup", "夜间备份 of every database and every file"), row(1042, "pay", "发布")];
         for width in [60, 80, 100, 120, 200] {

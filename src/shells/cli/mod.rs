@@ -10,6 +10,7 @@ mod failure;
 mod gc;
 mod hook;
 mod listing;
+mod log_line;
 mod login_keys;
 mod logs;
 mod ls;
@@ -32,6 +33,7 @@ use clap::{Parser, Subcommand};
 
 use crate::adapters::config::Config;
 use crate::adapters::spool::layout::Layout;
+use crate::base::text::visible_lines;
 use crate::shells::cli::failure::{Failure, Kind};
 use crate::shells::cli::output::Output;
 use crate::shells::{Dirs, daemon, read_configuration};
@@ -146,8 +148,13 @@ pub fn main() -> ExitCode {
                 Output::new(true, false).fail(&failure);
                 return ExitCode::from(failure.exit_code().0);
             }
-            // Help that was asked for is data; everything else is talk. Nobody is left to tell when it cannot be printed.
-            let _ = error.print();
+            // Help that was asked for is data; everything else is talk, and quotes what was typed.
+            if error.use_stderr() {
+                Output::new(false, false).say(visible_lines(error.to_string().trim_end()));
+            } else {
+                // Nobody is left to tell when it cannot be printed.
+                let _ = error.print();
+            }
             return ExitCode::from(if error.use_stderr() { 2 } else { 0 });
         }
     };
@@ -187,8 +194,11 @@ fn run(arguments: Arguments, output: Output) -> Result<(), Failure> {
         Verb::Top(verb) => verb.run(&context, looks),
         Verb::ResetTty => top::reset_tty(),
         Verb::Daemon => {
-            let _ =
-                tracing_subscriber::fmt().with_ansi(false).with_writer(std::io::stderr).with_target(false).try_init();
+            let _ = tracing_subscriber::fmt()
+                .with_ansi(false)
+                .with_writer(|| log_line::LogLine)
+                .with_target(false)
+                .try_init();
             Ok(daemon::run(&context.dirs)?)
         }
         Verb::Submit(verb) => verb.run(&context),

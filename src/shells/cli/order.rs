@@ -7,7 +7,7 @@ use std::io::{BufRead as _, IsTerminal as _, Write as _};
 
 use clap::Args;
 
-use crate::adapters::spool::reader::{self, Follower};
+use crate::adapters::spool::reader::Follower;
 use crate::base::digest::Digest;
 use crate::base::ids::{GroupNo, HostName, StepName};
 use crate::base::time::{Timestamp, parse_time};
@@ -18,7 +18,7 @@ use crate::engine::DropBox;
 use crate::shells::cli::Context;
 use crate::shells::cli::describe::describe;
 use crate::shells::cli::failure::{Failure, Kind};
-use crate::shells::cli::submit::put;
+use crate::shells::cli::submit::{put, refused};
 use crate::shells::cli::tasks::{self, ANSWER_LIMIT, daemon_runs, queued, wait_for};
 use crate::shells::clock::{now, unique};
 
@@ -281,18 +281,19 @@ fn give(context: &Context, follower: &mut Follower, wish: Wish, reason: Option<S
     }
     let order = Order { task: id.to_string(), wish, reason };
     let since = now().0;
-    let name = put(context, DropBox::Orders, &unique(word), &order.write())?.name;
+    let put = put(context, DropBox::Orders, &unique(word), &order.write())?;
+    let name = put.name.file().to_owned();
     if !daemon_runs(context)? {
         return Err(queued(&name));
     }
     let answer = wait_for(Some(ANSWER_LIMIT), || {
         let news = follower.news()?;
-        let answers = |event: &Event| event.order().is_some_and(|key| key.name == name);
+        let answers = |event: &Event| event.order().is_some_and(|key| key.name == put.name);
         let answer = news.into_iter().find(|recorded| {
             // A task whose plan cannot be made any more ends over it.
             answers(&recorded.event) || matches!(recorded.event, Event::Unresolvable { .. })
         });
-        match (answer, reader::refusal(&context.layout, &[DropBox::Orders], &name, since)) {
+        match (answer, refused(context, DropBox::Orders, &put, since)) {
             (Some(answer), _) => Ok(Some(answer)),
             (None, Some(why)) => Err(Failure { kind: Kind::Refused, ..Failure::invalid(&name, &why.problems) }),
             (None, None) => Ok(None),

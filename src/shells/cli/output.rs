@@ -24,6 +24,11 @@ impl Output {
         self.bytes(format!("{}\n", text.as_ref()).as_bytes())
     }
 
+    /// Writes a line that is JSON already.
+    pub(super) fn json_line(self, json: &[u8]) -> Result<(), Failure> {
+        self.line(escaped_text(&String::from_utf8_lossy(json)))
+    }
+
     /// Writes data as it is.
     #[expect(clippy::unused_self, reason = "callers write through what they were given")]
     pub(super) fn bytes(self, bytes: &[u8]) -> Result<(), Failure> {
@@ -77,8 +82,13 @@ impl Output {
 
 /// Writes JSON in which no character commands a terminal: it stands there as JSON's own escape.
 fn escaped(value: &serde_json::Value) -> String {
+    escaped_text(&value.to_string())
+}
+
+/// Writes JSON that stands as text already.
+fn escaped_text(json: &str) -> String {
     let mut text = String::new();
-    for c in value.to_string().chars() {
+    for c in json.chars() {
         if is_hidden(c) {
             let mut units = [0; 2];
             c.encode_utf16(&mut units).iter().for_each(|unit| text.push_str(&format!("\\u{unit:04x}")));

@@ -13,7 +13,7 @@ use crate::base::ids::Actor;
 use crate::domain::plan::resolve;
 use crate::domain::policy::{Opinion, Person, Policy, Right, Subject};
 use crate::domain::risk::Risk;
-use crate::domain::submission::{Claims, Schedule};
+use crate::domain::submission::Schedule;
 use crate::domain::wire::read_task;
 use crate::shells::ask_ssh;
 use crate::shells::cli::failure::{Failure, Kind};
@@ -132,8 +132,7 @@ fn subject(
     }
     let follower = tasks::open(context, what)?;
     let run = tasks::run_of(&follower)?;
-    let claims: &Claims = &run.accepted.claims;
-    let subject = Subject::of(&run.plan, &run.accepted.by, claims, &library.policy);
+    let subject = run.subject(&library.policy);
     Ok(Asked { subject, risk: Risk::of(&run.plan, &bounds), is_template: false })
 }
 

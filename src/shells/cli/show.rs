@@ -162,6 +162,10 @@ fn text(run: &Run, events: &[Recorded], zone: &Zone) -> String {
     }
     push("dropped as", format!("{}.json", run.accepted.name));
     push("submitter", run.accepted.by.to_string());
+    if run.accepted.unproved {
+        let why = "its file lay flat in a box, where others may have put it; spoolgate submit proves whose it is";
+        push("unproved", why.to_owned());
+    }
     if let Some(claim) = &run.accepted.claims.submitter {
         push("claim", format!("the file says: submitted by {}", visible(claim)));
     }
@@ -188,7 +192,7 @@ fn text(run: &Run, events: &[Recorded], zone: &Zone) -> String {
             }
         }
     }
-    if let Some(hold) = &run.held {
+    for hold in &run.holds {
         let by = hold.by.as_ref().map_or_else(|| "the daemon".to_owned(), ToString::to_string);
         push("held", format!("by {by} since {}: {}", hold.at.in_zone(zone), visible(&hold.why)));
     }
@@ -275,6 +279,7 @@ pub(super) fn said(event: &Event) -> String {
         | Event::HostsStopped { .. }
         | Event::Held { .. }
         | Event::Released(_)
+        | Event::HoldReleased(_)
         | Event::StepsReleased { .. }
         | Event::Retried { .. }
         | Event::StepsSkipped { .. }

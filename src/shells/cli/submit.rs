@@ -3,13 +3,15 @@
 //! **Invariant:** what it promises is what the daemon answered, never what it was asked.
 
 use std::io::Read;
-use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
 
+use crate::adapters::spool::bad::Why;
 use crate::adapters::spool::drop_file::{self, Put};
 use crate::adapters::spool::reader::{self, Follower};
+use crate::adapters::users;
+use crate::base::digest::Digest;
 use crate::base::limits::DROPPED_FILE_BYTES_MAX;
 use crate::base::text::visible;
 use crate::domain::drop_name::{broken_rule, broken_rule_of_choice};
@@ -50,15 +52,15 @@ impl Submit {
         let drop_box = if self.ready { DropBox::Ready } else { DropBox::New };
         let since = now().0;
         let put = put(context, drop_box, &name, &bytes)?;
-        let name = put.name.clone();
+        let name = put.name.file().to_owned();
         if !daemon_runs(context)? {
             return Err(queued(&name));
         }
         let follower = wait_for(Some(ANSWER_LIMIT), || {
-            if let Some(why) = reader::refusal(&context.layout, &[drop_box], &name, since) {
+            if let Some(why) = refused(context, drop_box, &put, since) {
                 return Err(Failure::invalid(&name, &why.problems));
             }
-            accepted_as(context, drop_box, &put, submission.idempotency_key.as_deref())
+            accepted_as(context, &put, Digest::of(&bytes), submission.idempotency_key.as_deref())
         })?;
         let follower = follower.ok_or_else(|| {
             Failure::new(Kind::Unavailable, format!("{name} is in its box, and the daemon has not taken it yet"))
@@ -103,24 +105,26 @@ fn name_of(file: &Path) -> Result<String, Failure> {
     }
 }
 
+/// Returns why a file was refused that this process dropped.
+pub(super) fn refused(context: &Context, drop_box: DropBox, put: &Put, since: i64) -> Option<Why> {
+    reader::refusal(&context.layout, &[drop_box], &put.name, since, |why| why.name == put.name.as_str())
+}
+
 /// Finds the task that a drop became, once the file has left its box: before that, nothing is promised. Only the newest
-/// tasks can be it, but for a repeated submission, which its key names.
-fn accepted_as(
-    context: &Context,
-    drop_box: DropBox,
-    put: &Put,
-    key: Option<&str>,
-) -> Result<Option<Follower>, Failure> {
-    let path = context.layout.drop_box(drop_box).join(&put.name);
-    if std::fs::symlink_metadata(&path).is_ok_and(|meta| meta.ino() == put.inode) {
+/// tasks can be it, but for a repeated submission, which its key names; a key is its user's own.
+fn accepted_as(context: &Context, put: &Put, digest: Digest, key: Option<&str>) -> Result<Option<Follower>, Failure> {
+    if put.stands(&context.layout) {
         return Ok(None);
     }
+    let me = users::current_uid();
     for id in reader::task_ids(&context.layout)?.into_iter().rev().take(2_000) {
         // A task that cannot be read is not this one: this one was just written.
         let Ok((follower, _)) = Follower::open(&context.layout, id) else { continue };
         let accepted = follower.run().map(|run| &run.accepted);
-        let same_file = accepted.is_some_and(|known| known.drop.name == put.name && known.drop.ino == put.inode);
-        let same_key = key.is_some() && accepted.is_some_and(|known| known.idempotency_key.as_deref() == key);
+        let same_file = accepted
+            .is_some_and(|known| known.by.uid == me && known.drop.ino == put.inode && known.drop.digest == digest);
+        let same_key = key.is_some()
+            && accepted.is_some_and(|known| known.by.uid == me && known.idempotency_key.as_deref() == key);
         if same_file || same_key {
             return Ok(Some(follower));
         }
@@ -128,7 +132,7 @@ fn accepted_as(
     let known = reader::history(&context.layout)?
         .into_iter()
         .rev()
-        .find(|line| key.is_some() && line.idempotency_key.as_deref() == key);
+        .find(|line| key.is_some() && line.submitter.uid == me && line.idempotency_key.as_deref() == key);
     Ok(match known {
         Some(line) => Some(Follower::open(&context.layout, line.id)?.0),
         None => None,
@@ -159,7 +163,8 @@ fn read_most(from: impl Read) -> std::io::Result<Vec<u8>> {
 
 /// Puts a file into a box, under the name `stem.json` or one with a number.
 pub(super) fn put(context: &Context, drop_box: DropBox, stem: &str, bytes: &[u8]) -> Result<Put, Failure> {
-    drop_file::put(&context.layout, drop_box, stem, &unique("submit"), bytes).map_err(|error| {
+    let me = users::actor(users::current_uid());
+    drop_file::put(&context.layout, drop_box, &me, (stem, &unique("submit")), bytes).map_err(|error| {
         let hint = "is this the right --state, and are you in the group that spoolgate.toml names?";
         Failure::new(Kind::Unavailable, error.to_string()).hint(hint)
     })

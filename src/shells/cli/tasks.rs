@@ -1,14 +1,17 @@
 //! Finding tasks and waiting for them. Floor 4.
 //!
-//! **Invariant:** a word is a task's number or the name it was dropped under; of several with a name the newest.
+//! **Invariant:** a word is a task's number or the name it was dropped under; of several with a name the newest of the user's
+//! own. A name that only others gave means their task, unless they are several.
 
 use std::time::{Duration, Instant};
 
-use crate::adapters::spool::past;
+use crate::adapters::spool::bad::Why;
 use crate::adapters::spool::reader::{self, Follower};
+use crate::adapters::spool::{drop_file, past};
+use crate::adapters::users;
 use crate::base::ids::TaskId;
 use crate::base::text::visible;
-use crate::domain::drop_name::{broken_rule_of_choice, stem};
+use crate::domain::drop_name::{DropName, broken_rule_of_choice, stem};
 use crate::domain::run::Run;
 use crate::engine::DropBox;
 use crate::shells::cli::Context;
@@ -30,9 +33,21 @@ pub(super) fn open(context: &Context, word: &str) -> Result<Follower, Failure> {
     if let Some(id) = word.parse().ok().map(TaskId).filter(|id| ids.binary_search(id).is_ok()) {
         return Ok(Follower::open(&context.layout, id)?.0);
     }
-    match past::newest_named(&context.layout, &ids, word)? {
-        Some(id) => Ok(Follower::open(&context.layout, id)?.0),
-        None => Err(no_task(word)),
+    let newest = past::newest_named(&context.layout, &ids, word)?;
+    let mine = newest.get(&users::current_uid()).copied();
+    match (mine, newest.values().next()) {
+        (Some(id), _) => Ok(Follower::open(&context.layout, id)?.0),
+        (None, None) => Err(no_task(word)),
+        (None, Some(id)) if newest.len() == 1 => Ok(Follower::open(&context.layout, *id)?.0),
+        (None, Some(_)) => {
+            let whose = newest.iter().map(|(uid, id)| format!("{id} of {}", users::actor(*uid).user));
+            let message = format!(
+                "several people have a task called {}: {}",
+                visible(word),
+                whose.collect::<Vec<_>>().join(", ")
+            );
+            Err(Failure::new(Kind::Usage, message).hint("name it by its number"))
+        }
     }
 }
 
@@ -54,8 +69,9 @@ pub(super) fn meant(context: &Context, word: &str) -> Result<Meant, Failure> {
     if broken_rule_of_choice(word).is_some() {
         return open(context, word).map(|task| Meant::Task(Box::new(task)));
     }
+    let me = users::actor(users::current_uid());
     // The box first: a file leaves it after its task, or its refusal, can be found.
-    if BOXES.iter().any(|known| context.layout.drop_box(*known).join(&file).symlink_metadata().is_ok()) {
+    if drop_file::stands(&context.layout, &BOXES, &me, &file) {
         return Ok(Meant::InBox(file));
     }
     let task = match open(context, word) {
@@ -68,7 +84,9 @@ pub(super) fn meant(context: &Context, word: &str) -> Result<Meant, Failure> {
     let hint = before.map_or("correct the file and drop it again".to_owned(), |run| {
         format!("the task of that name before it: spoolgate show {}", run.id)
     });
-    match (reader::refusal(&context.layout, &BOXES, &file, since), task) {
+    let named = DropName::from(file.as_str());
+    let is_it = |why: &Why| DropName::from(why.name.as_str()).file() == file && why.uid.is_none_or(|uid| uid == me.uid);
+    match (reader::refusal(&context.layout, &BOXES, &named, since, is_it), task) {
         (Some(why), _) => Ok(Meant::Refused(Failure::invalid(&file, &why.problems).hint(hint))),
         (None, Some(task)) => Ok(Meant::Task(Box::new(task))),
         (None, None) => Err(no_task(word)),

@@ -27,7 +27,7 @@ use crate::shells::daemon::link::LinkSettings;
 use crate::shells::daemon::perform::Performer;
 use crate::shells::daemon::web::{Serving, Web};
 use crate::shells::daemon::{fit_to_descriptors, say_notes, serving};
-use crate::shells::{Configuration, Dirs, read_configuration};
+use crate::shells::{Configuration, Dirs, read_trusted_configuration};
 
 /// What every file of a git hook holds.
 const PUSH_MARK: &[u8] = b"git_push";
@@ -126,7 +126,7 @@ impl LibraryOnDisk<'_> {
 
     /// Reads the configuration again; what runs keeps its plan.
     pub(super) fn read(&mut self, engine: &Engine, performer: &mut Performer) -> Result<Input, SpoolError> {
-        let error = match read_configuration(self.dirs) {
+        let error = match read_trusted_configuration(self.dirs) {
             // An editor that replaces a file takes it away for an instant; that makes nobody an owner of everything.
             Ok(read) if !self.personal && matches!(read.config.library.policy, Policy::Personal { .. }) => {
                 self.sources = read.sources;

@@ -19,6 +19,7 @@ mod talk;
 mod web;
 
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -37,6 +38,7 @@ use crate::adapters::spool::layout::Layout;
 use crate::adapters::spool::lock::Lock;
 use crate::adapters::spool::store::Store;
 use crate::adapters::ssh::descriptors;
+use crate::adapters::strict_modes;
 use crate::adapters::tokens::TokensOnDisk;
 use crate::adapters::users;
 use crate::adapters::watch::{Notice, SpoolWatch};
@@ -44,10 +46,11 @@ use crate::base::digest::Digest;
 use crate::base::limits;
 use crate::domain::callback::{Attempt, CallbackKey};
 use crate::domain::policy::{Person, Policy};
+use crate::domain::problem::Problem;
 use crate::domain::run::DropKey;
 use crate::engine::{DropBox, Dropped, Effect, Engine, Input, Moved};
 use crate::shells::clock::{moment, now, unique};
-use crate::shells::{Configuration, Dirs, read_configuration};
+use crate::shells::{Configuration, Dirs, read_trusted_configuration};
 
 use lack::{Kept, KeptHttp, Waited};
 use library::{LibraryOnDisk, Look};
@@ -128,13 +131,14 @@ async fn serve(dirs: Dirs, mut stop: Stop) -> Result<(), DaemonError> {
 
 /// Begins from what stands on the disk, and goes on until the daemon is to stop or something fails.
 async fn serve_once(dirs: &Dirs, layout: &Layout, kept: &mut Kept, stop: &mut Stop) -> Result<(), DaemonError> {
-    let Configuration { mut config, sources, notes, digests } = read_configuration(dirs)?;
+    let Configuration { mut config, sources, notes, digests } = read_trusted_configuration(dirs)?;
     say_notes(&notes);
     fit_to_descriptors(&mut config);
     let group = match &config.settings.group {
         Some(name) => Some(users::gid_of(name).ok_or_else(|| DaemonError::NoGroup(name.clone()))?),
         None => None,
     };
+    check_above(&dirs.state)?;
     layout.create(group, config.settings.network_spool)?;
     let again = kept.lock.is_some();
     let lock = match &kept.lock {
@@ -196,6 +200,19 @@ async fn serve_once(dirs: &Dirs, layout: &Layout, kept: &mut Kept, stop: &mut St
     ended
 }
 
+/// Checks that nobody else can put another state in the place of ours, or a link into it while it is made.
+fn check_above(state: &Path) -> Result<(), DaemonError> {
+    let above = std::path::absolute(state)?.parent().map(Path::to_owned);
+    let weak = above.into_iter().flat_map(|above| strict_modes::weaknesses_above(&above, users::current_uid())).next();
+    match weak {
+        Some(Problem { pointer, found, wanted, .. }) => {
+            let why = format!("{found}; wanted {wanted}, or another --state");
+            Err(SpoolError::Unsuitable { path: pointer.into(), why }.into())
+        }
+        None => Ok(()),
+    }
+}
+
 /// Listens for HTTP where the configuration says so.
 async fn listen(config: &Config, group: Option<u32>, web: &Arc<Web>) -> Result<Option<Server>, HttpError> {
     let Some(http) = &config.settings.http else { return Ok(None) };
@@ -251,7 +268,7 @@ fn dropped(post: Posted, performer: &mut Performer) -> Dropped {
     static POSTS: AtomicU64 = AtomicU64::new(0);
     let number = POSTS.fetch_add(1, Ordering::Relaxed);
     let key = DropKey {
-        name: format!("{}-{number}.json", unique("http")),
+        name: format!("{}-{number}.json", unique("http")).into(),
         uid: post.actor.uid,
         dev: 0,
         ino: number,
@@ -319,6 +336,9 @@ async fn turn(
                 Post::Said(attempt, text, reply) => said.extend(take_word(engine, performer, attempt, &text, reply)),
             }
         }
+        for (drop_box, directory) in inbox.take_to_watch() {
+            watch.add(drop_box, &performer.box_path(drop_box), directory);
+        }
         if let Some(Input::Dropped(found)) = inbox.look(performer.store_mut(), now())? {
             files.extend(found);
         }
@@ -344,6 +364,10 @@ async fn turn(
         inbox.set_personal(library.personal);
         performer.perform(effects, !posts.is_empty())?;
         performer.take_again().into_iter().for_each(|(drop_box, name)| inbox.look_again(drop_box, name));
+        for uid in performer.take_refused() {
+            inbox.count_refusal(Some(uid));
+        }
+        performer.take_settled().into_iter().for_each(|(drop_box, name, inode)| inbox.settle(drop_box, name, inode));
         pulse.turned(engine, &library.web);
     }
     service::stopping();

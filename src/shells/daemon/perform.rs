@@ -3,7 +3,7 @@
 //! **Invariant:** durable effects first and in their order, then acts. Several tasks' creations and appends of one
 //! turn are written together and synced once; nothing is acted on before that sync has returned.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,7 +13,8 @@ use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use crate::adapters::spool::intake::Consumed;
+use crate::adapters::spool::bad::Refused;
+use crate::adapters::spool::intake::{Consumed, Whose};
 use crate::adapters::spool::layout::Layout;
 use crate::adapters::spool::load::Found;
 use crate::adapters::spool::store::{NewFiles, Store};
@@ -27,6 +28,7 @@ use crate::base::text::visible;
 use crate::base::time::Moment;
 use crate::domain::audit::{Entry, RefusedFile};
 use crate::domain::callback::{Callback, CallbackKey};
+use crate::domain::drop_name::DropName;
 use crate::domain::mask::Masker;
 use crate::domain::plan::{Library, Plan};
 use crate::domain::problem::Problem;
@@ -67,9 +69,15 @@ pub(super) struct Performer {
     /// Where scripts may say how far they are, and what their tokens are signed with.
     callback: Option<(String, CallbackKey)>,
     /// Files to look at again.
-    again: Vec<(DropBox, String)>,
+    again: Vec<(DropBox, DropName)>,
     /// Files that were taken and that the system does not let go, of which the log knows.
-    stuck: HashSet<DropKey>,
+    stuck: HashMap<DropKey, DropBox>,
+    /// Whether others do not know them all.
+    stuck_changed: bool,
+    /// What was answered since the last turn and stands where it stood.
+    settled: Vec<(DropBox, DropName, u64)>,
+    /// Whose files were refused since the last turn.
+    refused: Vec<u32>,
     /// How many turns ended before their renames were durable.
     unsettled_turns: u32,
     /// Whether to note when somebody looked, once this turn is performed: what a downtime means must be on disk before it is
@@ -99,7 +107,10 @@ impl Performer {
             syslog: None,
             callback: None,
             again: Vec::new(),
-            stuck: HashSet::new(),
+            stuck: HashMap::new(),
+            stuck_changed: false,
+            settled: Vec::new(),
+            refused: Vec::new(),
             unsettled_turns: 0,
             notes_seen: false,
             logs: LogSync::start(),
@@ -122,6 +133,11 @@ impl Performer {
     /// Notes something that the daemon does of itself; it is written with the next effects.
     pub(super) fn audit(&mut self, act: &str, detail: Option<String>) {
         self.audit.push(Entry::of_daemon(now(), act, detail));
+    }
+
+    /// Returns where a box is.
+    pub(super) fn box_path(&self, drop_box: DropBox) -> PathBuf {
+        self.layout.drop_box(drop_box)
     }
 
     pub(super) fn store_mut(&mut self) -> &mut Store {
@@ -151,8 +167,18 @@ impl Performer {
     }
 
     /// Returns the files that are to be looked at again soon.
-    pub(super) fn take_again(&mut self) -> Vec<(DropBox, String)> {
+    pub(super) fn take_again(&mut self) -> Vec<(DropBox, DropName)> {
         std::mem::take(&mut self.again)
+    }
+
+    /// Returns whose files were refused in this turn, once for each.
+    pub(super) fn take_refused(&mut self) -> Vec<u32> {
+        std::mem::take(&mut self.refused)
+    }
+
+    /// Returns what was answered in this turn and stands where it stood, with its inode.
+    pub(super) fn take_settled(&mut self) -> Vec<(DropBox, DropName, u64)> {
+        std::mem::take(&mut self.settled)
     }
 
     /// Notes when somebody looked, once the next turn is performed.
@@ -170,6 +196,15 @@ impl Performer {
             }
         }
         self.note_seen();
+        let before = self.stuck.len();
+        let layout = &self.layout;
+        self.stuck.retain(|key, drop_box| match intake::whose(layout, *drop_box, &key.name) {
+            Whose::Of { inode, .. } => inode == key.ino,
+            Whose::Unknown => true,
+            Whose::Gone => false,
+        });
+        self.stuck_changed |= self.stuck.len() != before;
+        self.list_taken();
         // Some files more do no harm.
         let swept = intake::sweep(&self.layout, writers);
         for file in swept.inspect_err(|error| tracing::warn!("{error}; it is tried again")).unwrap_or_default() {
@@ -238,6 +273,7 @@ impl Performer {
         }
         // A dropped file goes only after what it became is on disk, and before anything acts on it.
         self.take_away(dropped, &mut answers)?;
+        self.list_taken();
         self.store.publish_views(&created)?;
         for effect in moved {
             self.relocate(effect)?;
@@ -311,27 +347,51 @@ impl Performer {
                     answers.insert(key, Err(problems));
                 }
                 Effect::Consume { drop_box, key, .. } => {
-                    if let Consumed::Stays(error) = intake::consume(&self.layout, drop_box, &key)?
-                        && self.stuck.insert(key.clone())
-                    {
-                        let path = self.layout.drop_box(drop_box).join(&key.name);
-                        tracing::warn!(
-                            file = %visible(&path.to_string_lossy()),
-                            "it was taken and cannot be moved out of its box; it counts once all the same; remove it: {error}"
-                        );
+                    if let Consumed::Stays(error) = intake::consume(&self.layout, drop_box, &key)? {
+                        self.stays(drop_box, key, &error);
                     }
                     self.store.touched(self.layout.drop_box(drop_box));
                 }
                 // A file that replaced it meanwhile was not judged; it is looked at in its turn.
                 Effect::Refuse { drop_box, key, .. } if !intake::stands(&self.layout, drop_box, &key) => {}
                 Effect::Refuse { drop_box, key, problems } => {
-                    tracing::info!(file = %visible(&key.name), owner = key.uid, problems = problems.len(), "refused");
-                    bad::refuse(&mut self.store, drop_box, &key.name, Some(key.uid), &problems, now())?;
+                    tracing::info!(file = %visible(key.name.as_str()), owner = key.uid, problems = problems.len(), "refused");
+                    let refused = bad::refuse(&mut self.store, drop_box, &key.name, Some(key.uid), &problems, now())?;
+                    self.refused.push(key.uid);
+                    if refused == Refused::Stays {
+                        self.settled.push((drop_box, key.name, key.ino));
+                    }
                 }
                 other => unreachable!("{other:?} takes no dropped file away"),
             }
         }
         Ok(())
+    }
+
+    /// Notes a file that was taken and stands where it stood: it counts once all the same.
+    fn stays(&mut self, drop_box: DropBox, key: DropKey, error: &std::io::Error) {
+        self.settled.push((drop_box, key.name.clone(), key.ino));
+        // In a directory of somebody's own only they may remove it, and their next command does.
+        if key.name.directory().is_none() && !self.stuck.contains_key(&key) {
+            let path = self.layout.drop_box(drop_box).join(key.name.as_str());
+            tracing::warn!(
+                file = %visible(&path.to_string_lossy()),
+                "it was taken and cannot be moved out of its box; it counts once all the same; remove it: {error}"
+            );
+        }
+        self.stuck_changed |= self.stuck.insert(key, drop_box).is_none();
+    }
+
+    /// Tells the owners of files that were taken and that the daemon may not remove.
+    fn list_taken(&mut self) {
+        if !std::mem::take(&mut self.stuck_changed) {
+            return;
+        }
+        let inodes = self.stuck.keys().map(|key| key.ino).collect();
+        if let Err(error) = self.store.list_taken(&inodes) {
+            tracing::warn!("{error}; it is tried again");
+            self.stuck_changed = true;
+        }
     }
 
     /// Returns where the script of a step may say how far it is.

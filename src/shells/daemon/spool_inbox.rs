@@ -1,32 +1,51 @@
 //! What stands in the drop boxes and has not been looked at. Floor 4.
 //!
 //! **Invariant:** the watcher's notices only say where to look first; a rescan finds everything without them. A
-//! file that may still be written is looked at again later, never dropped from view.
+//! file that may still be written is looked at again later, never dropped from view. A turn costs the same however much
+//! somebody drops, and everybody who dropped something has a share in it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use crate::adapters::spool::SpoolError;
-use crate::adapters::spool::bad;
-use crate::adapters::spool::intake::{self, Looked};
+use crate::adapters::spool::bad::{self, Refused};
+use crate::adapters::spool::intake::{self, Looked, Whose};
 use crate::adapters::spool::layout::Layout;
+use crate::adapters::spool::rescan::{Rescan, Standing};
+use crate::adapters::spool::room;
 use crate::adapters::spool::store::Store;
 use crate::adapters::spool::writers::{Seen, Writers};
 use crate::adapters::users;
 use crate::adapters::watch::{Happened, Notice};
+use crate::base::ids::Actor;
 use crate::base::text::visible;
 use crate::base::time::Timestamp;
 use crate::domain::audit::{Entry, RefusedFile};
+use crate::domain::drop_name::{DropName, is_directory_of};
 use crate::domain::policy::Person;
+use crate::domain::problem::Problem;
 use crate::engine::{DropBox, Dropped, Input, Moved};
 
 /// How many files are taken in at once: enough for one sync to serve many, few enough to keep the loop lively.
 const FILES_PER_TURN: usize = 1000;
-/// How many bytes of them, so that a thousand of the largest do not fill the memory.
-const BYTES_PER_TURN: usize = 16 << 20;
+/// How many bytes of them: reading a text and planning what it says takes time that others wait for.
+const BYTES_PER_TURN: usize = 2 << 20;
+/// For how long files are looked at in one turn.
+const LOOK_MOST: Duration = Duration::from_millis(40);
+/// How many names are told apart by owner in one turn.
+const SORTED_PER_TURN: usize = 4_000;
+/// How many directories of one person are watched; of what stands in others only a rescan finds what is new.
+const DIRECTORIES_PER_PERSON: usize = 6;
+/// The same for all uids without an account together: one person may own many of those (subuid(5)).
+const DIRECTORIES_OF_NOBODY: usize = 300;
 /// How soon a file that may still be written is looked at again, at first and at most.
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
 const LOOK_AGAIN_MAX: Duration = Duration::from_secs(10);
+
+/// How many files of one person are refused within an hour; others of theirs stay in their boxes. What stands in `bad/`, and
+/// the audit's lines about it, take room that everybody needs.
+const REFUSALS_PER_PERSON: u32 = 1_000;
+const REFUSALS_COUNTED: Duration = Duration::from_hours(1);
 
 /// What the watcher saw of a file.
 #[derive(Clone, Copy, Debug)]
@@ -40,6 +59,8 @@ struct Watched {
     is_complete: bool,
     /// Whether it was renamed in, and nothing happened to it since.
     is_renamed: bool,
+    /// Whether it stood in a directory that was renamed in, and nothing happened to it since.
+    is_carried: bool,
     /// When something happened to it last.
     last: Instant,
 }
@@ -47,21 +68,23 @@ struct Watched {
 impl Watched {
     /// A file of which nothing is known but that it stands there.
     fn unknown() -> Watched {
-        Watched { opens: None, changed: false, is_complete: false, is_renamed: false, last: Instant::now() }
+        let last = Instant::now();
+        Watched { opens: None, changed: false, is_complete: false, is_renamed: false, is_carried: false, last }
     }
 
     /// Takes in what happened to it.
     fn note(&mut self, what: Happened) {
-        self.last = Instant::now();
+        (self.last, self.is_carried) = (Instant::now(), false);
         match what {
             Happened::Made => *self = Watched { opens: Some(0), ..Watched::unknown() },
             Happened::Opened => self.opens = self.opens.map(|opens| opens + 1),
+            Happened::Given => {}
             Happened::Changed => (self.changed, self.is_complete, self.is_renamed) = (true, false, false),
             Happened::Closed => {
                 (self.is_complete, self.is_renamed) = (true, false);
                 self.opens = self.opens.map(|opens| opens.saturating_sub(1));
             }
-            Happened::Whole => {
+            Happened::Whole | Happened::MadeOther => {
                 *self = Watched { opens: Some(0), is_complete: true, is_renamed: true, ..Watched::unknown() }
             }
         }
@@ -74,10 +97,14 @@ impl Watched {
             Some(0) if self.is_complete => Some(Seen::ClosedByOne),
             _ if self.is_complete => Some(Seen::Closed),
             Some(1..) => Some(Seen::Opened { silent: self.last.elapsed(), changed: self.changed }),
+            None if self.is_carried => Some(Seen::Carried),
             Some(0) | None => None,
         }
     }
 }
+
+/// A file's place in the boxes.
+type Place = (DropBox, DropName);
 
 /// A file that is still written.
 #[derive(Clone, Copy)]
@@ -87,18 +114,45 @@ struct Open {
     again_at: Instant,
 }
 
+/// A file to look at.
+#[derive(Clone, Copy)]
+struct Waiting {
+    watched: Watched,
+    /// Its inode, as far as it is known.
+    inode: u64,
+}
+
 /// The drop boxes, as far as they are known.
 pub(super) struct SpoolInbox {
     layout: Layout,
     personal: bool,
     writers: Writers,
-    /// Files to look at, with what the watcher saw of them.
-    pending: BTreeMap<(DropBox, String), Watched>,
+    /// Files to look at, of which nobody knows yet whose they are.
+    noticed: BTreeMap<Place, Waiting>,
+    /// Files to look at, by owner; what nobody can tell the owner of is nobody's.
+    waiting: BTreeMap<Option<u32>, BTreeMap<Place, Waiting>>,
+    /// Who had the last share of a turn.
+    last_served: Option<u32>,
     /// Files that are still written.
-    open: BTreeMap<(DropBox, String), Open>,
+    open: BTreeMap<Place, Open>,
+    /// What was answered and cannot be moved out of its box, with its inode.
+    settled: BTreeMap<Place, u64>,
+    /// Those of them that this rescan found.
+    settled_still: BTreeMap<Place, u64>,
     /// Files that the system did not let us look at, of which the log knows.
-    complained: BTreeSet<(DropBox, String)>,
-    rescan: bool,
+    complained: BTreeSet<Place>,
+    /// The look at everything that is under way, and whether it began with everything.
+    rescan: Option<(Rescan, bool)>,
+    rescan_due: bool,
+    /// Directories of people to watch, and those that are watched, by owner.
+    to_watch: Vec<(DropBox, String)>,
+    /// Directories that were renamed in and are not listed yet.
+    carried: BTreeSet<(DropBox, String)>,
+    /// How many files of each were refused since when.
+    refused: BTreeMap<Option<u32>, (u32, Instant)>,
+    /// Whether the log knows that there is no room for more tasks.
+    is_short: bool,
+    watched: BTreeMap<Option<u32>, BTreeSet<(DropBox, String)>>,
     again: bool,
 }
 
@@ -110,10 +164,20 @@ impl SpoolInbox {
             layout,
             personal,
             writers,
-            pending: BTreeMap::new(),
+            noticed: BTreeMap::new(),
+            waiting: BTreeMap::new(),
+            last_served: None,
             open: BTreeMap::new(),
+            settled: BTreeMap::new(),
+            settled_still: BTreeMap::new(),
             complained: BTreeSet::new(),
-            rescan: true,
+            rescan: None,
+            rescan_due: true,
+            to_watch: Vec::new(),
+            carried: BTreeSet::new(),
+            refused: BTreeMap::new(),
+            is_short: false,
+            watched: BTreeMap::new(),
             again: false,
         })
     }
@@ -126,46 +190,92 @@ impl SpoolInbox {
     /// Takes in what the watcher says.
     pub(super) fn note(&mut self, notice: Notice) {
         let (drop_box, name, what) = match notice {
-            Notice::Rescan => return self.rescan = true,
+            Notice::Rescan => return self.rescan_due = true,
             Notice::Lost => {
                 // Whoever closed a file meanwhile was not seen.
                 self.open.values_mut().for_each(|open| open.watched.opens = None);
-                self.pending.values_mut().filter(|file| !file.is_complete).for_each(|file| file.opens = None);
-                return self.rescan = true;
+                let waiting = self.noticed.values_mut().chain(self.waiting.values_mut().flat_map(BTreeMap::values_mut));
+                waiting.filter(|file| !file.watched.is_complete).for_each(|file| file.watched.opens = None);
+                return self.rescan_due = true;
             }
+            Notice::Directory { drop_box, name, moved } => return self.note_directory(drop_box, name, moved),
             Notice::File { drop_box, name, what } => (drop_box, name, what),
         };
-        let key = (drop_box, name);
-        let known = self.pending.get(&key).copied().or_else(|| self.open.get(&key).map(|open| open.watched));
+        let place = (drop_box, name);
+        let known = self.take_waiting(&place).map(|file| file.watched);
+        let known = known.or_else(|| self.open.get(&place).map(|open| open.watched));
         // Somebody may read what was taken, or was never to be read; that is nobody's file.
         if known.is_none() && what == Happened::Opened {
             return;
         }
+        self.settled.remove(&place);
         let mut watched = known.unwrap_or_else(Watched::unknown);
         watched.note(what);
         if watched.is_complete {
-            self.open.remove(&key);
-            self.pending.insert(key, watched);
+            self.open.remove(&place);
+            self.noticed.insert(place, Waiting { watched, inode: 0 });
         } else {
             // Whatever was complete before is written again.
-            self.pending.remove(&key);
-            self.wait(key.0, key.1, watched);
+            self.wait(place, watched);
         }
     }
 
-    fn wait(&mut self, drop_box: DropBox, name: String, watched: Watched) {
+    /// Has a directory that appeared watched first and then listed: what is put there in between is seen by one of the two.
+    fn note_directory(&mut self, drop_box: DropBox, name: String, moved: bool) {
+        self.look_at_directory(drop_box, &name);
+        if moved {
+            self.carried.insert((drop_box, name.clone()));
+        }
+        match &mut self.rescan {
+            Some((rescan, _)) => rescan.also(drop_box, name),
+            None => self.rescan = Some((Rescan::of(&self.layout, drop_box, name), false)),
+        }
+    }
+
+    fn look_at_directory(&mut self, drop_box: DropBox, name: &str) {
+        let Some(uid) = intake::owner_of_directory(&self.layout, drop_box, name) else { return };
+        let actor = users::actor(uid);
+        if !is_directory_of(name, &actor) {
+            return;
+        }
+        let has_account = !actor.is_nameless();
+        let whose = has_account.then_some(uid);
+        let most = if has_account { DIRECTORIES_PER_PERSON } else { DIRECTORIES_OF_NOBODY };
+        let known = self.watched.entry(whose).or_default();
+        if known.len() < most || known.contains(&(drop_box, name.to_owned())) {
+            known.insert((drop_box, name.to_owned()));
+            self.to_watch.push((drop_box, name.to_owned()));
+        }
+    }
+
+    /// Returns the directories that are to be watched from now on; asked before every [`SpoolInbox::look`].
+    pub(super) fn take_to_watch(&mut self) -> Vec<(DropBox, String)> {
+        std::mem::take(&mut self.to_watch)
+    }
+
+    fn take_waiting(&mut self, place: &Place) -> Option<Waiting> {
+        let sorted = || self.waiting.values_mut().find_map(|files| files.remove(place));
+        self.noticed.remove(place).or_else(sorted)
+    }
+
+    fn wait(&mut self, place: Place, watched: Watched) {
         let rest = LOOK_AGAIN.max(watched.last.elapsed() / 8).min(LOOK_AGAIN_MAX);
-        self.open.insert((drop_box, name), Open { watched, again_at: Instant::now() + rest });
+        self.open.insert(place, Open { watched, again_at: Instant::now() + rest });
     }
 
     /// Looks at a file again in a while, though nothing happens to it.
-    pub(super) fn look_again(&mut self, drop_box: DropBox, name: String) {
-        self.wait(drop_box, name, Watched { opens: Some(0), is_complete: true, ..Watched::unknown() });
+    pub(super) fn look_again(&mut self, drop_box: DropBox, name: DropName) {
+        self.wait((drop_box, name), Watched { opens: Some(0), is_complete: true, ..Watched::unknown() });
+    }
+
+    /// Leaves a file alone that was answered and stands where it stood.
+    pub(super) fn settle(&mut self, drop_box: DropBox, name: DropName, inode: u64) {
+        self.settled.insert((drop_box, name), inode);
     }
 
     /// Returns when to call [`SpoolInbox::look`] without any notice.
     pub(super) fn look_again_in(&self) -> Duration {
-        if self.rescan || self.again {
+        if self.rescan_due || self.rescan.is_some() || self.again {
             return Duration::ZERO;
         }
         let soonest = self.open.values().map(|open| open.again_at).min();
@@ -178,82 +288,233 @@ impl SpoolInbox {
         &mut self.writers
     }
 
-    /// Whether an order stands in its box that may still be written.
+    /// Whether an order stands in its box that may still be written, or nobody has looked yet.
     pub(super) fn order_waits(&self) -> bool {
-        self.rescan || self.open.keys().any(|(drop_box, _)| *drop_box == DropBox::Orders)
+        let in_orders = |(drop_box, _): &Place| *drop_box == DropBox::Orders;
+        self.rescan_due
+            || self.rescan.is_some()
+            || self.open.keys().any(in_orders)
+            || self.noticed.keys().any(in_orders)
+            || self.waiting.values().flat_map(BTreeMap::keys).any(in_orders)
     }
 
-    /// Returns the files to look at now: orders first, then what is complete, then what may have become so.
-    fn due(&mut self) -> BTreeMap<(DropBox, String), Watched> {
-        let mut due = BTreeMap::new();
-        while due.len() < FILES_PER_TURN
-            && let Some((key, watched)) = self.pending.pop_first()
-        {
-            // A file that is known to be open and that a rescan found as well is one file.
-            self.open.remove(&key);
-            due.insert(key, watched);
+    /// Goes on with the look at everything.
+    fn go_on_with_rescan(&mut self, store: &Store) -> Result<(), SpoolError> {
+        if self.rescan.is_none() && std::mem::take(&mut self.rescan_due) {
+            self.settled_still.clear();
+            self.rescan = Some((Rescan::begin(&self.layout), true));
         }
-        let now = Instant::now();
-        let ripe: Vec<_> =
-            self.open.iter().filter(|(_, open)| open.again_at <= now).map(|(key, _)| key.clone()).collect();
-        for key in ripe.into_iter().take(FILES_PER_TURN - due.len()) {
-            if let Some(open) = self.open.remove(&key) {
-                due.insert(key, open.watched);
+        let Some((rescan, _)) = &mut self.rescan else { return Ok(()) };
+        let part = rescan.part()?;
+        for Standing { drop_box, name, inode } in part.files {
+            if name.directory().is_none() && store.is_own(drop_box, name.file()) {
+                continue;
+            }
+            let place = (drop_box, name);
+            if self.settled.get(&place) == Some(&inode) {
+                self.settled_still.insert(place, inode);
+                continue;
+            }
+            let known = self.open.contains_key(&place) || self.waiting.values().any(|files| files.contains_key(&place));
+            if !known {
+                let directory = place.1.directory().map(|directory| (place.0, directory.to_owned()));
+                let is_carried = directory.is_some_and(|directory| self.carried.contains(&directory));
+                let watched = Watched { is_carried, ..Watched::unknown() };
+                self.noticed.entry(place).or_insert(Waiting { watched, inode });
             }
         }
-        due
+        for (drop_box, name) in part.directories {
+            self.look_at_directory(drop_box, &name);
+        }
+        if part.is_last {
+            self.carried.clear();
+        }
+        if part.is_last
+            && let Some((_, true)) = self.rescan.take()
+        {
+            self.settled = std::mem::take(&mut self.settled_still);
+        }
+        Ok(())
+    }
+
+    /// Tells by owner what was noticed.
+    fn sort(&mut self) {
+        let now = Instant::now();
+        let ripe: Vec<_> =
+            self.open.iter().filter(|(_, open)| open.again_at <= now).map(|(place, _)| place.clone()).collect();
+        for place in ripe.into_iter().take(SORTED_PER_TURN) {
+            if let Some(open) = self.open.remove(&place) {
+                self.noticed.entry(place).or_insert(Waiting { watched: open.watched, inode: 0 });
+            }
+        }
+        for _ in 0..SORTED_PER_TURN {
+            let Some((place, mut file)) = self.noticed.pop_first() else { break };
+            // A file that is known to be open and that a rescan found as well is one file.
+            self.open.remove(&place);
+            let uid = match intake::whose(&self.layout, place.0, &place.1) {
+                Whose::Gone => continue,
+                Whose::Unknown => None,
+                Whose::Of { uid, inode } => {
+                    file.inode = inode;
+                    Some(uid)
+                }
+            };
+            self.waiting.entry(uid).or_default().insert(place, file);
+        }
+    }
+
+    /// Returns what comes next: one file of each in turn, orders first.
+    fn next(&mut self) -> Option<(Place, Waiting)> {
+        let after = (std::ops::Bound::Excluded(self.last_served), std::ops::Bound::Unbounded);
+        let whose = *self.waiting.range(after).next().or_else(|| self.waiting.iter().next())?.0;
+        self.last_served = whose;
+        let files = self.waiting.get_mut(&whose)?;
+        let next = files.pop_first();
+        if files.is_empty() {
+            self.waiting.remove(&whose);
+        }
+        next
     }
 
     /// Reads what is complete; files that can never be read go to `bad/` at once.
     pub(super) fn look(&mut self, store: &mut Store, now: Timestamp) -> Result<Option<Input>, SpoolError> {
-        if std::mem::take(&mut self.rescan) {
-            for key in intake::scan(&self.layout, &|state, name| store.is_own(state, name))? {
-                if !self.open.contains_key(&key) {
-                    self.pending.entry(key).or_insert_with(Watched::unknown);
-                }
-            }
-        }
-        let (mut files, mut bytes_taken) = (Vec::new(), 0);
+        self.go_on_with_rescan(store)?;
+        self.sort();
+        let (mut files, mut bytes_taken, mut refusals) = (Vec::new(), 0, Vec::new());
         // Asking the user database costs more than reading a file; a burst is mostly one person's.
         let mut people: BTreeMap<u32, Person> = BTreeMap::new();
         self.writers.forget();
-        for ((drop_box, name), watched) in self.due() {
-            if store.is_own(drop_box, &name) {
+        let begun = Instant::now();
+        let has_room = self.has_room();
+        let mut kept_back = Vec::new();
+        for _ in 0..FILES_PER_TURN {
+            if bytes_taken >= BYTES_PER_TURN || begun.elapsed() >= LOOK_MOST {
+                break;
+            }
+            let Some((place, file)) = self.next() else { break };
+            let (drop_box, name) = &place;
+            if name.directory().is_none() && store.is_own(*drop_box, name.file()) {
                 continue;
             }
-            if bytes_taken >= BYTES_PER_TURN {
-                self.pending.insert((drop_box, name), watched);
+            // Orders are small, and may be what makes room.
+            if !has_room && *drop_box != DropBox::Orders {
+                kept_back.push((place, file));
                 continue;
             }
-            let seen = (watched.seen(), &mut self.writers);
-            match intake::look(&self.layout, drop_box, &name, seen, self.personal, now) {
+            if *drop_box != DropBox::Orders && self.is_refused_too_often(self.last_served) {
+                self.settle(place.0, place.1, file.inode);
+                continue;
+            }
+            let seen = (file.watched.seen(), &mut self.writers);
+            match intake::look(&self.layout, *drop_box, name, seen, self.personal, now) {
                 Looked::Taken { key, bytes, may_grow } => {
-                    bytes_taken += bytes.len();
-                    if may_grow {
-                        self.wait(drop_box, name, watched);
-                    }
                     let person = || Person { actor: users::actor(key.uid), groups: users::groups(key.uid) };
                     let owner = people.entry(key.uid).or_insert_with(person).clone();
+                    if let Some(problem) = misnamed(name, &owner.actor) {
+                        refusals.push((place, file.inode, Some(key.uid), vec![problem]));
+                        continue;
+                    }
+                    bytes_taken += bytes.len();
+                    let drop_box = *drop_box;
+                    if may_grow {
+                        self.wait(place, file.watched);
+                    }
                     files.push(Dropped { drop_box, key, owner, bytes, may_grow, scope: None, moved: Moved::Yes });
                 }
-                Looked::NotYet => self.wait(drop_box, name, watched),
+                Looked::NotYet => self.wait(place, file.watched),
                 Looked::Gone => {}
                 Looked::Later(error) => {
-                    if self.complained.len() < FILES_PER_TURN && self.complained.insert((drop_box, name.clone())) {
-                        tracing::warn!(file = %visible(&name), "cannot be looked at now, and will be at every rescan: {error}");
+                    if self.complained.len() < FILES_PER_TURN && self.complained.insert(place.clone()) {
+                        let name = visible(place.1.as_str());
+                        tracing::warn!(file = %name, "cannot be looked at now, and will be at every rescan: {error}");
                     }
                 }
-                Looked::Refused { uid, problems } => {
-                    tracing::info!(file = %visible(&name), problems = problems.len(), "refused");
-                    let refused = RefusedFile { drop_box: drop_box.name(), name: &name, digest: None };
-                    let by = uid.map(users::actor);
-                    let entry = Entry::of_refused(now, by.as_ref(), None, &refused, &problems);
-                    store.write(&[], Vec::new(), vec![entry])?;
-                    bad::refuse(store, drop_box, &name, uid, &problems, now)?;
-                }
+                Looked::Refused { uid, problems } => refusals.push((place, file.inode, uid, problems)),
             }
         }
-        self.again = !self.pending.is_empty();
+        self.refuse(refusals, store, now)?;
+        for (place, file) in kept_back {
+            self.wait(place, file.watched);
+        }
+        self.again = !(self.noticed.is_empty() && self.waiting.is_empty());
         Ok((!files.is_empty()).then_some(Input::Dropped(files)))
     }
+
+    /// Whether there is room for tasks beside those that run; says so when it changes.
+    fn has_room(&mut self) -> bool {
+        let has_room = room::is_beyond_reserve(&self.layout);
+        if has_room == self.is_short {
+            self.is_short = !has_room;
+            if has_room {
+                tracing::info!("there is room again: tasks are taken in");
+            } else {
+                tracing::warn!("the disk is nearly full: no task is taken in until there is room; what runs goes on");
+            }
+        }
+        has_room
+    }
+
+    fn is_refused_too_often(&self, uid: Option<u32>) -> bool {
+        self.refused
+            .get(&uid)
+            .is_some_and(|(count, since)| *count > REFUSALS_PER_PERSON && since.elapsed() <= REFUSALS_COUNTED)
+    }
+
+    /// Counts a refusal; whether it is one of those that are still answered.
+    pub(super) fn count_refusal(&mut self, uid: Option<u32>) -> bool {
+        let (count, since) = self.refused.entry(uid).or_insert((0, Instant::now()));
+        if since.elapsed() > REFUSALS_COUNTED {
+            (*count, *since) = (0, Instant::now());
+        }
+        *count += 1;
+        if *count == REFUSALS_PER_PERSON + 1 {
+            let who = uid.map_or_else(|| "files of nobody knows whom".to_owned(), |uid| users::actor(uid).to_string());
+            tracing::warn!(
+                "{REFUSALS_PER_PERSON} files of {who} were refused within an hour: more of them stay where they are"
+            );
+        }
+        *count <= REFUSALS_PER_PERSON
+    }
+
+    /// Refuses files, all with one wait for the disk.
+    fn refuse(
+        &mut self,
+        refusals: Vec<(Place, u64, Option<u32>, Vec<Problem>)>,
+        store: &mut Store,
+        now: Timestamp,
+    ) -> Result<(), SpoolError> {
+        let mut answered = Vec::new();
+        for refusal in refusals {
+            if self.count_refusal(refusal.2) {
+                answered.push(refusal);
+            } else {
+                let ((drop_box, name), inode, _, _) = refusal;
+                self.settle(drop_box, name, inode);
+            }
+        }
+        let refusals = answered;
+        if refusals.is_empty() {
+            return Ok(());
+        }
+        let entry = |((drop_box, name), _, uid, problems): &(Place, u64, Option<u32>, Vec<Problem>)| {
+            tracing::info!(file = %visible(name.as_str()), problems = problems.len(), "refused");
+            let refused = RefusedFile { drop_box: drop_box.name(), name: name.as_str(), digest: None };
+            Entry::of_refused(now, uid.map(users::actor).as_ref(), None, &refused, problems)
+        };
+        store.write(&[], Vec::new(), refusals.iter().map(entry).collect())?;
+        for ((drop_box, name), inode, uid, problems) in refusals {
+            if bad::refuse(store, drop_box, &name, uid, &problems, now)? == Refused::Stays {
+                self.settle(drop_box, name, inode);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Says what is wrong with a directory whose name is somebody else's.
+fn misnamed(name: &DropName, whose: &Actor) -> Option<Problem> {
+    let directory = name.directory().filter(|directory| !is_directory_of(directory, whose))?;
+    let user = &whose.user;
+    let wanted = format!("a directory called {user}, or {user}+ and a word: what lies in it is {user}'s");
+    Some(Problem::new("", format!("the directory {directory} of {user}"), wanted))
 }

@@ -21,7 +21,7 @@ const OVER: i64 = 10;
 /// hosts at once; `None` when that cannot be said.
 pub(super) fn left_ms(run: &Run, now: Timestamp, at_once: usize) -> Option<i64> {
     let gate = run.batch_wait.is_some_and(|wait| wait.gate);
-    if run.state() != TaskState::Running || run.held.is_some() || run.cancelled.is_some() || gate {
+    if run.state() != TaskState::Running || run.held().is_some() || run.cancelled.is_some() || gate {
         return None;
     }
     let usual = Usual::of(run)?;

@@ -4,7 +4,7 @@
 //! A notice of the system that something changed is a nudge: what is lost is found by the next look.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::os::unix::fs::{FileExt as _, MetadataExt as _};
+use std::os::unix::fs::FileExt as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -13,6 +13,7 @@ use notify::{RecommendedWatcher, RecursiveMode, Watcher as _};
 use crate::adapters::config::ConfigError;
 use crate::adapters::sources::Sources;
 use crate::adapters::spool::audit;
+use crate::adapters::spool::bad::Why;
 use crate::adapters::spool::drop_file::Put;
 use crate::adapters::spool::layout::Layout;
 use crate::adapters::spool::past::{Past, Wanted};
@@ -396,7 +397,9 @@ impl Files {
         }
         let (layout, newest) = (&self.layout, self.newest);
         self.dropped.retain(|dropped| {
-            if let Some(why) = reader::refusal(layout, &[dropped.drop_box], &dropped.put.name, dropped.since_ms) {
+            let is_it = |why: &Why| why.name == dropped.put.name.as_str();
+            if let Some(why) = reader::refusal(layout, &[dropped.drop_box], &dropped.put.name, dropped.since_ms, is_it)
+            {
                 let reasons: Vec<String> = why.problems.iter().map(ToString::to_string).collect();
                 messages.push(Message::Refused(dropped.request, reasons.join("; ")));
                 return false;
@@ -409,8 +412,7 @@ impl Files {
             if dropped.drop_box == DropBox::Orders {
                 return !answered.contains(&dropped.request);
             }
-            let path = layout.drop_box(dropped.drop_box).join(&dropped.put.name);
-            if std::fs::symlink_metadata(&path).is_ok_and(|meta| meta.ino() == dropped.put.inode) {
+            if dropped.put.stands(layout) {
                 return true;
             }
             let taken = (dropped.after.0 + 1..=newest.0).rev().map(TaskId).find(|id| {

@@ -364,9 +364,10 @@ impl Dashboard {
     /// Puts a file into a box, like everybody.
     fn put(&mut self, request: usize, drop_box: DropBox, stem: &str, bytes: &[u8]) -> Message {
         let since = now().0;
-        match drop_file::put(self.files.layout(), drop_box, &unique(stem), &unique("dashboard"), bytes) {
+        let me = users::actor(users::current_uid());
+        match drop_file::put(self.files.layout(), drop_box, &me, (&unique(stem), &unique("dashboard")), bytes) {
             Ok(put) => {
-                let name = put.name.clone();
+                let name = put.name.to_string();
                 self.files.await_answer(request, drop_box, put, since);
                 Message::Dropped(request, Ok(name))
             }

@@ -11,7 +11,7 @@ use crate::base::ids::{HostName, TaskId};
 use crate::base::time::{Timestamp, Zone};
 use crate::domain::audit::Line;
 use crate::domain::plan::{Library, Plan, resolve};
-use crate::domain::policy::{Person, Policy, Right, Subject};
+use crate::domain::policy::{Person, Policy, Right};
 use crate::domain::record::{HistoryLine, View};
 use crate::domain::risk::Risk;
 use crate::domain::run::{Run, TaskState};
@@ -243,7 +243,7 @@ impl Model {
     /// What may be done with a task, and why not.
     pub(super) fn may(&self, right: Right, run: &Run) -> Option<Result<String, String>> {
         let policy = &self.library.as_ref()?.policy;
-        let subject = Subject::of(&run.plan, &run.accepted.by, &run.accepted.claims, policy);
+        let subject = run.subject(policy);
         Some(policy.allows(&self.me, right, &subject).map_err(|refusal| refusal.said_of(&run.id.to_string())))
     }
 

@@ -82,7 +82,7 @@ pub(super) fn accept(library: &Library, id: u64, file: &serde_json::Value, by: &
     let subject = Subject::of(&plan, by, &submission.claims, &library.policy);
     let digest = plan.digest();
     let drop = DropKey {
-        name: format!("task-{id}.json"),
+        name: format!("{}/task-{id}.json", by.user).into(),
         uid: by.uid,
         dev: 1,
         ino: id,
@@ -95,6 +95,7 @@ pub(super) fn accept(library: &Library, id: u64, file: &serde_json::Value, by: &
         by: by.clone(),
         claims: submission.claims.clone(),
         drop,
+        unproved: false,
         admission: Admission::New { needs: library.policy.needs(&subject), note: None },
         digest,
         idempotency_key: None,

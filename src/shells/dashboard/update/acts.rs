@@ -48,7 +48,7 @@ pub(super) fn begin(model: &mut Model, action: Action) -> Vec<Command> {
         Action::Withdraw => confirm(model, targets, Wish::Withdraw),
         Action::Cancel => cancel(model, targets),
         Action::Hold => {
-            let held = model.runs.get(&first).is_some_and(|run| run.held.is_some());
+            let held = model.runs.get(&first).is_some_and(|run| run.held().is_some());
             confirm(model, targets, if held { Wish::Release } else { Wish::Hold });
         }
         Action::Release => release(model, first),
@@ -259,7 +259,7 @@ fn release(model: &mut Model, id: TaskId) {
     let Some(run) = model.runs.get(&id) else { return };
     let words = model.look.words;
     let mut items: Vec<(String, Chosen)> = Vec::new();
-    if run.held.is_some() && run.state() != TaskState::Done {
+    if run.held().is_some() && run.state() != TaskState::Done {
         items.push((words.release_task.to_owned(), Chosen::Wish(id, Wish::Release)));
     }
     if let Some(wait) = run.batch_wait.filter(|wait| wait.gate && run.state() == TaskState::Running) {

@@ -44,7 +44,7 @@ pub(super) fn why_not(model: &Model, run: &Run, wish: &Wish) -> Option<String> {
             }
             state != TaskState::Done
         }
-        Wish::Release if state != TaskState::Done && run.held.is_none() => return Some(fill(words.not_held, &[&id])),
+        Wish::Release if state != TaskState::Done && run.held().is_none() => return Some(fill(words.not_held, &[&id])),
         Wish::Hold | Wish::Release => state != TaskState::Done,
         Wish::Retry { .. } if !has_begun(run) => return Some(words.nothing_to_retry.to_owned()),
         Wish::Retry { .. } => true,
@@ -69,7 +69,7 @@ fn can_with(model: &Model, id: TaskId, action: Action) -> bool {
         Action::Approve | Action::Reject => Wish::Reject,
         Action::Withdraw => Wish::Withdraw,
         Action::Cancel => Wish::Cancel { hosts: Vec::new() },
-        Action::Hold if run.held.is_some() => return false,
+        Action::Hold if run.held().is_some() => return false,
         Action::Hold => Wish::Hold,
         Action::Release => Wish::Release,
         Action::Retry => Wish::Retry { which: Which::Failed, step: None, again: false },
@@ -125,5 +125,5 @@ fn waits_for_somebody(run: &Run) -> bool {
     };
     let running = run.state() == TaskState::Running;
     let gate = run.batch_wait.as_ref().is_some_and(|wait| wait.gate);
-    (run.held.is_some() && run.state() != TaskState::Done) || running && (gate || run.lanes.iter().any(asks))
+    (run.held().is_some() && run.state() != TaskState::Done) || running && (gate || run.lanes.iter().any(asks))
 }

@@ -197,7 +197,7 @@ fn news(model: &mut Model, id: TaskId, events: &[Recorded]) -> Vec<Command> {
     model.place(changed);
     let mut commands = Vec::new();
     for recorded in events {
-        let name = recorded.event.order().map(|key| key.name.clone());
+        let name = recorded.event.order().map(|key| key.name.to_string());
         let asked = model.requests.iter_mut().find(|request| match (&request.answer, &name) {
             (Answer::Waits(waits), Some(name)) => waits == name,
             _ => false,

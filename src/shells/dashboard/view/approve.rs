@@ -142,7 +142,8 @@ fn submitted(model: &Model, run: &Run) -> String {
     let file = format!("{}.json", run.accepted.name);
     let by = fill(words.submitted_by, &[&run.accepted.by.to_string(), &file, &model.clock(run.accepted_at)]);
     let claim = run.accepted.claims.submitter.as_ref().map(|claim| fill(words.claims, &[claim]));
-    format!("{by} {}", claim.unwrap_or_default())
+    let unproved = if run.accepted.unproved { words.unproved_why } else { "" };
+    format!("{by} {}{unproved}", claim.unwrap_or_default())
 }
 
 /// When it may begin, and until when.

@@ -7,7 +7,7 @@ use ratatui::style::{Modifier, Style};
 
 use crate::base::ids::TaskId;
 use crate::base::time::Timestamp;
-use crate::domain::record::HistoryLine;
+use crate::domain::record::{HistoryLine, View};
 use crate::domain::run::{Outcome, Run, TaskState};
 use crate::shells::dashboard::look::{Mark, Pen, Row, Tone, bar, outcome_tone};
 use crate::shells::dashboard::model::{Model, NEWS_MS, Standing};
@@ -150,7 +150,7 @@ fn task_row(model: &Model, board: &Board, task: &Standing, room: usize) -> Row {
         .col(&state, STATE, tone)
         .col(&name, room - 1, Tone::Plain)
         .gap(1)
-        .col(&task.view.submitter.user, BY - 1, Tone::Plain)
+        .col(&by(&task.view), BY - 1, if task.view.unproved { Tone::Warn } else { Tone::Plain })
         .gap(1)
         .col(&when, WHEN, when_tone)
         .right(&hosts, HOSTS, Tone::Plain)
@@ -162,7 +162,7 @@ fn task_row(model: &Model, board: &Board, task: &Standing, room: usize) -> Row {
 fn state(model: &Model, task: &Standing, run: Option<&Run>) -> (String, Tone) {
     let words = model.look.words;
     let Some(run) = run else { return (names::state(words, task.state).to_owned(), Tone::Plain) };
-    if run.held.is_some() {
+    if run.held().is_some() {
         return (words.held.to_owned(), Tone::Warn);
     }
     match task.state {
@@ -353,7 +353,7 @@ fn lane_card(model: &Model, board: &Board, row: BoardRow, width: usize) -> Vec<R
                 Row::new()
                     .gap(2)
                     .put(&state, tone)
-                    .put(&format!("  {}  {}  ", task.view.submitter.user, task.view.hosts), Tone::Dim)
+                    .put(&format!("  {}  {}  ", by(&task.view), task.view.hosts), Tone::Dim)
                     .put(&when, when_tone),
             ];
             if let Some(run) = run.filter(|_| task.state == TaskState::Running) {
@@ -388,4 +388,9 @@ fn lane_card(model: &Model, board: &Board, row: BoardRow, width: usize) -> Vec<R
             ]
         }
     }
+}
+
+/// Returns who submitted a task; a question mark stands before whom nobody knows it of.
+fn by(view: &View) -> String {
+    if view.unproved { format!("?{}", view.submitter.user) } else { view.submitter.user.clone() }
 }

@@ -119,7 +119,7 @@ pub(super) fn draw(pen: &mut Pen<'_>, model: &Model, screen: &TaskScreen, body: 
 fn title(model: &Model, run: &Run) -> Row {
     let words = model.look.words;
     let (state, tone) = match &run.stage {
-        _ if run.held.is_some() => (words.held, Tone::Warn),
+        _ if run.held().is_some() => (words.held, Tone::Warn),
         Stage::New => (words.new, Tone::Warn),
         Stage::Ready { .. } => (words.ready, Tone::Strong),
         Stage::Running { .. } if run.cancelled.is_some() => (words.cancelling, Tone::Fail),
@@ -139,7 +139,8 @@ fn title(model: &Model, run: &Run) -> Row {
         .put(&run.id.to_string(), Tone::Title)
         .gap(1)
         .put(&one_line(&run.plan.task_name), Tone::Strong)
-        .put(&format!("  {work}  {} {}", words.by, run.accepted.by.user), Tone::Dim);
+        .put(&format!("  {work}  {} {}", words.by, run.accepted.by.user), Tone::Dim)
+        .put(&if run.accepted.unproved { format!("  {}", words.unproved) } else { String::new() }, Tone::Warn);
     let room = usize::from(model.size.0).saturating_sub(right.used());
     let mut row = Row::new();
     row = row.join(left);
@@ -174,7 +175,7 @@ fn counts(model: &Model, run: &Run, table: &Table) -> Row {
         let all = run.plan.groups.iter().map(|group| group.batches.len()).max().unwrap_or(1);
         row = row.gap(2).put(&fill(words.batch_of, &[&batch.to_string(), &all.to_string()]), Tone::Plain);
     }
-    if let Some(hold) = &run.held {
+    for hold in &run.holds {
         row = row
             .gap(2)
             .put(&fill(words.held_by, &[names::person(words, hold.by.as_ref()), &one_line(&hold.why)]), Tone::Warn);

@@ -309,6 +309,8 @@ pub(super) const WORDS: Words = Words {
     approve_changed: "CHANGED UNDERNEATH: not the plan you were reading",
     claims: "(the file says: by {})",
     submitted_by: "by {}, {}, {}",
+    unproved: "unproved",
+    unproved_why: "UNPROVED: its file lay flat in the box, where others may have put it",
     vote_of: "vote {} of {}",
     runs_at: "runs at {}, in {}",
     runs_at_once_after: "its time {} has passed: runs once approved",

@@ -105,7 +105,7 @@ words! {
     key_approve key_reject key_withdraw key_release key_cancel key_retry key_retry_unknown key_skip key_follow
     key_wrap key_zoom key_order key_same_template key_diff key_copy key_export key_mouse key_requests key_help
     key_redraw key_suspend help_title help_search help_tasks help_task help_lists help_log help_everywhere
-    help_commands approve_title approve_changed claims submitted_by vote_of runs_at runs_at_once_after runs_at_once
+    help_commands approve_title approve_changed claims submitted_by unproved unproved_why vote_of runs_at runs_at_once_after runs_at_once
     not_after_is section_commands section_hosts section_params section_diff no_params against no_previous in_batches
     group_head handles undoes undoes_partial not_on as_account no_limit limit new_host changed_underneath not_new
     already_voted cannot_be_planned opens_in still_unread type_low type_medium type_high type_phrase no_paste
