@@ -147,6 +147,11 @@ impl World {
         {
             self.own_dir(drop_box, uid);
         }
+        // Where the daemon has another number here than the process that was started, it is not waited for.
+        let pid = self.daemon.as_ref().map_or(0, Child::id);
+        if std::fs::read_link(format!("/proc/{pid}/exe")).is_ok_and(|exe| exe.ends_with("spoolgate")) {
+            wait_for("the directories to be watched", || (watches(pid) >= 15).then_some(()));
+        }
     }
 
     /// Starts the daemon, and returns where its log goes on.
@@ -388,4 +393,11 @@ pub(crate) fn someone_runs(command: &str) -> bool {
         let words: Vec<&[u8]> = line.split(|byte| *byte == 0).filter(|word| !word.is_empty()).collect();
         words.iter().map(|word| String::from_utf8_lossy(word)).eq(wanted.iter().copied())
     })
+}
+
+/// Returns how many directories a process watches.
+fn watches(pid: u32) -> usize {
+    let descriptors = std::fs::read_dir(format!("/proc/{pid}/fdinfo")).into_iter().flatten().flatten();
+    let texts = descriptors.map(|entry| std::fs::read_to_string(entry.path()).unwrap_or_default());
+    texts.map(|text| text.lines().filter(|line| line.starts_with("inotify wd:")).count()).sum()
 }

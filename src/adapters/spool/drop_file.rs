@@ -68,13 +68,18 @@ pub fn put(
         // With the file in it: whoever watches the box is told of both by one rename.
         Own::New { directory, made } => {
             let name = format!("{stem}.json");
-            let (file, inode) = write(&made.join(&name), bytes).map_err(failed)?;
+            // It is closed when it appears, so that nobody takes it for one that is still written.
+            let (_, inode) = write(&made.join(&name), bytes).map_err(failed)?;
             let dir = in_box.join(&directory);
             return match rename_new(&made, &dir) {
                 Ok(()) => {
                     let path = dir.join(&name);
                     let name = DropName::within(&directory, &name);
-                    file.sync_all().map(|()| Put { name, inode, path }).map_err(failed)
+                    match File::open(&path).and_then(|file| file.sync_all()) {
+                        // What the daemon took already is durable.
+                        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed(error)),
+                        _ => Ok(Put { name, inode, path }),
+                    }
                 }
                 // Another command of ours was faster; its directory serves as well.
                 Err(errno) => {

@@ -74,7 +74,8 @@ impl Watched {
 
     /// Takes in what happened to it.
     fn note(&mut self, what: Happened) {
-        (self.last, self.is_carried) = (Instant::now(), false);
+        self.last = Instant::now();
+        self.is_carried &= what != Happened::Changed;
         match what {
             Happened::Made => *self = Watched { opens: Some(0), ..Watched::unknown() },
             Happened::Opened => self.opens = self.opens.map(|opens| opens + 1),
@@ -93,11 +94,11 @@ impl Watched {
     /// Returns what this says of whether it is still written.
     fn seen(&self) -> Option<Seen> {
         match self.opens {
+            None if self.is_carried => Some(Seen::Carried),
             Some(0) if self.is_renamed => Some(Seen::Complete),
             Some(0) if self.is_complete => Some(Seen::ClosedByOne),
             _ if self.is_complete => Some(Seen::Closed),
             Some(1..) => Some(Seen::Opened { silent: self.last.elapsed(), changed: self.changed }),
-            None if self.is_carried => Some(Seen::Carried),
             Some(0) | None => None,
         }
     }
@@ -112,6 +113,8 @@ struct Open {
     watched: Watched,
     /// When to look at it again.
     again_at: Instant,
+    /// Whether it was read as it stands.
+    was_read: bool,
 }
 
 /// A file to look at.
@@ -260,7 +263,7 @@ impl SpoolInbox {
 
     fn wait(&mut self, place: Place, watched: Watched) {
         let rest = LOOK_AGAIN.max(watched.last.elapsed() / 8).min(LOOK_AGAIN_MAX);
-        self.open.insert(place, Open { watched, again_at: Instant::now() + rest });
+        self.open.insert(place, Open { watched, again_at: Instant::now() + rest, was_read: false });
     }
 
     /// Looks at a file again in a while, though nothing happens to it.
@@ -293,7 +296,7 @@ impl SpoolInbox {
         let in_orders = |(drop_box, _): &Place| *drop_box == DropBox::Orders;
         self.rescan_due
             || self.rescan.is_some()
-            || self.open.keys().any(in_orders)
+            || self.open.iter().any(|(place, open)| in_orders(place) && !open.was_read)
             || self.noticed.keys().any(in_orders)
             || self.waiting.values().flat_map(BTreeMap::keys).any(in_orders)
     }
@@ -417,7 +420,8 @@ impl SpoolInbox {
                     bytes_taken += bytes.len();
                     let drop_box = *drop_box;
                     if may_grow {
-                        self.wait(place, file.watched);
+                        self.wait(place.clone(), file.watched);
+                        self.open.entry(place).and_modify(|open| open.was_read = true);
                     }
                     files.push(Dropped { drop_box, key, owner, bytes, may_grow, scope: None, moved: Moved::Yes });
                 }
