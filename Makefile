@@ -5,7 +5,7 @@ PREFIX ?= /usr/local
 SYSCONFDIR ?= /etc
 DESTDIR ?=
 
-.PHONY: help demo test lint bench bench-peers sim http ui kill full links flood install
+.PHONY: help demo test lint bench bench-peers sim http ui kill full links flood waiting install
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' Makefile
@@ -71,6 +71,9 @@ flood: ## A long campaign of output: 20 hosts print a gibibyte each, as one line
 	.ci/install
 	FLOOD_HOSTS=$${FLOOD_HOSTS:-20} FLOOD_MIB=$${FLOOD_MIB:-1024} FLOOD_FIRST_MS=$${FLOOD_FIRST_MS:-250} \
 		$(CARGO) test --release --test it a_flood_is_kept -- --nocapture
+
+waiting: ## Thousands of waiting tasks: memory, and how soon the daemon answers after a start and a change: WAITING=25000
+	WAITING=$${WAITING:-25000} $(CARGO) test --release --test it thousands_of_waiting_tasks -- --nocapture
 
 install: ## Install the binary, the templates and an example configuration
 	$(CARGO) build --release

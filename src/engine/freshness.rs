@@ -2,7 +2,8 @@
 //!
 //! **Invariant:** a plan is made anew, from the same bytes and what stands in the configuration now, before it is
 //! approved and before its first step; when it is another one, nothing of the old one runs. Policy is asked anew as well:
-//! who must approve, and whether those who did still may.
+//! who must approve, and whether those who did still may. After every change all ready tasks are looked at, so many a turn
+//! that others are not kept waiting; what was not looked at yet is looked at before it is approved or starts.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -16,6 +17,7 @@ use crate::domain::record::view_file;
 use crate::domain::run::{Event, Outcome, Run, TaskState};
 use crate::domain::submission::Schedule;
 use crate::domain::wire::read_task;
+use crate::engine::asleep::people;
 use crate::engine::orders::Refused;
 use crate::engine::outbox::Outbox;
 use crate::engine::{Effect, Engine};
@@ -25,6 +27,10 @@ impl Engine {
     /// is not what was approved any more waits for approval again. Returns whether it was the same.
     pub(super) fn recheck(&mut self, id: TaskId, out: &mut Outbox) -> bool {
         let Some(run) = self.runs.get(&id) else { return false };
+        // What cannot be read says nothing about any task.
+        if self.broken_library.is_some() {
+            return false;
+        }
         let before = run.state();
         if !matches!(before, TaskState::New | TaskState::Ready) || self.verified.get(&id) == Some(&self.generation) {
             return true;
@@ -171,15 +177,13 @@ impl Engine {
 
     /// Returns the unfinished tasks that were submitted or approved by one of these.
     fn concerned(&self, uids: &BTreeSet<u32>) -> Vec<TaskId> {
-        let depends = |run: &&Run| {
-            let voted = run.approvals.iter().any(|(_, vote)| uids.contains(&vote.by.uid));
-            voted || uids.contains(&run.accepted.by.uid)
-        };
-        self.runs.values().filter(depends).map(|run| run.id).collect()
+        let awake = self.runs.values().filter(|run| people(run).any(|uid| uids.contains(&uid))).map(|run| run.id);
+        let asleep = self.sleepers.iter().filter(|(_, task)| task.people().iter().any(|uid| uids.contains(uid)));
+        awake.chain(asleep.map(|(id, _)| id)).collect()
     }
 
     /// Learns who people are now and which groups they are in. Where that changed, the tasks that depend on them are judged anew.
-    pub(super) fn take_people(&mut self, people: HashMap<u32, Person>, out: &mut Outbox) {
+    pub(super) fn take_people(&mut self, people: HashMap<u32, Person>) {
         let differs = |person: &&Person| {
             let known = self.people.get(&person.actor.uid);
             known.is_some_and(|known| known.groups != person.groups || known.actor != person.actor)
@@ -191,9 +195,7 @@ impl Engine {
         }
         for id in self.concerned(&changed) {
             self.verified.remove(&id);
-            if self.runs.get(&id).is_some_and(|run| run.state() == TaskState::Ready) {
-                self.recheck(id, out);
-            }
+            self.sleepers.judge(id);
         }
     }
 
@@ -201,16 +203,6 @@ impl Engine {
     fn person(&self, actor: &Actor) -> Person {
         let known = self.people.get(&actor.uid).cloned();
         known.unwrap_or_else(|| Person { actor: actor.clone(), groups: std::collections::BTreeSet::new() })
-    }
-
-    /// Compares every ready task with a library that was read anew; its time, or a freeze, may be another one too.
-    pub(super) fn recheck_ready(&mut self, out: &mut Outbox) {
-        let ready: Vec<TaskId> =
-            self.runs.values().filter(|run| run.state() == TaskState::Ready).map(|run| run.id).collect();
-        for id in ready {
-            self.recheck(id, out);
-            self.watch_id(id);
-        }
     }
 
     /// Lets an approval lapse whose time has passed.

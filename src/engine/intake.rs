@@ -133,7 +133,8 @@ impl Engine {
     /// it once, so that a second report by the same hook is a push of its own, if what the first one made has ended.
     fn reported(&mut self, key: &KeyOf, hook: Option<&str>, now: Timestamp) -> Option<TaskId> {
         let known = self.keys.get_mut(key)?;
-        let goes_on = self.runs.get(&known.id).is_some_and(|run| run.state() != TaskState::Done);
+        let runs = self.runs.get(&known.id).is_some_and(|run| run.state() != TaskState::Done);
+        let goes_on = runs || self.sleepers.holds(known.id);
         let is_new = hook.is_none_or(|hook| !known.hooks.iter().any(|known| known == hook));
         let same = (0..REPORTED_MS).contains(&(now.0 - known.at.0)) && (goes_on || is_new);
         known.hooks.extend(hook.filter(|_| same && is_new).map(str::to_owned));
@@ -333,12 +334,16 @@ impl Engine {
     pub(super) fn index_accepted(&mut self, id: TaskId, accepted: &Accepted, at: Timestamp) {
         self.drops.extend(accepted.drop.identity());
         self.names.note(accepted.name.clone(), accepted.by.uid, id);
-        if let Some(key) = &accepted.idempotency_key {
-            let digest = Digest::of(accepted.submission.as_bytes());
-            let hooks = accepted.hook.iter().cloned().collect();
-            self.keys.insert(KeyOf::new(key, accepted.by.uid), Keyed { id, digest, at, hooks });
-        }
+        self.keys.extend(keyed(id, accepted, at));
     }
+}
+
+/// Returns the idempotency key of a task, if it has one, and what is known by it.
+pub(super) fn keyed(id: TaskId, accepted: &Accepted, at: Timestamp) -> Option<(KeyOf, Keyed)> {
+    let key = accepted.idempotency_key.as_ref()?;
+    let digest = Digest::of(accepted.submission.as_bytes());
+    let hooks = accepted.hook.iter().cloned().collect();
+    Some((KeyOf::new(key, accepted.by.uid), Keyed { id, digest, at, hooks }))
 }
 
 /// Answers a hook whose ref is not where it said: it may come there, and git may have refused it for another one's sake.

@@ -12,6 +12,7 @@
 //! 5. It asks again after a minute at the latest, with [`Input::Tick`] if with nothing else.
 //! 6. A host starts a step of one attempt at most once; [`Effect::RunStep`] of one that was sent goes on with it.
 
+mod asleep;
 mod busy;
 mod conditions;
 mod freshness;
@@ -29,7 +30,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use crate::base::digest::Digest;
-use crate::base::ids::{GroupNo, HostName, StepName, TaskId, is_token_uid};
+use crate::base::ids::{GroupNo, HostName, StepName, TaskId};
 use crate::base::time::{Moment, Timestamp};
 use crate::domain::audit::{Entry, Head};
 use crate::domain::callback::{Attempt, Callback};
@@ -45,8 +46,9 @@ use crate::domain::token::Scope;
 use crate::domain::wire::read_order;
 
 pub use outbox::NewTask;
-pub use recover::{FoundTask, Past, unaudited};
+pub use recover::{FoundTask, Past, Waiting, unaudited};
 
+use asleep::{Fired, Sleepers, people};
 use busy::Busy;
 use intake::{KeyOf, Keyed};
 use names::Names;
@@ -156,8 +158,10 @@ pub enum Input {
     People(HashMap<u32, Person>),
     /// They changed and cannot be read: until they can, nothing is approved and nothing starts.
     LibraryBroken(String),
-    /// What [`Effect::Fetch`] asked for; `None` when it cannot be read.
-    Fetched(TaskId, Option<Box<FoundTask>>),
+    /// OpenSSH's configuration was asked about more hosts; what it said before still holds.
+    Asked(Arc<Library>),
+    /// What each [`Effect::Fetch`] of a turn asked for; `None` when it cannot be read.
+    Fetched(Vec<(TaskId, Option<Box<Run>>)>),
     /// Time passed.
     Tick,
 }
@@ -171,6 +175,7 @@ impl Input {
                 | Input::Reach(..)
                 | Input::Reported(..)
                 | Input::Reloaded(..)
+                | Input::Asked(_)
                 | Input::People(_)
                 | Input::LibraryBroken(_)
         );
@@ -271,7 +276,8 @@ pub enum Effect {
         /// Where it stands wrongly.
         state: TaskState,
     },
-    /// Read an ended task, for an order that is about it.
+    /// Read a task that waits, or an ended one that an order is about. Its events are to be as all durable effects before this
+    /// one left them.
     Fetch(TaskId),
     /// Run one step on one host. Only an approved plan can be named here.
     RunStep(Start),
@@ -346,7 +352,10 @@ impl Start {
 #[derive(Debug)]
 pub struct Engine {
     library: Arc<Library>,
+    /// What runs; beside it, while an input is taken in, what it is about.
     runs: BTreeMap<TaskId, Run>,
+    /// What waits.
+    sleepers: Sleepers,
     next_id: u64,
     /// What people mean by a name.
     names: Names,
@@ -365,8 +374,8 @@ pub struct Engine {
     running: BTreeMap<TaskId, Progress>,
     /// Hosts that a step or a connection occupies.
     busy: Busy,
-    /// Orders about ended tasks, until those are read.
-    fetching: BTreeMap<TaskId, Vec<Dropped>>,
+    /// When this engine began, and when another one had looked at the time last.
+    begun: Fired,
     /// How often the library was read.
     generation: u64,
     /// With which reading of the library a task's plan was last made.
@@ -390,6 +399,7 @@ impl Engine {
         Engine {
             library,
             runs: BTreeMap::new(),
+            sleepers: Sleepers::default(),
             next_id: next_id.max(1),
             names: Names::default(),
             drops: HashSet::new(),
@@ -399,7 +409,7 @@ impl Engine {
             due: BTreeSet::new(),
             running: BTreeMap::new(),
             busy: Busy::default(),
-            fetching: BTreeMap::new(),
+            begun: Fired { seen: Timestamp(i64::MAX), at: Timestamp(i64::MAX) },
             generation: 0,
             verified: HashMap::new(),
             broken_library: None,
@@ -415,9 +425,21 @@ impl Engine {
     /// Total: whatever comes from outside yields an event, a refusal or nothing, never a panic.
     pub fn handle(&mut self, now: Moment, input: Input) -> Vec<Effect> {
         let mut out = Outbox::new(now);
-        if input.may_start_something() {
+        // Of what only tells nothing starts: what came meanwhile is heard before, and a tick or another input follows.
+        let may_start = input.may_start_something();
+        if may_start {
             self.hold_late(&mut out);
         }
+        self.take_in(input, &mut out);
+        if may_start {
+            self.schedule(&mut out);
+        }
+        self.lie_down();
+        self.read_more(&mut out);
+        out.into_effects()
+    }
+
+    fn take_in(&mut self, input: Input, out: &mut Outbox) {
         match input {
             Input::Dropped(mut files) => {
                 files.sort_by_cached_key(|file| self.turn_of(file));
@@ -425,52 +447,38 @@ impl Engine {
                 let mut shown = BTreeSet::new();
                 for file in files {
                     if shown.insert(file.key.clone()) {
-                        self.on_dropped(file, &mut out);
+                        self.on_dropped(file, out);
                     }
                 }
             }
             Input::StepEnded { task, group, host, step, result } => {
-                self.on_step_ended(task, group, &host, step, result, &mut out);
+                self.on_step_ended(task, group, &host, step, result, out);
             }
             Input::KillUnconfirmed { task, group, host, step, why } => {
-                self.on_kill_unconfirmed(task, group, host, step, why, &mut out);
+                self.on_kill_unconfirmed(task, group, host, step, why, out);
             }
-            // Nothing starts because somebody says something.
-            Input::Said(attempt, text) => {
-                self.on_said(attempt, text, &mut out);
-                return out.into_effects();
-            }
-            Input::Reach(attempt, barrier) => {
-                self.on_reach(attempt, barrier, &mut out);
-                return out.into_effects();
-            }
-            Input::Reported(attempt, reports) => {
-                self.on_reported(attempt, reports, &mut out);
-                return out.into_effects();
-            }
-            Input::ViewLost(id) => self.restore_view(id, &mut out),
-            // What came meanwhile is heard before anything starts: a tick or another input follows.
+            Input::Said(attempt, text) => self.on_said(attempt, text, out),
+            Input::Reach(attempt, barrier) => self.on_reach(attempt, barrier, out),
+            Input::Reported(attempt, reports) => self.on_reported(attempt, reports, out),
+            Input::ViewLost(id) => self.restore_view(id, out),
             Input::Reloaded(library, people) => {
                 self.library = library;
                 self.people = people;
                 self.generation += 1;
                 self.broken_library = None;
-                self.recheck_ready(&mut out);
-                return out.into_effects();
+                self.sleepers.judge_all();
             }
-            Input::People(people) => {
-                self.take_people(people, &mut out);
-                return out.into_effects();
+            // No plan that was made is another one by this.
+            Input::Asked(library) => self.library = library,
+            Input::People(people) => self.take_people(people),
+            Input::LibraryBroken(why) => self.broken_library = Some(why),
+            Input::Fetched(found) => {
+                for (id, run) in found {
+                    self.on_fetched(id, run.map(|run| *run), out);
+                }
             }
-            Input::LibraryBroken(why) => {
-                self.broken_library = Some(why);
-                return out.into_effects();
-            }
-            Input::Fetched(id, found) => self.on_fetched(id, found.map(|found| *found), &mut out),
             Input::Tick => {}
         }
-        self.schedule(&mut out);
-        out.into_effects()
     }
 
     /// Returns in how many milliseconds [`Engine::handle`] wants a [`Input::Tick`] at the latest.
@@ -490,11 +498,15 @@ impl Engine {
     /// Returns the people whose rights unfinished tasks depend on: submitters and approvers.
     #[must_use]
     pub fn people(&self) -> BTreeSet<u32> {
-        let of = |run: &Run| {
-            let voters: Vec<u32> = run.approvals.iter().map(|(_, vote)| vote.by.uid).collect();
-            voters.into_iter().chain([run.accepted.by.uid]).filter(|uid| !is_token_uid(*uid))
-        };
-        self.runs.values().flat_map(of).collect()
+        let asleep = self.sleepers.iter().flat_map(|(_, task)| task.people().iter().copied());
+        self.runs.values().flat_map(people).chain(asleep).collect()
+    }
+
+    /// Whether nothing is left to find out of what became of tasks while no daemon ran: until then, when somebody looked last
+    /// is when another one did.
+    #[must_use]
+    pub fn is_settled(&self) -> bool {
+        self.sleepers.are_settled()
     }
 
     /// Whether the library on disk cannot be read.
@@ -503,15 +515,10 @@ impl Engine {
         self.broken_library.is_some()
     }
 
-    /// Returns the unfinished tasks.
-    pub fn runs(&self) -> impl Iterator<Item = &Run> {
-        self.runs.values()
-    }
-
     /// Returns how many tasks have not ended.
     #[must_use]
     pub fn unfinished(&self) -> usize {
-        self.runs.len()
+        self.runs.len() + self.sleepers.len()
     }
 
     /// Returns how many hosts are in flight.

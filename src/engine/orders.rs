@@ -19,7 +19,7 @@ use crate::engine::intake::{own_place, refuse};
 use crate::engine::names::Meant;
 use crate::engine::outbox::Outbox;
 use crate::engine::schedule::frozen;
-use crate::engine::{Dropped, Effect, Engine, FoundTask};
+use crate::engine::{Dropped, Effect, Engine};
 
 impl Engine {
     pub(super) fn on_order(&mut self, file: Dropped, out: &mut Outbox) {
@@ -40,43 +40,44 @@ impl Engine {
         if let Wish::Acknowledge { line } = order.wish {
             return self.acknowledge(line, order.reason.unwrap_or_default(), file, out);
         }
-        let found = match self.find(&order.task, file.key.uid) {
-            Meant::Task(id) => Some(id),
-            Meant::Nothing => None,
+        match self.find(&order.task, file.key.uid) {
+            Meant::Task(id) => self.on_order_about(id, &order, file, out),
+            Meant::Nothing => {
+                let wanted = "the number or name of a task; try: spoolgate ls";
+                refuse(file, None, vec![Problem::new("/task", &order.task, wanted)], out);
+            }
             Meant::Several(ids) => {
                 let ids: Vec<String> = ids.iter().map(ToString::to_string).collect();
                 let wanted = format!("the number of a task: {} are called so", ids.join(", "));
-                return refuse(file, None, vec![Problem::new("/task", &order.task, wanted)], out);
+                refuse(file, None, vec![Problem::new("/task", &order.task, wanted)], out);
             }
-        };
-        match found {
-            Some(id) if self.runs.contains_key(&id) => {
-                let consume = Effect::Consume { drop_box: file.drop_box, key: file.key.clone(), task: Some(id) };
-                // What was answered before a crash is not answered twice.
-                let answered = self.runs[&id].orders.contains(&file.key);
-                let identity = file.key.identity();
-                if answered || self.obey(id, &order, file, out) {
-                    self.drops.extend(identity);
-                    out.durable(consume);
-                }
+        }
+    }
+
+    /// Answers an order that waited until its task was read. It is about that one, whatever its name means by now.
+    pub(super) fn on_order_read(&mut self, id: TaskId, file: Dropped, out: &mut Outbox) {
+        match read_order(&file.bytes, &self.library.zone) {
+            Ok(order) => self.on_order_about(id, &order, file, out),
+            Err(unreadable) => refuse(file, Some(id), unreadable.problems, out),
+        }
+    }
+
+    fn on_order_about(&mut self, id: TaskId, order: &Order, file: Dropped, out: &mut Outbox) {
+        if let Some(run) = self.runs.get(&id) {
+            let consume = Effect::Consume { drop_box: file.drop_box, key: file.key.clone(), task: Some(id) };
+            // What was answered before a crash is not answered twice.
+            let answered = run.orders.contains(&file.key);
+            let identity = file.key.identity();
+            if answered || self.obey(id, order, file, out) {
+                self.drops.extend(identity);
+                out.durable(consume);
             }
-            // A task that has ended is not kept in memory; it is read again for this.
-            Some(id) if matches!(order.wish, Wish::Retry { .. }) => {
-                let waiting = self.fetching.entry(id).or_default();
-                if waiting.is_empty() {
-                    out.act(Effect::Fetch(id));
-                }
-                if waiting.iter().all(|known| known.key != file.key) {
-                    waiting.push(file);
-                }
-            }
-            found => {
-                let wanted = match found {
-                    Some(id) => format!("a task that has not ended; task {id} has"),
-                    None => "the number or name of a task; try: spoolgate ls".to_owned(),
-                };
-                refuse(file, found, vec![Problem::new("/task", &order.task, wanted)], out);
-            }
+        } else if self.sleepers.holds(id) || matches!(order.wish, Wish::Retry { .. }) {
+            // A task that waits or has ended is not kept in memory; it is read for this.
+            self.sleepers.order(id, file);
+        } else {
+            let wanted = format!("a task that has not ended; task {id} has");
+            refuse(file, Some(id), vec![Problem::new("/task", &order.task, wanted)], out);
         }
     }
 
@@ -101,31 +102,6 @@ impl Engine {
         self.cuts.remove(&line);
         out.durable(Effect::Audit(Entry::of_acknowledged(out.now(), file.owner.actor, line, reason)));
         out.durable(Effect::Consume { drop_box: file.drop_box, key: file.key, task: None });
-    }
-
-    /// Gives the orders that waited for an ended task to it.
-    pub(super) fn on_fetched(&mut self, id: TaskId, found: Option<FoundTask>, out: &mut Outbox) {
-        let files = self.fetching.remove(&id).unwrap_or_default();
-        let run = found.and_then(|task| crate::domain::run::Run::fold(id, task.plan, &task.events).ok());
-        match run {
-            Some(run) if !self.runs.contains_key(&id) && run.state() == TaskState::Done => {
-                self.runs.insert(id, run);
-            }
-            Some(_) if self.runs.contains_key(&id) => {}
-            _ => {
-                for file in files {
-                    let wanted = "a task whose files can be read";
-                    refuse(file, Some(id), vec![Problem::new("/task", id.to_string(), wanted)], out);
-                }
-                return;
-            }
-        }
-        for file in files {
-            self.on_order(file, out);
-        }
-        if self.runs.get(&id).is_some_and(|run| run.state() == TaskState::Done) {
-            self.runs.remove(&id);
-        }
     }
 
     /// Finds a task by its number or by the name it was dropped under, as somebody means it.

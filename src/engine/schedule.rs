@@ -4,7 +4,7 @@
 //! while a slot is free. A failed host never stops its siblings, and blocks the next group. A step that waits for a
 //! person or for its time occupies nothing.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeSet, HashSet, VecDeque};
 
 use crate::base::ids::{GroupNo, HostName, StepName, TaskId};
 use crate::base::time::Timestamp;
@@ -15,6 +15,7 @@ use crate::domain::run::earlier::Earlier;
 use crate::domain::run::lane::{Lane, Next};
 use crate::domain::run::{BatchWait, Event, Outcome, Run, Stage, StepResult, StepState, TaskState};
 use crate::domain::template::{Missed, Trigger};
+use crate::engine::asleep::Fired;
 use crate::engine::conditions;
 use crate::engine::outbox::Outbox;
 use crate::engine::waits::{Wait, What};
@@ -64,22 +65,40 @@ impl Engine {
     pub(super) fn schedule(&mut self, out: &mut Outbox) {
         while let Some((at, id)) = self.timers.first().copied().filter(|(at, _)| *at <= out.now()) {
             self.timers.remove(&(at, id));
-            self.on_timer(id, out);
+            let fired = Fired { seen: self.seen, at: out.now() };
+            if !self.sleepers.fire(id, fired) {
+                self.on_timer(id, fired, out);
+            }
         }
         self.waits.pass(out.moment());
         let running: Vec<TaskId> = self.running.keys().copied().collect();
         for id in running {
             self.start_lanes(id, out);
         }
-        let due: Vec<TaskId> = self.due.iter().copied().collect();
-        for id in due {
-            self.start_task(id, out);
-        }
+        self.start_due(out);
         self.seen = out.now();
         self.seen_steady_ms = Some(out.moment().steady_ms);
     }
 
-    fn on_timer(&mut self, id: TaskId, out: &mut Outbox) {
+    /// Starts due tasks, the oldest first. One that sleeps is read before; what came after it waits as long.
+    fn start_due(&mut self, out: &mut Outbox) {
+        let due: Vec<TaskId> = self.due.iter().copied().collect();
+        let (mut asleep, mut taken) = (BTreeSet::new(), HashSet::new());
+        for id in due {
+            if self.free_slots() <= asleep.len() || self.broken_library.is_some() {
+                break;
+            }
+            if !self.sleepers.holds(id) && asleep.is_empty() {
+                self.start_task(id, out);
+            } else if self.could_start(id, &mut taken) {
+                asleep.insert(id);
+            }
+        }
+        self.sleepers.start(asleep);
+    }
+
+    /// Looks at a task whose time has come, as it was seen then.
+    pub(super) fn on_timer(&mut self, id: TaskId, fired: Fired, out: &mut Outbox) {
         let Some(run) = self.runs.get_mut(&id) else { return };
         let waits = matches!(run.stage, Stage::New | Stage::Ready { .. });
         if waits && run.plan.not_after.is_some_and(|end| end <= out.now()) {
@@ -99,7 +118,7 @@ impl Engine {
         }
         // A task that came in after its time is wanted at once, as CODO's are.
         let slept_through = |at: &Timestamp| {
-            *at > self.seen && *at >= run.accepted_at && out.now().0 - at.0 > self.library.defaults.late_after_ms
+            *at > fired.seen && *at >= run.accepted_at && fired.at.0 - at.0 > self.library.defaults.late_after_ms
         };
         if let Some(at) = begins_at.filter(slept_through).filter(|_| !run.was_late && run.may_start()) {
             match run.plan.missed {
@@ -127,8 +146,7 @@ impl Engine {
         let first = run.plan.groups.first();
         let can_start =
             first.is_none_or(|group| group.hosts.iter().any(|host| self.busy.has_room(host, run.plan.jobs_on(host))));
-        let has_slot = self.library.defaults.hosts_in_flight > self.busy.len();
-        if !has_slot || !can_start || !run.may_start() || self.broken_library.is_some() {
+        if !can_start || !run.may_start() {
             return;
         }
         if !self.recheck(id, out) || self.freeze(id, out) {

@@ -13,6 +13,11 @@ use crate::domain::wire::read_task;
 /// How often an answer may raise a question: each names hosts on the way at most.
 const ROUNDS_MAX: usize = 10;
 
+/// Whether a library says too little for some tasks.
+pub(super) fn asks(library: &Library, submissions: &[Submission]) -> bool {
+    submissions.iter().any(|task| !unasked(task, library).is_empty())
+}
+
 /// Completes a library for some tasks; says whether that took anything.
 pub(super) fn complete(library: &mut Library, submissions: &[Submission]) -> bool {
     let mut asked = false;

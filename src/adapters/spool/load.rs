@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::adapters::spool::SpoolError;
 use crate::adapters::spool::commit::Commit;
@@ -25,19 +25,37 @@ const ID_MAX: u64 = 1 << 53;
 pub struct Found {
     /// Its number.
     pub id: TaskId,
-    /// `plan.json`.
-    pub plan: Vec<u8>,
+    /// `plan.json`, which is only read when somebody asks: most tasks wait, and plans are large.
+    pub plan: PlanFile,
     /// The whole lines of `events.jsonl`.
     pub events: Vec<u8>,
     /// The directories that hold a view of it.
     pub standing: Vec<TaskState>,
 }
 
-/// What [`Store::load`] found.
+/// The plan of a task as it stands on disk.
+#[derive(Clone, Debug)]
+pub struct PlanFile(PathBuf);
+
+impl PlanFile {
+    /// Returns its bytes; none when it is not there.
+    ///
+    /// # Errors
+    /// When it is there and cannot be read.
+    pub fn read(&self) -> Result<Vec<u8>, SpoolError> {
+        read_or_empty(&self.0)
+    }
+
+    /// Returns how many bytes it has; none when nobody can say.
+    #[must_use]
+    pub fn length(&self) -> u64 {
+        fs::metadata(&self.0).map_or(0, |meta| meta.len())
+    }
+}
+
+/// What [`Store::load`] found beside the tasks.
 #[derive(Clone, Debug, Default)]
 pub struct Loaded {
-    /// Every task that does not stand in `done/` alone, and those in `done/` that the history does not know.
-    pub unfinished: Vec<Found>,
     /// `history.jsonl`.
     pub history: Vec<u8>,
     /// The first number that no task has.
@@ -51,7 +69,8 @@ pub struct Loaded {
 }
 
 impl Store {
-    /// Reads what a start needs: every task that is not finished, and the history.
+    /// Reads what a start needs: the history, and every task that is not finished, which `take` is given one after the other,
+    /// by their numbers. Those are all that do not stand in `done/` alone, and those in `done/` that the history does not know.
     ///
     /// Removes what a crash left in the staging directory. A torn end of a journal is kept aside as
     /// `events.jsonl.torn` and cut off; a torn line of the history is cut off, since it can be written again. A run
@@ -59,8 +78,8 @@ impl Store {
     /// removed, to be written again. What of one task cannot be read is no other task's affair.
     ///
     /// # Errors
-    /// When a file operation fails that concerns all tasks.
-    pub fn load(&mut self) -> Result<Loaded, SpoolError> {
+    /// When a file operation fails that concerns all tasks. What fails in `take` concerns one, unless something is lacking.
+    pub fn load(&mut self, mut take: impl FnMut(Found) -> Result<(), SpoolError>) -> Result<Loaded, SpoolError> {
         // What a killed daemon wrote may be in memory alone; what follows acts on it.
         let spool = self.layout.spool();
         let dir = fs::File::open(&spool).map_err(|e| SpoolError::io("open", &spool, e))?;
@@ -84,15 +103,18 @@ impl Store {
             if standing == [TaskState::Done] && recorded.contains(&id) {
                 continue;
             }
-            match self.find(id, standing) {
-                Ok(found) => unfinished.extend(found),
+            let taken = self.find(id, standing).and_then(|found| {
+                unfinished.extend(found.as_ref().map(|found| found.id));
+                found.map_or(Ok(()), &mut take)
+            });
+            match taken {
+                Ok(()) => {}
                 Err(error) if error.lack().is_some() => return Err(error),
                 Err(error) => unreadable.push((id, error.to_string())),
             }
         }
-        let ids: Vec<TaskId> = unfinished.iter().map(|found| found.id).collect();
-        let audited = audit::audited(&self.layout, &ids)?;
-        Ok(Loaded { unfinished, history, next_id, audited, seen: self.seen(), unreadable })
+        let audited = audit::audited(&self.layout, &unfinished)?;
+        Ok(Loaded { history, next_id, audited, seen: self.seen(), unreadable })
     }
 
     /// Reads a task that has not ended; `None` when it was never announced.
@@ -101,9 +123,9 @@ impl Store {
         if !fs::metadata(&run).map_err(|e| SpoolError::io("look at", &run, e))?.is_dir() {
             return Err(SpoolError::io("read", &run, io::Error::other("it is no task's directory; move it away")));
         }
-        let plan = read_or_empty(&self.layout.plan(id))?;
+        let plan = PlanFile(self.layout.plan(id));
         let events = self.read_journal(id)?;
-        if standing.is_empty() && (is_hollow(&plan) || events.is_empty()) {
+        if standing.is_empty() && (is_hollow(&plan.read()?) || events.is_empty()) {
             bad::set_aside(&self.layout, &run, &format!("run-{id}"))?;
             return Ok(None);
         }
@@ -120,15 +142,14 @@ impl Store {
         })
     }
 
-    /// Reads an ended task, as an order about it needs it; `None` when its files are not there.
+    /// Reads a task that waits or has ended; `None` when its journal is not there.
     ///
     /// # Errors
     /// When a file operation fails.
     pub fn fetch(&self, id: TaskId) -> Result<Option<Found>, SpoolError> {
-        let plan = read_or_empty(&self.layout.plan(id))?;
         let events = self.read_journal(id)?;
-        let found = Found { id, plan, events, standing: vec![TaskState::Done] };
-        Ok((!found.plan.is_empty() && !found.events.is_empty()).then_some(found))
+        let found = Found { id, plan: PlanFile(self.layout.plan(id)), events, standing: Vec::new() };
+        Ok((!found.events.is_empty()).then_some(found))
     }
 
     /// Tells a view of ours from a file that somebody dropped under a number: ours says the number and the digest. One of
@@ -152,8 +173,7 @@ impl Store {
         if box_of(state).is_none() {
             return true;
         }
-        let ours = serde_json::from_slice::<serde_json::Value>(&bytes)
-            .is_ok_and(|view| view["id"] == id.0 && view["digest"].is_string() && view["admission"].is_object());
+        let ours = serde_json::from_slice::<OurView>(&bytes).is_ok_and(|view| view.id == id.0);
         if ours {
             self.own(state, id, &meta);
         }
@@ -219,6 +239,16 @@ impl Store {
         }
         Ok(())
     }
+}
+
+/// What tells a view of ours from what somebody dropped.
+#[derive(serde::Deserialize)]
+struct OurView {
+    id: u64,
+    #[serde(rename = "digest")]
+    _digest: String,
+    #[serde(rename = "admission")]
+    _admission: BTreeMap<String, serde_json::Value>,
 }
 
 /// Whether a plan is what a power cut leaves of a file that was never synced: nothing, zeros or a part.

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use super::audit::{self, LastKnown};
 use super::fault;
 use super::layout::Layout;
+use super::load::Loaded;
 use super::store::{NewFiles, Store};
 use super::{SpoolError, reader};
 use crate::base::ids::TaskId;
@@ -18,6 +19,24 @@ fn layout(dir: &tempfile::TempDir) -> Layout {
     let layout = Layout::new(dir.path().join("state"));
     layout.create(None, true).unwrap();
     layout
+}
+
+/// A task as it was found, with its plan.
+struct Whole {
+    id: TaskId,
+    plan: Vec<u8>,
+    events: Vec<u8>,
+    standing: Vec<TaskState>,
+}
+
+/// Everything that a start finds.
+fn load(store: &mut Store) -> (Vec<Whole>, Loaded) {
+    let mut found = Vec::new();
+    let loaded = store.load(|task| {
+        found.push(Whole { id: task.id, plan: task.plan.read()?, events: task.events, standing: task.standing });
+        Ok(())
+    });
+    (found, loaded.unwrap())
 }
 
 fn task(id: u64) -> NewFiles {
@@ -64,8 +83,8 @@ fn a_failure_at_any_operation_leaves_before_or_after() {
         let lived = live(&mut store);
         fault::after(None);
         drop(store);
-        let loaded = Store::open(layout.clone()).unwrap().load().unwrap();
-        for found in &loaded.unfinished {
+        let (unfinished, loaded) = load(&mut Store::open(layout.clone()).unwrap());
+        for found in &unfinished {
             assert_eq!(found.plan, task(1).plan, "after {count} operations");
             assert!(found.events.starts_with(&task(1).events), "after {count} operations");
             let reopening = found.standing == [TaskState::Running, TaskState::Done];
@@ -77,7 +96,7 @@ fn a_failure_at_any_operation_leaves_before_or_after() {
             assert_eq!(verified.head.seq, 4);
             assert_eq!(fs::read(layout.later_plan(TaskId(3), 2)).unwrap(), b"{\"plan\":2}");
             assert!(count > 20, "the life has more operations than {count}");
-            assert_eq!(loaded.unfinished.len(), 2, "task 1 is done and is not read");
+            assert_eq!(unfinished.len(), 2, "task 1 is done and is not read");
             assert_eq!(loaded.history, b"{\"id\":1}\n{\"id\":1,\"reopened\":true}\n{\"id\":1}\n");
             assert_eq!(loaded.next_id, 4);
             assert_eq!(fs::read(layout.task_file(TaskState::Done, TaskId(1))).unwrap(), b"{\"record\":1}");
@@ -97,7 +116,7 @@ fn a_journal_cut_at_any_byte_keeps_its_whole_lines() {
     let lines = b"{\"a\":1}\n{\"b\":2}\n{\"c\":3}\n";
     for end in 0..=lines.len() {
         fs::write(&journal, &lines[..end]).unwrap();
-        let found = store.load().unwrap().unfinished.remove(0);
+        let found = load(&mut store).0.remove(0);
         let whole = lines[..end].iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
         assert_eq!(found.events, &lines[..whole]);
         assert_eq!(fs::read(&journal).unwrap(), &lines[..whole], "the torn line is cut off");
@@ -124,7 +143,7 @@ fn a_dropped_file_with_a_tasks_number_makes_room_and_is_kept() {
     fs::write(layout.drop_box(DropBox::New).join("001.json"), b"another task").unwrap();
     drop(store);
     let mut store = Store::open(layout).unwrap();
-    store.load().unwrap();
+    load(&mut store);
     assert!(store.is_own(DropBox::New, "1.json") && !store.is_own(DropBox::New, "1.dropped-0.json"));
 }
 
@@ -173,14 +192,14 @@ fn what_a_power_cut_left_without_contents_was_never_announced() {
         store.write(&[task(1), task(2)], Vec::new(), Vec::new()).unwrap();
         fs::write(layout.plan(TaskId(2)), plan).unwrap();
         fs::write(layout.events(TaskId(2)), events).unwrap();
-        let loaded = store.load().unwrap();
-        assert_eq!(loaded.unfinished.iter().map(|found| found.id).collect::<Vec<_>>(), [TaskId(1)]);
+        let (unfinished, loaded) = load(&mut store);
+        assert_eq!(unfinished.iter().map(|found| found.id).collect::<Vec<_>>(), [TaskId(1)]);
         assert_eq!(loaded.next_id, 3, "its number is not given again");
         assert_eq!(fs::read(layout.bad().join("run-2.json/plan.json")).unwrap(), plan, "its bytes are kept");
         // One that has a file in a state was announced, whatever became of it since.
         fs::write(layout.plan(TaskId(1)), plan).unwrap();
         fs::write(layout.task_file(TaskState::Running, TaskId(1)), b"view").unwrap();
-        assert_eq!(store.load().unwrap().unfinished.len(), 1);
+        assert_eq!(load(&mut store).0.len(), 1);
     }
 }
 
@@ -191,12 +210,12 @@ fn zeros_at_a_journals_end_are_kept_aside_and_whole_lines_after_them_are_not_bel
     let mut store = Store::open(layout.clone()).unwrap();
     store.write(&[task(1)], Vec::new(), Vec::new()).unwrap();
     fs::write(layout.events(TaskId(1)), b"{\"a\":1}\n{\"b\"\0\0\0\0\n\0").unwrap();
-    assert_eq!(store.load().unwrap().unfinished[0].events, b"{\"a\":1}\n");
+    assert_eq!(load(&mut store).0[0].events, b"{\"a\":1}\n");
     let torn = fs::read(layout.events(TaskId(1)).with_extension("jsonl.torn")).unwrap();
     assert_eq!(torn, b"{\"b\"\0\0\0\0\n\0");
     let damaged = b"{\"a\":1}\n{\"b\"\0\0\0\0\n{\"c\":3}\n";
     fs::write(layout.events(TaskId(1)), damaged).unwrap();
-    assert_eq!(store.load().unwrap().unfinished[0].events, damaged);
+    assert_eq!(load(&mut store).0[0].events, damaged);
     assert_eq!(fs::read(layout.events(TaskId(1))).unwrap(), damaged, "nothing was cut off");
 }
 
@@ -222,7 +241,7 @@ fn a_file_that_was_held_in_a_crash_is_nobodys_to_delete() {
     let mut store = Store::open(layout.clone()).unwrap();
     fs::write(layout.staging().join("held-12-a.json"), b"somebody's task").unwrap();
     fs::write(layout.staging().join("taken-12-a.json"), b"a task of ours").unwrap();
-    store.load().unwrap();
+    load(&mut store);
     assert_eq!(fs::read_dir(layout.staging()).unwrap().count(), 0);
     assert_eq!(fs::read(layout.bad().join("held.json")).unwrap(), b"somebody's task");
 }
@@ -240,12 +259,12 @@ fn a_finished_task_that_the_history_forgot_is_finished_again() {
         store.finish(TaskId(id), TaskState::New, b"{}", line.as_bytes()).unwrap();
     }
     store.settle().unwrap();
-    assert!(store.load().unwrap().unfinished.is_empty());
+    assert!(load(&mut store).0.is_empty());
     let torn = fs::read(layout.history()).unwrap();
     fs::write(layout.history(), &torn[..torn.len() - 3]).unwrap();
-    let loaded = store.load().unwrap();
-    assert_eq!(loaded.unfinished.iter().map(|found| found.id).collect::<Vec<_>>(), [TaskId(2)]);
-    assert_eq!(loaded.unfinished[0].standing, [TaskState::Done]);
+    let (unfinished, _) = load(&mut store);
+    assert_eq!(unfinished.iter().map(|found| found.id).collect::<Vec<_>>(), [TaskId(2)]);
+    assert_eq!(unfinished[0].standing, [TaskState::Done]);
     store.finish(TaskId(2), TaskState::Done, b"{}", b"{\"id\":2}\n").unwrap();
     store.settle().unwrap();
     assert_eq!(fs::read(layout.history()).unwrap(), b"{\"id\":1}\n{\"id\":2}\n");
@@ -280,18 +299,18 @@ fn a_time_that_a_power_cut_emptied_is_about_when_it_was_written() {
     let dir = tempfile::tempdir().unwrap();
     let layout = layout(&dir);
     let mut store = Store::open(layout.clone()).unwrap();
-    assert_eq!(store.load().unwrap().seen, None);
+    assert_eq!(load(&mut store).1.seen, None);
     store.note_seen(Timestamp(5_000)).unwrap();
-    assert_eq!(store.load().unwrap().seen, Some(Timestamp(5_000)));
+    assert_eq!(load(&mut store).1.seen, Some(Timestamp(5_000)));
     for torn in ["", "1970-01-01T00:0", "\0\0\0"] {
         fs::write(layout.seen(), torn).unwrap();
         let changed = std::time::UNIX_EPOCH + std::time::Duration::from_millis(77_123);
         fs::File::options().write(true).open(layout.seen()).unwrap().set_modified(changed).unwrap();
-        assert_eq!(store.load().unwrap().seen, Some(Timestamp(77_123)), "{torn:?}");
+        assert_eq!(load(&mut store).1.seen, Some(Timestamp(77_123)), "{torn:?}");
     }
     fs::remove_file(layout.seen()).unwrap();
     fs::create_dir(layout.seen()).unwrap();
-    assert_eq!(store.load().unwrap().seen, None);
+    assert_eq!(load(&mut store).1.seen, None);
 }
 
 #[test]
@@ -310,8 +329,8 @@ fn what_cannot_be_read_of_one_task_is_no_other_tasks_affair() {
     std::os::unix::fs::symlink("8", layout.run(TaskId(8))).unwrap();
     fs::write(layout.runs().join("notes"), "another").unwrap();
     fs::create_dir(layout.runs().join(u64::MAX.to_string())).unwrap();
-    let loaded = store.load().unwrap();
-    assert_eq!(loaded.unfinished.iter().map(|found| found.id.0).collect::<Vec<_>>(), [1, 4]);
+    let (unfinished, loaded) = load(&mut store);
+    assert_eq!(unfinished.iter().map(|found| found.id.0).collect::<Vec<_>>(), [1, 4]);
     let why: Vec<(u64, &str)> = loaded.unreadable.iter().map(|(id, why)| (id.0, why.as_str())).collect();
     assert_eq!(why.iter().map(|(id, _)| *id).collect::<Vec<_>>(), [2, 3, 7, 8]);
     assert!(why[0].1.contains("runs/2/events.jsonl: Is a directory"), "{why:?}");
@@ -333,13 +352,13 @@ fn a_view_that_a_power_cut_emptied_is_nobodys_drop() {
         let path = layout.task_file(state, TaskId(1));
         for left in ["", "\0\0\0\0", "{\n  \"id\": 1", "{\n  \"id\": 1,\n  \"na", "{\n  \"id\": 1,\n\0\0"] {
             fs::write(&path, left).unwrap();
-            let standing = store.load().unwrap().unfinished.remove(0).standing;
+            let standing = load(&mut store).0.remove(0).standing;
             assert!(!standing.contains(&state) && !path.exists(), "{left:?} in {}", state.word());
         }
         // What somebody drops under a number is his, and what a task of another number says is, too.
         for theirs in ["{\"task_name\": \"t\"", "{\n  \"id\": 11,\n", view] {
             fs::write(&path, theirs).unwrap();
-            store.load().unwrap();
+            load(&mut store);
             assert_eq!(fs::read_to_string(&path).unwrap(), theirs);
         }
         fs::remove_file(&path).unwrap();

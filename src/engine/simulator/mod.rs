@@ -9,6 +9,7 @@
 
 mod parts;
 mod people;
+mod sleep;
 mod time_laws;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -24,6 +25,7 @@ use crate::domain::run::{Ending, Outcome, OutputFacts, Stage};
 
 use crate::domain::submission::Schedule;
 use parts::{Dice, SLOTS, WAIT_MS, library, no_failure_is_laundered, orders_count_once, wanted_releases};
+use sleep::{is_found, sleeps_well};
 use time_laws::TimeLaws;
 
 /// What is on disk.
@@ -54,7 +56,7 @@ struct World {
     disk: Disk,
     dropped: u64,
     flights: Vec<Flight>,
-    /// Ended tasks that the engine wants to see.
+    /// Tasks that the engine wants to see.
     fetched: Vec<TaskId>,
     stopped: BTreeSet<(TaskId, HostName)>,
     /// What the hosts' runners know: every step that was ever started, and whether it still runs.
@@ -62,8 +64,10 @@ struct World {
     crashes: bool,
     /// Which library is on disk.
     library: u64,
-    /// Which plan was approved when a task began, and the library's version then.
+    /// When an engine looked at the time last.
     seen: Option<Timestamp>,
+    /// The same as it is noted on disk.
+    noted: Option<Timestamp>,
     /// How long each journal was when it was last looked at, and what it said: an unchanged one says the same.
     known: BTreeMap<TaskId, (usize, TaskState)>,
 }
@@ -85,6 +89,7 @@ impl World {
             crashes: true,
             library: 0,
             seen: None,
+            noted: None,
             known: BTreeMap::new(),
         }
     }
@@ -202,21 +207,12 @@ impl World {
     }
 
     fn start_engine(&mut self) {
-        let found = self
-            .disk
-            .runs
-            .iter()
-            .filter(|(id, _)| !(self.disk.records.contains(id) && self.disk.views.contains(&(TaskState::Done, **id))))
-            .map(|(id, (plan, events))| FoundTask {
-                id: *id,
-                plan: Arc::clone(plan),
-                events: events.clone(),
-                standing: self.disk.views.iter().filter(|(_, task)| task == id).map(|(state, _)| *state).collect(),
-            })
-            .collect();
+        self.seen = self.noted;
+        let (found, waiting) = self.found();
+        self.laws.starts(&self.waiting_runs(), self.noted, self.now);
         let next_id = self.disk.runs.keys().last().map_or(1, |id| id.0 + 1);
         let audited = self.disk.audit.iter().copied().collect();
-        let past = Past { history: self.disk.history.clone(), audited, seen: self.seen, ..Past::default() };
+        let past = Past { history: self.disk.history.clone(), audited, seen: self.noted, waiting, ..Past::default() };
         let (engine, effects, bad) = Engine::recover(library(self.library), next_id, found, past, self.moment());
         assert_eq!(bad, vec![], "a journal of our own cannot be believed");
         self.engine = Some(engine);
@@ -232,12 +228,12 @@ impl World {
         assert!(engine.waits.longest(now) <= WAIT_MS, "{:?}", engine.waits);
         self.seen = Some(self.now);
         self.perform(effects);
-        while self.engine.is_some()
-            && let Some(id) = self.fetched.pop()
-        {
-            let (plan, events) = self.disk.runs[&id].clone();
-            let found = FoundTask { id, plan, events, standing: vec![TaskState::Done] };
-            self.input(Input::Fetched(id, Some(Box::new(found))));
+        if self.engine.as_ref().is_some_and(Engine::is_settled) {
+            self.noted = Some(self.now);
+        }
+        // What is wanted is not read at once.
+        if !self.crashes || !self.dice.one_in(4) {
+            self.answer_fetches();
         }
     }
 
@@ -311,6 +307,9 @@ impl World {
             self.input(Input::Reloaded(library(self.library), HashMap::new()));
             return;
         }
+        if self.dice.one_in(4) && !self.fetched.is_empty() {
+            return self.answer_fetches();
+        }
         match self.dice.roll(7) {
             0 => self.drop_task(),
             1 => self.drop_order(),
@@ -340,6 +339,9 @@ impl World {
     fn check(&mut self) {
         let Some(engine) = &self.engine else { return };
         for (id, (plan, events)) in &self.disk.runs {
+            if is_found(engine, *id, events) {
+                continue;
+            }
             let standing: Vec<TaskState> =
                 self.disk.views.iter().filter(|(_, task)| task == id).map(|(state, _)| *state).collect();
             if let Some((length, state)) = self.known.get(id)
@@ -358,7 +360,8 @@ impl World {
             assert_eq!(standing, [run.state()], "task {id}: the directory is not what the events say");
             if let Some(held) = engine.runs.get(id) {
                 assert_eq!(*held, run, "task {id}: the engine is not what the events say");
-            } else {
+                assert_eq!(run.state(), TaskState::Running, "task {id} is awake");
+            } else if !sleeps_well(engine, &run) {
                 assert_eq!(run.state(), TaskState::Done, "task {id} is not done and not held");
                 assert!(self.disk.records.contains(id), "task {id} is done without a record");
             }
@@ -395,14 +398,13 @@ impl World {
                 self.start_engine();
             }
             self.rescan();
-            let waiting: Vec<(TaskId, Digest)> = self
-                .engine
+            let unfinished = self.unfinished();
+            let waiting: Vec<(TaskId, Digest)> = unfinished
                 .iter()
-                .flat_map(Engine::runs)
                 .filter(|run| matches!(run.stage, Stage::New))
                 .map(|run| (run.id, run.digest))
                 .collect();
-            for order in self.engine.iter().flat_map(Engine::runs).flat_map(wanted_releases).collect::<Vec<_>>() {
+            for order in unfinished.iter().flat_map(wanted_releases) {
                 self.drop_file(DropBox::Orders, "boss", order);
             }
             for (id, digest) in waiting {
@@ -419,7 +421,7 @@ impl World {
             self.pass_ms(1_000);
             self.input(Input::Tick);
             self.check();
-            if self.engine.as_ref().is_some_and(|engine| engine.runs.is_empty()) && self.disk.boxes.is_empty() {
+            if self.engine.as_ref().is_some_and(|engine| engine.unfinished() == 0) && self.disk.boxes.is_empty() {
                 return;
             }
         }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::base::ids::{GroupNo, HostName, StepName, TaskId};
 use crate::base::time::{Moment, Timestamp};
-use crate::domain::run::{Event, Recorded};
+use crate::domain::run::{Event, Recorded, Run};
 use crate::domain::template::Missed;
 use crate::engine::{DropBox, Input, Start};
 
@@ -22,6 +22,8 @@ pub(super) struct TimeLaws {
     ended: BTreeMap<(TaskId, HostName, StepName), i64>,
     /// The tasks that ran when the engine is asked after nobody looked for long; nothing of them begins by itself then.
     ran: BTreeSet<TaskId>,
+    /// The ready tasks whose time passed while no daemon ran; none of them begins by itself.
+    late: BTreeSet<TaskId>,
     /// When the engine was asked last, by the clock that nobody sets.
     looked: Option<i64>,
 }
@@ -32,6 +34,18 @@ impl TimeLaws {
         self.batches.clear();
         self.ended.clear();
         self.looked = None;
+    }
+
+    /// A new engine begins; another one had looked at `noted`.
+    pub(super) fn starts(&mut self, waiting: &[Run], noted: Option<Timestamp>, now: Timestamp) {
+        let passed = |at: Timestamp, run: &Run| {
+            noted.is_some_and(|noted| at > noted) && at >= run.accepted_at && now.0 - at.0 > LATE_AFTER_MS
+        };
+        let late = waiting.iter().filter(|run| {
+            let counts = run.plan.missed != Missed::Run && !run.was_late && run.may_start();
+            counts && run.begins_at().is_some_and(|at| passed(at, run))
+        });
+        self.late = late.map(|run| run.id).collect();
     }
 
     /// The engine is asked; it, or another one, was asked last at `seen`.
@@ -59,11 +73,20 @@ impl TimeLaws {
                 Event::StepEnded { host, step, .. } => {
                     self.ended.insert((id, host.clone(), step.clone()), steady_ms);
                 }
+                Event::Started => assert!(!self.late.contains(&id), "task {id} begins by itself, and late"),
+                // It is held for it, or has to be approved anew.
+                Event::Held { ordered: None, .. }
+                | Event::Lapsed { .. }
+                | Event::Readmitted { .. }
+                | Event::Stale { .. } => {
+                    self.late.remove(&id);
+                }
                 _ => {}
             }
             // What a person wants does not wait; a refused wish changes nothing.
             if recorded.event.actor().is_some() && !matches!(recorded.event, Event::OrderRefused { .. }) {
                 self.ran.remove(&id);
+                self.late.remove(&id);
                 self.ended.retain(|(task, ..), _| *task != id);
                 self.batches.retain(|(task, ..), _| *task != id);
             }
@@ -105,7 +128,7 @@ fn what_was_written_before_the_clock_was_set_back_does_not_shorten_a_downtime() 
         world.pass_ms(down_ms);
         world.start_engine();
         world.input(Input::Tick);
-        let run = world.engine.as_ref().and_then(|engine| engine.runs().next()).expect("it runs");
+        let run = world.engine.as_ref().and_then(|engine| engine.runs.values().next()).expect("it runs");
         assert_eq!(run.held().is_some(), held, "down for {down_ms} ms");
     }
 }

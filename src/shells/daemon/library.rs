@@ -2,7 +2,7 @@
 //!
 //! **Invariant:** decides nothing. While the configuration cannot be read, what was read last stays, and the engine is told.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,7 +18,7 @@ use crate::adapters::users;
 use crate::base::ids::is_token_uid;
 use crate::domain::plan::Library;
 use crate::domain::policy::{Person, Policy};
-use crate::domain::run::{Event, Recorded};
+use crate::domain::run::TaskState;
 use crate::domain::wire::{Wish, read_wish};
 use crate::engine::{Dropped, Engine, Input, Moved};
 use crate::shells::ask_ssh;
@@ -121,7 +121,7 @@ impl LibraryOnDisk<'_> {
             Look::Now => true,
         };
         let read = if wanted { Some(self.read(engine, performer)?) } else { None };
-        Ok(self.complete(read, inputs, engine))
+        Ok(self.complete(read, inputs))
     }
 
     /// Reads the configuration again; what runs keeps its plan.
@@ -179,21 +179,22 @@ impl LibraryOnDisk<'_> {
         &mut self,
         read: Option<Input>,
         inputs: impl Iterator<Item = &'i Input>,
-        engine: &Engine,
     ) -> Option<Input> {
-        if self.library.ssh.is_none() || matches!(read, Some(Input::LibraryBroken(_))) {
+        let Some(answers) = self.library.ssh.as_ref().filter(|_| !matches!(read, Some(Input::LibraryBroken(_)))) else {
             return read;
-        }
-        let new: Vec<&[u8]> = inputs.flat_map(task_files).collect();
-        if read.is_none() && new.is_empty() {
+        };
+        let (mut new, mut waiting) = (Vec::new(), Vec::new());
+        inputs.for_each(|input| task_files(input, &mut new, &mut waiting));
+        let waiting = ask_ssh::tasks_in(waiting.into_iter(), &self.library);
+        // What nobody has answered yet may be answered now.
+        let unanswered = answers.said.values().any(Result::is_err);
+        if new.is_empty() && (waiting.is_empty() || !unanswered && !ask_ssh::asks(&self.library, &waiting)) {
             return read;
         }
         let mut library = (*self.library).clone();
         if let Some(answers) = &mut library.ssh {
             answers.said.retain(|_, said| said.is_ok());
         }
-        let waiting = engine.runs().map(|run| run.accepted.submission.as_bytes());
-        let waiting = ask_ssh::tasks_in(waiting.filter(|_| read.is_some()), &library);
         let begun = now();
         let mut asked = ask_ssh::complete(&mut library, &waiting);
         let failed = library.ssh.as_ref().and_then(|ssh| ssh.said.values().find_map(|said| said.clone().err()));
@@ -210,43 +211,41 @@ impl LibraryOnDisk<'_> {
             tracing::error!("nothing is approved or started until ssh_config says how hosts are reached: {why}");
             return Some(Input::LibraryBroken(why));
         }
-        let people = match read {
-            Some(Input::Reloaded(_, people)) => people,
-            _ => people_of(engine, &[]),
-        };
-        Some(Input::Reloaded(Arc::clone(&self.library), people))
+        let library = Arc::clone(&self.library);
+        Some(match read {
+            Some(Input::Reloaded(_, people)) => Input::Reloaded(library, people),
+            // What was planned stays as it is.
+            _ => Input::Asked(library),
+        })
     }
 }
 
-/// Returns the task files that an input may have planned.
-fn task_files(input: &Input) -> Vec<&[u8]> {
+/// Adds the task files that an input may have planned: those of new tasks and of ended ones, and those of tasks that wait.
+fn task_files<'i>(input: &'i Input, new: &mut Vec<&'i [u8]>, waiting: &mut Vec<&'i [u8]>) {
     match input {
-        Input::Dropped(files) => files.iter().map(|file| file.bytes.as_slice()).collect(),
-        Input::Fetched(_, Some(found)) => {
-            let accepted = found.events.iter().find_map(|recorded| match &recorded.event {
-                Event::Accepted(accepted) => Some(accepted.submission.as_bytes()),
-                _ => None,
-            });
-            accepted.into_iter().collect()
+        Input::Dropped(files) => new.extend(files.iter().map(|file| file.bytes.as_slice())),
+        Input::Fetched(found) => {
+            for run in found.iter().filter_map(|(_, run)| run.as_deref()) {
+                let files = if run.state() == TaskState::Done { &mut *new } else { &mut *waiting };
+                files.push(run.accepted.submission.as_bytes());
+            }
         }
-        _ => Vec::new(),
+        _ => {}
     }
 }
 
 /// Returns the people whose rights unfinished tasks depend on, and ended ones that are looked at, with the groups that the
 /// system knows.
 fn people_of(engine: &Engine, inputs: &[Input]) -> HashMap<u32, Person> {
-    let fetched = inputs.iter().filter_map(|input| match input {
-        Input::Fetched(_, found) => found.as_ref(),
-        _ => None,
+    let fetched = inputs.iter().flat_map(|input| match input {
+        Input::Fetched(found) => found.as_slice(),
+        _ => &[],
     });
-    let of_event = |recorded: &Recorded| match &recorded.event {
-        Event::Accepted(accepted) => Some(accepted.by.uid),
-        Event::Approved { approval, .. } => Some(approval.by.uid),
-        _ => None,
-    };
-    let fetched = fetched.flat_map(|found| found.events.iter().filter_map(of_event)).filter(|uid| !is_token_uid(*uid));
+    let fetched = fetched.filter_map(|(_, run)| run.as_deref()).flat_map(|run| {
+        let voters = run.approvals.iter().map(|(_, vote)| vote.by.uid);
+        voters.chain([run.accepted.by.uid]).filter(|uid| !is_token_uid(*uid))
+    });
     // Whom the system does not answer for is not there: who they were last counts.
     let person = |uid: u32| users::person(uid).map(|person| (uid, person));
-    engine.people().into_iter().chain(fetched).filter_map(person).collect()
+    engine.people().into_iter().chain(fetched).collect::<BTreeSet<u32>>().into_iter().filter_map(person).collect()
 }

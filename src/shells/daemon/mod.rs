@@ -307,7 +307,7 @@ async fn turn(
     let mut waited = vec![Input::Tick];
     // And the engine does not know yet which groups the people of the tasks it found are in.
     let mut look = Look::Now;
-    let (begun, mut files, mut hearing) = (Instant::now(), Vec::new(), false);
+    let (begun, mut files, mut hearing) = (Instant::now(), Vec::new(), true);
     let (mut come, mut said) = (Vec::new(), Vec::new());
     loop {
         let mut inputs = std::mem::take(&mut waited);
@@ -343,7 +343,8 @@ async fn turn(
             files.extend(found);
         }
         // An order that was dropped a moment before the start is heard before anything starts, too.
-        hearing = begun.elapsed() < HEAR_ORDERS && inbox.order_waits();
+        // What is dropped later has no claim to that: it may stand in its box until its task was read.
+        hearing = hearing && begun.elapsed() < HEAR_ORDERS && inbox.order_waits();
         if hearing {
             waited = inputs;
             pulse.turned(engine, &library.web);
@@ -361,6 +362,7 @@ async fn turn(
             effects.extend(engine.handle(moment(), input));
         }
         look = Look::IfNeeded;
+        performer.set_downtime_over(engine.is_settled());
         inbox.set_personal(library.personal);
         performer.perform(effects, !posts.is_empty())?;
         performer.take_again().into_iter().for_each(|(drop_box, name)| inbox.look_again(drop_box, name));

@@ -34,7 +34,7 @@ use crate::domain::plan::{Library, Plan};
 use crate::domain::problem::Problem;
 use crate::domain::record::HistoryLine;
 use crate::domain::run::{DropKey, Event, Recorded, Run};
-use crate::engine::{DropBox, Effect, Engine, FoundTask, Input, NewTask, Past, Start, unaudited};
+use crate::engine::{DropBox, Effect, Engine, FoundTask, Input, NewTask, Past, Start, Waiting, unaudited};
 use crate::shells::clock::now;
 use crate::shells::daemon::host::{Command, HostOwner};
 use crate::shells::daemon::link::LinkSettings;
@@ -83,6 +83,10 @@ pub(super) struct Performer {
     /// Whether to note when somebody looked, once this turn is performed: what a downtime means must be on disk before it is
     /// over.
     notes_seen: bool,
+    /// Whether what the last downtime means is on disk.
+    downtime_is_over: bool,
+    /// Tasks that could not be read, of which the log knows.
+    left_alone: BTreeSet<TaskId>,
     /// What brings logs to the disk.
     logs: LogSync,
     /// What was posted and waits for what becomes of it.
@@ -113,6 +117,8 @@ impl Performer {
             refused: Vec::new(),
             unsettled_turns: 0,
             notes_seen: false,
+            downtime_is_over: false,
+            left_alone: BTreeSet::new(),
             logs: LogSync::start(),
             posts: HashMap::new(),
         }
@@ -186,6 +192,11 @@ impl Performer {
         self.notes_seen = true;
     }
 
+    /// Sets whether everything is settled that a downtime means: until it is, the time noted is that of before.
+    pub(super) fn set_downtime_over(&mut self, is_over: bool) {
+        self.downtime_is_over = is_over;
+    }
+
     /// Looks whether the state is still ours, has the time noted, and deletes what dropped files left behind. What was written to one
     /// after it had been read goes to `bad/`, so that its writer hears of it.
     pub(super) fn sweep(&mut self, writers: &mut Writers) -> Result<(), SpoolError> {
@@ -244,7 +255,7 @@ impl Performer {
     /// Performs the effects of one turn; `more_waits` when the next one begins at once.
     pub(super) fn perform(&mut self, effects: Vec<Effect>, more_waits: bool) -> Result<(), SpoolError> {
         let (mut created, mut appended, mut audit) = (Vec::new(), Vec::new(), Vec::new());
-        let (mut dropped, mut moved, mut acts) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut dropped, mut moved, mut acts, mut wanted) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         let mut answers = self.answers(&effects);
         for effect in effects {
             match effect {
@@ -254,9 +265,8 @@ impl Performer {
                 // What is said of a task that runs again must not be ahead of where it stands.
                 Effect::Reopen { id, view } => self.store.reopen(id, &view)?,
                 Effect::LookAgain { drop_box, key } => self.again.push((drop_box, key.name)),
-                Effect::RunStep(_) | Effect::StopStep { .. } | Effect::ReleaseHost { .. } | Effect::Fetch(_) => {
-                    acts.push(effect);
-                }
+                Effect::RunStep(_) | Effect::StopStep { .. } | Effect::ReleaseHost { .. } => acts.push(effect),
+                Effect::Fetch(id) => wanted.push(id),
                 Effect::Consume { .. } | Effect::Refuse { .. } => dropped.push(effect),
                 Effect::Move { .. }
                 | Effect::Finish { .. }
@@ -289,11 +299,15 @@ impl Performer {
             // The loop that receives this lives as long as the daemon.
             let _ = self.inputs.send(Input::ViewLost(id));
         }
-        if std::mem::take(&mut self.notes_seen) {
+        if self.downtime_is_over && std::mem::take(&mut self.notes_seen) {
             self.keep_seen();
         }
         for act in acts {
-            self.act(act)?;
+            self.act(act);
+        }
+        if !wanted.is_empty() {
+            let read: Result<Vec<_>, SpoolError> = wanted.into_iter().map(|id| Ok((id, self.fetch(id)?))).collect();
+            let _ = self.inputs.send(Input::Fetched(read?));
         }
         // Renames can be done again from the journals, so nothing waits for them but the next turn; and where that begins
         // at once, it syncs the whole file system anyway.
@@ -401,21 +415,23 @@ impl Performer {
         Some(Callback { url: format!("{}/api/v1/progress", url.trim_end_matches('/')), token })
     }
 
-    fn act(&mut self, effect: Effect) -> Result<(), SpoolError> {
+    /// Reads a task that is not in memory. A bad block in its files is nothing that others wait for.
+    fn fetch(&mut self, id: TaskId) -> Result<Option<Box<Run>>, SpoolError> {
+        let why = match read_run(&self.store, id) {
+            Ok(Ok(run)) => return Ok(run.map(Box::new)),
+            Ok(Err(why)) => why,
+            Err(error) if error.lack().is_some() => return Err(error),
+            Err(error) => error.to_string(),
+        };
+        if self.left_alone.insert(id) {
+            tracing::error!(task = %id, "the task is left alone: {why}");
+            self.audit("left_alone", Some(format!("task {id}: {why}")));
+        }
+        Ok(None)
+    }
+
+    fn act(&mut self, effect: Effect) {
         match effect {
-            Effect::Fetch(id) => {
-                let found = match self.store.fetch(id) {
-                    Ok(found) => found.map(found_task).transpose(),
-                    Err(error) if error.lack().is_some() => return Err(error),
-                    // A bad block in its files is nothing that others wait for.
-                    Err(error) => Err(error.to_string()),
-                };
-                let found = found.unwrap_or_else(|why| {
-                    tracing::error!(task = %id, "the task is left alone: {why}");
-                    None
-                });
-                let _ = self.inputs.send(Input::Fetched(id, found.map(Box::new)));
-            }
             Effect::RunStep(mut start) => {
                 start.audit = self.store.audit_head();
                 start.callback = self.callback_of(&start);
@@ -453,7 +469,6 @@ impl Performer {
             }
             other => unreachable!("{other:?} is no act"),
         }
-        Ok(())
     }
 }
 
@@ -493,25 +508,35 @@ pub(super) fn recover(store: &mut Store, library: Arc<Library>, now: Moment) -> 
     for line in &cuts {
         tracing::error!("lines were removed from the audit: line {line} of it says which, spoolgate audit verify too");
     }
-    let loaded = store.load()?;
-    if !cuts.is_empty() {
-        audit_again(store, &loaded.history)?;
-    }
-    let mut unread: Vec<_> = loaded.unreadable.iter().map(|(id, _)| (*id, None)).collect();
-    let (mut found, mut left_alone) = (Vec::new(), loaded.unreadable);
-    for task in loaded.unfinished {
-        let (id, first) = (task.id, task.events.split(|byte| *byte == b'\n').next().unwrap_or_default().to_vec());
-        match found_task(task) {
+    let (mut found, mut waiting, mut unread, mut left_alone) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    let loaded = store.load(|task| {
+        let (id, events) = (task.id, read_events(&task.events));
+        let waits = events.as_ref().ok().and_then(|events| {
+            let plan_bytes = task.plan.length();
+            Waiting::of(id, events, task.standing.clone(), plan_bytes)
+        });
+        if let Some(waits) = waits {
+            waiting.push(waits);
+            return Ok(());
+        }
+        let first = task.events.split(|byte| *byte == b'\n').next().unwrap_or_default().to_vec();
+        match found_task(task, events)? {
             Ok(task) => found.push(task),
             Err(why) => {
                 unread.push((id, serde_json::from_slice(&first).ok()));
                 left_alone.push((id, why));
             }
         }
+        Ok(())
+    })?;
+    if !cuts.is_empty() {
+        audit_again(store, &loaded.history)?;
     }
+    unread.extend(loaded.unreadable.iter().map(|(id, _)| (*id, None)));
+    left_alone.extend(loaded.unreadable);
     let history =
         loaded.history.split(|byte| *byte == b'\n').filter_map(|line| serde_json::from_slice(line).ok()).collect();
-    let past = Past { history, audited: loaded.audited, seen: loaded.seen, unread, cuts };
+    let past = Past { history, audited: loaded.audited, seen: loaded.seen, waiting, unread, cuts };
     let (engine, effects, illegal) = Engine::recover(library, loaded.next_id, found, past, now);
     left_alone.extend(illegal.into_iter().map(|illegal| (illegal.id, illegal.to_string())));
     Ok((engine, effects, left_alone))
@@ -526,11 +551,7 @@ fn audit_again(store: &mut Store, history: &[u8]) -> Result<(), SpoolError> {
     let tasks: BTreeSet<TaskId> = lines.filter(short).map(|line| line.id).collect();
     let mut entries = Vec::new();
     for id in tasks {
-        let run = store.fetch(id)?.and_then(|task| {
-            let task = found_task(task).ok()?;
-            Run::fold(id, task.plan, &task.events).ok()
-        });
-        if let Some(run) = run {
+        if let Ok(Some(run)) = read_run(store, id)? {
             entries.extend(unaudited(&run, known.get(&id).map(|(_, last)| *last)));
         } else {
             tracing::error!(task = %id, "the audit has less of it than there was, and it cannot be read");
@@ -542,26 +563,39 @@ fn audit_again(store: &mut Store, history: &[u8]) -> Result<(), SpoolError> {
     store.write(&[], Vec::new(), entries)
 }
 
-/// Reads what was found of a task.
-///
-/// # Errors
-/// Why it is to be left alone.
-fn found_task(task: Found) -> Result<FoundTask, String> {
-    let plan: Result<Plan, _> = serde_json::from_slice(&task.plan);
-    let lines = task.events.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
-    let events: Result<Vec<Recorded>, _> = lines.map(serde_json::from_slice).collect();
+/// Reads the lines of a journal.
+fn read_events(bytes: &[u8]) -> serde_json::Result<Vec<Recorded>> {
+    bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).map(serde_json::from_slice).collect()
+}
+
+/// Reads a task that waits or has ended; none when its files are not there. What is wrong with them says why it is to be left
+/// alone.
+fn read_run(store: &Store, id: TaskId) -> Result<Result<Option<Run>, String>, SpoolError> {
+    let Some(task) = store.fetch(id)? else { return Ok(Ok(None)) };
+    let events = read_events(&task.events);
+    let folded = found_task(task, events)?.and_then(|task| {
+        let run = Run::fold(id, task.plan, &task.events);
+        run.map(Some).map_err(|illegal| illegal.to_string())
+    });
+    Ok(folded)
+}
+
+/// Reads the plan of what was found of a task, whose events were read; or says why the task is to be left alone.
+fn found_task(task: Found, events: serde_json::Result<Vec<Recorded>>) -> Result<Result<FoundTask, String>, SpoolError> {
+    let bytes = task.plan.read()?;
+    let plan: Result<Plan, _> = serde_json::from_slice(&bytes);
     // Nothing runs that is not, byte for byte, what the task was accepted with.
-    let digest = Digest::of(&task.plan);
+    let digest = Digest::of(&bytes);
     let accepted = |events: &[Recorded]| match events.first() {
         Some(Recorded { event: Event::Accepted(accepted), .. }) => accepted.digest == digest,
         _ => false,
     };
-    match (plan, events) {
+    Ok(match (plan, events) {
         (Ok(_), Ok(events)) if !accepted(&events) => Err("plan.json is not the plan that was accepted".to_owned()),
         (Ok(plan), Ok(events)) => Ok(FoundTask { id: task.id, plan: Arc::new(plan), events, standing: task.standing }),
         (plan, events) => {
             let why = plan.err().or(events.err()).map(|error| error.to_string()).unwrap_or_default();
             Err(format!("plan.json or events.jsonl cannot be read: {why}"))
         }
-    }
+    })
 }
