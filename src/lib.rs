@@ -16,6 +16,9 @@
 //! Where to begin reading: [`domain::run`] (the transition table), [`engine`] (the contract), [`shells::daemon`] (the
 //! loop).
 
+// Release builds end where a sum overflows, and every number may come from outside.
+#![cfg_attr(not(test), warn(clippy::arithmetic_side_effects))]
+
 pub mod adapters;
 pub mod base;
 pub mod domain;

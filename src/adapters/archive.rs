@@ -78,7 +78,7 @@ impl Archive {
         header.set_cksum();
         self.piece.extend_from_slice(header.as_bytes());
         let behind = length % BLOCK_BYTES;
-        self.padding = usize::try_from((BLOCK_BYTES - behind) % BLOCK_BYTES).unwrap_or(0);
+        self.padding = usize::try_from(BLOCK_BYTES.saturating_sub(behind) % BLOCK_BYTES).unwrap_or(0);
         self.current = (length > 0).then_some((content, length));
         Ok(())
     }
@@ -99,10 +99,10 @@ impl Archive {
                 return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "it became shorter while it was read"));
             }
             self.piece.truncate(count);
-            *left -= count as u64;
+            *left = left.saturating_sub(count as u64);
             if *left == 0 {
                 self.current = None;
-                self.piece.resize(count + self.padding, 0);
+                self.piece.resize(count.saturating_add(self.padding), 0);
             }
         } else if let Some((digest, entry)) = self.entries.pop_front() {
             self.begin(digest, entry)?;
@@ -129,7 +129,7 @@ impl BufRead for Archive {
     }
 
     fn consume(&mut self, count: usize) {
-        self.taken = self.piece.len().min(self.taken + count);
+        self.taken = self.piece.len().min(self.taken.saturating_add(count));
     }
 }
 

@@ -253,7 +253,7 @@ pub fn load(dir: &Path, surroundings: &Surroundings) -> Result<Config, ConfigErr
             key_passphrase: ssh.key_passphrase,
             hosts_per_group: bounds.hosts_per_group.unwrap_or(limits::HOSTS_PER_GROUP),
             hosts_in_flight: bounds.hosts_in_flight.unwrap_or(limits::HOSTS_IN_FLIGHT).max(1),
-            late_after_ms: i64::from(bounds.late_after_s.unwrap_or(limits::LATE_AFTER_S)) * 1000,
+            late_after_ms: i64::from(bounds.late_after_s.unwrap_or(limits::LATE_AFTER_S)).saturating_mul(1000),
         },
         tags: BTreeMap::new(),
         files: Arc::new(NoFiles),
@@ -307,7 +307,8 @@ fn expand_home(path: &str, home: &Path) -> String {
 fn read_settings(dir: &Path, problems: &mut Vec<Problem>) -> Result<SettingsFile, ConfigError> {
     let Some(text) = read_optional(&dir.join("spoolgate.toml"))? else { return Ok(SettingsFile::default()) };
     Ok(toml::from_str(&text).unwrap_or_else(|error| {
-        let line = error.span().map_or(1, |span| text[..span.start.min(text.len())].matches('\n').count() + 1);
+        let line =
+            error.span().map_or(1, |span| text[..span.start.min(text.len())].matches('\n').count().saturating_add(1));
         let wanted = "settings as in docs/configuration.md";
         problems.push(Problem::new(format!("spoolgate.toml:{line}"), error.message(), wanted));
         SettingsFile::default()
@@ -454,7 +455,7 @@ fn folders_in(folder: &Path) -> Vec<PathBuf> {
     while let Some(found) = all.get(next) {
         let deeper = inner(found);
         all.extend(deeper);
-        next += 1;
+        next = next.saturating_add(1);
     }
     all
 }

@@ -63,11 +63,11 @@ impl<'a> FetchedFile<'a> {
     pub fn push(&mut self, mut bytes: &[u8]) {
         if !self.headed {
             let end = bytes.iter().position(|byte| *byte == b'\n');
-            let taken = end.unwrap_or(bytes.len()).min(HEAD_BYTES_MAX - self.head.len());
+            let taken = end.unwrap_or(bytes.len()).min(HEAD_BYTES_MAX.saturating_sub(self.head.len()));
             self.head.extend_from_slice(&bytes[..taken]);
             let Some(end) = end else { return };
             self.headed = true;
-            bytes = &bytes[end + 1..];
+            bytes = &bytes[end.saturating_add(1)..];
         }
         if bytes.len() as u64 > self.left && self.failed.is_none() {
             self.failed = Some(io::Error::other("the host sends more than it said"));
@@ -75,7 +75,7 @@ impl<'a> FetchedFile<'a> {
         if self.failed.is_some() {
             return;
         }
-        self.left -= bytes.len() as u64;
+        self.left = self.left.saturating_sub(bytes.len() as u64);
         self.digester.update(bytes);
         let (file, kept, failed) = (&mut self.file, &mut self.kept, &mut self.failed);
         self.masked.push(self.masker, bytes, |bytes| keep(file, kept, bytes, failed));

@@ -81,7 +81,7 @@ impl FileFolder {
             names.sort_unstable();
             for entry in names {
                 let below = if below.is_empty() { entry } else { format!("{below}/{entry}") };
-                self.walk(name, &below, depth + 1, found)?;
+                self.walk(name, &below, depth.saturating_add(1), found)?;
             }
         } else {
             return Err(format!("files and folders in {name}, at most {DEPTH_MAX} deep; {below} is neither"));
@@ -128,7 +128,7 @@ impl FileFolder {
                 .map(|entry| entry.path())
                 .collect();
             folders.extend(inner);
-            next += 1;
+            next = next.saturating_add(1);
         }
         folders
     }

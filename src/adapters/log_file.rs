@@ -74,7 +74,7 @@ impl LogFile {
     pub fn length(&self) -> io::Result<u64> {
         match &self.parts {
             None => self.file_length(),
-            Some(parts) => Ok(parts.last().map_or(0, |part| part.at + part.length)),
+            Some(parts) => Ok(parts.last().map_or(0, |part| part.at.saturating_add(part.length))),
         }
     }
 
@@ -92,7 +92,7 @@ impl LogFile {
         let mut at = 0;
         let part = |(from, to): (u64, u64)| {
             let part = Part { from, at, length: to.saturating_sub(from) };
-            at += part.length;
+            at = at.saturating_add(part.length);
             part
         };
         self.parts = Some(parts.into_iter().map(part).filter(|part| part.length > 0).collect());
@@ -103,7 +103,7 @@ impl LogFile {
     pub fn in_file(&self, offset: u64) -> u64 {
         let Some(parts) = &self.parts else { return offset };
         let part = parts[..parts.partition_point(|part| part.at <= offset)].last();
-        part.map_or(0, |part| part.from + (offset - part.at).min(part.length))
+        part.map_or(0, |part| part.from.saturating_add(offset.saturating_sub(part.at).min(part.length)))
     }
 
     /// Returns where something is shown that stands at `offset` of the file, or what comes after it.
@@ -111,15 +111,17 @@ impl LogFile {
     pub fn as_shown(&self, offset: u64) -> u64 {
         let Some(parts) = &self.parts else { return offset };
         let part = parts[..parts.partition_point(|part| part.from <= offset)].last();
-        part.map_or(0, |part| part.at + (offset - part.from).min(part.length))
+        part.map_or(0, |part| part.at.saturating_add(offset.saturating_sub(part.from).min(part.length)))
     }
 
     fn read_at(&self, buffer: &mut [u8], at: u64) -> io::Result<usize> {
         let Some(parts) = &self.parts else { return self.file.read_at(buffer, at) };
         let part = parts[..parts.partition_point(|part| part.at <= at)].last();
-        let Some(part) = part.filter(|part| at < part.at + part.length) else { return Ok(0) };
-        let left = usize::try_from(part.at + part.length - at).unwrap_or(usize::MAX).min(buffer.len());
-        self.file.read_at(&mut buffer[..left], part.from + (at - part.at))
+        let Some(part) = part.filter(|part| at < part.at.saturating_add(part.length)) else { return Ok(0) };
+        let left = usize::try_from(part.at.saturating_add(part.length).saturating_sub(at))
+            .unwrap_or(usize::MAX)
+            .min(buffer.len());
+        self.file.read_at(&mut buffer[..left], part.from.saturating_add(at.saturating_sub(part.at)))
     }
 
     /// Reads `count` lines that hold `keep`, from the one that begins at `from`; of each at most `most` bytes.
@@ -151,8 +153,8 @@ impl LogFile {
             let mut begin = 0;
             for feed in memchr_iter(b'\n', &buffer[..read]) {
                 add(&mut line, &buffer[begin..feed], most);
-                begin = feed + 1;
-                let next = at + begin as u64;
+                begin = feed.saturating_add(1);
+                let next = at.saturating_add(begin as u64);
                 let whole = std::mem::replace(&mut line, Line { offset: next, bytes: Vec::new(), length: 0 });
                 page.next = next;
                 if kept(&whole) {
@@ -166,7 +168,7 @@ impl LogFile {
                 }
             }
             add(&mut line, &buffer[begin..read], most);
-            at += read as u64;
+            at = at.saturating_add(read as u64);
         }
         Ok(page)
     }
@@ -188,9 +190,9 @@ impl LogFile {
             let begin = self.back_plain(at, 1_000)?;
             let page = self.lines_before(at, begin, 1_000, keep, most)?.lines;
             if page.len() >= left {
-                return Ok(page[page.len() - left].offset);
+                return Ok(page[page.len().saturating_sub(left)].offset);
             }
-            left -= page.len();
+            left = left.saturating_sub(page.len());
             at = begin;
         }
         Ok(at)
@@ -203,12 +205,12 @@ impl LogFile {
         let mut buffer = vec![0; CHUNK];
         while end > 0 {
             let begin = end.saturating_sub(CHUNK as u64);
-            let wanted = usize::try_from(end - begin).unwrap_or(CHUNK);
+            let wanted = usize::try_from(end.saturating_sub(begin)).unwrap_or(CHUNK);
             let read = self.read_whole(&mut buffer[..wanted], begin)?;
             for at in memrchr_iter(b'\n', &buffer[..read]) {
-                left -= 1;
+                left = left.saturating_sub(1);
                 if left == 0 {
-                    return Ok(begin + at as u64 + 1);
+                    return Ok(begin.saturating_add(at as u64).saturating_add(1));
                 }
             }
             end = begin;
@@ -223,9 +225,9 @@ impl LogFile {
     pub fn last_page(&self, count: usize, keep: &[u8], most: usize) -> io::Result<u64> {
         let length = self.length()?;
         let mut last = [0];
-        let ends = length > 0 && self.read_at(&mut last, length - 1)? == 1 && last[0] == b'\n';
+        let ends = length > 0 && self.read_at(&mut last, length.saturating_sub(1))? == 1 && last[0] == b'\n';
         // A line that is still written counts as one.
-        self.back(if ends { length } else { length + 1 }, count, keep, most)
+        self.back(if ends { length } else { length.saturating_add(1) }, count, keep, most)
     }
 
     /// Returns where the line begins that holds `needle`: the first from `from` on, or the last that begins before it.
@@ -234,16 +236,19 @@ impl LogFile {
     /// When it cannot be read.
     pub fn find(&self, from: u64, needle: &[u8], forward: bool) -> io::Result<Option<u64>> {
         let overlap = needle.len().saturating_sub(1);
-        let mut buffer = vec![0; CHUNK.max(needle.len() * 2)];
-        let step = (buffer.len() - overlap) as u64;
+        let mut buffer = vec![0; CHUNK.max(needle.len().saturating_mul(2))];
+        let step = buffer.len().saturating_sub(overlap) as u64;
         let length = self.length()?;
         let mut at = if forward { from } else { from.saturating_sub(step) };
         loop {
-            let most =
-                if forward { buffer.len() } else { usize::try_from((from - at).min(step)).unwrap_or(0) + overlap };
+            let most = if forward {
+                buffer.len()
+            } else {
+                usize::try_from(from.saturating_sub(at).min(step)).unwrap_or(0).saturating_add(overlap)
+            };
             let most = most.min(buffer.len());
             let read = self.read_whole(&mut buffer[..most], at)?;
-            let limit = from - at.min(from);
+            let limit = from.saturating_sub(at.min(from));
             let found = if forward {
                 memmem::find(&buffer[..read], needle)
             } else {
@@ -251,10 +256,10 @@ impl LogFile {
                 memmem::rfind_iter(&buffer[..read], needle).find(starts)
             };
             if let Some(place) = found {
-                return self.back_plain(at + place as u64 + 1, 1).map(Some);
+                return self.back_plain(at.saturating_add(place as u64).saturating_add(1), 1).map(Some);
             }
             if forward {
-                at += step;
+                at = at.saturating_add(step);
                 if at >= length {
                     return Ok(None);
                 }
@@ -271,34 +276,36 @@ impl LogFile {
     /// # Errors
     /// When it cannot be read.
     pub fn number(&mut self, offset: u64) -> io::Result<Option<u64>> {
-        let chunk = COUNT_CHUNK as u64;
+        const CHUNK: u64 = COUNT_CHUNK as u64;
         let mut buffer = vec![0; COUNT_CHUNK];
-        let wanted = usize::try_from(offset / chunk).unwrap_or(usize::MAX);
-        let mut budget = COUNT_MAX / chunk;
+        let wanted = usize::try_from(offset / CHUNK).unwrap_or(usize::MAX);
+        let mut budget = COUNT_MAX / CHUNK;
         while self.counted.len() <= wanted {
             if budget == 0 {
                 return Ok(None);
             }
-            budget -= 1;
-            let at = (self.counted.len() as u64 - 1) * chunk;
+            budget = budget.saturating_sub(1);
+            let at = (self.counted.len() as u64).saturating_sub(1).saturating_mul(CHUNK);
             let read = self.read_whole(&mut buffer, at)?;
             if read < COUNT_CHUNK {
                 return Ok(None);
             }
             let known = self.counted.last().copied().unwrap_or(0);
-            self.counted.push(known + memchr_iter(b'\n', &buffer).count() as u64);
+            self.counted.push(known.saturating_add(memchr_iter(b'\n', &buffer).count() as u64));
         }
-        let rest = usize::try_from(offset % chunk).unwrap_or(0);
-        let read = self.read_whole(&mut buffer[..rest], offset - rest as u64)?;
-        Ok(Some(self.counted[wanted] + memchr_iter(b'\n', &buffer[..read]).count() as u64 + 1))
+        let rest = usize::try_from(offset % CHUNK).unwrap_or(0);
+        let read = self.read_whole(&mut buffer[..rest], offset.saturating_sub(rest as u64))?;
+        Ok(Some(
+            self.counted[wanted].saturating_add(memchr_iter(b'\n', &buffer[..read]).count() as u64).saturating_add(1),
+        ))
     }
 
     fn read_whole(&self, buffer: &mut [u8], at: u64) -> io::Result<usize> {
         let mut done = 0;
         while done < buffer.len() {
-            match self.read_at(&mut buffer[done..], at + done as u64)? {
+            match self.read_at(&mut buffer[done..], at.saturating_add(done as u64))? {
                 0 => break,
-                read => done += read,
+                read => done = done.saturating_add(read),
             }
         }
         Ok(done)
@@ -308,7 +315,7 @@ impl LogFile {
 fn add(line: &mut Line, bytes: &[u8], most: usize) {
     let room = most.saturating_sub(line.bytes.len()).min(bytes.len());
     line.bytes.extend_from_slice(&bytes[..room]);
-    line.length += bytes.len() as u64;
+    line.length = line.length.saturating_add(bytes.len() as u64);
 }
 
 #[cfg(test)]

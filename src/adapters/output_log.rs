@@ -89,11 +89,11 @@ impl OutputLog {
         }
         file.set_len(length)?;
         for (n, mark) in marks.iter().enumerate() {
-            let end = marks.get(n + 1).map_or(length, |next| next.offset.min(length));
+            let end = marks.get(n.saturating_add(1)).map_or(length, |next| next.offset.min(length));
             let count = end.saturating_sub(mark.offset);
             match mark.stream {
-                Stream::Out => self.kept.out += count,
-                Stream::Err => self.kept.err += count,
+                Stream::Out => self.kept.out = self.kept.out.saturating_add(count),
+                Stream::Err => self.kept.err = self.kept.err.saturating_add(count),
             }
         }
         let mut buffer = vec![0; 64 << 10];
@@ -122,7 +122,7 @@ impl OutputLog {
         };
         let room = |limit: u64| usize::try_from(limit.saturating_sub(kept)).unwrap_or(usize::MAX).min(bytes.len());
         let (head, whole) = (room(limits::OUTPUT_HEAD_BYTES), room(STREAM_BYTES_MAX));
-        self.refused += (bytes.len() - whole) as u64;
+        self.refused = self.refused.saturating_add(bytes.len().saturating_sub(whole) as u64);
         let (head, tail) = bytes[..whole].split_at(head);
         let (head_letter, tail_letter) = match stream {
             Stream::Out => ('o', 'O'),
@@ -132,8 +132,8 @@ impl OutputLog {
             if !piece.is_empty() {
                 self.keep(letter, piece, at).map_err(|source| OutputLogError { path: self.path.clone(), source })?;
                 match stream {
-                    Stream::Out => self.kept.out += piece.len() as u64,
-                    Stream::Err => self.kept.err += piece.len() as u64,
+                    Stream::Out => self.kept.out = self.kept.out.saturating_add(piece.len() as u64),
+                    Stream::Err => self.kept.err = self.kept.err.saturating_add(piece.len() as u64),
                 }
             }
         }
@@ -146,10 +146,11 @@ impl OutputLog {
             Some(files) => files,
             None => self.files.insert((create(&self.path)?, create(&self.path.with_extension("streams"))?)),
         };
-        let changed = self.last.is_none_or(|(last, since)| last != letter || at.0 - since.0 >= SAME_MARK_MS);
+        let changed =
+            self.last.is_none_or(|(last, since)| last != letter || at.0.saturating_sub(since.0) >= SAME_MARK_MS);
         if changed {
             // One call: a mark that is there in part would be read as another.
-            let mark = format!("{} {letter} {}\n", self.kept.out + self.kept.err, at.0);
+            let mark = format!("{} {letter} {}\n", self.kept.out.saturating_add(self.kept.err), at.0);
             streams.write_all(mark.as_bytes())?;
             self.last = Some((letter, at));
         }
@@ -161,11 +162,14 @@ impl OutputLog {
     /// Ends the log and says how much there was; what the host says it printed counts when it is more than came.
     #[must_use]
     pub fn finish(self, out: Shown, err: Shown) -> OutputFacts {
-        let any = self.kept.out + self.kept.err > 0;
+        let any = self.kept.out.saturating_add(self.kept.err) > 0;
         OutputFacts {
-            out_bytes: out.total.unwrap_or(0).max(self.kept.out),
-            err_bytes: err.total.unwrap_or(0).max(self.kept.err),
-            dropped_bytes: out.cut + err.cut + self.refused + missing(out, self.kept.out) + missing(err, self.kept.err),
+            out_bytes: out.total.unwrap_or_default().max(self.kept.out.into()),
+            err_bytes: err.total.unwrap_or_default().max(self.kept.err.into()),
+            dropped_bytes: [out.cut, err.cut, missing(out, self.kept.out), missing(err, self.kept.err)]
+                .into_iter()
+                .sum::<Count>()
+                .plus(self.refused),
             host_full: false,
             sha256: any.then(|| self.digester.finish()),
         }
@@ -176,17 +180,17 @@ impl OutputLog {
 #[must_use]
 pub fn nothing_kept(out: Shown, err: Shown) -> OutputFacts {
     OutputFacts {
-        out_bytes: out.total.unwrap_or(0),
-        err_bytes: err.total.unwrap_or(0),
-        dropped_bytes: out.total.unwrap_or(0) + err.total.unwrap_or(0),
+        out_bytes: out.total.unwrap_or_default(),
+        err_bytes: err.total.unwrap_or_default(),
+        dropped_bytes: out.total.unwrap_or_default().plus(err.total.unwrap_or_default()),
         host_full: false,
         sha256: None,
     }
 }
 
 /// Returns how many bytes of a stream the host kept that did not come.
-fn missing(shown: Shown, kept: u64) -> u64 {
-    shown.total.unwrap_or(0).saturating_sub(shown.cut).saturating_sub(kept)
+fn missing(shown: Shown, kept: u64) -> Count {
+    shown.total.unwrap_or_default().less(shown.cut).less(kept)
 }
 
 /// Returns the length up to which neither stream ends in stars, or in line ends behind stars.
@@ -207,14 +211,14 @@ fn stars_begin(log: &File, length: u64, marks: &[Mark], stream: Stream) -> io::R
     const PIECE_BYTES: u64 = 64 << 10;
     let mut begin = None;
     for (n, mark) in marks.iter().enumerate().rev().filter(|(_, mark)| mark.stream == stream) {
-        let mut end = marks.get(n + 1).map_or(length, |next| next.offset).min(length);
+        let mut end = marks.get(n.saturating_add(1)).map_or(length, |next| next.offset).min(length);
         while end > mark.offset {
             let from = mark.offset.max(end.saturating_sub(PIECE_BYTES));
-            let mut piece = vec![0; usize::try_from(end - from).unwrap_or(0)];
+            let mut piece = vec![0; usize::try_from(end.saturating_sub(from)).unwrap_or(0)];
             log.read_exact_at(&mut piece, from)?;
             for (back, byte) in (1..).zip(piece.iter().rev()) {
                 match byte {
-                    b'*' => begin = Some(end - back),
+                    b'*' => begin = Some(end.saturating_sub(back)),
                     b'\r' | b'\n' => {}
                     _ => return Ok(begin),
                 }
@@ -257,7 +261,7 @@ pub fn marks(log: &Path) -> Vec<Mark> {
     };
     let mut marks: Vec<Mark> = Vec::new();
     // What has no line feed was not written whole.
-    let whole = &text[..text.rfind('\n').map_or(0, |end| end + 1)];
+    let whole = &text[..text.rfind('\n').map_or(0, |end| end.saturating_add(1))];
     for mark in whole.lines().filter_map(mark) {
         // A log that lost its end was written on from there: what older marks say of those bytes is void.
         while marks.last().is_some_and(|last| last.offset >= mark.offset) {
@@ -292,20 +296,20 @@ pub fn piece(stream: Stream, log: &Path, from: Option<u64>, most: u64) -> io::Re
     };
     let end = file.metadata()?.len();
     let marks = marks(log);
-    let until = |n: usize| marks.get(n + 1).map_or(end, |next| next.offset).min(end);
+    let until = |n: usize| marks.get(n.saturating_add(1)).map_or(end, |next| next.offset).min(end);
     let spans = marks.iter().enumerate().filter(|(_, mark)| mark.stream == stream && mark.offset < end);
     let spans: Vec<(u64, u64)> = spans.map(|(n, mark)| (mark.offset, until(n))).collect();
-    let length: u64 = spans.iter().map(|(begin, until)| until - begin).sum();
+    let length: u64 = spans.iter().map(|(begin, until)| until.saturating_sub(*begin)).sum();
     let from = from.map_or(length.saturating_sub(most), |from| from.min(length));
-    let (mut at, mut left, mut bytes) = (0, most.min(length - from), Vec::new());
+    let (mut at, mut left, mut bytes) = (0, most.min(length.saturating_sub(from)), Vec::new());
     for (begin, until) in spans {
-        let skip = from.saturating_sub(at).min(until - begin);
-        at += until - begin;
-        let count = left.min(until - begin - skip);
+        let skip = from.saturating_sub(at).min(until.saturating_sub(begin));
+        at = at.saturating_add(until.saturating_sub(begin));
+        let count = left.min(until.saturating_sub(begin).saturating_sub(skip));
         let mut span = vec![0; usize::try_from(count).unwrap_or(0)];
-        file.read_exact_at(&mut span, begin + skip)?;
+        file.read_exact_at(&mut span, begin.saturating_add(skip))?;
         bytes.extend_from_slice(&span);
-        left -= count;
+        left = left.saturating_sub(count);
     }
     Ok(Piece { bytes, from, length })
 }
@@ -314,10 +318,10 @@ pub fn piece(stream: Stream, log: &Path, from: Option<u64>, most: u64) -> io::Re
 #[must_use]
 pub fn spans<'a>(log: &Path, from: u64, bytes: &'a [u8]) -> Vec<(Mark, &'a [u8])> {
     let marks = marks(log);
-    let end = from + bytes.len() as u64;
-    let slice = |at: u64| usize::try_from(at - from).unwrap_or(usize::MAX);
+    let end = from.saturating_add(bytes.len() as u64);
+    let slice = |at: u64| usize::try_from(at.saturating_sub(from)).unwrap_or(usize::MAX);
     let span = |(n, mark): (usize, &Mark)| {
-        let until = marks.get(n + 1).map_or(end, |next| next.offset).min(end);
+        let until = marks.get(n.saturating_add(1)).map_or(end, |next| next.offset).min(end);
         let begin = mark.offset.max(from);
         (begin < until).then(|| (*mark, &bytes[slice(begin)..slice(until)]))
     };
@@ -330,7 +334,7 @@ fn cut_to_whole_lines(path: &Path) -> io::Result<bool> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
         bytes => bytes?,
     };
-    let whole = bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
+    let whole = bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end.saturating_add(1));
     if whole < bytes.len() {
         OpenOptions::new().write(true).open(path)?.set_len(whole as u64)?;
     }
@@ -368,7 +372,7 @@ mod tests {
         let facts = finish(log);
         assert_eq!(std::fs::read(&path).unwrap(), b"one\ntwo\nbad\n");
         assert_eq!(std::fs::read_to_string(path.with_extension("streams")).unwrap(), "0 o 1\n8 e 3\n");
-        assert_eq!((facts.out_bytes, facts.err_bytes, facts.dropped_bytes), (8, 4, 0));
+        assert_eq!((facts.out_bytes, facts.err_bytes, facts.dropped_bytes), (8.into(), 4.into(), 0.into()));
         assert_eq!(facts.sha256, Some(Digest::of(b"one\ntwo\nbad\n")));
     }
 
@@ -395,7 +399,7 @@ mod tests {
             let bytes = std::fs::read(&path).unwrap();
             let facts = finish(log);
             assert_eq!(facts.sha256, Some(Digest::of(&bytes)));
-            assert_eq!((facts.out_bytes, facts.err_bytes), (8, 4));
+            assert_eq!((facts.out_bytes, facts.err_bytes), (8.into(), 4.into()));
             assert_eq!(open(&dir).offsets(), Offsets { out: 8, err: 4 }, "cut at {cut}");
             let mut sorted = bytes.clone();
             sorted.sort_unstable();
@@ -436,8 +440,25 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let mut log = open(&dir);
         log.write(Stream::Out, b"one\n", Timestamp(1)).unwrap();
-        let facts = log.finish(Shown { total: Some(10), cut: 3 }, Shown::default());
-        assert_eq!((facts.out_bytes, facts.dropped_bytes), (10, 6));
+        let facts = log.finish(Shown { total: Some(10.into()), cut: 3.into() }, Shown::default());
+        assert_eq!((facts.out_bytes, facts.dropped_bytes), (10.into(), 6.into()));
+    }
+
+    #[test]
+    fn whatever_a_host_says_there_was_is_counted() {
+        let numbers = [0, 1, 1 << 63, u64::MAX].map(Count::from);
+        let totals: Vec<Option<Count>> = numbers.into_iter().map(Some).chain([None]).collect();
+        let all: Vec<Shown> = totals.iter().flat_map(|total| numbers.map(|cut| Shown { total: *total, cut })).collect();
+        for (out, err) in all.iter().flat_map(|out| all.iter().map(move |err| (*out, *err))) {
+            let dir = tempfile::tempdir().unwrap();
+            let mut log = open(&dir);
+            log.write(Stream::Out, b"one\n", Timestamp(1)).unwrap();
+            for facts in [log.finish(out, err), nothing_kept(out, err)] {
+                assert!(facts.out_bytes >= out.total.unwrap_or_default(), "{out:?} {err:?}: {facts:?}");
+                let text = serde_json::to_string(&facts).unwrap();
+                assert_eq!(serde_json::from_str::<OutputFacts>(&text).unwrap(), facts);
+            }
+        }
     }
 
     #[test]
@@ -489,8 +510,9 @@ mod tests {
             shown,
             [(0, Stream::Out, false), (15 << 20, Stream::Out, true), (STREAM_BYTES_MAX, Stream::Err, false)]
         );
-        let facts = log.finish(Shown { total: Some(100 << 20), cut: 84 << 20 }, Shown::default());
-        assert_eq!((facts.out_bytes, facts.err_bytes, facts.dropped_bytes), (100 << 20, 3, 85 << 20));
+        let facts = log.finish(Shown { total: Some((100 << 20).into()), cut: (84 << 20).into() }, Shown::default());
+        let wanted = [100 << 20, 3, 85 << 20].map(Count::from);
+        assert_eq!([facts.out_bytes, facts.err_bytes, facts.dropped_bytes], wanted);
     }
 
     #[test]

@@ -200,7 +200,7 @@ fn read_private(path: &Path, most: u64) -> Result<Option<String>, SecretError> {
         return Err(SecretError::Exposed { path: path.to_owned() });
     }
     let mut text = String::new();
-    file.take(most + 1).read_to_string(&mut text).map_err(unreadable)?;
+    file.take(most.saturating_add(1)).read_to_string(&mut text).map_err(unreadable)?;
     if text.len() as u64 > most {
         let source = std::io::Error::new(std::io::ErrorKind::InvalidData, format!("more than {most} bytes"));
         return Err(unreadable(source));

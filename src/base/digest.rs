@@ -88,7 +88,9 @@ impl FromStr for Digest {
             return Err(BadDigest);
         }
         for (byte, pair) in bytes.iter_mut().zip(hex.as_bytes().chunks_exact(2)) {
-            let digit = |b: u8| if b.is_ascii_digit() { b - b'0' } else { b - b'a' + 10 };
+            let digit = |b: u8| {
+                if b.is_ascii_digit() { b.saturating_sub(b'0') } else { b.saturating_sub(b'a').saturating_add(10) }
+            };
             *byte = digit(pair[0]) << 4 | digit(pair[1]);
         }
         Ok(Digest(bytes))

@@ -2,6 +2,7 @@
 //!
 //! **Invariant:** nothing here reads a file, a clock, the environment or the network.
 
+pub mod count;
 pub mod digest;
 pub mod ids;
 pub mod limits;

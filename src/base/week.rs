@@ -46,7 +46,9 @@ impl FromStr for WeekTime {
 impl WeekTime {
     fn minute_of_week(self) -> i32 {
         let day = i32::from(self.day.to_monday_zero_offset());
-        day * MINUTES_A_DAY + i32::from(self.hour) * 60 + i32::from(self.minute)
+        day.saturating_mul(MINUTES_A_DAY)
+            .saturating_add(i32::from(self.hour).saturating_mul(60))
+            .saturating_add(i32::from(self.minute))
     }
 }
 
@@ -64,7 +66,7 @@ pub struct WeekSpan {
 impl WeekSpan {
     /// Returns how long it is on a clock that nobody moves, in minutes.
     fn minutes(self) -> i32 {
-        (self.to.minute_of_week() - self.from.minute_of_week()).rem_euclid(7 * MINUTES_A_DAY)
+        self.to.minute_of_week().saturating_sub(self.from.minute_of_week()).rem_euclid(7 * MINUTES_A_DAY)
     }
 
     /// Returns when it began and when it ends, while it holds. A span that the clock jumps over does not hold at all.

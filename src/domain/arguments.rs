@@ -16,11 +16,11 @@ const POINTER: usize = 8;
 /// Returns how long a variable is.
 #[must_use]
 pub fn variable(name: &str, value: &str) -> usize {
-    name.len() + 1 + value.len()
+    name.len().saturating_add(1).saturating_add(value.len())
 }
 
 /// Returns how much one argument or variable of a length counts among all.
 #[must_use]
 pub fn counted(length: usize) -> usize {
-    length + 1 + POINTER
+    length.saturating_add(1).saturating_add(POINTER)
 }

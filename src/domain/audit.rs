@@ -100,7 +100,7 @@ impl Entry {
     ) -> Entry {
         let more = match problems.len() {
             0 | 1 => String::new(),
-            count => format!(" (and {} more)", count - 1),
+            count => format!(" (and {} more)", count.saturating_sub(1)),
         };
         let why = problems.first().map(ToString::to_string).unwrap_or_default();
         let digest = file.digest.map(|digest| format!(" {digest}")).unwrap_or_default();
@@ -182,7 +182,7 @@ impl std::str::FromStr for Head {
 impl Head {
     /// Writes the next line, with its line feed, and moves on to it.
     pub fn write(&mut self, entry: Entry) -> Vec<u8> {
-        let line = Line { seq: self.seq + 1, prev: self.digest, entry };
+        let line = Line { seq: self.seq.saturating_add(1), prev: self.digest, entry };
         let mut bytes = serde_json::to_vec(&line).expect("a line holds nothing that JSON cannot say");
         *self = Head { seq: line.seq, digest: Digest::of(&bytes) };
         bytes.push(b'\n');
@@ -200,7 +200,7 @@ impl Head {
             prev: Digest,
         }
         // As every line begins that was written here; what is said in it is covered by the next line's link.
-        let number = (self.seq + 1).to_string();
+        let number = self.seq.saturating_add(1).to_string();
         let links = line
             .strip_prefix(b"{\"seq\":")
             .and_then(|rest| rest.strip_prefix(number.as_bytes()))
@@ -208,19 +208,19 @@ impl Head {
             .and_then(|rest| rest.strip_prefix(self.digest.hex().as_bytes()))
             .is_some_and(|rest| rest.starts_with(b"\","));
         if links {
-            *self = Head { seq: self.seq + 1, digest };
+            *self = Head { seq: self.seq.saturating_add(1), digest };
             return Ok(());
         }
         let links: Links = serde_json::from_slice(line).map_err(|_| Fault::Unreadable)?;
         if links.prev != self.digest {
-            return Err(if links.seq == self.seq + 1 {
+            return Err(if links.seq == self.seq.saturating_add(1) {
                 Fault::Changed
             } else {
-                Fault::Missing { wanted: self.seq + 1 }
+                Fault::Missing { wanted: self.seq.saturating_add(1) }
             });
         }
-        if links.seq != self.seq + 1 {
-            return Err(Fault::Missing { wanted: self.seq + 1 });
+        if links.seq != self.seq.saturating_add(1) {
+            return Err(Fault::Missing { wanted: self.seq.saturating_add(1) });
         }
         *self = Head { seq: links.seq, digest };
         Ok(())

@@ -36,7 +36,9 @@ impl Share {
         let hosts = u32::try_from(hosts).unwrap_or(u32::MAX);
         match self {
             Share::Count(count) => count,
-            Share::Percent(percent) => u32::try_from(u64::from(hosts) * u64::from(percent) / 100).unwrap_or(u32::MAX),
+            Share::Percent(percent) => {
+                u32::try_from(u64::from(hosts).saturating_mul(u64::from(percent)) / 100).unwrap_or(u32::MAX)
+            }
         }
     }
 }
@@ -66,15 +68,15 @@ pub fn cut(shares: &[Share], hosts: usize) -> Vec<u32> {
         let end = match share {
             Share::Count(count) => done.saturating_add(*count),
             Share::Percent(part) => {
-                percent += u64::from(*part);
-                u32::try_from((u64::from(all) * percent).div_ceil(100)).unwrap_or(u32::MAX)
+                percent = percent.saturating_add(u64::from(*part));
+                u32::try_from(u64::from(all).saturating_mul(percent).div_ceil(100)).unwrap_or(u32::MAX)
             }
         };
         let end = end.clamp(done, all);
-        sizes.push(end - done);
+        sizes.push(end.saturating_sub(done));
         done = end;
     }
-    sizes.push(all - done);
+    sizes.push(all.saturating_sub(done));
     sizes.retain(|size| *size > 0);
     sizes
 }

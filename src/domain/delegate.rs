@@ -116,7 +116,7 @@ impl Reports {
     pub fn take(&mut self, bytes: &[u8]) -> Vec<Report> {
         let mut reports = Vec::new();
         for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
-            if self.line.len() + piece.len() > LINE_BYTES_MAX {
+            if self.line.len().saturating_add(piece.len()) > LINE_BYTES_MAX {
                 self.torn = true;
                 self.line.clear();
             }

@@ -153,7 +153,7 @@ impl KnownHosts {
             match parse_line(line) {
                 Ok(entry) => known.add(entry),
                 Err((found, wanted)) => {
-                    known.notes.push(Problem::new(format!("known_hosts:{}", number + 1), found, wanted));
+                    known.notes.push(Problem::new(format!("known_hosts:{}", number.saturating_add(1)), found, wanted));
                 }
             }
         }
@@ -297,13 +297,13 @@ fn matches(pattern: &str, name: &str) -> bool {
     while n < name.len() {
         match pattern.get(p) {
             Some(b'*') => {
-                p += 1;
+                p = p.saturating_add(1);
                 retry = Some((p, n));
             }
-            Some(&byte) if byte == b'?' || byte == name[n] => (p, n) = (p + 1, n + 1),
+            Some(&byte) if byte == b'?' || byte == name[n] => (p, n) = (p.saturating_add(1), n.saturating_add(1)),
             _ => match &mut retry {
                 Some((after, from)) => {
-                    *from += 1;
+                    *from = from.saturating_add(1);
                     (p, n) = (*after, *from);
                 }
                 None => return false,

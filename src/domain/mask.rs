@@ -138,7 +138,7 @@ impl Masked {
             let (found, begins) = masker.look(&flat[start..]);
             // Two that overlap are both hidden.
             let from = hidden_to.max(start);
-            hidden_to = hidden_to.max(start + found);
+            hidden_to = hidden_to.max(start.saturating_add(found));
             at[from..hidden_to.max(from)].iter().for_each(|position| self.hidden[*position] = true);
             if begins {
                 end = end.min(at[start]);
@@ -146,7 +146,11 @@ impl Masked {
         }
         let longest = masker.needles.first().map_or(0, Vec::len);
         // So many line feeds stand in no secret.
-        let end = if self.held.len() - end > 2 * longest + BREAKS_MAX { self.held.len() } else { end };
+        let end = if self.held.len().saturating_sub(end) > longest.saturating_mul(2).saturating_add(BREAKS_MAX) {
+            self.held.len()
+        } else {
+            end
+        };
         let rest = (self.held.split_off(end), self.hidden.split_off(end));
         let (mut ready, hidden) =
             (std::mem::replace(&mut self.held, rest.0), std::mem::replace(&mut self.hidden, rest.1));
@@ -214,8 +218,8 @@ fn base64_core(bytes: &[u8], before: usize, encode: fn(&[u8]) -> String) -> Opti
     let mut padded = vec![0; before];
     padded.extend_from_slice(bytes);
     let text = encode(&padded);
-    let first = (before * 8).div_ceil(6);
-    let last = padded.len() * 8 / 6;
+    let first = before.saturating_mul(8).div_ceil(6);
+    let last = padded.len().saturating_mul(8) / 6;
     text.get(first..last).filter(|core| core.len() >= SECRET_BYTES_MIN).map(|core| core.as_bytes().to_vec())
 }
 
@@ -234,7 +238,7 @@ fn escaped(text: &str) -> Vec<Vec<u8>> {
         }
     }
     let json = serde_json::to_string(text).expect("a text is JSON");
-    let json = &json[1..json.len() - 1];
+    let json = &json[1..json.len().saturating_sub(1)];
     let units = |c: char, upper: bool| -> String {
         let mut units = [0; 2];
         let write = |unit: &u16| if upper { format!("\\u{unit:04X}") } else { format!("\\u{unit:04x}") };
@@ -274,7 +278,7 @@ fn escaped(text: &str) -> Vec<Vec<u8>> {
 
 /// Returns a text with everything but letters, digits and what is `safe` in hexadecimal digits.
 fn percent(bytes: &[u8], safe: &str, upper: bool, blank: &str) -> Vec<u8> {
-    let mut text = Vec::with_capacity(bytes.len() * 3);
+    let mut text = Vec::with_capacity(bytes.len().saturating_mul(3));
     for byte in bytes {
         match byte {
             b' ' => text.extend(blank.bytes()),

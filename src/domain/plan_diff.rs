@@ -101,13 +101,13 @@ pub fn script_changes(was: &Plan, now: &Plan) -> Vec<ScriptChange> {
                 continue;
             }
             let head = old.iter().zip(&new).take_while(|(a, b)| a == b).count();
-            let rest = old.len().min(new.len()) - head;
+            let rest = old.len().min(new.len()).saturating_sub(head);
             let tail = old.iter().rev().zip(new.iter().rev()).take(rest).take_while(|(a, b)| a == b).count();
             changes.push(ScriptChange {
                 step: format!("{}.{}", group.number, step.name),
-                line: head + 1,
-                was: old[head..old.len() - tail].to_vec(),
-                now: new[head..new.len() - tail].to_vec(),
+                line: head.saturating_add(1),
+                was: old[head..old.len().saturating_sub(tail)].to_vec(),
+                now: new[head..new.len().saturating_sub(tail)].to_vec(),
             });
         }
     }
@@ -164,7 +164,7 @@ impl Found {
 
     fn add(&mut self, pointer: &str, was: Option<&Value>, now: Option<&Value>) {
         if self.differences.len() >= DIFFERENCES_MAX {
-            self.more += 1;
+            self.more = self.more.saturating_add(1);
             return;
         }
         let difference = Difference { pointer: pointer.to_owned(), was: was.map(short), now: now.map(short) };

@@ -83,7 +83,7 @@ impl Problems {
         if self.list.len() < limits::PROBLEMS_MAX {
             self.list.push(problem);
         } else {
-            self.more += 1;
+            self.more = self.more.saturating_add(1);
         }
     }
 

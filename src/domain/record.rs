@@ -228,9 +228,9 @@ fn step_record(group: GroupNo, name: &StepName, step: &LaneStep) -> StepRecord {
         earlier: Vec::new(),
     };
     match &step.state {
-        StepState::Waiting => record.attempts = step.next_attempt() - 1,
+        StepState::Waiting => record.attempts = step.next_attempt().saturating_sub(1),
         StepState::Skipped(why) => {
-            record.attempts = step.next_attempt() - 1;
+            record.attempts = step.next_attempt().saturating_sub(1);
             let why = match why {
                 Skip::Person => "somebody let the host go on without it",
                 Skip::Condition => "its condition does not hold here",

@@ -15,7 +15,7 @@ pub(crate) fn flaw(text: &str) -> Option<(String, &'static str)> {
         return Some(("a script with NUL".to_owned(), "plain text in UTF-8; is it UTF-16, or no script?"));
     }
     if let Some(at) = text.find("\r\n") {
-        let line = text[..at].matches('\n').count() + 1;
+        let line = text[..at].matches('\n').count().saturating_add(1);
         let found = format!("a script with lines that end in CR LF, line {line} first");
         return Some((found, "lines that end in LF (dos2unix): a shell takes the CR for a part of the last word"));
     }

@@ -203,7 +203,7 @@ impl Tokens {
     pub fn next_number(&self, chance: [u8; 4]) -> u32 {
         let mut number = (u32::from_le_bytes(chance) & (u32::MAX >> 1)).max(1);
         while self.0.iter().any(|token| token.number == number) {
-            number = number % (u32::MAX >> 1) + 1;
+            number = (number % (u32::MAX >> 1)).saturating_add(1);
         }
         number
     }
@@ -277,7 +277,7 @@ impl Allowance {
     pub fn take(&mut self, per_minute: u32, now: Timestamp) -> bool {
         let rate = f64::from(per_minute);
         // A clock that was set back gives nothing and takes nothing.
-        let passed = i32::try_from((now.0 - self.at.0).max(0)).unwrap_or(i32::MAX);
+        let passed = i32::try_from(now.0.saturating_sub(self.at.0).max(0)).unwrap_or(i32::MAX);
         self.left = (self.left + rate * f64::from(passed) / 60_000.0).min(rate);
         self.at = now;
         if self.left < 1.0 {

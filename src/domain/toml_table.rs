@@ -52,7 +52,7 @@ pub(crate) struct Fields<'a> {
 impl<'a> Sheet<'a> {
     /// Makes a sheet; `file` is the name that problems carry.
     pub(crate) fn new(file: &'a str, text: &'a str) -> Sheet<'a> {
-        let lines = std::iter::once(0).chain(text.match_indices('\n').map(|(at, _)| at + 1)).collect();
+        let lines = std::iter::once(0).chain(text.match_indices('\n').map(|(at, _)| at.saturating_add(1))).collect();
         Sheet { file, text, lines, problems: RefCell::default() }
     }
 

@@ -31,15 +31,16 @@ impl Busy {
 
     /// Occupies a host for what runs there already.
     pub(super) fn resume(&mut self, host: HostName) {
-        *self.hosts.entry(host).or_insert(0) += 1;
-        self.all += 1;
+        let count = self.hosts.entry(host).or_insert(0);
+        *count = count.saturating_add(1);
+        self.all = self.all.saturating_add(1);
     }
 
     /// Frees a host of one task.
     pub(super) fn free(&mut self, host: &HostName) {
         let Some(count) = self.hosts.get_mut(host) else { return };
-        *count -= 1;
-        self.all -= 1;
+        *count = count.saturating_sub(1);
+        self.all = self.all.saturating_sub(1);
         if *count == 0 {
             self.hosts.remove(host);
         }

@@ -41,7 +41,7 @@ impl Engine {
         let Some(known) = run.lane(group, &host).and_then(|lane| lane.steps.get(n)) else { return };
         let runs = matches!(&known.state, StepState::Open { attempt: open, .. } if *open == attempt);
         let rests = known.said.as_ref().is_none_or(|said| {
-            said.words < SAID_MAX && (out.now() < said.at || out.now().0 - said.at.0 >= SAID_EVERY_MS)
+            said.words < SAID_MAX && (out.now() < said.at || out.now().0.saturating_sub(said.at.0) >= SAID_EVERY_MS)
         });
         if runs && rests {
             Engine::record(run, Event::StepSaid { group, host, step, text }, out);

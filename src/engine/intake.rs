@@ -77,7 +77,8 @@ impl Engine {
             }
             Wish::Push(push) => {
                 // An update hook sees a tag before anybody can look it up.
-                let age_ms = out.now().0 - file.key.mtime_ns.parse::<i64>().unwrap_or_default() / 1_000_000;
+                let age_ms =
+                    out.now().0.saturating_sub(file.key.mtime_ns.parse::<i64>().unwrap_or_default() / 1_000_000);
                 let unsettled = push.hook == "update" && (0..SETTLES_MS).contains(&age_ms);
                 let may_be_wrong = push.hook == "update" && !self.shows(&push);
                 match self.library.hooks.of_push(&push) {
@@ -136,7 +137,7 @@ impl Engine {
         let runs = self.runs.get(&known.id).is_some_and(|run| run.state() != TaskState::Done);
         let goes_on = runs || self.sleepers.holds(known.id);
         let is_new = hook.is_none_or(|hook| !known.hooks.iter().any(|known| known == hook));
-        let same = (0..REPORTED_MS).contains(&(now.0 - known.at.0)) && (goes_on || is_new);
+        let same = (0..REPORTED_MS).contains(&now.0.saturating_sub(known.at.0)) && (goes_on || is_new);
         known.hooks.extend(hook.filter(|_| same && is_new).map(str::to_owned));
         same.then_some(known.id)
     }

@@ -464,7 +464,7 @@ impl Engine {
             Input::Reloaded(library, people) => {
                 self.library = library;
                 self.people = people;
-                self.generation += 1;
+                self.generation = self.generation.saturating_add(1);
                 self.broken_library = None;
                 self.sleepers.judge_all();
             }

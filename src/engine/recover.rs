@@ -130,7 +130,7 @@ impl Engine {
         engine.begun = Fired { seen: engine.seen, at: now.wall };
         engine.cuts = past.cuts;
         for line in past.history {
-            engine.next_id = engine.next_id.max(line.id.0 + 1);
+            engine.next_id = engine.next_id.max(line.id.0.saturating_add(1));
             if let Some(key) = line.idempotency_key {
                 let hooks = line.hook.into_iter().collect();
                 let keyed = Keyed { id: line.id, digest: line.submission, at: line.accepted_at, hooks };
@@ -149,7 +149,7 @@ impl Engine {
             while let Some(task) = waiting.next_if(|waiting| waiting.id < task.id) {
                 engine.find_asleep(task, &past.audited, &mut out);
             }
-            engine.next_id = engine.next_id.max(task.id.0 + 1);
+            engine.next_id = engine.next_id.max(task.id.0.saturating_add(1));
             match Run::fold(task.id, task.plan, &task.events) {
                 Ok(run) => {
                     let lines = unaudited(&run, past.audited.get(&run.id).copied());
@@ -171,7 +171,7 @@ impl Engine {
 
     /// Remembers of a task that cannot be believed what keeps it from coming in a second time.
     fn leave_alone(&mut self, id: TaskId, first: Option<Recorded>) {
-        self.next_id = self.next_id.max(id.0 + 1);
+        self.next_id = self.next_id.max(id.0.saturating_add(1));
         if let Some(Recorded { at, event: Event::Accepted(accepted) }) = first {
             self.index_accepted(id, &accepted, at);
         }

@@ -118,7 +118,9 @@ impl Engine {
         }
         // A task that came in after its time is wanted at once, as CODO's are.
         let slept_through = |at: &Timestamp| {
-            *at > fired.seen && *at >= run.accepted_at && fired.at.0 - at.0 > self.library.defaults.late_after_ms
+            *at > fired.seen
+                && *at >= run.accepted_at
+                && fired.at.0.saturating_sub(at.0) > self.library.defaults.late_after_ms
         };
         if let Some(at) = begins_at.filter(slept_through).filter(|_| !run.was_late && run.may_start()) {
             match run.plan.missed {
@@ -430,8 +432,8 @@ impl Engine {
         Engine::record(run, Event::StepEnded { group, host: host.clone(), step, result }, out);
         // It counts at once: no other host begins while this one is handled or rolled back.
         if let Some(progress) = self.running.get_mut(&id).filter(|_| !had_failed && has_failed(run)) {
-            progress.failures.0 += 1;
-            progress.batch_failures.0 += 1;
+            progress.failures.0 = progress.failures.0.saturating_add(1);
+            progress.batch_failures.0 = progress.batch_failures.0.saturating_add(1);
         }
         if !self.start_step(id, lane, out) {
             self.release(id, lane, out);
@@ -498,7 +500,7 @@ pub(super) fn batch_interval(run: &Run) -> Option<(What, Wait)> {
 /// Says anew until when a batch waits, where the clock was set since it was said.
 fn say_until_again(run: &mut Run, wait: BatchWait, until: Timestamp, out: &mut Outbox) {
     let said = wait.until.map_or(0, |said| said.0);
-    if (said - until.0).abs() > CLOCK_WAS_SET_MS {
+    if said.saturating_sub(until.0).saturating_abs() > CLOCK_WAS_SET_MS {
         let (group, batch, gate) = (wait.group, wait.batch, wait.gate);
         Engine::record(run, Event::BatchWaits { group, batch, until: Some(until), gate }, out);
     }
@@ -541,7 +543,8 @@ impl Progress {
             run.lanes.iter().filter(|lane| !lane.is_passed()).map(|lane| lane.group).collect();
         let Some(group) = run.plan.groups.iter().find(|group| behind.contains(&group.number)) else { return progress };
         let open = run.open_batch(group.number);
-        let in_batch = usize::try_from(open).ok().and_then(|open| group.batch_max_fail.get(open - 1)).copied();
+        let in_batch =
+            usize::try_from(open).ok().and_then(|open| group.batch_max_fail.get(open.saturating_sub(1))).copied();
         progress.failures = (run.failures(group, None), group.max_fail);
         progress.batch_failures = (in_batch.map_or(0, |_| run.failures(group, Some(open))), in_batch);
         let too_many = progress.has_too_many_failures();
@@ -551,7 +554,7 @@ impl Progress {
             progress.line_up(run, lane);
         }
         let more = usize::try_from(open).is_ok_and(|open| open < group.batches.len());
-        progress.following = (more && !too_many).then_some((group.number, open + 1));
+        progress.following = (more && !too_many).then_some((group.number, open.saturating_add(1)));
         progress
     }
 

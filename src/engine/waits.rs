@@ -51,7 +51,7 @@ impl Waits {
         if end > now.steady_ms {
             self.alarms.insert((end, id));
         }
-        (end - now.steady_ms).max(0)
+        end.saturating_sub(now.steady_ms).max(0)
     }
 
     /// Whether a wait is over; one that was not seen yet begins nothing by being asked for.

@@ -94,7 +94,7 @@ fn known_hosts_notes(config: &Config) -> Vec<String> {
     let odd = config.library.known_hosts.notes();
     let mut notes: Vec<String> = odd.iter().take(LINES_NAMED_MAX).map(ToString::to_string).collect();
     if odd.len() > LINES_NAMED_MAX {
-        notes.push(format!("known_hosts: {} more lines count for nothing", odd.len() - LINES_NAMED_MAX));
+        notes.push(format!("known_hosts: {} more lines count for nothing", odd.len().saturating_sub(LINES_NAMED_MAX)));
     }
     notes
 }

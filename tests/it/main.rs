@@ -35,6 +35,7 @@ mod loader;
 mod login_files;
 mod login_shells;
 mod main_job;
+mod numbers;
 mod odd_sshds;
 mod orders;
 mod parameters;

@@ -171,7 +171,7 @@ impl Account {
         heard.noise = answer.noise();
         heard.ended = answer.ended;
         heard.full = answer.full.is_some();
-        heard.ms_ago = answer.ended_ms_ago;
+        heard.ms_ago = answer.ended_ms_ago.get();
         heard.refused = answer.refused;
         heard
     }
@@ -297,7 +297,7 @@ pub(crate) fn check(heard: &Heard, verdict: Verdict, out: &str, err: &str) {
     assert_eq!(ended, verdict, "{}", heard.noise);
     for (shown, bytes) in [(of_out, out), (of_err, err)] {
         assert!(
-            shown.total.is_none_or(|total| total == bytes.len() as u64) && shown.cut == 0,
+            shown.total.is_none_or(|total| total.get() == bytes.len() as u64) && shown.cut.get() == 0,
             "{shown:?} of {bytes:?}"
         );
     }
@@ -517,7 +517,11 @@ fn a_flood_leaves_its_head_and_tail_to_the_byte() {
         let cut = total + 3 - head - tail;
         assert_eq!(
             heard.ended,
-            Some((Verdict::Exit(0), Shown { total: Some(total + 3), cut }, Shown { total: Some(0), cut: 0 }))
+            Some((
+                Verdict::Exit(0),
+                Shown { total: Some((total + 3).into()), cut: cut.into() },
+                Shown { total: Some(0.into()), cut: 0.into() }
+            ))
         );
         let at = |n: u64| usize::try_from(n).unwrap();
         assert_eq!(heard.out.len(), at(head + tail));

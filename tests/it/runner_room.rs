@@ -1,5 +1,6 @@
 //! What the runner does on a host whose disks are full, or whose files cannot be written any more.
 
+use spoolgate::base::count::Count;
 use spoolgate::base::limits;
 use spoolgate::domain::runner::answer::{Shown, Verdict};
 
@@ -29,8 +30,8 @@ fn what_finds_no_room_on_the_host_is_counted_and_said() {
         };
         let (total, kept) = (out.total.unwrap(), heard.out.len() as u64);
         assert!(heard.full && kept < 65_536, "{shell:?}: {kept} of {out:?}");
-        assert!(total <= 300_000 && total > 300_000 - 65_536, "{shell:?}: {out:?}");
-        assert_eq!(total - out.cut, kept, "{shell:?}: {out:?}");
+        assert!(total <= 300_000.into() && total > (300_000 - 65_536).into(), "{shell:?}: {out:?}");
+        assert_eq!(total.less(out.cut).get(), kept, "{shell:?}: {out:?}");
     }
 }
 
@@ -50,7 +51,7 @@ fn a_step_runs_from_another_directory_when_the_home_is_full() {
             );
             assert_eq!(
                 heard.ended,
-                Some((Verdict::Exit(5), Shown { total: None, cut: 0 }, Shown { total: Some(0), cut: 0 }))
+                Some((Verdict::Exit(5), Shown::default(), Shown { total: Some(Count::ZERO), ..Shown::default() }))
             );
         }
     }
@@ -110,7 +111,7 @@ fn what_is_printed_beyond_the_head_is_counted_while_somebody_holds_the_stream() 
         let step = plan(&format!("head -c {total} /dev/zero | tr '\\0' x; sleep 20 & exit 0"), 60);
         let heard = account.run(&step);
         let Some((Verdict::Exit(0), out, _)) = heard.ended else { panic!("{:?} {}", heard.ended, heard.noise) };
-        assert_eq!(out.total.unwrap() - out.cut, heard.out.len() as u64, "{out:?}");
-        assert_eq!(out.total, Some(total));
+        assert_eq!(out.total.unwrap().less(out.cut).get(), heard.out.len() as u64, "{out:?}");
+        assert_eq!(out.total, Some(total.into()));
     });
 }

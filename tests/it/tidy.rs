@@ -190,6 +190,27 @@ fn files_keep_the_house_style() {
     assert_eq!(style_problems("tests/it/x.rs", &["Command::new(\"true\").sta", "tus()"].concat()).len(), 1);
 }
 
+/// What stands in the way of the lint that keeps sums from ending the program.
+fn sum_problems(path: &str, text: &str) -> Vec<String> {
+    // The word is put together here so that this file does not hold it.
+    let lint = ["arithmetic", "_side_effects"].concat();
+    let words: Vec<&str> = text.lines().filter(|line| line.contains(&lint)).map(str::trim).collect();
+    let wanted = format!("#![cfg_attr(not(test), warn(clippy::{lint}))]");
+    match path {
+        "src/lib.rs" if words != [&wanted] => vec![format!("{path} must hold {wanted} and nothing else of it")],
+        "src/lib.rs" => Vec::new(),
+        _ => words.iter().map(|word| format!("{path} goes without it: {word}")).collect(),
+    }
+}
+
+#[test]
+fn no_number_from_outside_is_reckoned_with_unchecked() {
+    none(&sources().iter().flat_map(|(path, text)| sum_problems(path, text)).collect::<Vec<_>>());
+    let lifts = ["#![expect(clippy::arithmetic", "_side_effects)]"].concat();
+    assert_eq!(sum_problems("src/domain/x.rs", &lifts).len(), 1);
+    assert_eq!(sum_problems("src/lib.rs", "pub mod base;").len(), 1);
+}
+
 #[test]
 fn every_test_file_is_in_the_binary() {
     let main = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/main.rs")).unwrap();

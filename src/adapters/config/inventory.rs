@@ -151,7 +151,7 @@ fn read_vars(
         let Some(meta) = metadata(&path)? else { continue };
         let inside = format!("{name}/{own}");
         if meta.is_dir() && depth < DEPTH_MAX {
-            read_vars(&path, &inside, depth + 1, vars, dirs)?;
+            read_vars(&path, &inside, depth.saturating_add(1), vars, dirs)?;
         } else if meta.is_file() {
             // A host may be called web1.example.com, so that endings say nothing here.
             vars.insert(inside, read_text(&path)?);

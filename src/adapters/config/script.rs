@@ -166,7 +166,7 @@ fn start(path: &Path, words: &[&str]) -> std::io::Result<Child> {
     let folder = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
     // The script's own path must hold from its folder too.
     let program = std::path::absolute(path)?;
-    let mut tries = 0;
+    let mut tries = 0_u32;
     // Nobody says anything on it; waiting for it is a pause.
     let (_quiet, pause) = channel::<()>();
     loop {
@@ -176,7 +176,7 @@ fn start(path: &Path, words: &[&str]) -> std::io::Result<Child> {
         match command.spawn() {
             // Somebody who forked while the file was written holds it open for an instant.
             Err(error) if error.raw_os_error() == Some(Errno::ETXTBSY as i32) && tries < 10 => {
-                tries += 1;
+                tries = tries.saturating_add(1);
                 let _over = pause.recv_timeout(Duration::from_millis(10));
             }
             other => return other,

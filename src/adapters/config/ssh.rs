@@ -122,7 +122,7 @@ fn print_of(files: &[PathBuf], runs: bool) -> (u64, Option<Instant>) {
     if !runs {
         return (hasher.finish(), None);
     }
-    (BEGUN.elapsed().as_secs() / kept.as_secs()).hash(&mut hasher);
+    BEGUN.elapsed().as_secs().checked_div(kept.as_secs()).hash(&mut hasher);
     (hasher.finish(), Some(Instant::now() + kept))
 }
 

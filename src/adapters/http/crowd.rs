@@ -61,7 +61,7 @@ impl Crowd {
             guests.send_away(|_| true)?;
         }
         let number = guests.next;
-        guests.next += 1;
+        guests.next = guests.next.saturating_add(1);
         let away = Arc::new(Notify::new());
         guests.all.insert(number, Guest { peer, works: false, away: Arc::clone(&away) });
         Some(Seat { number, away, crowd: Arc::clone(self) })

@@ -363,19 +363,19 @@ fn decoded(text: &str) -> String {
     let mut plain = Vec::with_capacity(bytes.len());
     let mut at = 0;
     while at < bytes.len() {
-        let code = bytes.get(at + 1..at + 3).and_then(|hex| std::str::from_utf8(hex).ok());
+        let code = bytes.get(at.saturating_add(1)..at.saturating_add(3)).and_then(|hex| std::str::from_utf8(hex).ok());
         match (bytes[at], code.and_then(|hex| u8::from_str_radix(hex, 16).ok())) {
             (b'%', Some(byte)) => {
                 plain.push(byte);
-                at += 3;
+                at = at.saturating_add(3);
             }
             (b'+', _) => {
                 plain.push(b' ');
-                at += 1;
+                at = at.saturating_add(1);
             }
             (byte, _) => {
                 plain.push(byte);
-                at += 1;
+                at = at.saturating_add(1);
             }
         }
     }

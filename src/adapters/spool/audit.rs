@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufRead as _, BufReader, Read, Write as _};
+use std::num::NonZero;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
@@ -62,7 +63,7 @@ impl AuditLog {
             if bytes[written..].split(|byte| *byte == b'\n').any(|line| head_of(line).is_some()) {
                 return Err(damaged(&path, &bytes, written, "zeros stand in it, and lines after them"));
             }
-            let whole = bytes[..written].iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
+            let whole = bytes[..written].iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end.saturating_add(1));
             if log.month.is_empty() {
                 log.month = month_of(&path);
                 log.length = whole as u64;
@@ -71,7 +72,8 @@ impl AuditLog {
                 }
             }
             if let Some(end) = bytes[..whole].iter().rposition(|byte| *byte != b'\n') {
-                let begin = bytes[..end].iter().rposition(|byte| *byte == b'\n').map_or(0, |before| before + 1);
+                let begin =
+                    bytes[..end].iter().rposition(|byte| *byte == b'\n').map_or(0, |before| before.saturating_add(1));
                 let last = head_of(&bytes[begin..=end]);
                 log.head = last.ok_or_else(|| damaged(&path, &bytes, begin, "it is no line of an audit"))?;
                 break;
@@ -143,7 +145,7 @@ impl AuditLog {
                 (self.file, self.length) = (None, 0);
             }
             let about = (entry.act == CUT_ACKNOWLEDGED).then_some(entry.line).flatten().map(|line| (line, false));
-            let cut = (entry.act == CUT).then_some((self.head.seq + 1, true));
+            let cut = (entry.act == CUT).then_some((self.head.seq.saturating_add(1), true));
             self.cuts.extend(about.or(cut));
             pending.extend(self.head.write(entry));
         }
@@ -168,7 +170,7 @@ impl AuditLog {
         if let Some(file) = &mut self.file {
             still_ours(file, self.length, &path).map_err(fail("append to"))?;
             file.write_all(pending).map_err(fail("append to"))?;
-            self.length += pending.len() as u64;
+            self.length = self.length.saturating_add(pending.len() as u64);
             commit.file(&path, file.try_clone().map_err(fail("append to"))?);
         }
         pending.clear();
@@ -213,7 +215,7 @@ fn cut_since(layout: &Layout, memory: &Memory, end: Head) -> Result<Option<Strin
         }
     };
     if known.seq > end.seq {
-        let (count, ended, at) = (known.seq - end.seq, known.seq, end.seq);
+        let (count, ended, at) = (known.seq.saturating_sub(end.seq), known.seq, end.seq);
         return Ok(Some(format!(
             "{count} line(s) were removed: the chain ended at line {ended}, and ends at line {at}"
         )));
@@ -230,14 +232,14 @@ fn head_at(layout: &Layout, seq: u64, end: Head) -> Result<Option<Head>, SpoolEr
     if seq == end.seq || seq == 0 {
         return Ok(Some(if seq == 0 { Head::default() } else { end }));
     }
-    let mut back = end.seq - seq;
+    let mut back = end.seq.saturating_sub(seq);
     for path in files(layout)?.into_iter().rev() {
         let bytes = fs::read(&path).map_err(|e| SpoolError::io("read", &path, e))?;
         for line in bytes.split(|byte| *byte == b'\n').rev().filter(|line| !line.is_empty()) {
             if back == 0 {
                 return Ok(head_of(line));
             }
-            back -= 1;
+            back = back.saturating_sub(1);
         }
     }
     Ok(None)
@@ -245,8 +247,8 @@ fn head_at(layout: &Layout, seq: u64, end: Head) -> Result<Option<Head>, SpoolEr
 
 /// Says what is wrong with the line that byte `at` stands in, and what to do.
 fn damaged(path: &Path, bytes: &[u8], at: usize, why: &'static str) -> SpoolError {
-    let begin = bytes[..at].iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
-    let line = memchr::memchr_iter(b'\n', &bytes[..begin]).count() + 1;
+    let begin = bytes[..at].iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end.saturating_add(1));
+    let line = memchr::memchr_iter(b'\n', &bytes[..begin]).count().saturating_add(1);
     SpoolError::Damaged { path: path.to_owned(), line, begin, why }
 }
 
@@ -298,11 +300,11 @@ pub fn lines(layout: &Layout, mut each: impl FnMut(&Path, usize, &[u8]) -> bool)
     for path in files(layout)? {
         let file = File::open(&path).map_err(|e| SpoolError::io("open", &path, e))?;
         let mut reader = BufReader::with_capacity(1 << 20, file);
-        let (mut line, mut number) = (Vec::new(), 0);
+        let (mut line, mut number) = (Vec::new(), 0_usize);
         loop {
             line.clear();
             let read = reader.read_until(b'\n', &mut line).map_err(|e| SpoolError::io("read", &path, e))?;
-            number += 1;
+            number = number.saturating_add(1);
             // A line without its end is still written.
             if read == 0 || line.pop() != Some(b'\n') {
                 break;
@@ -347,7 +349,7 @@ pub fn acts(layout: &Layout) -> Result<HashMap<TaskId, (u64, u64)>, SpoolError> 
     lines(layout, |_, _, line| {
         if let Some(about) = about_journal(line) {
             let known = found.entry(about.task).or_default();
-            *known = (known.0 + 1, known.1.max(about.event));
+            *known = (known.0.saturating_add(1), known.1.max(about.event));
         }
         true
     })?;
@@ -438,17 +440,17 @@ pub fn verify(layout: &Layout, known: Option<Head>) -> Result<Verified, SpoolErr
         journals: HashMap::new(),
     };
     'files: for path in files(layout)? {
-        let mut number = 0;
+        let mut number = 0_usize;
         let mut blocks = Blocks::open(&path)?;
         while let Some(block) = blocks.next()? {
             for looked in look_at(block) {
-                number += 1;
+                number = number.saturating_add(1);
                 let fault = match looked.line.strip_suffix(b"\n") {
                     Some(whole) => head.follow(whole, looked.digest).map(|()| {
                         note_cut(&mut found.cuts, looked.of_cut.as_ref());
                         let Some(about) = looked.about else { return };
                         let known = found.journals.entry(about.task).or_default();
-                        known.acts += 1;
+                        known.acts = known.acts.saturating_add(1);
                         known.last = about.digest.map(|digest| (about.event, digest)).or(known.last);
                     }),
                     None if Some(&path) == newest.as_ref() => {
@@ -497,7 +499,10 @@ impl Blocks {
             let before = self.bytes.len();
             let read = Read::by_ref(&mut self.file).take(BLOCK_BYTES as u64).read_to_end(&mut self.bytes);
             let read = read.map_err(|e| SpoolError::io("read", &self.path, e))?;
-            let whole = self.bytes[before..].iter().rposition(|byte| *byte == b'\n').map(|end| before + end + 1);
+            let whole = self.bytes[before..]
+                .iter()
+                .rposition(|byte| *byte == b'\n')
+                .map(|end| before.saturating_add(end).saturating_add(1));
             self.done = if read == 0 { self.bytes.len() } else { whole.unwrap_or(0) };
             if read == 0 || self.done > 0 {
                 return Ok((self.done > 0).then(|| &self.bytes[..self.done]));
@@ -537,14 +542,17 @@ fn look_at(block: &[u8]) -> Vec<Looked<'_>> {
         let of_cut = speaks.then(|| serde_json::from_slice(whole).ok()).flatten();
         Looked { line, digest: Digest::of(whole), about: about_journal(whole), of_cut }
     };
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let cores = std::thread::available_parallelism().unwrap_or(NonZero::<usize>::MIN);
     let share = (block.len() / cores).max(1 << 16);
     std::thread::scope(|scope| {
         let mut parts = Vec::new();
         let mut rest = block;
         while !rest.is_empty() {
-            let from = share.min(rest.len()) - 1;
-            let end = rest[from..].iter().position(|byte| *byte == b'\n').map_or(rest.len(), |end| from + end + 1);
+            let from = share.min(rest.len()).saturating_sub(1);
+            let end = rest[from..]
+                .iter()
+                .position(|byte| *byte == b'\n')
+                .map_or(rest.len(), |end| from.saturating_add(end).saturating_add(1));
             let (part, after) = rest.split_at(end);
             rest = after;
             parts.push(scope.spawn(move || part.split_inclusive(|byte| *byte == b'\n').map(look).collect::<Vec<_>>()));

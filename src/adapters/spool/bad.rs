@@ -146,7 +146,7 @@ fn stem(name: &str) -> String {
     let name = drop_name::stem(name);
     let mut stem = String::new();
     for c in name.chars().map(|c| if is_hidden(c) { '_' } else { c }) {
-        if stem.len() + c.len_utf8() > STEM_BYTES_MAX {
+        if stem.len().saturating_add(c.len_utf8()) > STEM_BYTES_MAX {
             break;
         }
         stem.push(c);

@@ -75,7 +75,7 @@ pub fn output(
         return Ok(None);
     }
     let found = [&output, &aside].into_iter().filter(|dir| dir.is_dir()).count();
-    let bytes = size(&output) + size(&aside);
+    let bytes = size(&output).saturating_add(size(&aside));
     let Some((at, by)) = by.filter(|_| found > 0) else { return Ok((found > 0).then_some(bytes)) };
     let before = removed(layout, id);
     note(&run, Some(&Removed { at, by: by.clone(), bytes }))?;
@@ -119,7 +119,7 @@ fn note(run: &Path, removed: Option<&Removed>) -> Result<(), SpoolError> {
 pub fn bad(layout: &Layout, older_than: Duration, dry_run: bool) -> Result<usize, SpoolError> {
     let dir = layout.bad();
     let failed = |error| SpoolError::io("list", &dir, error);
-    let mut count = 0;
+    let mut count = 0_usize;
     for entry in fs::read_dir(&dir).map_err(failed)? {
         let entry = entry.map_err(failed)?;
         let meta = match entry.metadata() {
@@ -131,7 +131,7 @@ pub fn bad(layout: &Layout, older_than: Duration, dry_run: bool) -> Result<usize
         if !meta.is_file() || age < older_than {
             continue;
         }
-        count += 1;
+        count = count.saturating_add(1);
         if dry_run {
             continue;
         }

@@ -213,7 +213,7 @@ fn ready_to_read(meta: &Metadata, seen: Option<Seen>, writers: &mut Writers, now
 
 fn read_at_most(file: &mut File, most: u64) -> std::io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    file.take(most + 1).read_to_end(&mut bytes)?;
+    file.take(most.saturating_add(1)).read_to_end(&mut bytes)?;
     Ok(bytes)
 }
 
@@ -274,7 +274,7 @@ fn born_ns(meta: &Metadata) -> String {
 }
 
 fn mtime_ns(meta: &Metadata) -> String {
-    format!("{}", i128::from(meta.mtime()) * 1_000_000_000 + i128::from(meta.mtime_nsec()))
+    format!("{}", i128::from(meta.mtime()).saturating_mul(1_000_000_000).saturating_add(i128::from(meta.mtime_nsec())))
 }
 
 /// Where a file is whose task is durable.

@@ -96,7 +96,7 @@ impl Store {
                 }
             }
         }
-        let next_id = ids.last().map_or(1, |id| id.0 + 1);
+        let next_id = ids.last().map_or(1, |id| id.0.saturating_add(1));
         let (mut unfinished, mut unreadable) = (Vec::new(), Vec::new());
         for id in ids {
             let standing = standing.remove(&id).unwrap_or_default();
@@ -187,7 +187,7 @@ impl Store {
         let path = self.layout.events(id);
         let mut bytes = read_or_empty(&path)?;
         let written = bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len());
-        let whole = bytes[..written].iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
+        let whole = bytes[..written].iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end.saturating_add(1));
         let is_line = |line: &[u8]| serde_json::from_slice::<serde::de::IgnoredAny>(line).is_ok();
         if bytes[written..].split(|byte| *byte == b'\n').any(is_line) {
             return Ok(bytes);
@@ -209,7 +209,7 @@ impl Store {
     fn read_history(&self) -> Result<Vec<u8>, SpoolError> {
         let path = self.layout.history();
         let mut bytes = read_or_empty(&path)?;
-        let whole = bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
+        let whole = bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end.saturating_add(1));
         if whole < bytes.len() {
             cut(&path, whole)?;
             bytes.truncate(whole);

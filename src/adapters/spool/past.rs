@@ -89,7 +89,7 @@ impl Past {
         let from = self.offset;
         let read = each_line(&file, from, u64::MAX, |line| {
             self.add(line);
-            self.offset += line.len() as u64 + 1;
+            self.offset = self.offset.saturating_add((line.len() as u64).saturating_add(1));
         });
         read.map_err(|e| SpoolError::io("read", &path, e))?;
         Ok(true)
@@ -100,7 +100,7 @@ impl Past {
         let Some((id, rest)) = numbered(line) else { return };
         if let Some(known) = self.last.remove(&id) {
             self.lines[known].over = true;
-            self.failed -= usize::from(self.lines[known].failed);
+            self.failed = self.failed.saturating_sub(usize::from(self.lines[known].failed));
         }
         if rest.starts_with(b",\"reopened\"") {
             self.reopened.push(TaskId(id));
@@ -108,12 +108,12 @@ impl Past {
         }
         // Inside of a string every quotation mark has a backslash before it, so this stands for itself.
         let mark = b"\"outcome\":\"";
-        let word = memchr::memmem::find(rest, mark).map_or(&[][..], |at| &rest[at + mark.len()..]);
+        let word = memchr::memmem::find(rest, mark).map_or(&[][..], |at| &rest[at.saturating_add(mark.len())..]);
         let outcome = Outcome::ALL.into_iter().find(|outcome| {
             word.strip_prefix(outcome.word().as_bytes()).is_some_and(|rest| rest.first() == Some(&b'"'))
         });
         let failed = outcome.is_none_or(Outcome::is_failure);
-        self.failed += usize::from(failed);
+        self.failed = self.failed.saturating_add(usize::from(failed));
         self.last.insert(id, self.lines.len());
         let length = u32::try_from(line.len()).unwrap_or(u32::MAX);
         self.lines.push(Entry { offset: self.offset, length, failed, over: false });
@@ -164,7 +164,7 @@ impl Past {
             if part.count >= wanted.start && part.lines.len() < wanted.rows {
                 part.lines.push(line);
             }
-            part.count += 1;
+            part.count = part.count.saturating_add(1);
         }
         part
     }
@@ -222,12 +222,12 @@ fn each_line(file: &File, from: u64, until: u64, mut each: impl FnMut(&[u8])) ->
     let mut rest: Vec<u8> = Vec::new();
     let mut at = from;
     while at < until {
-        let wanted = usize::try_from(until - at).unwrap_or(CHUNK).min(CHUNK);
+        let wanted = usize::try_from(until.saturating_sub(at)).unwrap_or(CHUNK).min(CHUNK);
         let read = file.read_at(&mut buffer[..wanted], at)?;
         if read == 0 {
             break;
         }
-        at += read as u64;
+        at = at.saturating_add(read as u64);
         let mut begin = 0;
         for end in memchr::memchr_iter(b'\n', &buffer[..read]) {
             if rest.is_empty() {
@@ -237,7 +237,7 @@ fn each_line(file: &File, from: u64, until: u64, mut each: impl FnMut(&[u8])) ->
                 each(&rest);
                 rest.clear();
             }
-            begin = end + 1;
+            begin = end.saturating_add(1);
         }
         rest.extend_from_slice(&buffer[begin..read]);
     }

@@ -33,9 +33,10 @@ impl Prefixes {
     /// # Errors
     /// When it cannot be read, or is shorter.
     pub(super) fn up_to(&mut self, path: &Path, id: TaskId, event: u64) -> Result<Digest, SpoolError> {
-        let known = self.known.remove(&id).filter(|known| known.lines <= event + 1).unwrap_or_default();
+        let known = self.known.remove(&id).filter(|known| known.lines <= event.saturating_add(1)).unwrap_or_default();
         let read = known.read(path, event).map_err(|error| SpoolError::io("read", path, error))?;
-        let why = || SpoolError::io("digest", path, io::Error::other(format!("it has no line {}", event + 1)));
+        let why =
+            || SpoolError::io("digest", path, io::Error::other(format!("it has no line {}", event.saturating_add(1))));
         let prefix = read.ok_or_else(why)?;
         if self.known.len() >= KNOWN_MAX {
             self.known.clear();
@@ -48,13 +49,13 @@ impl Prefixes {
 
 /// Returns the digest of a journal's bytes up to line `event`, counted from 0, and with it; nothing when there are fewer.
 pub(super) fn digest_of_lines(bytes: &[u8], event: u64) -> Option<Digest> {
-    let (mut lines, mut end) = (0, 0);
+    let (mut lines, mut end) = (0, 0_usize);
     for line in bytes.split_inclusive(|byte| *byte == b'\n') {
         if lines > event || line.last() != Some(&b'\n') {
             break;
         }
-        lines += u64::from(line.len() > 1);
-        end += line.len();
+        lines = lines.saturating_add(u64::from(line.len() > 1));
+        end = end.saturating_add(line.len());
     }
     (lines > event).then(|| Digest::of(&bytes[..end]))
 }
@@ -71,8 +72,8 @@ impl Prefix {
             if line.last() != Some(&b'\n') {
                 return Ok(None);
             }
-            self.lines += u64::from(line.len() > 1);
-            self.bytes += line.len() as u64;
+            self.lines = self.lines.saturating_add(u64::from(line.len() > 1));
+            self.bytes = self.bytes.saturating_add(line.len() as u64);
             self.digester.update(&line);
         }
         Ok(Some(self))

@@ -56,11 +56,12 @@ pub struct Proof {
 
 impl Proof {
     fn add(&mut self, other: Proof) {
-        self.tasks += other.tasks;
-        self.logs += other.logs;
-        self.removed += other.removed;
+        self.tasks = self.tasks.saturating_add(other.tasks);
+        self.logs = self.logs.saturating_add(other.logs);
+        self.removed = self.removed.saturating_add(other.removed);
         let room = FINDINGS_MAX.saturating_sub(self.findings.len());
-        self.more += other.more + other.findings.len().saturating_sub(room) as u64;
+        self.more =
+            self.more.saturating_add(other.more.saturating_add(other.findings.len().saturating_sub(room) as u64));
         self.findings.extend(other.findings.into_iter().take(room));
     }
 
@@ -169,7 +170,7 @@ impl History {
             other => other.map_err(fail("open"))?,
         };
         let mut reader = io::BufReader::with_capacity(1 << 20, &file);
-        let (mut line, mut at, mut number) = (Vec::new(), 0, 0);
+        let (mut line, mut at, mut number) = (Vec::new(), 0, 0_usize);
         loop {
             line.clear();
             let read = io::BufRead::read_until(&mut reader, b'\n', &mut line).map_err(fail("read"))?;
@@ -177,7 +178,7 @@ impl History {
             if read == 0 || line.pop() != Some(b'\n') {
                 break;
             }
-            number += 1;
+            number = number.saturating_add(1);
             match id_of(&line) {
                 Some(id) => {
                     let length = u32::try_from(line.len()).unwrap_or(u32::MAX);
@@ -186,7 +187,7 @@ impl History {
                 None if history.strange.len() < FINDINGS_MAX => history.strange.push((number, line.clone())),
                 None => {}
             }
-            at += read as u64;
+            at = at.saturating_add(read as u64);
         }
         history.file = Some(file);
         Ok(history)
@@ -283,9 +284,11 @@ impl Look<'_> {
         if let Some((event, digest)) = self.audited.and_then(|known| known.last) {
             let found = digest_of_lines(&bytes, event);
             if found != Some(digest) {
-                let found =
-                    found.map_or_else(|| format!("fewer than {} line(s)", event + 1), |found| found.to_string());
-                let expected = format!("{digest} up to line {}", event + 1);
+                let found = found.map_or_else(
+                    || format!("fewer than {} line(s)", event.saturating_add(1)),
+                    |found| found.to_string(),
+                );
+                let expected = format!("{digest} up to line {}", event.saturating_add(1));
                 proof.find(path, id, Difference { expected, found });
                 return Ok(None);
             }
@@ -297,7 +300,7 @@ impl Look<'_> {
                 // The last one is still written, or was cut by a crash.
                 Err(_) if !line.ends_with(b"\n") => break,
                 Err(error) => {
-                    proof.differs(path, id, "events", format!("line {}: {error}", n + 1));
+                    proof.differs(path, id, "events", format!("line {}: {error}", n.saturating_add(1)));
                     return Ok(None);
                 }
             }
@@ -314,8 +317,8 @@ impl Look<'_> {
         let Some((last, _)) = self.audited.and_then(|known| known.last) else { return };
         let at = usize::try_from(last).unwrap_or(usize::MAX);
         let ended = matches!(events.get(at), Some(Recorded { event: Event::Closed { .. }, .. }));
-        if ended && events.len() > at + 1 {
-            let more = events.len() - at - 1;
+        if ended && events.len() > at.saturating_add(1) {
+            let more = events.len().saturating_sub(at).saturating_sub(1);
             proof.differs(path, self.id, "nothing after the task's end", format!("{more} more event(s)"));
         }
     }
@@ -323,12 +326,12 @@ impl Look<'_> {
     /// Compares the plans with their digests, which the journal has; returns the first one.
     fn plans(&self, events: &[Recorded], proof: &mut Proof) -> Result<Option<std::sync::Arc<Plan>>, SpoolError> {
         let mut first = None;
-        let mut version = 1;
+        let mut version = 1_u32;
         for recorded in events {
             let (path, digest) = match &recorded.event {
                 Event::Accepted(accepted) => (self.layout.plan(self.id), accepted.digest),
                 Event::Stale { digest, .. } => {
-                    version += 1;
+                    version = version.saturating_add(1);
                     (self.layout.later_plan(self.id, version), *digest)
                 }
                 _ => continue,
@@ -398,7 +401,7 @@ impl Look<'_> {
             let Some(mut differences) = differences else { continue };
             match differences.len() {
                 0 => proof.differs(&path, id, format!("no line of task {id}: it has not ended"), "a line"),
-                count => proof.find(&path, id, differences.swap_remove(n.min(count - 1))),
+                count => proof.find(&path, id, differences.swap_remove(n.min(count.saturating_sub(1)))),
             }
         }
         let last = lines.last().filter(|line| **line != again.as_bytes());
@@ -433,12 +436,11 @@ impl Look<'_> {
     }
 
     fn log(&self, path: &Path, result: &StepResult, gone: bool, proof: &mut Proof) -> Result<(), SpoolError> {
-        let kept = |facts: &crate::domain::run::OutputFacts| {
-            facts.out_bytes.saturating_add(facts.err_bytes).saturating_sub(facts.dropped_bytes)
-        };
+        let kept =
+            |facts: &crate::domain::run::OutputFacts| facts.out_bytes.plus(facts.err_bytes).less(facts.dropped_bytes);
         match (result.output.sha256, digest_of(path)?) {
             (None, None | Some((_, 0))) => {}
-            (Some(_), None) if gone => proof.removed += 1,
+            (Some(_), None) if gone => proof.removed = proof.removed.saturating_add(1),
             (Some(digest), None) => {
                 let expected = format!("{digest} of {} byte(s)", kept(&result.output));
                 proof.find(path, self.id, Difference { expected, found: "no file".to_owned() });
@@ -447,7 +449,7 @@ impl Look<'_> {
                 proof.differs(path, self.id, "nothing: it printed nothing", format!("{bytes} byte(s)"));
             }
             (Some(digest), Some((found, bytes))) => {
-                proof.logs += 1;
+                proof.logs = proof.logs.saturating_add(1);
                 if digest != found {
                     let expected = format!("{digest} of {} byte(s)", kept(&result.output));
                     proof.find(path, self.id, Difference { expected, found: format!("{found} of {bytes} byte(s)") });
@@ -473,7 +475,7 @@ pub fn digest_of(path: &Path) -> Result<Option<(Digest, u64)>, SpoolError> {
             0 => return Ok(Some((digester.finish(), length))),
             count => {
                 digester.update(&piece[..count]);
-                length += count as u64;
+                length = length.saturating_add(count as u64);
             }
         }
     }

@@ -196,7 +196,8 @@ pub fn refusals(layout: &Layout, since: Timestamp, most: usize) -> Result<(usize
     let read = |path: &PathBuf| -> Option<Why> { serde_json::from_slice(&fs::read(path).ok()?).ok() };
     let is_missed = |why: &Why| why.at >= since && why.from != DropBox::Orders.name();
     // The file is written just after the time in it.
-    let recent = reasons.iter().take_while(|(changed, _)| changed.0.0 >= since.0 / 1000 - 1).take(COUNTED);
+    let recent =
+        reasons.iter().take_while(|(changed, _)| changed.0.0 >= (since.0 / 1000).saturating_sub(1)).take(COUNTED);
     let count = recent.filter_map(|(_, path)| read(path)).filter(is_missed).count();
     Ok((count, reasons.iter().take(most).filter_map(|(_, path)| read(path)).collect()))
 }
@@ -228,12 +229,12 @@ impl Journal {
         file.seek(SeekFrom::Start(self.offset)).map_err(|e| fail("seek in", e))?;
         let mut bytes = Vec::new();
         file.read_to_end(&mut bytes).map_err(|e| fail("read", e))?;
-        let whole = bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
+        let whole = bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end.saturating_add(1));
         let mut events: Vec<Recorded> = Vec::new();
         for line in bytes[..whole].split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
             events.push(serde_json::from_slice(line).map_err(|e| fail("understand", io::Error::from(e)))?);
         }
-        self.offset += whole as u64;
+        self.offset = self.offset.saturating_add(whole as u64);
         Ok(events)
     }
 }

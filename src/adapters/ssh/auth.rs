@@ -48,7 +48,7 @@ struct Tried {
 impl Tried {
     /// Takes in what the library said of a key that was offered.
     fn refused(&mut self, error: &ssh2::Error, user: &str) -> String {
-        self.offered += 1;
+        self.offered = self.offered.saturating_add(1);
         let message = error.message();
         if NO_ANSWER.contains(&message) {
             self.over = true;
@@ -106,7 +106,7 @@ pub(super) async fn log_in(
             Ok(Ok(())) => return Ok(()),
             Ok(Err(of_agent)) => {
                 tried.said.extend(of_agent.said);
-                tried.offered += of_agent.offered;
+                tried.offered = tried.offered.saturating_add(of_agent.offered);
                 tried.knows_one |= of_agent.knows_one;
                 tried.over |= of_agent.over;
             }
@@ -243,8 +243,8 @@ fn try_agent(user: &str, session: &Ssh2, chosen: Option<&[u8]>, before: usize) -
             break;
         }
     }
-    let offered = before + tried.offered;
-    tried.said = vec![if tried.over && offered < before + held {
+    let offered = before.saturating_add(tried.offered);
+    tried.said = vec![if tried.over && offered < before.saturating_add(held) {
         too_many(offered, held, "")
     } else if tried.over {
         too_many(offered, held, " and closed the connection with the last one")

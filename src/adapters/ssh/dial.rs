@@ -130,7 +130,7 @@ impl Race {
     fn new(addresses: Vec<SocketAddr>, limit: Duration) -> Race {
         let count = u32::try_from(addresses.len()).unwrap_or(u32::MAX).max(1);
         // However short the limit is, each address gets a part of it.
-        let share = limit / (2 * count);
+        let share = limit / count.saturating_mul(2);
         Race {
             failed: addresses.iter().map(|_| None).collect(),
             addresses,
@@ -172,7 +172,7 @@ impl Race {
     /// Begins the next try.
     fn begin(&mut self) {
         let (n, address) = (self.begun, self.addresses[self.begun]);
-        self.begun += 1;
+        self.begun = self.begun.saturating_add(1);
         self.next_at = Instant::now() + self.stagger;
         self.tries.spawn(async move { (n, TcpStream::connect(address).await.map(Got::Taken)) });
     }

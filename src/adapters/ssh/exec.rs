@@ -259,7 +259,7 @@ impl Session {
                         return Err(self.lost(format!("nothing was heard for {:?}", self.keepalive * unanswered)));
                     }
                     self.ask_whether_it_lives().await?;
-                    unanswered += 1;
+                    unanswered = unanswered.saturating_add(1);
                 }
             }
         }
@@ -391,7 +391,7 @@ impl<F: BufRead> Pump<F> {
             if writes == TURN_BLOCKS {
                 return Ok(());
             }
-            writes += 1;
+            writes = writes.saturating_add(1);
             match channel.write(&piece[..piece.len().min(WRITE_BYTES_MAX)]) {
                 Ok(count) => {
                     stdin.consume(count);

@@ -248,7 +248,7 @@ fn is_one_value(bytes: &[u8]) -> bool {
     let length = match first {
         short @ 0..=0x7f => Some((usize::from(*short), rest)),
         0x81..=0x84 => rest
-            .split_at_checked(usize::from(first - 0x80))
+            .split_at_checked(usize::from(first.saturating_sub(0x80)))
             .map(|(length, rest)| (length.iter().fold(0_usize, |sum, byte| (sum << 8) | usize::from(*byte)), rest)),
         _ => None,
     };

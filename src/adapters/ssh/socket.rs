@@ -172,14 +172,14 @@ impl Readiness {
             self.heard.store(true, Ordering::Relaxed);
         }
         let mut result = attempt();
-        let mut futile = 0;
+        let mut futile = 0_u32;
         loop {
             match &result {
                 Err(error) if is_again(error) => {}
                 _ => return result,
             }
-            futile += 1;
-            if futile % FUTILE_PASSES == 0 {
+            futile = futile.saturating_add(1);
+            if futile.is_multiple_of(FUTILE_PASSES) {
                 // The socket says "now" and the library "not now": whatever they disagree about, no processor is held by it.
                 tokio::time::sleep(FUTILE_PAUSE).await;
             }

@@ -85,7 +85,7 @@ struct Bounded {
 
 impl Write for Bounded {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if self.bytes.len() + bytes.len() > limits::RENDERED_BYTES_MAX {
+        if self.bytes.len().saturating_add(bytes.len()) > limits::RENDERED_BYTES_MAX {
             self.full = true;
             return Err(io::Error::other("the text is too long"));
         }

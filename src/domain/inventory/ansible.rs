@@ -69,7 +69,7 @@ pub(super) fn host(name: HostName, vars: Vars, faults: &mut Vec<Fault>) -> Host 
             complain(format!("with {} in {variable}", refused.found), refused.wanted);
         }
     }
-    if way.commands.len() + usize::from(!way.jump.is_empty()) > 1 {
+    if way.commands.len().saturating_add(usize::from(!way.jump.is_empty())) > 1 {
         complain("with more than one proxy".to_owned(), "hops, or one ProxyCommand");
     }
     let key_passphrase = vars.get(KEY_PASSPHRASE).and_then(|text| match text.parse::<SecretName>() {

@@ -240,12 +240,13 @@ fn together(faults: &[(String, Fault)]) -> Vec<Problem> {
             (*at, &known.what, &known.wanted) == (pointer.as_str(), &fault.what, &fault.wanted)
         };
         match kinds.iter_mut().find(same) {
-            Some((_, _, count)) => *count += 1,
+            Some((_, _, count)) => *count = count.saturating_add(1),
             None => kinds.push((pointer, fault, 1)),
         }
     }
     let problem = |(pointer, fault, count): (&str, &Fault, usize)| {
-        let others = if count > 1 { format!(" and {} more of its line", count - 1) } else { String::new() };
+        let others =
+            if count > 1 { format!(" and {} more of its line", count.saturating_sub(1)) } else { String::new() };
         Problem::new(pointer, format!("{}{others} {}", fault.host, fault.what), &*fault.wanted)
     };
     kinds.into_iter().map(problem).collect()

@@ -101,7 +101,7 @@ fn parents_first(groups: &BTreeMap<String, Group>) -> Result<Vec<(&str, usize)>,
     let mut parents: BTreeMap<&str, usize> = groups.keys().map(|name| (name.as_str(), 0)).collect();
     for (child, pointer) in groups.values().flat_map(|group| &group.children) {
         match parents.get_mut(child.as_str()) {
-            Some(count) => *count += 1,
+            Some(count) => *count = count.saturating_add(1),
             None => problems.push(Problem::new(pointer, format!("the child {child}"), "a group of this file")),
         }
     }
@@ -116,10 +116,10 @@ fn parents_first(groups: &BTreeMap<String, Group>) -> Result<Vec<(&str, usize)>,
         order.push((name, depths[name]));
         for child in groups[name].children.keys() {
             let child = child.as_str();
-            let below = depths[name] + 1;
+            let below = depths[name].saturating_add(1);
             depths.entry(child).and_modify(|depth| *depth = below.max(*depth));
             if let Some(count) = parents.get_mut(child) {
-                *count -= 1;
+                *count = count.saturating_sub(1);
                 if *count == 0 {
                     free.push_back(child);
                 }

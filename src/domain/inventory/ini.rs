@@ -46,7 +46,7 @@ pub(super) fn parse(file: &str, text: &str, around: &VarsFiles) -> Result<Part, 
         named: BTreeMap::new(),
     };
     for line in text.lines() {
-        reader.line += 1;
+        reader.line = reader.line.saturating_add(1);
         if line.chars().any(|c| c != '\t' && is_hidden(c)) {
             reader.problem(first_word(line), "a line without control and invisible characters");
         } else {

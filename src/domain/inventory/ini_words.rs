@@ -218,7 +218,7 @@ fn literal(text: &str) -> Option<Data> {
         Ok(node) => return Some(Data::of_literal(node)),
         Err(bad) => bad,
     };
-    let (comment, _) = text.char_indices().nth(bad.column - 1).filter(|(_, c)| *c == '#')?;
+    let (comment, _) = text.char_indices().nth(bad.column.saturating_sub(1)).filter(|(_, c)| *c == '#')?;
     python_literal::read(&text[..comment], 1, 1).ok().map(Data::of_literal)
 }
 
@@ -268,6 +268,6 @@ fn signed(sign: &str, digits: String) -> Data {
 fn without_underscores(text: &str) -> Option<String> {
     let bytes = text.as_bytes();
     let digit = |at: Option<usize>| at.and_then(|at| bytes.get(at)).is_some_and(u8::is_ascii_hexdigit);
-    let proper = |at: usize| bytes[at] != b'_' || (digit(at.checked_sub(1)) && digit(Some(at + 1)));
+    let proper = |at: usize| bytes[at] != b'_' || (digit(at.checked_sub(1)) && digit(Some(at.saturating_add(1))));
     (!text.is_empty() && (0..bytes.len()).all(proper)).then(|| text.replace('_', ""))
 }

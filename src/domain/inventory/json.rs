@@ -46,14 +46,14 @@ impl Reader<'_> {
 
     fn skip_space(&mut self) {
         while let Some(byte @ (b' ' | b'\t' | b'\n' | b'\r')) = self.peek() {
-            self.line += usize::from(byte == b'\n');
-            self.at += 1;
+            self.line = self.line.saturating_add(usize::from(byte == b'\n'));
+            self.at = self.at.saturating_add(1);
         }
     }
 
     fn takes(&mut self, word: &str) -> bool {
         let found = self.bytes[self.at..].starts_with(word.as_bytes());
-        self.at += if found { word.len() } else { 0 };
+        self.at = self.at.saturating_add(if found { word.len() } else { 0 });
         found
     }
 
@@ -77,14 +77,14 @@ impl Reader<'_> {
     }
 
     fn list(&mut self, depth: usize) -> Result<Data, BadJson> {
-        self.at += 1;
+        self.at = self.at.saturating_add(1);
         let mut items = Vec::new();
         self.skip_space();
         if self.takes("]") {
             return Ok(Data::List(items));
         }
         loop {
-            items.push(self.value(depth + 1)?);
+            items.push(self.value(depth.saturating_add(1))?);
             self.skip_space();
             if self.takes("]") {
                 return Ok(Data::List(items));
@@ -96,7 +96,7 @@ impl Reader<'_> {
     }
 
     fn object(&mut self, depth: usize) -> Result<Data, BadJson> {
-        self.at += 1;
+        self.at = self.at.saturating_add(1);
         let mut pairs: Vec<(Node, Node)> = Vec::new();
         let mut names = std::collections::BTreeSet::new();
         self.skip_space();
@@ -117,7 +117,7 @@ impl Reader<'_> {
             if !self.takes(":") {
                 return self.fail("a colon");
             }
-            let value = self.value(depth + 1)?;
+            let value = self.value(depth.saturating_add(1))?;
             pairs.push((Node { line, data: Data::Text(name) }, value));
             self.skip_space();
             if self.takes("}") {
@@ -132,16 +132,16 @@ impl Reader<'_> {
     /// Finds the end of the string; serde knows its escapes.
     fn string(&mut self) -> Result<String, BadJson> {
         let begin = self.at;
-        self.at += 1;
+        self.at = self.at.saturating_add(1);
         loop {
             match self.peek() {
                 None | Some(b'\n') => return self.fail("a closing quote"),
-                Some(b'\\') => self.at += 2,
+                Some(b'\\') => self.at = self.at.saturating_add(2),
                 Some(b'"') => break,
-                Some(_) => self.at += 1,
+                Some(_) => self.at = self.at.saturating_add(1),
             }
         }
-        self.at += 1;
+        self.at = self.at.saturating_add(1);
         let written = self.text.get(begin..self.at).unwrap_or_default();
         match serde_json::from_str(written) {
             Ok(text) => Ok(text),
@@ -152,8 +152,8 @@ impl Reader<'_> {
     fn number(&mut self) -> Result<Data, BadJson> {
         let more = |byte: &u8| byte.is_ascii_digit() || matches!(byte, b'-' | b'+' | b'.' | b'e' | b'E');
         let length = self.bytes[self.at..].iter().take_while(|byte| more(byte)).count();
-        let written = &self.text[self.at..self.at + length];
-        self.at += length;
+        let written = &self.text[self.at..self.at.saturating_add(length)];
+        self.at = self.at.saturating_add(length);
         let digits = written.strip_prefix('-').unwrap_or(written);
         let whole = digits.bytes().all(|byte| byte.is_ascii_digit());
         let zero_first = digits.len() > 1 && digits.starts_with('0') && digits.as_bytes()[1].is_ascii_digit();

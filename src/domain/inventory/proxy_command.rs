@@ -38,7 +38,7 @@ pub fn check(command: &str) -> Result<(), String> {
 /// # Errors
 /// What would have been right.
 pub fn fill(command: &str, values: &Values<'_>) -> Result<String, String> {
-    let mut filled = String::with_capacity(command.len() + 32);
+    let mut filled = String::with_capacity(command.len().saturating_add(32));
     let mut chars = command.chars();
     while let Some(c) = chars.next() {
         if c != '%' {

@@ -25,7 +25,7 @@ pub fn select(inventory: &Inventory, text: &str) -> Result<Vec<HostName>, Vec<St
     for alternative in text.split([',', '\n']).map(str::trim).filter(|word| !word.is_empty()) {
         if let Some(share) = alternative.strip_suffix('%') {
             match share.trim().parse::<usize>() {
-                Ok(percent @ 1..=100) => chosen.truncate((chosen.len() * percent).div_ceil(100)),
+                Ok(percent @ 1..=100) => chosen.truncate(chosen.len().saturating_mul(percent).div_ceil(100)),
                 _ => problems.push(format!("{alternative}: wanted a share from 1% to 100%")),
             }
             continue;
@@ -102,7 +102,7 @@ fn is_like(name: &str, pattern: &str) -> bool {
     let last = pieces.pop().unwrap_or_default();
     for piece in pieces {
         match rest.find(piece) {
-            Some(at) => rest = &rest[at + piece.len()..],
+            Some(at) => rest = &rest[at.saturating_add(piece.len())..],
             None => return false,
         }
     }

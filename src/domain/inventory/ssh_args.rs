@@ -124,7 +124,7 @@ impl Way {
                 if HARMLESS_FLAGS.contains(flag) {
                     continue;
                 }
-                let rest = &flags[at + flag.len_utf8()..];
+                let rest = &flags[at.saturating_add(flag.len_utf8())..];
                 // Whatever is left of the word belongs to an option that takes one, or the next word does.
                 let mut value = || if rest.is_empty() { words.next().unwrap_or_default() } else { rest };
                 match flag {

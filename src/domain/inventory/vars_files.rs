@@ -127,8 +127,8 @@ impl VarsFiles {
 
 /// Returns a file's ending with its point, as Python's `os.path.splitext` does.
 fn ending(name: &str) -> &str {
-    let begin = name.len() - name.trim_start_matches('.').len();
-    name[begin..].rfind('.').map_or("", |at| &name[begin + at..])
+    let begin = name.len().saturating_sub(name.trim_start_matches('.').len());
+    name[begin..].rfind('.').map_or("", |at| &name[begin.saturating_add(at)..])
 }
 
 #[cfg(test)]

@@ -34,7 +34,7 @@ pub(super) fn read(file: &str, text: &str) -> Result<Node, Problem> {
     }
     let odd = |c: char| c.is_control() && !matches!(c, '\t' | '\n' | '\r' | '\u{85}');
     if let Some(at) = text.find(odd) {
-        let line = text[..at].matches('\n').count() + 1;
+        let line = text[..at].matches('\n').count().saturating_add(1);
         return Err(Problem::new(format!("{file}:{line}"), "a control character", "YAML without control characters"));
     }
     let mut composer =
@@ -103,7 +103,7 @@ impl<'a> Composer<'a> {
                     if event == Event::SequenceEnd {
                         break;
                     }
-                    items.push(self.node(event, span, depth + 1)?);
+                    items.push(self.node(event, span, depth.saturating_add(1))?);
                 }
                 (anchor, Data::List(items))
             }
@@ -129,8 +129,8 @@ impl<'a> Composer<'a> {
     }
 
     fn spend(&mut self, values: usize, bytes: usize, line: usize) -> Result<(), Problem> {
-        self.values += values;
-        self.bytes += bytes;
+        self.values = self.values.saturating_add(values);
+        self.bytes = self.bytes.saturating_add(bytes);
         if self.values > VALUES_MAX || self.bytes > TEXT_BYTES_MAX {
             return self.problem(
                 line,
@@ -199,11 +199,11 @@ impl<'a> Composer<'a> {
             }
             if matches!(&event, Event::Scalar(text, ScalarStyle::Plain, _, None) if text == "<<") {
                 let (event, span) = self.next()?;
-                let value = self.node(event, span, depth + 1)?;
+                let value = self.node(event, span, depth.saturating_add(1))?;
                 self.merge(value, &mut merged)?;
                 continue;
             }
-            let key = self.node(event, span, depth + 1)?;
+            let key = self.node(event, span, depth.saturating_add(1))?;
             if matches!(key.data, Data::List(_) | Data::Map(_)) {
                 return self.problem(line, format!("{} as key", key.data.kind()), "text or a number as key");
             }
@@ -212,7 +212,7 @@ impl<'a> Composer<'a> {
                 return self.problem(line, key.data.text().unwrap_or_default(), &wanted);
             }
             let (event, span) = self.next()?;
-            own.push((key, self.node(event, span, depth + 1)?));
+            own.push((key, self.node(event, span, depth.saturating_add(1))?));
         }
         if merged.is_empty() {
             return Ok(Data::Map(own));
@@ -279,7 +279,9 @@ fn shown(text: &str) -> &str {
 
 fn weight(node: &Node) -> (usize, usize) {
     let inside = |nodes: &mut dyn Iterator<Item = &Node>| {
-        nodes.map(weight).fold((1, 0), |(values, bytes), (v, b)| (values + v, bytes + b))
+        nodes
+            .map(weight)
+            .fold((1_usize, 0_usize), |(values, bytes), (v, b)| (values.saturating_add(v), bytes.saturating_add(b)))
     };
     match &node.data {
         Data::List(items) => inside(&mut items.iter()),

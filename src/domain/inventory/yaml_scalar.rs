@@ -121,7 +121,7 @@ fn decimal(digits: &str, base: u32) -> Option<String> {
     for c in digits.chars() {
         let mut carry = u64::from(c.to_digit(base)?);
         for limb in &mut limbs {
-            let sum = *limb * u64::from(base) + carry;
+            let sum = limb.saturating_mul(u64::from(base)).saturating_add(carry);
             *limb = sum % LIMB;
             carry = sum / LIMB;
         }
@@ -244,7 +244,7 @@ fn offset(text: &str, with_space: &str) -> Option<(String, bool)> {
     if !rest.is_empty() {
         return None;
     }
-    let minutes = hours * 60 + minutes;
+    let minutes = hours.saturating_mul(60).saturating_add(minutes);
     let sign = if minutes == 0 { '+' } else { sign };
     Some((format!("{sign}{:02}:{:02}", minutes / 60, minutes % 60), minutes < 24 * 60))
 }

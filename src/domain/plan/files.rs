@@ -106,7 +106,7 @@ pub(super) fn fill_in(
     problems: &mut Vec<Problem>,
 ) -> Texts {
     let mut texts = Texts::new();
-    let mut bytes = 0;
+    let mut bytes = 0_usize;
     for group in groups {
         for step in &mut group.steps {
             let Some(sources) = sources.get(&step.name) else { continue };
@@ -122,7 +122,7 @@ pub(super) fn fill_in(
                         Ok(text) => {
                             let digest = Digest::of(text.as_bytes());
                             file.of_host.insert(name.clone(), digest);
-                            bytes += if texts.contains_key(&digest) { 0 } else { text.len() };
+                            bytes = bytes.saturating_add(if texts.contains_key(&digest) { 0 } else { text.len() });
                             texts.insert(digest, text);
                         }
                         Err(why) => {

@@ -120,7 +120,7 @@ impl Ways<'_> {
             let reached = self.reach(&hop)?;
             let first = way.is_empty();
             if first && most > 1 && !itself {
-                way.extend(self.hops_to(&reached.host, most - 1)?);
+                way.extend(self.hops_to(&reached.host, most.saturating_sub(1))?);
             }
             // What is behind another host is reached through it, whatever leads there from here.
             let proxy_command = if way.is_empty() { through(&reached)? } else { None };

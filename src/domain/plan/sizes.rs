@@ -31,8 +31,11 @@ pub(super) fn check(plan: &Plan, submission: &Submission) -> Result<(), Vec<Prob
     for group in &plan.groups {
         let most = group.hosts.iter().filter_map(|name| Some((*hosts.get(name)?, name))).max();
         for step in &group.steps {
-            let own = sizes.variables(&step.env, |_| "/temp_id".to_owned()) + sizes.arguments(step);
-            let all = shared + shared_twice + own + most.map_or(0, |(bytes, _)| bytes);
+            let own = sizes.variables(&step.env, |_| "/temp_id".to_owned()).saturating_add(sizes.arguments(step));
+            let all = shared
+                .saturating_add(shared_twice)
+                .saturating_add(own)
+                .saturating_add(most.map_or(0, |(bytes, _)| bytes));
             if all > ALL_BYTES_MAX {
                 let found = format!("{all} bytes of arguments and variables for the step {}", step.name);
                 let wanted = format!(
@@ -61,9 +64,9 @@ impl Sizes<'_> {
 
     /// Checks variables one by one; returns how much they count together.
     fn variables(&mut self, env: &BTreeMap<ParamName, String>, pointer: impl Fn(&ParamName) -> String) -> usize {
-        let mut all = 0;
+        let mut all = 0_usize;
         for (name, value) in env {
-            all += self.one_variable(name.as_str(), value, || pointer(name));
+            all = all.saturating_add(self.one_variable(name.as_str(), value, || pointer(name)));
         }
         all
     }
@@ -72,9 +75,10 @@ impl Sizes<'_> {
     fn prefixed(&mut self) -> usize {
         let (plan, submission) = (self.plan, self.submission);
         let Some(prefix) = &plan.env_prefix else { return 0 };
-        let mut all = 0;
+        let mut all = 0_usize;
         for (name, value) in &plan.env {
-            all += self.one_variable(&format!("{prefix}_{name}"), value, || pointer_of(submission, name));
+            all = all
+                .saturating_add(self.one_variable(&format!("{prefix}_{name}"), value, || pointer_of(submission, name)));
         }
         all
     }
@@ -90,21 +94,21 @@ impl Sizes<'_> {
 
     /// Checks a step's arguments one by one; returns how much they count together.
     fn arguments(&mut self, step: &PlannedStep) -> usize {
-        let mut all = 0;
+        let mut all = 0_usize;
         for (n, arg) in step.args.iter().enumerate() {
-            let numbers = if step.flow_id { arg.matches(FLOW_ID).count() * NUMBER_BYTES } else { 0 };
-            let length = arg.len() + numbers;
+            let numbers = if step.flow_id { arg.matches(FLOW_ID).count().saturating_mul(NUMBER_BYTES) } else { 0 };
+            let length = arg.len().saturating_add(numbers);
             if length > ONE_BYTES_MAX {
                 let (pointer, found) = match &self.submission.work {
                     Work::Script { .. } => (format!("/args/{n}"), format!("{length} bytes")),
                     Work::Template { .. } => (
                         "/temp_id".to_owned(),
-                        format!("{length} bytes in argument {} of the step {}", n + 1, step.name),
+                        format!("{length} bytes in argument {} of the step {}", n.saturating_add(1), step.name),
                     ),
                 };
                 self.problem(pointer, found, too_long("argument"));
             }
-            all += counted(length);
+            all = all.saturating_add(counted(length));
         }
         let words = |file: &super::PlannedFile| {
             [64, file.mode.len(), file.owner.as_ref().map_or(1, String::len), file.to.len()]
@@ -112,7 +116,7 @@ impl Sizes<'_> {
                 .iter()
                 .sum::<usize>()
         };
-        all + step.files.iter().map(words).sum::<usize>()
+        all.saturating_add(step.files.iter().map(words).sum::<usize>())
     }
 }
 

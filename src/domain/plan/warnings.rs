@@ -94,7 +94,7 @@ impl Plan {
         let (first, _) = keyless.next()?;
         Some(format!(
             "{} host(s), or hosts on the way to them, have no known key and will be refused, {first} first; add their keys to known_hosts",
-            keyless.count() + 1
+            keyless.count().saturating_add(1)
         ))
     }
 
@@ -108,7 +108,7 @@ impl Plan {
         let (first, command) = through.next()?;
         Some(format!(
             "{} host(s) are reached through a command that runs on the daemon's machine, {first} first: {}",
-            through.count() + 1,
+            through.count().saturating_add(1),
             visible(command)
         ))
     }
@@ -138,7 +138,7 @@ impl Plan {
             warnings.push(format!("the script of {} holds hidden characters", step.name));
         }
         if let Some(found) = DOWNLOADED.find(script) {
-            let line = script[..found.start()].matches('\n').count() + 1;
+            let line = script[..found.start()].matches('\n').count().saturating_add(1);
             warnings.push(format!("the script of {} runs what it downloads, line {line}", step.name));
         }
         let name = |word: &str| self.env.keys().find(|name| name.as_str() == word);
@@ -149,7 +149,11 @@ impl Plan {
             if words.next() == Some("eval")
                 && let Some(param) = words.find_map(name)
             {
-                warnings.push(format!("the script of {} evaluates the parameter {param}, line {}", step.name, n + 1));
+                warnings.push(format!(
+                    "the script of {} evaluates the parameter {param}, line {}",
+                    step.name,
+                    n.saturating_add(1)
+                ));
             }
         }
         warnings

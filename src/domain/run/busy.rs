@@ -18,7 +18,8 @@ impl Run {
         let mut taken: BTreeMap<&HostName, (u32, TaskId)> = BTreeMap::new();
         for run in others.filter(|run| run.id != self.id && run.state() == TaskState::Running) {
             for lane in run.lanes.iter().filter(|lane| lane.open_step().is_some()) {
-                taken.entry(&lane.host).or_insert((0, run.id)).0 += 1;
+                let (count, _) = taken.entry(&lane.host).or_insert((0, run.id));
+                *count = count.saturating_add(1);
             }
         }
         let hosts = &self.plan.groups.first()?.hosts;

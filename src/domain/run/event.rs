@@ -545,5 +545,5 @@ impl Event {
 /// Lists the first few of `count`.
 fn listed(first: impl Iterator<Item = String>, count: usize) -> String {
     let text = first.collect::<Vec<_>>().join(", ");
-    if count > NAMED_MAX { format!("{text} and {} more", count - NAMED_MAX) } else { text }
+    if count > NAMED_MAX { format!("{text} and {} more", count.saturating_sub(NAMED_MAX)) } else { text }
 }

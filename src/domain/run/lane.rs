@@ -176,7 +176,7 @@ impl LaneStep {
 
     /// Notes what the script says; `None` when none runs.
     pub(super) fn say(&mut self, at: Timestamp, text: &str) -> Option<()> {
-        let words = self.said.as_ref().map_or(0, |said| said.words) + 1;
+        let words = self.said.as_ref().map_or(0, |said| said.words).saturating_add(1);
         matches!(self.state, StepState::Open { .. })
             .then(|| self.said = Some(Said { at, text: text.to_owned(), words }))
     }
@@ -199,7 +199,7 @@ impl LaneStep {
             StepState::Ended(result) => Some(result),
             _ => self.earlier.last(),
         };
-        last.map_or(1, |result| result.attempt + 1)
+        last.map_or(1, |result| result.attempt.saturating_add(1))
     }
 
     /// Puts the result of the last attempt to the earlier ones.

@@ -270,7 +270,7 @@ impl Run {
             state: from.word(),
         })?;
         self.orders.extend(recorded.event.order().cloned());
-        self.events += 1;
+        self.events = self.events.saturating_add(1);
         self.note_act(recorded, Some(from));
         Ok(())
     }
@@ -399,7 +399,7 @@ impl Run {
                     self.lanes[lane].stopped = true;
                 }
             }
-            Event::BatchWaits { group, batch, until, gate } if *batch == self.open_batch(*group) + 1 => {
+            Event::BatchWaits { group, batch, until, gate } if *batch == self.open_batch(*group).saturating_add(1) => {
                 self.batch_wait = Some(BatchWait { group: *group, batch: *batch, until: *until, gate: *gate });
             }
             Event::Continued { group, batch, .. } => {
@@ -409,7 +409,7 @@ impl Run {
                     .filter(|wait| wait.gate && (wait.group, wait.batch) == (*group, *batch))?;
                 wait.gate = false;
             }
-            Event::BatchStarted { group, batch } if *batch == self.open_batch(*group) + 1 => {
+            Event::BatchStarted { group, batch } if *batch == self.open_batch(*group).saturating_add(1) => {
                 self.batches.insert(*group, *batch);
                 self.batch_wait = None;
             }
@@ -503,7 +503,7 @@ impl Run {
     fn replan(&mut self, digest: Digest, plan: Plan, needs: Vec<Need>) {
         self.plan = Arc::new(plan);
         self.digest = digest;
-        self.plan_version += 1;
+        self.plan_version = self.plan_version.saturating_add(1);
         self.needs = needs;
         self.approvals.clear();
         self.stage = Stage::New;
@@ -519,7 +519,7 @@ impl Run {
                 act: recorded.event.word().to_owned(),
                 detail: recorded.event.detail(),
                 plan: self.digest,
-                event: self.events - 1,
+                event: self.events.saturating_sub(1),
                 from,
                 to: self.state(),
             });

@@ -4,6 +4,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::base::count::Count;
 use crate::base::digest::Digest;
 use crate::base::time::Timestamp;
 
@@ -165,11 +166,11 @@ pub struct StepResult {
 #[serde(deny_unknown_fields)]
 pub struct OutputFacts {
     /// Bytes on stdout, kept or not.
-    pub out_bytes: u64,
+    pub out_bytes: Count,
     /// Bytes on stderr, kept or not.
-    pub err_bytes: u64,
+    pub err_bytes: Count,
     /// Bytes that are in no log because there were too many, or no room for them.
-    pub dropped_bytes: u64,
+    pub dropped_bytes: Count,
     /// Whether the host had no room for some of it; then at least so much is dropped.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub host_full: bool,

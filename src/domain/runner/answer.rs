@@ -7,6 +7,7 @@
 //! **Invariant:** every byte of the script goes through once, in order, and nothing else; memory is bounded. What stands between
 //! the pieces, and everything on standard error, is noise: a login shell's, a login file's, `sudo`'s.
 
+use crate::base::count::Count;
 use crate::domain::output::Stream;
 use crate::domain::runner::{Offsets, RunnerId, frame};
 
@@ -60,9 +61,9 @@ pub enum Verdict {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Shown {
     /// All bytes; where nobody counted, all that was shown.
-    pub total: Option<u64>,
+    pub total: Option<Count>,
     /// How many of them, after the head, are kept nowhere.
-    pub cut: u64,
+    pub cut: Count,
 }
 
 /// What the runner said so far.
@@ -89,7 +90,7 @@ pub struct Answer {
     /// How the step ended, and what it printed on standard output and on standard error.
     pub ended: Option<(Verdict, Shown, Shown)>,
     /// How long ago that was, in milliseconds, as far as the host knows.
-    pub ended_ms_ago: u64,
+    pub ended_ms_ago: Count,
 }
 
 /// A part of what a script printed.
@@ -175,7 +176,7 @@ impl Answer {
     /// Takes a line, or a part of one; returns what is behind it.
     fn take_line<'b>(&mut self, bytes: &'b [u8]) -> &'b [u8] {
         let (line, rest) = match bytes.iter().position(|byte| *byte == b'\n') {
-            Some(end) => bytes.split_at(end + 1),
+            Some(end) => bytes.split_at(end.saturating_add(1)),
             None => (bytes, &[][..]),
         };
         self.held.extend_from_slice(line);
@@ -184,7 +185,7 @@ impl Answer {
             self.read_line(&line);
         } else if self.held.len() > LINE_BYTES_MAX.max(NOISE_BYTES_MAX) {
             // No line of ours is that long, but one of ours may come behind what has no line feed.
-            let gone = self.held.len() - LINE_BYTES_MAX;
+            let gone = self.held.len().saturating_sub(LINE_BYTES_MAX);
             let held: Vec<u8> = self.held.drain(..gone).collect();
             if !self.running {
                 self.keep_noise(&held);
@@ -198,7 +199,7 @@ impl Answer {
         let line = line.trim_end_matches('\n');
         // A login shell may print its last words without a line feed, and a place in what is said may hold the word, too.
         let said = line.match_indices(WORD).find_map(|(at, word)| {
-            let (word, rest) = line[at + word.len()..].split_once(' ')?;
+            let (word, rest) = line[at.saturating_add(word.len())..].split_once(' ')?;
             Some((word, rest.strip_prefix(&*self.nonce)?.strip_prefix(' ')?))
         });
         match said {
@@ -207,9 +208,9 @@ impl Answer {
             Some(("refused", why)) => self.refused = Some(why.to_owned()),
             Some(("full", place)) => self.full = Some(place.to_owned()),
             Some(("end", end)) => {
-                let (end, ms_ago) = end.split_once(" ago ").map_or((end, None), |(end, ago)| (end, ago.parse().ok()));
+                let (end, ms_ago) = end.split_once(" ago ").map_or((end, None), |(end, ago)| (end, Count::read(ago)));
                 self.ended = read_end(end);
-                self.ended_ms_ago = ms_ago.unwrap_or(0);
+                self.ended_ms_ago = ms_ago.unwrap_or_default();
             }
             Some(("out", piece)) => self.piece = read_piece(Of::Stream(Stream::Out), piece),
             Some(("err", piece)) => self.piece = read_piece(Of::Stream(Stream::Err), piece),
@@ -226,8 +227,8 @@ impl Answer {
     fn take_piece<'b>(&mut self, piece: Piece, bytes: &'b [u8], pass: &mut dyn FnMut(Stream, &[u8])) -> &'b [u8] {
         let length = usize::try_from(piece.left).map_or(bytes.len(), |left| left.min(bytes.len()));
         let (of_piece, rest) = bytes.split_at(length);
-        let left = piece.left - length as u64;
-        let from = piece.from + length as u64;
+        let left = piece.left.saturating_sub(length as u64);
+        let from = piece.from.saturating_add(length as u64);
         let next = match piece.of {
             Of::Stream(stream) => {
                 self.pass_new(stream, piece.from, of_piece, pass);
@@ -248,20 +249,20 @@ impl Answer {
         let skipped = usize::try_from(known.saturating_sub(from)).unwrap_or(usize::MAX);
         if skipped < bytes.len() {
             pass(stream, &bytes[skipped..]);
-            *known = from + bytes.len() as u64;
+            *known = from.saturating_add(bytes.len() as u64);
         }
     }
 
     /// Hands on both streams, one behind the other, of which `bytes` begin at `from`. Returns how far standard error is, once the
     /// line between them has come.
     fn pass_both(&mut self, from: u64, bytes: &[u8], last: bool, pass: &mut dyn FnMut(Stream, &[u8])) -> Option<u64> {
-        let begin = from - self.held.len() as u64;
+        let begin = from.saturating_sub(self.held.len() as u64);
         self.held.extend_from_slice(bytes);
         let between = self.held.windows(self.between.len()).position(|window| window == self.between);
         let ready = match between {
             Some(at) => at,
             None if last => self.held.len(),
-            None => self.held.len() - held_back(&self.held, &self.between),
+            None => self.held.len().saturating_sub(held_back(&self.held, &self.between)),
         };
         let out: Vec<u8> = self.held.drain(..ready).collect();
         self.pass_new(Stream::Out, begin, &out, pass);
@@ -298,7 +299,7 @@ fn of_loader(line: &str) -> Option<String> {
 
 /// Returns how many of the last bytes may be the beginning of a mark.
 fn held_back(bytes: &[u8], mark: &[u8]) -> usize {
-    let most = bytes.len().min(mark.len() - 1);
+    let most = bytes.len().min(mark.len().saturating_sub(1));
     (1..=most).rev().find(|length| bytes.ends_with(&mark[..*length])).unwrap_or(0)
 }
 
@@ -319,11 +320,9 @@ fn read_end(line: &str) -> Option<(Verdict, Shown, Shown)> {
         "never" => Verdict::Never,
         _ => return None,
     };
-    let shown = |total: &str, cut: &str| {
-        let total = if total == "-" { None } else { Some(total.parse().ok()?) };
-        Some(Shown { total, cut: cut.parse().ok()? })
-    };
-    Some((verdict, shown(out_total, out_cut)?, shown(err_total, err_cut)?))
+    // The step has ended, whatever stands where its counts should be.
+    let shown = |total, cut| Shown { total: Count::read(total), cut: Count::read(cut).unwrap_or_default() };
+    Some((verdict, shown(out_total, out_cut), shown(err_total, err_cut)))
 }
 
 #[cfg(test)]
@@ -402,8 +401,8 @@ mod tests {
         let mut answer = Answer::new("ab12", &RunnerId::for_tests("7-x"), Offsets::default());
         let said = b"spoolgate-full ab12 /home/a/.spoolgate\nspoolgate-end ab12 exit 0 105 105 - 0 ago 20140\n";
         answer.take(Stream::Out, said, |_, _| {});
-        assert_eq!(answer.ended, Some((Verdict::Exit(0), Shown { total: Some(105), cut: 105 }, Shown::default())));
-        assert_eq!((answer.ended_ms_ago, answer.full.as_deref()), (20_140, Some("/home/a/.spoolgate")));
+        assert_eq!(answer.ended, Some((Verdict::Exit(0), shown(Some(105), 105), Shown::default())));
+        assert_eq!((answer.ended_ms_ago, answer.full.as_deref()), (20_140.into(), Some("/home/a/.spoolgate")));
     }
 
     #[test]
@@ -455,14 +454,18 @@ mod tests {
         assert_eq!(answer.noise(), "sudo: a password is required");
     }
 
+    fn shown(total: Option<u64>, cut: u64) -> Shown {
+        Shown { total: total.map(Count::from), cut: cut.into() }
+    }
+
     #[test]
     fn totals_are_read() {
         let (verdict, out, err) = read_end("timed_out - 20 3 7 0").unwrap();
-        assert_eq!(
-            (verdict, out, err),
-            (Verdict::TimedOut { left: false }, Shown { total: Some(20), cut: 3 }, Shown { total: Some(7), cut: 0 })
-        );
-        assert_eq!(read_end("exit 0 - 0 0 0").unwrap().1, Shown { total: None, cut: 0 });
+        assert_eq!((verdict, out, err), (Verdict::TimedOut { left: false }, shown(Some(20), 3), shown(Some(7), 0)));
+        assert_eq!(read_end("exit 0 - 0 0 0").unwrap().1, shown(None, 0));
         assert!(read_end("exit x 0 0 0 0").is_none() && read_end("exit 0 0 0").is_none());
+        let greatest = "18446744073709551615";
+        let said = format!("exit 0 {greatest} {greatest}0 -1 1e400");
+        assert_eq!(read_end(&said).unwrap(), (Verdict::Exit(0), shown(Some(u64::MAX), u64::MAX), shown(None, 0)));
     }
 }

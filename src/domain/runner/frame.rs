@@ -62,7 +62,7 @@ pub(super) fn framed(nonce: &str, text: &str, ending: &Ending) -> Vec<u8> {
     packed.extend_from_slice(&crc.sum().to_le_bytes());
     packed.extend_from_slice(&crc.amount().to_le_bytes());
     let body = STANDARD.encode(packed);
-    format!("#{nonce} {}\n{body}\n", body.len() + 1).into_bytes()
+    format!("#{nonce} {}\n{body}\n", body.len().saturating_add(1)).into_bytes()
 }
 
 fn crc_of(bytes: &[u8]) -> Crc {
@@ -74,7 +74,7 @@ fn crc_of(bytes: &[u8]) -> Crc {
 /// Compresses without a header and a trailer.
 fn deflate(bytes: &[u8], level: Compression, flush: FlushCompress) -> Vec<u8> {
     let mut compress = Compress::new(level, false);
-    let mut out = Vec::with_capacity(bytes.len() / 2 + ROOM_BYTES);
+    let mut out = Vec::with_capacity((bytes.len() / 2).saturating_add(ROOM_BYTES));
     loop {
         let taken = usize::try_from(compress.total_in()).unwrap_or(usize::MAX);
         let before = out.len();

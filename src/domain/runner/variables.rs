@@ -85,14 +85,14 @@ fn leave_out(variables: &mut Vec<(String, String)>, step: &PlannedStep, prefix: 
     let ported = prefix.map(|prefix| format!("{prefix}_PrevJobArgv"));
     let ours = ["SPOOLGATE_PREVIOUS_ARGV", "SPOOLGATE_FAILED_RESULT", "SPOOLGATE_VERSION"];
     let mut all: usize = step.args.iter().map(|arg| counted(arg.len())).sum();
-    all += variables.iter().map(|(name, value)| counted(variable(name, value))).sum::<usize>();
+    all = all.saturating_add(variables.iter().map(|(name, value)| counted(variable(name, value))).sum::<usize>());
     let mut left_out = Vec::new();
     for own in ported.as_deref().into_iter().chain(ours) {
         variables.retain(|(name, value)| {
             let length = variable(name, value);
             let keep = name != own || length <= ONE_BYTES_MAX && all <= ALL_BYTES_MAX;
             if !keep {
-                all -= counted(length);
+                all = all.saturating_sub(counted(length));
                 left_out.push(name.clone());
             }
             keep

@@ -37,7 +37,7 @@ pub(super) fn read_step(
     let name = table.string("name");
     let name = table.need("name", name);
     let group = table.integer("group", 1..=u32::MAX).unwrap_or(1);
-    let by_position = u32::try_from(position + 1).unwrap_or(u32::MAX).saturating_mul(10);
+    let by_position = u32::try_from(position.saturating_add(1)).unwrap_or(u32::MAX).saturating_mul(10);
     let level = table.integer("level", 0..=u32::MAX).unwrap_or(by_position);
     let work = read_work(&mut table, around, None);
     let on_failure = [("stop", OnFailure::Stop), ("continue", OnFailure::Continue), ("rollback", OnFailure::Rollback)];

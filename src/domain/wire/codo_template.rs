@@ -176,7 +176,7 @@ fn word(text: &str) -> String {
         .collect();
     let mut end = kept.len().min(80);
     while !kept.is_char_boundary(end) {
-        end -= 1;
+        end = end.saturating_sub(1);
     }
     kept[..end].trim_matches(['-', '.']).to_owned()
 }
@@ -252,12 +252,12 @@ fn own_groups(steps: &[CodoStep], notes: &mut Vec<String>) -> OwnGroups {
         return own;
     }
     // Numbers between two groups there are none, so all of them are counted anew.
-    let (mut next, mut last) = (0, None);
+    let (mut next, mut last) = (0_u32, None);
     let mut first_of: BTreeMap<u32, u32> = BTreeMap::new();
     for step in steps {
         let key = (step.group, &step.host);
         if last.as_ref() != Some(&key) {
-            next += 1;
+            next = next.saturating_add(1);
             if step.host.is_empty() {
                 match first_of.get(&step.group) {
                     Some(first) => own.same_hosts.push((next, *first)),

@@ -326,11 +326,11 @@ fn distance(a: &str, b: &str) -> usize {
     let mut row: Vec<usize> = (0..=b.len()).collect();
     for (i, x) in a.chars().take(limits::NAME_BYTES_MAX).enumerate() {
         let mut diagonal = row[0];
-        row[0] = i + 1;
+        row[0] = i.saturating_add(1);
         for (j, y) in b.iter().enumerate() {
-            let change = diagonal + usize::from(x != *y);
-            diagonal = row[j + 1];
-            row[j + 1] = change.min(row[j] + 1).min(diagonal + 1);
+            let change = diagonal.saturating_add(usize::from(x != *y));
+            diagonal = row[j.saturating_add(1)];
+            row[j.saturating_add(1)] = change.min(row[j].saturating_add(1)).min(diagonal.saturating_add(1));
         }
     }
     row[b.len()]

@@ -91,8 +91,8 @@ pub(super) fn read(bytes: &[u8]) -> Read {
 
 /// Returns the line and column of a text's end.
 fn position(text: &str) -> (u32, u32) {
-    let line = text.matches('\n').count() + 1;
-    let column = text.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
+    let line = text.matches('\n').count().saturating_add(1);
+    let column = text.rsplit('\n').next().unwrap_or_default().chars().count().saturating_add(1);
     (u32::try_from(line).unwrap_or(u32::MAX), u32::try_from(column).unwrap_or(u32::MAX))
 }
 
@@ -125,12 +125,12 @@ impl<'a> Reader<'a> {
 
     fn next(&mut self) -> Option<char> {
         let c = self.peek()?;
-        self.at += c.len_utf8();
+        self.at = self.at.saturating_add(c.len_utf8());
         if c == '\n' {
-            self.line += 1;
+            self.line = self.line.saturating_add(1);
             self.column = 1;
         } else {
-            self.column += 1;
+            self.column = self.column.saturating_add(1);
         }
         Some(c)
     }
@@ -170,7 +170,7 @@ impl<'a> Reader<'a> {
     }
 
     fn value(&mut self, depth: usize) -> Result<Node, Stop> {
-        self.values += 1;
+        self.values = self.values.saturating_add(1);
         if depth > limits::NESTING_MAX || self.values > limits::VALUES_MAX {
             self.note("too much", &format!("at most {} levels and {} values", limits::NESTING_MAX, limits::VALUES_MAX));
             return Err(Stop);
@@ -233,7 +233,7 @@ impl<'a> Reader<'a> {
                 let problem = Problem::new(&self.pointer, &name, "each name once").at(line, column);
                 self.problems.push(problem);
             }
-            let node = self.value(depth + 1)?;
+            let node = self.value(depth.saturating_add(1))?;
             self.pointer.truncate(outer);
             members.push(Member { name, node });
             self.skip_space();
@@ -260,7 +260,7 @@ impl<'a> Reader<'a> {
             self.skip_space();
             let outer = self.pointer.len();
             self.pointer.push_str(&format!("/{}", items.len()));
-            items.push(self.value(depth + 1)?);
+            items.push(self.value(depth.saturating_add(1))?);
             self.pointer.truncate(outer);
             self.skip_space();
             match self.peek() {
@@ -314,7 +314,7 @@ impl<'a> Reader<'a> {
         while matches!(self.peek(), Some('0'..='9')) {
             self.next();
         }
-        if begin == self.at { self.stop("a digit") } else { Ok(self.at - begin) }
+        if begin == self.at { self.stop("a digit") } else { Ok(self.at.saturating_sub(begin)) }
     }
 
     fn string(&mut self) -> Result<String, Stop> {
@@ -380,7 +380,7 @@ impl<'a> Reader<'a> {
             0
         };
         if (0xdc00..0xe000).contains(&second) {
-            let code = 0x1_0000 + ((first - 0xd800) << 10) + (second - 0xdc00);
+            let code = ((first & 0x3ff) << 10 | (second & 0x3ff)).saturating_add(0x1_0000);
             return Ok(char::from_u32(code).unwrap_or(char::REPLACEMENT_CHARACTER));
         }
         self.note(format!("\\u{first:04x}"), "a whole character: this is half of a surrogate pair");

@@ -40,12 +40,12 @@ impl Reader {
     }
 
     fn peek_at(&self, ahead: usize) -> Option<char> {
-        self.chars.get(self.at + ahead).copied()
+        self.chars.get(self.at.saturating_add(ahead)).copied()
     }
 
     fn skip_space(&mut self) {
         while matches!(self.peek(), Some(' ' | '\t' | '\n' | '\r' | '\u{c}')) {
-            self.at += 1;
+            self.at = self.at.saturating_add(1);
         }
     }
 
@@ -54,7 +54,7 @@ impl Reader {
             None => "the end of the string".to_owned(),
             Some(_) => self.chars[self.at..].iter().take(12).collect(),
         };
-        Err(BadLiteral { column: self.at + 1, found, wanted })
+        Err(BadLiteral { column: self.at.saturating_add(1), found, wanted })
     }
 
     fn node(&self, value: Value) -> Node {
@@ -62,7 +62,7 @@ impl Reader {
     }
 
     fn value(&mut self, depth: usize) -> Result<Node, BadLiteral> {
-        self.values += 1;
+        self.values = self.values.saturating_add(1);
         if depth > limits::NESTING_MAX || self.values > limits::VALUES_MAX {
             return self.fail("less depth and fewer values");
         }
@@ -80,7 +80,7 @@ impl Reader {
 
     fn word(&mut self) -> Result<Value, BadLiteral> {
         let end = self.chars[self.at..].iter().take_while(|c| c.is_ascii_alphanumeric() || **c == '_').count();
-        let word: String = self.chars[self.at..self.at + end].iter().collect();
+        let word: String = self.chars[self.at..self.at.saturating_add(end)].iter().collect();
         let value = match word.as_str() {
             "None" => Value::Null,
             "True" => Value::Bool(true),
@@ -89,22 +89,22 @@ impl Reader {
             _ if matches!(self.peek_at(end), Some('\'' | '"')) => return Ok(Value::String(self.strings()?)),
             _ => return self.fail("a Python literal; names and calls are not evaluated"),
         };
-        self.at += end;
+        self.at = self.at.saturating_add(end);
         Ok(value)
     }
 
     fn dict(&mut self, depth: usize) -> Result<Value, BadLiteral> {
-        self.at += 1;
+        self.at = self.at.saturating_add(1);
         let mut members: Vec<Member> = Vec::new();
         let mut names = BTreeSet::new();
         loop {
             self.skip_space();
             if self.peek() == Some('}') {
-                self.at += 1;
+                self.at = self.at.saturating_add(1);
                 return Ok(Value::Object(members));
             }
             let begin = self.at;
-            let (Value::String(name) | Value::Number(name)) = self.value(depth + 1)?.value else {
+            let (Value::String(name) | Value::Number(name)) = self.value(depth.saturating_add(1))?.value else {
                 self.at = begin;
                 return self.fail("a string or a number as key");
             };
@@ -121,13 +121,13 @@ impl Reader {
             if self.peek() != Some(':') {
                 return self.fail("a colon");
             }
-            self.at += 1;
+            self.at = self.at.saturating_add(1);
             self.skip_space();
-            let node = self.value(depth + 1)?;
+            let node = self.value(depth.saturating_add(1))?;
             members.push(Member { name, node });
             self.skip_space();
             match self.peek() {
-                Some(',') => self.at += 1,
+                Some(',') => self.at = self.at.saturating_add(1),
                 Some('}') => {}
                 _ => return self.fail("a comma or }"),
             }
@@ -136,19 +136,19 @@ impl Reader {
 
     /// Reads items up to `close`; also says whether a comma stood among them.
     fn items(&mut self, close: char, depth: usize) -> Result<(Vec<Node>, bool), BadLiteral> {
-        self.at += 1;
+        self.at = self.at.saturating_add(1);
         let (mut items, mut comma) = (Vec::new(), false);
         loop {
             self.skip_space();
             if self.peek() == Some(close) {
-                self.at += 1;
+                self.at = self.at.saturating_add(1);
                 return Ok((items, comma));
             }
-            items.push(self.value(depth + 1)?);
+            items.push(self.value(depth.saturating_add(1))?);
             self.skip_space();
             match self.peek() {
                 Some(',') => {
-                    self.at += 1;
+                    self.at = self.at.saturating_add(1);
                     comma = true;
                 }
                 Some(c) if c == close => {}
@@ -171,7 +171,7 @@ impl Reader {
         let begin = self.at;
         let negative = self.peek() == Some('-');
         if matches!(self.peek(), Some('-' | '+')) {
-            self.at += 1;
+            self.at = self.at.saturating_add(1);
         }
         let radix = match (self.peek(), self.peek_at(1)) {
             (Some('0'), Some('x' | 'X')) => 16,
@@ -181,15 +181,18 @@ impl Reader {
         };
         let prefix = if radix == 10 { 0 } else { 2 };
         let more = |c: &char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.');
-        let mut end = self.at + self.chars[self.at..].iter().take_while(|c| more(c)).count();
+        let mut end = self.at.saturating_add(self.chars[self.at..].iter().take_while(|c| more(c)).count());
         // An exponent's sign belongs to the number.
         if radix == 10
             && matches!(self.chars[..end].last(), Some('e' | 'E'))
             && matches!(self.chars.get(end), Some('+' | '-'))
         {
-            end += 1 + self.chars[end + 1..].iter().take_while(|c| more(c)).count();
+            end = end.saturating_add(
+                self.chars[end.saturating_add(1)..].iter().take_while(|c| more(c)).count().saturating_add(1),
+            );
         }
-        let text: String = self.chars[self.at + prefix.min(end - self.at)..end].iter().collect();
+        let text: String =
+            self.chars[self.at.saturating_add(prefix.min(end.saturating_sub(self.at)))..end].iter().collect();
         let misplaced = text.starts_with('_') && prefix == 0 || text.ends_with('_') || text.contains("__");
         let digits = text.replace('_', "");
         let sign = if negative { "-" } else { "" };
@@ -238,11 +241,11 @@ impl Reader {
             _ => return self.fail("a string; bytes and formatted strings are not taken"),
         };
         if !matches!(self.peek(), Some('\'' | '"')) {
-            self.at += 1;
+            self.at = self.at.saturating_add(1);
         }
         let Some(quote @ ('\'' | '"')) = self.peek() else { return self.fail("a quote") };
         let triple = self.peek_at(1) == Some(quote) && self.peek_at(2) == Some(quote);
-        self.at += if triple { 3 } else { 1 };
+        self.at = self.at.saturating_add(if triple { 3 } else { 1 });
         let mut text = String::new();
         loop {
             match self.peek() {
@@ -250,7 +253,7 @@ impl Reader {
                 Some('\n') if !triple => return self.fail("the closing quote before the line ends"),
                 Some(c) if c == quote => {
                     let closes = !triple || (self.peek_at(1) == Some(quote) && self.peek_at(2) == Some(quote));
-                    self.at += if closes && triple { 3 } else { 1 };
+                    self.at = self.at.saturating_add(if closes && triple { 3 } else { 1 });
                     if closes {
                         return Ok(text);
                     }
@@ -258,27 +261,27 @@ impl Reader {
                 }
                 Some('\\') if raw => {
                     text.push('\\');
-                    self.at += 1;
+                    self.at = self.at.saturating_add(1);
                     if let Some(c) = self.peek() {
                         text.push(c);
-                        self.at += 1;
+                        self.at = self.at.saturating_add(1);
                     }
                 }
                 Some('\\') => self.escape(&mut text)?,
                 Some(c) => {
                     text.push(c);
-                    self.at += 1;
+                    self.at = self.at.saturating_add(1);
                 }
             }
         }
     }
 
     fn escape(&mut self, text: &mut String) -> Result<(), BadLiteral> {
-        self.at += 1;
+        self.at = self.at.saturating_add(1);
         let Some(c) = self.peek() else { return self.fail("a character after the backslash") };
         let simple = match c {
             '\n' => {
-                self.at += 1;
+                self.at = self.at.saturating_add(1);
                 return Ok(());
             }
             '\\' | '\'' | '"' => c,
@@ -304,17 +307,17 @@ impl Reader {
             }
         };
         text.push(simple);
-        self.at += 1;
+        self.at = self.at.saturating_add(1);
         Ok(())
     }
 
     fn code(&mut self, skip: usize, digits: usize, radix: u32, text: &mut String) -> Result<(), BadLiteral> {
-        let begin = self.at + skip;
-        let written: String = self.chars.get(begin..begin + digits).unwrap_or_default().iter().collect();
+        let begin = self.at.saturating_add(skip);
+        let written: String = self.chars.get(begin..begin.saturating_add(digits)).unwrap_or_default().iter().collect();
         let code = u32::from_str_radix(&written, radix).ok().filter(|_| !written.starts_with('+'));
         let Some(c) = code.and_then(char::from_u32) else { return self.fail("the number of a character") };
         text.push(c);
-        self.at = begin + digits;
+        self.at = begin.saturating_add(digits);
         Ok(())
     }
 }
@@ -327,7 +330,7 @@ fn is_float(text: &str) -> bool {
     };
     let digits = |text: &str| text.bytes().all(|b| b.is_ascii_digit());
     let number_ok = match number.split_once('.') {
-        Some((before, after)) => digits(before) && digits(after) && before.len() + after.len() > 0,
+        Some((before, after)) => digits(before) && digits(after) && before.len().saturating_add(after.len()) > 0,
         None => !number.is_empty() && digits(number) && exponent.is_some(),
     };
     let exponent_ok = exponent.is_none_or(|exponent| {

@@ -124,7 +124,7 @@ pub(super) fn of_run(run: &Run, outcome: Outcome) -> Result<(), Failure> {
             failure.message.push_str(&format!("\n  {reason}"));
         }
         if reasons.len() > HOSTS_NAMED {
-            failure.message.push_str(&format!("\n  and {} more host(s)", reasons.len() - HOSTS_NAMED));
+            failure.message.push_str(&format!("\n  and {} more host(s)", reasons.len().saturating_sub(HOSTS_NAMED)));
         }
         failure
     })

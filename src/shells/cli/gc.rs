@@ -27,21 +27,21 @@ pub(super) struct Gc {
 fn days(text: &str) -> Result<Duration, String> {
     let days =
         text.strip_suffix('d').and_then(|days| days.parse::<u64>().ok()).filter(|days| (1..=36_500).contains(days));
-    days.map(|days| Duration::from_secs(days * 86_400)).ok_or_else(|| "wanted days: 365d".to_owned())
+    days.map(|days| Duration::from_secs(days.saturating_mul(86_400))).ok_or_else(|| "wanted days: 365d".to_owned())
 }
 
 impl Gc {
     pub(super) fn run(self, context: &Context) -> Result<(), Failure> {
-        let old = Timestamp(now().0 - i64::try_from(self.older_than.as_millis()).unwrap_or(i64::MAX));
+        let old = Timestamp(now().0.saturating_sub(i64::try_from(self.older_than.as_millis()).unwrap_or(i64::MAX)));
         let layout = &context.layout;
         let failed = |error| Failure::from(error).hint("run it as the daemon's user");
-        let (mut count, mut bytes) = (0, 0);
+        let (mut count, mut bytes) = (0_usize, 0_u64);
         let me = users::actor(nix::unistd::geteuid().as_raw());
         let by = (!self.dry_run).then(|| (now(), &me));
         for line in reader::history(layout)? {
             if let Some(removed) = gc::output(layout, line.id, line.ended < old, by).map_err(failed)? {
-                bytes += removed;
-                count += 1;
+                bytes = bytes.saturating_add(removed);
+                count = count.saturating_add(1);
             }
         }
         let bad = gc::bad(layout, self.older_than, self.dry_run)?;

@@ -97,7 +97,7 @@ fn git(context: &Context, print: bool, words: &[OsString]) -> Result<(), Failure
         let _ = tell.send(Word::Done(result));
     });
     let begun = Instant::now();
-    let (mut strict, mut count, mut all) = (false, 0, 0);
+    let (mut strict, mut count, mut all) = (false, 0_usize, 0);
     loop {
         let patience = PATIENCE.min(PATIENCE_IN_ALL.saturating_sub(begun.elapsed()));
         match told.recv_timeout(patience) {
@@ -105,7 +105,7 @@ fn git(context: &Context, print: bool, words: &[OsString]) -> Result<(), Failure
             Ok(Word::Strict(asked)) => strict = asked && hook == "update",
             Ok(Word::Will(refs)) => all = refs,
             Ok(Word::Event(text)) => context.output.line(text)?,
-            Ok(Word::Dropped) => count += 1,
+            Ok(Word::Dropped) => count = count.saturating_add(1),
             Ok(Word::Done(Ok(()))) => return Ok(()),
             Ok(Word::Done(Err(Trouble::Policy(why)))) => return refuse(context, &why),
             Ok(Word::Done(Err(Trouble::Ours(why)))) => return lost(context, strict, (count, all), &why),

@@ -106,7 +106,7 @@ impl Logs {
     /// Compares what was printed with what was recorded of every attempt that has ended. Returns whether anything is recorded.
     fn compare(&self, context: &Context, run: &Run, tails: &BTreeMap<PathBuf, Tail>) -> Result<bool, Failure> {
         let removed = gc::removed(&context.layout, run.id);
-        let (mut any, mut wrong, mut gone) = (false, Vec::new(), 0);
+        let (mut any, mut wrong, mut gone) = (false, Vec::new(), 0_usize);
         for (lane, step, result) in self.ended(run) {
             any |= result.output.sha256.is_some();
             let path = context.layout.log(run.id, &lane.host, &step.name, result.attempt);
@@ -116,7 +116,7 @@ impl Logs {
                 continue;
             }
             if shown.is_none() && removed.as_ref().is_some_and(|removed| removed.covers(result.ended)) {
-                gone += 1;
+                gone = gone.saturating_add(1);
                 continue;
             }
             let recorded = result.output.sha256.map_or("nothing".to_owned(), |digest| digest.to_string());
@@ -181,7 +181,7 @@ impl Logs {
                 let wanted = self.step.as_ref().is_none_or(|name| step.name.as_str() == name);
                 let attempts = match state.state {
                     StepState::Open { attempt, .. } => attempt,
-                    _ => state.next_attempt() - 1,
+                    _ => state.next_attempt().saturating_sub(1),
                 };
                 for attempt in (1..=attempts).filter(|_| wanted) {
                     let path = context.layout.log(run.id, &lane.host, &step.name, attempt);
@@ -215,7 +215,7 @@ impl Logs {
         if bytes.is_empty() {
             return Ok(());
         }
-        tail.offset += bytes.len() as u64;
+        tail.offset = tail.offset.saturating_add(bytes.len() as u64);
         tail.digester.update(&bytes);
         let wanted = |stream: Stream| self.stream.is_none_or(|name| stream_of(name) == stream);
         let spans = || output_log::spans(&tail.path, from, &bytes).into_iter().filter(|(mark, _)| wanted(mark.stream));
@@ -249,7 +249,7 @@ impl Logs {
 
 /// Takes the lines out of a buffer that have come whole.
 fn whole_lines(rest: &mut Vec<u8>) -> Vec<u8> {
-    let whole = rest.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
+    let whole = rest.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end.saturating_add(1));
     rest.drain(..whole).collect()
 }
 
@@ -287,8 +287,8 @@ fn print_lines(context: &Context, label: &str, bytes: &[u8]) -> Result<(), Failu
 /// What is left of a line that was written over again and again, as progress bars are: what stands behind the last carriage
 /// return that something follows.
 fn written_over(line: &[u8]) -> &[u8] {
-    let end = line.iter().rposition(|byte| *byte != b'\r').map_or(0, |last| last + 1);
-    let begin = line[..end].iter().rposition(|byte| *byte == b'\r').map_or(0, |at| at + 1);
+    let end = line.iter().rposition(|byte| *byte != b'\r').map_or(0, |last| last.saturating_add(1));
+    let begin = line[..end].iter().rposition(|byte| *byte == b'\r').map_or(0, |at| at.saturating_add(1));
     &line[begin..end]
 }
 

@@ -116,11 +116,11 @@ fn table(rows: &[Row], zone: &Zone, width: Option<usize>) -> Vec<String> {
         widths.iter_mut().zip(line).for_each(|(width, cell)| *width = cells_of(cell).max(*width));
     }
     // What does not fit is taken from the task's title and from who submitted it; the name comes last.
-    let mut over = width.map_or(0, |width| (widths.iter().sum::<usize>() + 2 * 6).saturating_sub(width));
+    let mut over = width.map_or(0, |width| widths.iter().sum::<usize>().saturating_add(2 * 6).saturating_sub(width));
     for (column, least) in [(3, NAME_MIN), (4, 6), (3, 4), (4, 0), (2, NAME_MIN), (2, 4)] {
         let taken = over.min(widths[column].saturating_sub(least));
-        widths[column] -= taken;
-        over -= taken;
+        widths[column] = widths[column].saturating_sub(taken);
+        over = over.saturating_sub(taken);
     }
     let line = |line: &[String; 7]| {
         let kept = line.iter().zip(widths).filter(|(_, width)| *width > 0);
@@ -204,20 +204,20 @@ pub(super) fn fit(text: &str, cells: usize) -> String {
     let width = |c: char| c.width().unwrap_or(0);
     let total: usize = text.chars().map(width).sum();
     let mut fitted = String::new();
-    let mut used = 0;
-    let room = if total > cells { cells - 1 } else { cells };
+    let mut used = 0_usize;
+    let room = if total > cells { cells.saturating_sub(1) } else { cells };
     for c in text.chars() {
-        if used + width(c) > room {
+        if used.saturating_add(width(c)) > room {
             break;
         }
         fitted.push(c);
-        used += width(c);
+        used = used.saturating_add(width(c));
     }
     if total > cells {
         fitted.push('~');
-        used += 1;
+        used = used.saturating_add(1);
     }
-    fitted.extend(std::iter::repeat_n(' ', cells - used));
+    fitted.extend(std::iter::repeat_n(' ', cells.saturating_sub(used)));
     fitted
 }
 

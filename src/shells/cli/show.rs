@@ -6,6 +6,7 @@ use clap::Args;
 
 use crate::adapters::config;
 use crate::adapters::spool::reader::{self, Follower};
+use crate::base::count::Count;
 use crate::base::ids::{HostName, StepName, TaskId};
 use crate::base::limits::KILL_CONFIRM_S;
 use crate::base::text::visible;
@@ -221,7 +222,7 @@ fn step_line(step: &StepRecord, outcome: Option<Outcome>, zone: &Zone) -> String
             let (from, to) = (started.in_zone(zone), ended.in_zone(zone));
             // Of a step that began and ended on one day the day stands there once.
             let to = if from.get(..10) == to.get(..10) { to.get(11..).unwrap_or(&to) } else { &to };
-            format!("{} .. {to}  {:.3} s", from.get(..19).unwrap_or(&from), Seconds(ended.0 - started.0))
+            format!("{} .. {to}  {:.3} s", from.get(..19).unwrap_or(&from), Seconds(ended.0.saturating_sub(started.0)))
         }
         (Some(started), None) => format!("since {}", started.in_zone(zone)),
         _ => String::new(),
@@ -320,7 +321,7 @@ pub(super) fn said(event: &Event) -> String {
 /// Says how much of what a step printed is kept nowhere.
 fn unkept(output: &OutputFacts) -> String {
     match (output.dropped_bytes, output.host_full) {
-        (0, _) => String::new(),
+        (Count::ZERO, _) => String::new(),
         (bytes, true) => format!("; at least {bytes} byte(s) of its output found no room on the host's disk"),
         (bytes, false) => format!("; {bytes} byte(s) of its output are kept nowhere"),
     }

@@ -80,7 +80,7 @@ pub(super) fn meant(context: &Context, word: &str) -> Result<Meant, Failure> {
         Err(failure) => return Err(failure),
     };
     let before = task.as_ref().and_then(Follower::run);
-    let since = before.map_or(0, |run| run.accepted_at.0 + 1);
+    let since = before.map_or(0, |run| run.accepted_at.0.saturating_add(1));
     let hint = before.map_or("correct the file and drop it again".to_owned(), |run| {
         format!("the task of that name before it: spoolgate show {}", run.id)
     });

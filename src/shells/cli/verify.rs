@@ -147,7 +147,7 @@ fn failure(context: &Context, findings: &[Finding], more: u64) -> Result<Failure
         context.output.object(json!({"ok": false, "findings": all, "more": more}))?;
     }
     let mut lines: Vec<String> = findings.iter().take(LISTED_MAX).map(line).collect();
-    let rest = findings.len() as u64 + more - lines.len() as u64;
+    let rest = (findings.len() as u64).saturating_add(more).saturating_sub(lines.len() as u64);
     if rest > 0 {
         lines.push(format!("and {rest} more"));
     }

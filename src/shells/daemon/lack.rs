@@ -88,7 +88,7 @@ impl Kept {
         let Some(lack) = error.lack().or(edited) else { return Err(error) };
         let waits_for = lack.text();
         let rounds = if began.elapsed() >= WENT_ON { 0 } else { self.rounds };
-        self.rounds = (rounds + 1).min(DOUBLINGS_MAX);
+        self.rounds = rounds.saturating_add(1).min(DOUBLINGS_MAX);
         tracing::error!(
             "{error}. Nothing is taken in or started until there is {waits_for}; what runs goes on at its hosts, and the daemon \
              goes on by itself"

@@ -267,7 +267,7 @@ fn host_target(host: &PlannedHost, settings: &LinkSettings) -> Target {
 
 /// Connects to a host, through others where the plan says so.
 async fn connect(host: &PlannedHost, settings: &LinkSettings) -> Result<Session, SshError> {
-    let (mut tries, begun) = (0, Instant::now());
+    let (mut tries, begun) = (0_u32, Instant::now());
     let mut asked = begun;
     loop {
         // What was missing may be there by now, such as the file of a secret.
@@ -276,7 +276,7 @@ async fn connect(host: &PlannedHost, settings: &LinkSettings) -> Result<Session,
             Ok(session) => return Ok(session),
             Err(error) => error,
         };
-        tries += 1;
+        tries = tries.saturating_add(1);
         // Without descriptors nothing can be said of the host, nor of our keys.
         let short = matches!(error, SshError::Short { .. }) || descriptors::are_short();
         if short && begun.elapsed() < DESCRIPTORS_LIMIT {
@@ -298,8 +298,10 @@ async fn connect(host: &PlannedHost, settings: &LinkSettings) -> Result<Session,
 /// Returns how long a host waits before the next try, so that not all do it at once.
 fn spread(host: &PlannedHost, tries: u32) -> Duration {
     let bytes = host.address.bytes().chain(host.port.to_be_bytes());
-    let spread = bytes.fold(u64::from(std::process::id()), |sum, byte| sum * 31 % 997 + u64::from(byte)) % 16;
-    Duration::from_millis((100 << tries.min(5)) + 20 * spread)
+    let spread = bytes.fold(u64::from(std::process::id()), |sum, byte| {
+        (sum.saturating_mul(31) % 997).saturating_add(u64::from(byte))
+    }) % 16;
+    Duration::from_millis((100_u64 << tries.min(5)).saturating_add(spread.saturating_mul(20)))
 }
 
 /// Tries to connect to a host, among those who are on their way in there.

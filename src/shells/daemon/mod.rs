@@ -274,7 +274,7 @@ fn dropped(post: Posted, performer: &mut Performer) -> Dropped {
         ino: number,
         // No file has this time: nothing is ever taken for the same post.
         born_ns: "0".to_owned(),
-        mtime_ns: (i128::from(now().0) * 1_000_000).to_string(),
+        mtime_ns: i128::from(now().0).saturating_mul(1_000_000).to_string(),
         digest: Digest::of(&post.bytes),
     };
     performer.await_answer(key.clone(), post.reply);

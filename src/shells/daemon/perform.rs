@@ -312,7 +312,7 @@ impl Performer {
         // Renames can be done again from the journals, so nothing waits for them but the next turn; and where that begins
         // at once, it syncs the whole file system anyway.
         if more_waits && self.unsettled_turns < UNSETTLED_TURNS_MAX && self.store.may_settle_later() {
-            self.unsettled_turns += 1;
+            self.unsettled_turns = self.unsettled_turns.saturating_add(1);
             return Ok(());
         }
         self.unsettled_turns = 0;
@@ -484,7 +484,7 @@ fn new_files(new: &NewTask) -> NewFiles {
 
 /// Writes events as lines.
 fn lines(events: &[Recorded]) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(events.len() * 160);
+    let mut bytes = Vec::with_capacity(events.len().saturating_mul(160));
     for event in events {
         serde_json::to_writer(&mut bytes, event).expect("an event holds nothing that JSON cannot say");
         bytes.push(b'\n');

@@ -260,7 +260,7 @@ impl<'a> Talk<'a> {
                     return self.without_a_word(why).await;
                 }
                 Heard::Broken(error) if !self.sent && open.is_some() && self.to_bring.is_some_and(|left| left > 0) => {
-                    self.to_bring = self.to_bring.map(|left| left - 1);
+                    self.to_bring = self.to_bring.map(|left| left.saturating_sub(1));
                     error.why
                 }
                 // A connection that was kept from the last step may have died since; nothing was sent over it.
@@ -355,7 +355,7 @@ impl<'a> Talk<'a> {
         if let Some(place) = &full {
             tracing::warn!(task = %self.start.task, host = %self.start.host, "no room on the host for some of its output: {place}");
         }
-        self.told = ToldEnd { out, err, full: full.is_some(), ago: Duration::from_millis(answer.ended_ms_ago) };
+        self.told = ToldEnd { out, err, full: full.is_some(), ago: Duration::from_millis(answer.ended_ms_ago.get()) };
     }
 
     /// Reports how each target fared in the end, if the step was handed to another engine: from the whole log, since earlier

@@ -68,7 +68,7 @@ pub(crate) fn units(text: &str) -> impl Iterator<Item = (&str, usize)> {
     std::iter::from_fn(move || {
         let first = rest.chars().next()?;
         let more = rest[first.len_utf8()..].char_indices().find(|(_, c)| width(*c) > 0);
-        let end = more.map_or(rest.len(), |(at, _)| first.len_utf8() + at);
+        let end = more.map_or(rest.len(), |(at, _)| first.len_utf8().saturating_add(at));
         let (unit, left) = rest.split_at(end);
         rest = left;
         Some((unit, width(first)))

@@ -129,7 +129,7 @@ impl Approval {
 
     pub(super) fn is_shut(&self, now: Timestamp) -> bool {
         // A clock that was set back does not shut it for long.
-        self.shut.is_some_and(|until| now < until && until.0 - now.0 <= BURST_MS)
+        self.shut.is_some_and(|until| now < until && until.0.saturating_sub(now.0) <= BURST_MS)
     }
 
     /// Why the field is closed; `None` while it is open.
@@ -157,9 +157,9 @@ impl Approval {
         if model.risk(plan).level < Level::High {
             return None;
         }
-        let waited = model.now.0 - self.opened.0;
+        let waited = model.now.0.saturating_sub(self.opened.0);
         if waited < PAUSE_MS {
-            return Some(Closed::Pause((PAUSE_MS - waited + 999) / 1000));
+            return Some(Closed::Pause(PAUSE_MS.saturating_sub(waited).saturating_add(999) / 1000));
         }
         let unread: Vec<usize> = (0..SECTIONS_TO_READ).filter(|section| !self.read[*section]).collect();
         (!unread.is_empty()).then_some(Closed::Unread(unread))

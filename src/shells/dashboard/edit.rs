@@ -38,7 +38,7 @@ impl Edit {
         let room = self.most.map_or(text.len(), |most| most.saturating_sub(self.text.len()));
         let text = &text[..text.floor_char_boundary(room)];
         self.text.insert_str(self.cursor, text);
-        self.cursor += text.len();
+        self.cursor = self.cursor.saturating_add(text.len());
     }
 
     pub(super) fn backspace(&mut self) {
@@ -57,8 +57,9 @@ impl Edit {
     /// Removes the word before the cursor.
     pub(super) fn delete_word(&mut self) {
         let head = self.text[..self.cursor].trim_end();
-        let start =
-            head.rfind(char::is_whitespace).map_or(0, |at| at + head[at..].chars().next().map_or(1, char::len_utf8));
+        let start = head
+            .rfind(char::is_whitespace)
+            .map_or(0, |at| at.saturating_add(head[at..].chars().next().map_or(1, char::len_utf8)));
         self.text.replace_range(start..self.cursor, "");
         self.cursor = start;
     }
@@ -93,7 +94,7 @@ impl Edit {
             return false;
         }
         let column = self.text[start..self.cursor].chars().count();
-        self.cursor = start - 1;
+        self.cursor = start.saturating_sub(1);
         self.move_to_column(column);
         true
     }
@@ -105,14 +106,14 @@ impl Edit {
             return false;
         }
         let column = self.text[self.line_start()..self.cursor].chars().count();
-        self.cursor = end + 1;
+        self.cursor = end.saturating_add(1);
         self.move_to_column(column);
         true
     }
 
     fn move_to_column(&mut self, column: usize) {
         let (start, end) = (self.line_start(), self.line_end());
-        self.cursor = self.text[start..end].char_indices().nth(column).map_or(end, |(at, _)| start + at);
+        self.cursor = self.text[start..end].char_indices().nth(column).map_or(end, |(at, _)| start.saturating_add(at));
     }
 
     /// Returns the line and the cell that the cursor stands at.
@@ -123,11 +124,11 @@ impl Edit {
     }
 
     fn line_start(&self) -> usize {
-        self.text[..self.cursor].rfind('\n').map_or(0, |at| at + 1)
+        self.text[..self.cursor].rfind('\n').map_or(0, |at| at.saturating_add(1))
     }
 
     fn line_end(&self) -> usize {
-        self.text[self.cursor..].find('\n').map_or(self.text.len(), |at| self.cursor + at)
+        self.text[self.cursor..].find('\n').map_or(self.text.len(), |at| self.cursor.saturating_add(at))
     }
 
     fn before(&self) -> Option<usize> {
@@ -135,7 +136,7 @@ impl Edit {
     }
 
     fn after(&self) -> Option<usize> {
-        self.text[self.cursor..].chars().next().map(|c| self.cursor + c.len_utf8())
+        self.text[self.cursor..].chars().next().map(|c| self.cursor.saturating_add(c.len_utf8()))
     }
 }
 

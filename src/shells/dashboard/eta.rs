@@ -25,7 +25,7 @@ pub(super) fn left_ms(run: &Run, now: Timestamp, at_once: usize) -> Option<i64> 
         return None;
     }
     let usual = Usual::of(run)?;
-    let mut left = 0;
+    let mut left = 0_i64;
     for group in &run.plan.groups {
         // Batches of a group come one after the other, and so do groups.
         let mut batches: BTreeMap<u32, (i64, i64)> = BTreeMap::new();
@@ -33,7 +33,7 @@ pub(super) fn left_ms(run: &Run, now: Timestamp, at_once: usize) -> Option<i64> 
             let rest = usual.rest(run, lane, &group.steps, now)?;
             if rest > 0 {
                 let (longest, sum) = batches.entry(lane.batch).or_default();
-                (*longest, *sum) = (rest.max(*longest), *sum + rest);
+                (*longest, *sum) = (rest.max(*longest), sum.saturating_add(rest));
             }
         }
         let open = run.open_batch(group.number);
@@ -42,9 +42,10 @@ pub(super) fn left_ms(run: &Run, now: Timestamp, at_once: usize) -> Option<i64> 
             return None;
         }
         let interval = i64::try_from(run.plan.batch_interval_s.saturating_mul(1_000)).ok()?;
-        left += interval * i64::try_from(pauses).ok()?;
+        left = left.saturating_add(interval.saturating_mul(i64::try_from(pauses).ok()?));
         let width = i64::try_from(at_once.max(1)).ok()?;
-        left += batches.values().map(|(longest, sum)| (*longest).max(sum / width)).sum::<i64>();
+        let sums = batches.values().map(|(longest, sum)| (*longest).max(sum.checked_div(width).unwrap_or(*sum)));
+        left = sums.fold(left, i64::saturating_add);
         if run.failures(group, None) > 0 {
             // Whatever comes after it is not begun.
             break;
@@ -53,7 +54,8 @@ pub(super) fn left_ms(run: &Run, now: Timestamp, at_once: usize) -> Option<i64> 
     // An interval that runs is counted from its beginning above.
     if let Some(until) = run.batch_wait.and_then(|wait| wait.until) {
         let interval = i64::try_from(run.plan.batch_interval_s.saturating_mul(1_000)).ok()?;
-        left -= (interval - (until.0 - now.0).max(0)).clamp(0, interval).min(left);
+        left = left
+            .saturating_sub(interval.saturating_sub(until.0.saturating_sub(now.0).max(0)).clamp(0, interval).min(left));
     }
     (left > 0).then_some(left)
 }
@@ -72,7 +74,7 @@ impl Usual {
                 if let StepState::Ended(result) = &step.state
                     && result.ending == Ending::Exit(0)
                 {
-                    times.entry((lane.group, n)).or_default().push(result.ended.0 - result.started.0);
+                    times.entry((lane.group, n)).or_default().push(result.ended.0.saturating_sub(result.started.0));
                 }
             }
         }
@@ -86,15 +88,18 @@ impl Usual {
         if lane.stopped || lane.is_over(planned, run.timed_at()) {
             return Some(0);
         }
-        let mut rest = 0;
+        let mut rest = 0_i64;
         for (n, (step, planned)) in lane.steps.iter().zip(planned).enumerate() {
             let usual = self.of.get(&(lane.group, n)).copied().unwrap_or(self.any);
             match &step.state {
-                StepState::Open { since, .. } => rest += (usual - (now.0 - since.0)).max(usual / OVER),
+                StepState::Open { since, .. } => {
+                    let left = usual.saturating_sub(now.0.saturating_sub(since.0));
+                    rest = rest.saturating_add(left.max(usual / OVER));
+                }
                 StepState::Waiting if step.is_step() && planned.trigger != Trigger::Auto && !step.released => {
                     return None;
                 }
-                StepState::Waiting if step.is_step() => rest += usual,
+                StepState::Waiting if step.is_step() => rest = rest.saturating_add(usual),
                 _ => {}
             }
         }

@@ -149,17 +149,17 @@ impl Files {
     pub(super) fn look(&mut self, wants: &Wants, now: Timestamp) -> Vec<Message> {
         let mut messages = Vec::new();
         let rescan = if self.watcher.is_some() { RESCAN_MS } else { RESCAN_BLIND_MS };
-        let due = self.scanned_all.is_none_or(|at| now.0 - at.0 >= rescan || now < at);
+        let due = self.scanned_all.is_none_or(|at| now.0.saturating_sub(at.0) >= rescan || now < at);
         // Where very many tasks wait, a look at all of their journals is not worth taking at every notice.
         let pause = i64::try_from(self.unfinished.len() / 20).unwrap_or(0);
-        let rested = self.scanned.is_none_or(|at| now.0 - at.0 >= pause || now < at);
+        let rested = self.scanned.is_none_or(|at| now.0.saturating_sub(at.0) >= pause || now < at);
         if due || (rested && self.nudged.swap(false, Ordering::Relaxed)) {
             self.scan(due, &mut messages);
             self.scanned = Some(now);
             self.scanned_all = if due { Some(now) } else { self.scanned_all };
         }
         self.read_some(&mut messages);
-        if self.slow.is_none_or(|at| now.0 - at.0 >= SLOW_MS || now < at) {
+        if self.slow.is_none_or(|at| now.0.saturating_sub(at.0) >= SLOW_MS || now < at) {
             self.look_slowly(&mut messages);
             self.slow = Some(now);
         }
@@ -199,13 +199,13 @@ impl Files {
             }
         } else {
             // Numbers ascend; a few may be left out where a crash took one.
-            let (mut last, mut next) = (self.newest.0, self.newest.0 + 1);
-            while next <= last + GAP_MAX {
+            let (mut last, mut next) = (self.newest.0, self.newest.0.saturating_add(1));
+            while next <= last.saturating_add(GAP_MAX) {
                 if self.layout.run(TaskId(next)).exists() {
                     found.push(TaskId(next));
                     last = next;
                 }
-                next += 1;
+                next = next.saturating_add(1);
             }
         }
         for id in found {
@@ -362,11 +362,11 @@ impl Files {
             return;
         }
         let from = length.saturating_sub(AUDIT_BYTES);
-        let mut bytes = vec![0; usize::try_from(length - from).unwrap_or(0)];
+        let mut bytes = vec![0; usize::try_from(length.saturating_sub(from)).unwrap_or(0)];
         if file.read_exact_at(&mut bytes, from).is_err() {
             return;
         }
-        let whole = &bytes[..bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1)];
+        let whole = &bytes[..bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end.saturating_add(1))];
         let mut lines: Vec<Line> =
             whole.split(|byte| *byte == b'\n').filter_map(|line| serde_json::from_slice(line).ok()).collect();
         lines.drain(..lines.len().saturating_sub(AUDIT_LINES));
@@ -404,7 +404,7 @@ impl Files {
                 messages.push(Message::Refused(dropped.request, reasons.join("; ")));
                 return false;
             }
-            if now.0 - dropped.since_ms > ANSWER_MS {
+            if now.0.saturating_sub(dropped.since_ms) > ANSWER_MS {
                 messages.push(Message::Unanswered(dropped.request));
                 return false;
             }
@@ -415,7 +415,7 @@ impl Files {
             if dropped.put.stands(layout) {
                 return true;
             }
-            let taken = (dropped.after.0 + 1..=newest.0).rev().map(TaskId).find(|id| {
+            let taken = (dropped.after.0.saturating_add(1)..=newest.0).rev().map(TaskId).find(|id| {
                 let opened = Follower::open(layout, *id).ok();
                 opened
                     .and_then(|(follower, _)| follower.run().map(|run| run.accepted.drop.name == dropped.put.name))

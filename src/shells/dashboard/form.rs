@@ -219,7 +219,11 @@ impl Form {
         let others = params.keys().map(|name| FieldKey::Param(name.clone())).filter(|key| !known.contains(&key));
         let others: Vec<Field> =
             others.map(|key| field(key.clone(), &key.pointer()["/args/".len()..], FieldKind::Text, "")).collect();
-        let at = self.fields.iter().rposition(|field| matches!(field.key, FieldKey::Param(_))).map_or(1, |n| n + 1);
+        let at = self
+            .fields
+            .iter()
+            .rposition(|field| matches!(field.key, FieldKey::Param(_)))
+            .map_or(1, |n| n.saturating_add(1));
         self.fields.splice(at..at, others);
         for field in &mut self.fields {
             match &field.key {

@@ -124,18 +124,18 @@ impl Input {
                     }
                 };
                 arrived.extend(event);
-                *at += length;
+                *at = at.saturating_add(length);
                 true
             }
             State::Paste(text) => {
                 let end = memchr::memmem::find(rest, PASTE_END);
                 // The end may have come in part.
-                let taken = end.unwrap_or(rest.len().saturating_sub(PASTE_END.len() - 1));
+                let taken = end.unwrap_or(rest.len().saturating_sub(PASTE_END.len().saturating_sub(1)));
                 let room = PASTE_BYTES_MAX.saturating_sub(text.len());
                 text.extend_from_slice(&rest[..taken.min(room)]);
-                *at += taken;
+                *at = at.saturating_add(taken);
                 if end.is_some() {
-                    *at += PASTE_END.len();
+                    *at = at.saturating_add(PASTE_END.len());
                     arrived.push(pasted(text));
                     self.state = State::Keys;
                 }
@@ -143,18 +143,18 @@ impl Input {
             }
             State::String(length) => {
                 let Some(end) = memchr::memchr2(0x07, ESC, rest) else {
-                    *length += rest.len();
-                    *at += rest.len();
+                    *length = length.saturating_add(rest.len());
+                    *at = at.saturating_add(rest.len());
                     if *length > STRING_BYTES_MAX {
                         self.state = State::Keys;
                     }
                     return true;
                 };
-                *at += end;
+                *at = at.saturating_add(end);
                 match rest[end..] {
                     [ESC] => return false,
-                    [0x07, ..] => *at += 1,
-                    [ESC, b'\\', ..] => *at += 2,
+                    [0x07, ..] => *at = at.saturating_add(1),
+                    [ESC, b'\\', ..] => *at = at.saturating_add(2),
                     // Another sequence ends it.
                     _ => {}
                 }
@@ -183,8 +183,8 @@ fn key(bytes: &[u8]) -> Found {
         b'\t' => Found::Event(1, plain(KeyCode::Tab)),
         0x7f => Found::Event(1, plain(KeyCode::Backspace)),
         0 => ctrl(b' '),
-        c @ 0x01..=0x1a => ctrl(c - 1 + b'a'),
-        c @ 0x1c..=0x1f => ctrl(c - 0x1c + b'4'),
+        c @ 0x01..=0x1a => ctrl(c.saturating_sub(1).saturating_add(b'a')),
+        c @ 0x1c..=0x1f => ctrl(c.saturating_sub(0x1c).saturating_add(b'4')),
         _ => character(bytes),
     }
 }
@@ -219,10 +219,11 @@ fn escape(bytes: &[u8]) -> Found {
         Some(b']' | b'P' | b'X' | b'^' | b'_') => Found::String(2),
         Some(&ESC) => Found::Event(1, plain(KeyCode::Esc)),
         Some(_) => match key(&bytes[1..]) {
-            Found::Event(length, Arrived::Key(key)) => {
-                Found::Event(length + 1, Arrived::Key(KeyEvent::new(key.code, key.modifiers | KeyModifiers::ALT)))
-            }
-            Found::Nothing(length) => Found::Nothing(length + 1),
+            Found::Event(length, Arrived::Key(key)) => Found::Event(
+                length.saturating_add(1),
+                Arrived::Key(KeyEvent::new(key.code, key.modifiers | KeyModifiers::ALT)),
+            ),
+            Found::Nothing(length) => Found::Nothing(length.saturating_add(1)),
             other => other,
         },
     }
@@ -243,7 +244,7 @@ fn letter(last: u8) -> Option<KeyCode> {
         b'H' => KeyCode::Home,
         b'M' => KeyCode::Enter,
         b'Z' => KeyCode::BackTab,
-        b'P'..=b'S' => KeyCode::F(last - b'P' + 1),
+        b'P'..=b'S' => KeyCode::F(last.saturating_sub(b'P').saturating_add(1)),
         _ => return None,
     })
 }
@@ -257,9 +258,9 @@ fn numbered(number: u32) -> Option<KeyCode> {
         4 | 8 => KeyCode::End,
         5 => KeyCode::PageUp,
         6 => KeyCode::PageDown,
-        11..=15 => KeyCode::F(u8::try_from(number - 10).ok()?),
-        17..=21 => KeyCode::F(u8::try_from(number - 11).ok()?),
-        23 | 24 => KeyCode::F(u8::try_from(number - 12).ok()?),
+        11..=15 => KeyCode::F(u8::try_from(number.saturating_sub(10)).ok()?),
+        17..=21 => KeyCode::F(u8::try_from(number.saturating_sub(11)).ok()?),
+        23 | 24 => KeyCode::F(u8::try_from(number.saturating_sub(12)).ok()?),
         _ => return None,
     })
 }
@@ -289,7 +290,9 @@ fn sequence(bytes: &[u8]) -> Found {
         None => return Found::Open,
         // A Linux console's F1 to F5.
         Some(b'[') => {
-            let code = bytes.get(3).map(|last| matches!(last, b'A'..=b'E').then(|| KeyCode::F(last - b'A' + 1)));
+            let code = bytes.get(3).map(|last| {
+                matches!(last, b'A'..=b'E').then(|| KeyCode::F(last.saturating_sub(b'A').saturating_add(1)))
+            });
             return code.map_or(Found::Open, |code| known(code, 4, KeyModifiers::NONE));
         }
         // A click as the oldest terminals tell it, in three bytes.
@@ -302,15 +305,18 @@ fn sequence(bytes: &[u8]) -> Found {
     }
     let body = &bytes[2..];
     let params = body.iter().position(|byte| !(0x30..=0x3f).contains(byte)).unwrap_or(body.len());
-    let between = body[params..].iter().position(|byte| !(0x20..=0x2f).contains(byte)).unwrap_or(body.len() - params);
-    let end = params + between;
+    let between = body[params..]
+        .iter()
+        .position(|byte| !(0x20..=0x2f).contains(byte))
+        .unwrap_or(body.len().saturating_sub(params));
+    let end = params.saturating_add(between);
     let Some(last) = body.get(end).copied() else {
         return if bytes.len() > SEQUENCE_BYTES_MAX { Found::Nothing(bytes.len()) } else { Found::Open };
     };
     if !(0x40..=0x7e).contains(&last) {
-        return Found::Nothing(2 + end);
+        return Found::Nothing(end.saturating_add(2));
     }
-    let length = 2 + end + 1;
+    let length = end.saturating_add(2).saturating_add(1);
     let (private, digits) = match body[..params].first() {
         Some(sign @ b'<'..=b'?') => (Some(*sign), &body[1..params]),
         _ => (None, &body[..params]),
@@ -322,7 +328,7 @@ fn sequence(bytes: &[u8]) -> Found {
             .iter()
             .take_while(|byte| byte.is_ascii_digit())
             .take(6)
-            .fold(0, |sum, byte| sum * 10 + u32::from(byte - b'0'))
+            .fold(0, |sum, byte| sum.saturating_mul(10).saturating_add(u32::from(byte.saturating_sub(b'0'))))
     };
     // A key that is let go is no key.
     let gone = fields.get(1).is_some_and(|field| field.ends_with(b":3"));

@@ -117,7 +117,7 @@ impl Logs {
             Anchor::End => open.file.last_page(wanted.rows, keep, LINE_BYTES_MAX)?,
             Anchor::At(offset) => offset.min(length),
         };
-        let found = open.file.lines(from, wanted.rows + 1, keep, LINE_BYTES_MAX)?;
+        let found = open.file.lines(from, wanted.rows.saturating_add(1), keep, LINE_BYTES_MAX)?;
         let marks = &open.marks.1;
         let mut lines: Vec<LogLine> = match wanted.of.stream {
             None => {
@@ -159,7 +159,7 @@ impl Logs {
         let file = &self.open.as_ref()?.file;
         let place = file.as_shown(offset);
         // From the beginning of a line on.
-        let top = file.back(place + 1, 1, b"", LINE_BYTES_MAX).ok()?;
+        let top = file.back(place.saturating_add(1), 1, b"", LINE_BYTES_MAX).ok()?;
         Some(Message::LogTop(to, top))
     }
 }
@@ -186,7 +186,7 @@ impl Open {
 fn parts_of(marks: &[Mark], stream: Stream, length: u64) -> Vec<(u64, u64)> {
     let first = marks.first().map_or(length, |mark| mark.offset);
     let head = (stream == Stream::Out && first > 0).then_some((0, first.min(length)));
-    let until = |n: usize| marks.get(n + 1).map_or(length, |next| next.offset).min(length);
+    let until = |n: usize| marks.get(n.saturating_add(1)).map_or(length, |next| next.offset).min(length);
     let of = marks.iter().enumerate().filter(|(_, mark)| mark.stream == stream);
     head.into_iter().chain(of.map(|(n, mark)| (mark.offset.min(length), until(n)))).collect()
 }
@@ -209,7 +209,7 @@ fn whole(line: Line, stream: Stream) -> LogLine {
 
 /// Cuts a line where the stream changes in it. `open` says of both streams whether what they printed last was no whole line.
 fn pieces(line: &Line, marks: &[Mark], open: &mut [bool; 2]) -> Vec<LogLine> {
-    let end = line.offset + line.length;
+    let end = line.offset.saturating_add(line.length);
     let inside = |mark: &&Mark| mark.offset > line.offset && mark.offset < end;
     let mut begins = vec![(line.offset, stream_at(marks, line.offset))];
     let from = marks.partition_point(|mark| mark.offset <= line.offset);
@@ -219,12 +219,13 @@ fn pieces(line: &Line, marks: &[Mark], open: &mut [bool; 2]) -> Vec<LogLine> {
         }
     }
     let ends = begins.iter().skip(1).map(|(begin, _)| *begin).chain([end]);
-    let slice = |offset: u64| usize::try_from(offset - line.offset).unwrap_or(usize::MAX).min(line.bytes.len());
+    let slice =
+        |offset: u64| usize::try_from(offset.saturating_sub(line.offset)).unwrap_or(usize::MAX).min(line.bytes.len());
     let piece = |((begin, stream), until): (&(u64, Stream), u64)| {
         let bytes = line.bytes[slice(*begin)..slice(until)].to_vec();
         let open = &mut open[usize::from(*stream == Stream::Err)];
         let goes_on = std::mem::replace(open, until < end);
-        LogLine { offset: *begin, stream: *stream, bytes, length: until - begin, goes_on }
+        LogLine { offset: *begin, stream: *stream, bytes, length: until.saturating_sub(*begin), goes_on }
     };
     begins.iter().zip(ends).map(piece).collect()
 }
@@ -238,7 +239,7 @@ fn stream_at(marks: &[Mark], offset: u64) -> Stream {
 fn read_tail(path: &Path, length: u64, most: usize) -> Option<Tail> {
     let file = std::fs::File::open(path).ok()?;
     let from = length.saturating_sub(most as u64);
-    let mut bytes = vec![0; usize::try_from(length - from).ok()?];
+    let mut bytes = vec![0; usize::try_from(length.saturating_sub(from)).ok()?];
     file.read_exact_at(&mut bytes, from).ok()?;
     let few = std::fs::metadata(path.with_extension("streams")).is_ok_and(|meta| meta.size() <= TAIL_MARKS_MAX);
     let marks = if few { output_log::marks(path) } else { Vec::new() };
@@ -247,7 +248,7 @@ fn read_tail(path: &Path, length: u64, most: usize) -> Option<Tail> {
     let mut lines = Vec::new();
     for line in text.split(|byte| *byte == b'\n') {
         let line = Line { offset: at, bytes: line.to_vec(), length: line.len() as u64 };
-        at += line.length + 1;
+        at = at.saturating_add(line.length.saturating_add(1));
         lines.push(pieces(&line, &marks, &mut [false; 2]).into_iter().map(|piece| piece.bytes).collect::<Vec<_>>());
     }
     if from > 0 && lines.len() > 1 {

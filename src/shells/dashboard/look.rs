@@ -248,7 +248,7 @@ impl Row {
 
     /// Adds another row's pieces.
     pub(super) fn join(mut self, other: Row) -> Row {
-        self.used += other.used;
+        self.used = self.used.saturating_add(other.used);
         self.pieces.extend(other.pieces);
         self
     }
@@ -259,7 +259,7 @@ impl Row {
     }
 
     fn push(&mut self, text: String, piece: Piece) {
-        self.used += cells(&text);
+        self.used = self.used.saturating_add(cells(&text));
         self.pieces.push((text, piece));
     }
 }
@@ -313,9 +313,9 @@ impl Pen<'_> {
                 }
                 self.buffer[(x, area.y)].set_symbol(unit).set_style(style);
                 let next = x.saturating_add(u16::try_from(wide).unwrap_or(u16::MAX));
-                (x + 1..next).for_each(|beside| self.buffer[(beside, area.y)].reset());
+                (x.saturating_add(1)..next).for_each(|beside| self.buffer[(beside, area.y)].reset());
                 x = next;
-                left -= wide;
+                left = left.saturating_sub(wide);
             }
             if !fits || left == 0 {
                 break;
@@ -344,22 +344,31 @@ impl Pen<'_> {
         }
         self.blank(area);
         let frame = self.look.frame();
-        let inside = usize::from(area.width) - 2;
+        let inside = usize::from(area.width).saturating_sub(2);
         let title = cut(&shown(title), inside.saturating_sub(4));
         let title = if title.is_empty() { String::new() } else { format!(" {title} ") };
-        let rest: String = std::iter::repeat_n(frame.across, inside - 1 - cells(&title)).collect();
+        let rest: String =
+            std::iter::repeat_n(frame.across, inside.saturating_sub(1).saturating_sub(cells(&title))).collect();
         let across: String = std::iter::repeat_n(frame.across, inside).collect();
         let [a, b, c, d] = frame.corners;
         let top =
             Row::new().put(&format!("{a}{}", frame.across), tone).put(&title, tone).put(&format!("{rest}{b}"), tone);
         self.row(area, &top);
-        self.row(Rect { y: area.bottom() - 1, height: 1, ..area }, &Row::new().put(&format!("{c}{across}{d}"), tone));
-        for y in area.y + 1..area.bottom() - 1 {
+        self.row(
+            Rect { y: area.bottom().saturating_sub(1), height: 1, ..area },
+            &Row::new().put(&format!("{c}{across}{d}"), tone),
+        );
+        for y in area.y.saturating_add(1)..area.bottom().saturating_sub(1) {
             let side = Row::new().put(&frame.down.to_string(), tone);
             self.row(Rect { y, height: 1, ..area }, &side);
-            self.row(Rect { x: area.right() - 1, y, width: 1, height: 1 }, &side);
+            self.row(Rect { x: area.right().saturating_sub(1), y, width: 1, height: 1 }, &side);
         }
-        Rect { x: area.x + 2, y: area.y + 1, width: area.width - 4, height: area.height - 2 }
+        Rect {
+            x: area.x.saturating_add(2),
+            y: area.y.saturating_add(1),
+            width: area.width.saturating_sub(4),
+            height: area.height.saturating_sub(2),
+        }
     }
 
     /// Draws a window over a screen. The lines that it covers are emptied from side to side: pieces of words at its edges say
@@ -397,7 +406,8 @@ pub(super) fn harmless(buffer: &mut Buffer) {
         if symbol.chars().any(is_hidden) {
             buffer.content[n].set_symbol("?");
         } else if cells(symbol) > 1 {
-            let beside = if (n + 1) % width == 0 { None } else { buffer.content.get(n + 1) };
+            let beside =
+                if n.saturating_add(1).is_multiple_of(width) { None } else { buffer.content.get(n.saturating_add(1)) };
             if beside.is_none_or(|cell| cell.symbol() != " ") {
                 buffer.content[n].set_symbol(" ");
             }
@@ -409,7 +419,7 @@ pub(super) fn harmless(buffer: &mut Buffer) {
 pub(super) fn bar(part: usize, whole: usize, room: usize) -> String {
     let inside = room.saturating_sub(2);
     // What has begun shows, and only what is whole looks so.
-    let share = (part * inside).checked_div(whole).unwrap_or(0);
+    let share = part.saturating_mul(inside).checked_div(whole).unwrap_or(0);
     let full = share.max(usize::from(part > 0 && part < whole)).min(inside);
-    format!("[{}{}]", "#".repeat(full), ".".repeat(inside - full))
+    format!("[{}{}]", "#".repeat(full), ".".repeat(inside.saturating_sub(full)))
 }

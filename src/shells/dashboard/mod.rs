@@ -311,7 +311,7 @@ impl Dashboard {
         let views = ["board", "hosts", "history", "audit", "templates"];
         let wanted = "board, hosts, history, audit, templates or a task's number";
         if let Some(n) = views.iter().position(|name| *name == word) {
-            let digit = char::from_digit(u32::try_from(n + 1).unwrap_or(1), 10).unwrap_or('1');
+            let digit = char::from_digit(u32::try_from(n.saturating_add(1)).unwrap_or(1), 10).unwrap_or('1');
             let key = KeyEvent::new(KeyCode::Char(digit), KeyModifiers::NONE);
             update::update(&mut self.model, Message::Key(key));
             return Ok(());
@@ -381,14 +381,14 @@ fn seen_time(model: &Model, before: Timestamp, at: Timestamp) -> bool {
     let second = matches!(model.dialog, Some(dialog::Dialog::Approve(_))) || model.moves();
     let step = if second { 1_000 } else { 60_000 };
     let news = model.tasks.values().any(|task| {
-        let age = |time: Timestamp| time.0 - task.since.0 < model::NEWS_MS;
+        let age = |time: Timestamp| time.0.saturating_sub(task.since.0) < model::NEWS_MS;
         age(before) != age(at)
     });
     let opens = match &model.dialog {
         Some(dialog::Dialog::Approve(approval)) => approval.is_shut(before) && !approval.is_shut(at),
         _ => false,
     };
-    news || opens || before.0 / step != at.0 / step
+    news || opens || before.0.checked_div(step) != at.0.checked_div(step)
 }
 
 /// Says of everything that came with one look at the terminal what it is.

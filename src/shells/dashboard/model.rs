@@ -282,25 +282,25 @@ impl Model {
             Some(known) if known.state == task.state => {
                 if known.view != task.view {
                     known.view = task.view;
-                    self.listed += 1;
+                    self.listed = self.listed.saturating_add(1);
                 }
             }
             _ => {
                 self.tasks.insert(id, task);
-                self.listed += 1;
+                self.listed = self.listed.saturating_add(1);
             }
         }
     }
 
     /// Lists a task no more.
     pub(super) fn remove(&mut self, id: TaskId) {
-        self.listed += u64::from(self.tasks.remove(&id).is_some());
+        self.listed = self.listed.saturating_add(u64::from(self.tasks.remove(&id).is_some()));
     }
 
     /// Takes the newest part of the history.
     pub(super) fn set_recent(&mut self, all: usize, failed: usize, lines: Vec<HistoryLine>) {
         (self.ended, self.failed, self.recent) = (all, failed, lines);
-        self.listed += 1;
+        self.listed = self.listed.saturating_add(1);
     }
 
     /// The task that a line of the board is about.
@@ -379,7 +379,7 @@ impl Model {
             .iter()
             .enumerate()
             .filter(|(_, request)| !matches!(request.answer, Answer::Writing | Answer::Waits(_)));
-        wants.answered = answers.map(|(n, _)| self.first_request + n).collect();
+        wants.answered = answers.map(|(n, _)| self.first_request.saturating_add(n)).collect();
         let waiting = self.requests.iter().filter(|request| matches!(request.answer, Answer::Waits(_)));
         wants.follow.extend(waiting.filter_map(|request| request.task));
         wants
@@ -432,9 +432,9 @@ impl Model {
         self.requests.push_back(Request { at: self.now, task, what, answer: Answer::Writing });
         if self.requests.len() > REQUESTS_MAX {
             self.requests.pop_front();
-            self.first_request += 1;
+            self.first_request = self.first_request.saturating_add(1);
         }
-        self.first_request + self.requests.len() - 1
+        self.first_request.saturating_add(self.requests.len()).saturating_sub(1)
     }
 
     pub(super) fn request_mut(&mut self, number: usize) -> Option<&mut Request> {
@@ -478,7 +478,7 @@ pub(super) fn log_keys(run: &Run, host: &HostName) -> Vec<LogKey> {
 pub(super) fn attempt(step: &crate::domain::run::lane::LaneStep) -> u32 {
     match &step.state {
         crate::domain::run::StepState::Open { attempt, .. } => *attempt,
-        _ => step.next_attempt() - 1,
+        _ => step.next_attempt().saturating_sub(1),
     }
 }
 

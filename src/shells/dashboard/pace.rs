@@ -34,7 +34,7 @@ impl Row {
     fn add(&mut self, key: KeyEvent) {
         self.same = if self.count == 0 { Some(key) } else { self.same.filter(|same| *same == key) };
         self.sends |= sends(key);
-        self.count += 1;
+        self.count = self.count.saturating_add(1);
     }
 
     /// Gives all keys of the row the same verdict, as far as they came with this look and stand at the end.

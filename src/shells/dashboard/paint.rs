@@ -43,7 +43,7 @@ pub(super) fn strokes<'a>(before: &Buffer, after: &'a Buffer) -> Vec<Stroke<'a>>
                 let cell = &after[(x, *y)];
                 let wide = u16::try_from(cells(cell.symbol())).unwrap_or(1).max(1);
                 strokes.push(Stroke::Careful(x, *y, cell, wide));
-                x += wide;
+                x = x.saturating_add(wide);
             }
         }
     }
@@ -61,9 +61,9 @@ fn spans(before: &Buffer, after: &Buffer, y: u16, changed: &[(u16, u16, &Cell)])
         let wide = [before, after].map(|frame| cells(frame[(x, y)].symbol())).into_iter().max().unwrap_or(1);
         let wide = u16::try_from(wide).unwrap_or(1).max(1);
         // What stands before it may become one sign with it, and it may reach into what stands behind it.
-        let from = x.saturating_sub(if x >= 2 && is_wide(before, after, x - 2, y) { 2 } else { 1 });
+        let from = x.saturating_sub(if x >= 2 && is_wide(before, after, x.saturating_sub(2), y) { 2 } else { 1 });
         let behind = x.saturating_add(wide);
-        let next = if is_wide(before, after, behind.min(width - 1), y) { 2 } else { 1 };
+        let next = if is_wide(before, after, behind.min(width.saturating_sub(1)), y) { 2 } else { 1 };
         let to = behind.saturating_add(next).min(width);
         match all.last_mut() {
             Some(last) if last.1 >= from => last.1 = last.1.max(to),

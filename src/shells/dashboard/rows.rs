@@ -66,7 +66,7 @@ impl Model {
     fn make_board_rows(&self, board: &Board) -> Vec<BoardRow> {
         let filter = board.list.filter.to_lowercase();
         let mut rows = Vec::new();
-        for (state, most) in [(TaskState::New, 10), (TaskState::Ready, 6), (TaskState::Running, 10)] {
+        for (state, most) in [(TaskState::New, 10_usize), (TaskState::Ready, 6), (TaskState::Running, 10)] {
             let mut tasks: Vec<&Standing> =
                 self.tasks.values().filter(|task| task.state == state && passes(&task.view, &filter)).collect();
             if state == TaskState::Ready {
@@ -76,16 +76,16 @@ impl Model {
                 continue;
             }
             rows.push(BoardRow::Heading(state));
-            let whole = board.unfolded.contains(&state) || !filter.is_empty() || tasks.len() <= most + 1;
+            let whole = board.unfolded.contains(&state) || !filter.is_empty() || tasks.len() <= most.saturating_add(1);
             let seen = if whole { tasks.len() } else { most };
             rows.extend(tasks[..seen].iter().map(|task| BoardRow::Task(task.view.id)));
             if seen < tasks.len() {
-                rows.push(BoardRow::More(state, tasks.len() - seen));
+                rows.push(BoardRow::More(state, tasks.len().saturating_sub(seen)));
             }
         }
         let mut ended: Vec<usize> = (0..self.recent.len()).filter(|n| line_passes(&self.recent[*n], &filter)).collect();
         // What ended badly today stands first, whatever came after it; alone, all of it is shown.
-        let today = self.now.0 - 86_400_000;
+        let today = self.now.0.saturating_sub(86_400_000);
         let bad = |n: &usize| {
             let line = &self.recent[*n];
             line.outcome.is_failure() && (line.ended.0 > today || board.list.failed_only)
@@ -152,7 +152,7 @@ impl Model {
         // Nobody reads ten thousand hosts more than a few times a second.
         let pause = i64::try_from(run.lanes.len()).unwrap_or(i64::MAX) / LANES_A_MS;
         let fresh = self.rows.counted.as_ref().is_some_and(|known| {
-            let rests = known.at <= self.now && self.now.0 - known.at.0 < pause;
+            let rests = known.at <= self.now && self.now.0.saturating_sub(known.at.0) < pause;
             let same = known.events == run.events && (!runs || known.at.0 / 1000 == self.now.0 / 1000);
             // A task that was planned anew has other hosts.
             known.id == id && known.table.lanes.len() == run.lanes.len() && (rests || same)
@@ -161,7 +161,7 @@ impl Model {
             let at_once = self.library.as_ref().map_or(HOSTS_IN_FLIGHT, |library| library.defaults.hosts_in_flight);
             let table = Table { left_ms: left_ms(run, self.now, at_once), ..Table::of(run, self.now) };
             self.rows.counted = Some(Counted { id, events: run.events, at: self.now, table });
-            self.rows.counts += 1;
+            self.rows.counts = self.rows.counts.saturating_add(1);
         }
         let (Screen::Task(screen), Some(counted)) = (self.screen(), &self.rows.counted) else { return };
         let same =

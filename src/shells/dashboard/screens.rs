@@ -100,7 +100,7 @@ impl List {
         if let Some(at) = found {
             // It stays where it is on the screen; what comes in above the first line is seen.
             if self.top > 0 {
-                self.top = (self.top + at).saturating_sub(self.at);
+                self.top = self.top.saturating_add(at).saturating_sub(self.at);
             }
             (self.at, self.lost) = (at, false);
             return false;
@@ -115,11 +115,11 @@ impl List {
         if count == 0 {
             return;
         }
-        self.at = self.at.min(count - 1);
+        self.at = self.at.min(count.saturating_sub(1));
         let rows = rows.max(1);
         self.top = self.top.min(count.saturating_sub(rows)).min(self.at);
-        if self.at >= self.top + rows {
-            self.top = self.at + 1 - rows;
+        if self.at >= self.top.saturating_add(rows) {
+            self.top = self.at.saturating_add(1).saturating_sub(rows);
         }
     }
 }

@@ -83,12 +83,13 @@ impl Table {
             let at = first.get(&lane.group).copied().unwrap_or(0);
             let steps = lane.steps.iter().zip(shown).filter(|(_, shown)| **shown);
             for (column, (mark, (step, _))) in line.marks.iter().zip(steps).enumerate() {
-                table.steps[at + column].counts[slot(*mark)] += 1;
+                table.steps[at.saturating_add(column)].counts[slot(*mark)] =
+                    table.steps[at.saturating_add(column)].counts[slot(*mark)].saturating_add(1);
                 if let StepState::Ended(result) = &step.state {
-                    times[at + column].push(result.ended.0 - result.started.0);
+                    times[at.saturating_add(column)].push(result.ended.0.saturating_sub(result.started.0));
                 }
             }
-            table.counts[slot(line.mark)] += 1;
+            table.counts[slot(line.mark)] = table.counts[slot(line.mark)].saturating_add(1);
             if matches!(line.mark, Mark::Failed | Mark::Lost) {
                 reasons.entry(reason(Lang::En.words(), lane)).or_default().push(n);
             }
@@ -139,12 +140,12 @@ fn lane_line(lane: &Lane, planned: &[PlannedStep], shown: &[bool], run: &Run, no
             StepState::Skipped(_) => Mark::Skipped,
             StepState::Open { since, unconfirmed, unreachable, .. } => {
                 line.step = Some(n);
-                line.took_ms = Some(now.0 - since.0);
+                line.took_ms = Some(now.0.saturating_sub(since.0));
                 if unconfirmed.is_some() || unreachable.is_some() { Mark::Lost } else { Mark::Runs }
             }
             StepState::Ended(result) => {
                 line.step = Some(n);
-                line.took_ms = Some(result.ended.0 - result.started.0);
+                line.took_ms = Some(result.ended.0.saturating_sub(result.started.0));
                 Mark::of(result.ending.outcome())
             }
         };

@@ -172,7 +172,7 @@ impl Terminal {
             PollFd::new(self.signals.woken.as_fd(), PollFlags::POLLIN),
         ];
         // Rounded up: what is waited for has come then.
-        let limit = PollTimeout::try_from(limit + Duration::from_micros(999)).unwrap_or(PollTimeout::MAX);
+        let limit = PollTimeout::try_from(limit.saturating_add(Duration::from_micros(999))).unwrap_or(PollTimeout::MAX);
         match poll(&mut polled, limit) {
             Err(nix::errno::Errno::EINTR) => return Ok(false),
             Err(errno) => return Err(errno.into()),
@@ -199,9 +199,9 @@ impl Terminal {
             if count == 0 {
                 return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "it was closed"));
             }
-            taken += count;
+            taken = taken.saturating_add(count);
             self.read_at = Instant::now();
-            let at = self.read_at - self.taken_at;
+            let at = self.read_at.saturating_duration_since(self.taken_at);
             arrived.extend(self.input.feed(&buffer[..count]).into_iter().map(|one| (one, at)));
         }
         if self.input.patience().is_some_and(|patience| self.read_at.elapsed() >= patience) {
@@ -275,7 +275,7 @@ impl Terminal {
                 Stroke::Plain(cells) => self.backend.draw(cells.into_iter())?,
                 Stroke::Careful(x, y, cell, wide) => {
                     let blank = Cell::from(' ').set_style(cell.style()).clone();
-                    self.backend.draw((x..x + wide).map(|x| (x, y, &blank)))?;
+                    self.backend.draw((x..x.saturating_add(wide)).map(|x| (x, y, &blank)))?;
                     self.backend.draw(std::iter::once((x, y, cell)))?;
                 }
             }
@@ -336,7 +336,7 @@ impl Terminal {
 #[expect(clippy::exit, reason = "the loop that would end does not turn any more")]
 fn leave(signal: i32) {
     give_back();
-    std::process::exit(128 + signal);
+    std::process::exit(signal.saturating_add(128));
 }
 
 impl Drop for Terminal {

@@ -74,13 +74,13 @@ pub(crate) fn cut(text: &str, room: usize) -> String {
         return text.to_owned();
     }
     let mut kept = String::new();
-    let mut used = 0;
+    let mut used = 0_usize;
     for (unit, wide) in units(text) {
-        if used + wide + 1 > room {
+        if used.saturating_add(wide).saturating_add(1) > room {
             break;
         }
         kept.push_str(unit);
-        used += wide;
+        used = used.saturating_add(wide);
     }
     if room > 0 {
         kept.push('~');
@@ -91,10 +91,10 @@ pub(crate) fn cut(text: &str, room: usize) -> String {
 /// Leaves away what stands in the first cells of a text.
 #[must_use]
 pub(crate) fn skip_cells(text: &str, count: usize) -> String {
-    let mut gone = 0;
+    let mut gone = 0_usize;
     let over = |(_, wide): &(&str, usize)| {
         let skipped = gone < count;
-        gone += wide;
+        gone = gone.saturating_add(*wide);
         skipped
     };
     units(text).skip_while(over).map(|(unit, _)| unit).collect()
@@ -121,14 +121,14 @@ pub(crate) fn fit_right(text: &str, room: usize) -> String {
 pub(crate) fn wrapped(text: &str, room: usize) -> Vec<String> {
     let mut lines = Vec::new();
     let mut line = String::new();
-    let mut used = 0;
+    let mut used = 0_usize;
     for (unit, wide) in units(text) {
-        if used + wide > room.max(2) {
+        if used.saturating_add(wide) > room.max(2) {
             lines.push(std::mem::take(&mut line));
             used = 0;
         }
         line.push_str(unit);
-        used += wide;
+        used = used.saturating_add(wide);
     }
     lines.push(line);
     lines
@@ -141,7 +141,7 @@ pub(crate) fn sentence(text: &str, room: usize) -> Vec<String> {
     for word in text.split(' ') {
         let last = lines.last_mut().expect("there is a first line");
         let glue = usize::from(!last.is_empty());
-        if cells(last) + glue + cells(word) <= room {
+        if cells(last).saturating_add(glue).saturating_add(cells(word)) <= room {
             last.push_str(if glue == 1 { " " } else { "" });
             last.push_str(word);
         } else {
@@ -174,7 +174,7 @@ pub(crate) fn coloured(bytes: &[u8]) -> Coloured {
     let mut style = Style::new();
     let mut plain = String::new();
     let mut rest = text.as_ref();
-    let mut column = 0;
+    let mut column = 0_usize;
     while let Some(c) = rest.chars().next() {
         if let Some((sequence, length)) = sequence(rest) {
             rest = &rest[length..];
@@ -184,18 +184,18 @@ pub(crate) fn coloured(bytes: &[u8]) -> Coloured {
                     style = sgr(style, params);
                 }
                 Sequence::Removed(name) => {
-                    line.removed += 1;
+                    line.removed = line.removed.saturating_add(1);
                     let note = format!("<{name}>");
-                    column += note.len();
+                    column = column.saturating_add(note.len());
                     plain.push_str(&note);
                 }
             }
             continue;
         }
         if c == '\t' {
-            let step = TAB_CELLS - column % TAB_CELLS;
+            let step = TAB_CELLS.saturating_sub(column % TAB_CELLS);
             plain.extend(std::iter::repeat_n(' ', step));
-            column += step;
+            column = column.saturating_add(step);
             rest = &rest[1..];
             continue;
         }
@@ -203,7 +203,7 @@ pub(crate) fn coloured(bytes: &[u8]) -> Coloured {
         // A carriage return at the very end belongs to the line's end.
         let piece = if end == rest.len() { rest.trim_end_matches('\r') } else { &rest[..end] };
         let piece = shown(piece);
-        column += cells(&piece);
+        column = column.saturating_add(cells(&piece));
         plain.push_str(&piece);
         rest = &rest[end..];
     }
@@ -230,7 +230,7 @@ fn sequence(text: &str) -> Option<(Sequence<'_>, usize)> {
         '\u{90}' => ('P', 2),
         '\x1b' => match text[1..].chars().next() {
             None => return Some((Sequence::Removed("ESC"), 1)),
-            Some(next) => (next, 1 + next.len_utf8()),
+            Some(next) => (next, next.len_utf8().saturating_add(1)),
         },
         _ => return None,
     };
@@ -240,19 +240,21 @@ fn sequence(text: &str) -> Option<(Sequence<'_>, usize)> {
             let params = body.find(|c: char| !('\x20'..='\x3f').contains(&c)).unwrap_or(body.len());
             match body[params..].chars().next() {
                 Some('m') if body[..params].bytes().all(|b| b.is_ascii_digit() || b == b';' || b == b':') => {
-                    Some((Sequence::Sgr(&body[..params]), body_at + params + 1))
+                    Some((Sequence::Sgr(&body[..params]), body_at.saturating_add(params).saturating_add(1)))
                 }
-                Some(last @ '\x40'..='\x7e') => Some((Sequence::Removed("CSI"), body_at + params + last.len_utf8())),
-                _ => Some((Sequence::Removed("CSI"), body_at + params)),
+                Some(last @ '\x40'..='\x7e') => {
+                    Some((Sequence::Removed("CSI"), body_at.saturating_add(params).saturating_add(last.len_utf8())))
+                }
+                _ => Some((Sequence::Removed("CSI"), body_at.saturating_add(params))),
             }
         }
-        ']' => Some((Sequence::Removed("OSC"), body_at + string_length(body))),
-        'P' => Some((Sequence::Removed("DCS"), body_at + string_length(body))),
-        'X' | '^' | '_' => Some((Sequence::Removed("APC"), body_at + string_length(body))),
+        ']' => Some((Sequence::Removed("OSC"), body_at.saturating_add(string_length(body)))),
+        'P' => Some((Sequence::Removed("DCS"), body_at.saturating_add(string_length(body)))),
+        'X' | '^' | '_' => Some((Sequence::Removed("APC"), body_at.saturating_add(string_length(body)))),
         // Two characters, or three where the second only chooses a set.
         '\x20'..='\x2f' => {
             let last = body.chars().next().filter(|c| ('\x30'..='\x7e').contains(c)).map_or(0, char::len_utf8);
-            Some((Sequence::Removed("ESC"), body_at + last))
+            Some((Sequence::Removed("ESC"), body_at.saturating_add(last)))
         }
         '\x30'..='\x7e' => Some((Sequence::Removed("ESC"), body_at)),
         _ => Some((Sequence::Removed("ESC"), 1)),
@@ -264,9 +266,9 @@ fn string_length(body: &str) -> usize {
     let mut chars = body.char_indices().peekable();
     while let Some((at, c)) = chars.next() {
         match c {
-            '\x07' => return at + 1,
-            '\u{9c}' => return at + 2,
-            '\x1b' if chars.peek().is_some_and(|(_, next)| *next == '\\') => return at + 2,
+            '\x07' => return at.saturating_add(1),
+            '\u{9c}' => return at.saturating_add(2),
+            '\x1b' if chars.peek().is_some_and(|(_, next)| *next == '\\') => return at.saturating_add(2),
             // Terminals give up as well: what is longer is no title and no link.
             _ if at > STRING_MAX => return 0,
             _ => {}
@@ -291,7 +293,7 @@ fn sgr(mut style: Style, params: &str) -> Style {
             24 => style.remove_modifier(Modifier::UNDERLINED),
             27 => style.remove_modifier(Modifier::REVERSED),
             30..=37 | 90..=97 => style.fg(sixteen(code)),
-            40..=47 | 100..=107 => style.bg(sixteen(code - 10)),
+            40..=47 | 100..=107 => style.bg(sixteen(code.saturating_sub(10))),
             39 => Style { fg: None, ..style },
             49 => Style { bg: None, ..style },
             38 => indexed(&mut codes).map_or(style, |colour| style.fg(colour)),
@@ -305,7 +307,7 @@ fn sgr(mut style: Style, params: &str) -> Style {
 
 fn sixteen(code: u16) -> Color {
     let bright = if code >= 90 { 8 } else { 0 };
-    Color::Indexed(u8::try_from(code % 10).unwrap_or(7) + bright)
+    Color::Indexed(u8::try_from(code % 10).unwrap_or(7).saturating_add(bright))
 }
 
 fn indexed(codes: &mut impl Iterator<Item = u16>) -> Option<Color> {
@@ -315,7 +317,15 @@ fn indexed(codes: &mut impl Iterator<Item = u16>) -> Option<Color> {
         2 => {
             let (r, g, b) = (byte(codes.next())?, byte(codes.next())?, byte(codes.next())?);
             let level = |c: u8| u16::from(c) * 5 / 255;
-            u8::try_from(16 + 36 * level(r) + 6 * level(g) + level(b)).ok().map(Color::Indexed)
+            u8::try_from(
+                level(r)
+                    .saturating_mul(36)
+                    .saturating_add(16)
+                    .saturating_add(level(g).saturating_mul(6))
+                    .saturating_add(level(b)),
+            )
+            .ok()
+            .map(Color::Indexed)
         }
         _ => None,
     }

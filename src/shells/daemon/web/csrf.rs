@@ -35,7 +35,7 @@ impl OneTimeKeys {
 
 fn is_over(since: Timestamp, now: Timestamp) -> bool {
     // A clock that was set back makes no key good for longer: whoever has one asks for another.
-    !(0..=limits::CSRF_S * 1000).contains(&(now.0 - since.0))
+    !(0..=limits::CSRF_S * 1000).contains(&now.0.saturating_sub(since.0))
 }
 
 /// Returns 128 random bits in letters and digits.

@@ -280,7 +280,7 @@ impl Web {
     }
 
     fn health(&self) -> Answer {
-        let silent = moment().steady_ms - self.turned.load(Ordering::Relaxed);
+        let silent = moment().steady_ms.saturating_sub(self.turned.load(Ordering::Relaxed));
         let broken = self.serving().broken.is_some();
         let (code, status) = match *locked(&self.waits_for) {
             Some(waits_for) => (503, format!("no {waits_for}; the daemon waits")),

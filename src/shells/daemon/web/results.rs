@@ -48,10 +48,10 @@ impl Web {
             let older = ids.into_iter().rev().filter(|id| before.is_none_or(|before| id.0 < before));
             let runs = older.take(LOOKED_AT_MAX).filter_map(|id| run(&layout, id));
             let seen = runs.filter(|run| token.covers(run.plan.work_name()));
-            let (mut tasks, mut bytes) = (Vec::new(), 0);
+            let (mut tasks, mut bytes) = (Vec::new(), 0_usize);
             for run in seen.take(usize::try_from(count).unwrap_or(PAGE)) {
                 let task = meta(&run, LISTED_SCRIPT_BYTES);
-                bytes += task.to_string().len();
+                bytes = bytes.saturating_add(task.to_string().len());
                 tasks.push(task);
                 if bytes > ANSWER_BYTES {
                     break;
@@ -106,13 +106,13 @@ impl Web {
         let layout = self.layout.clone();
         let word = if stream == Stream::Out { "stdout" } else { "stderr" };
         let rows = self.blocking(move || {
-            let (mut rows, mut bytes, mut count) = (Vec::new(), 0, 0);
+            let (mut rows, mut bytes, mut count) = (Vec::new(), 0_usize, 0_usize);
             for (lane, steps) in page.lanes(&run) {
                 for row in output(&layout, &run, lane, steps, &page, stream, word) {
-                    bytes += row[word].as_str().map_or(0, str::len);
+                    bytes = bytes.saturating_add(row[word].as_str().map_or(0, str::len));
                     rows.push(row);
                 }
-                count += 1;
+                count = count.saturating_add(1);
                 if bytes > ANSWER_BYTES {
                     break;
                 }
@@ -283,14 +283,14 @@ fn whole_characters(mut piece: Piece, from_anywhere: bool) -> Piece {
     if from_anywhere && piece.from > 0 {
         let parts = piece.bytes.iter().take(3).take_while(|byte| is_continued(byte)).count();
         piece.bytes.drain(..parts);
-        piece.from += parts as u64;
+        piece.from = piece.from.saturating_add(parts as u64);
     }
-    let ends = piece.from + piece.bytes.len() as u64 == piece.length;
+    let ends = piece.from.saturating_add(piece.bytes.len() as u64) == piece.length;
     let begun = piece.bytes.iter().rev().take(3).position(|byte| byte & 0xc0 == 0xc0);
     if let Some(back) = begun.filter(|_| !ends) {
-        let at = piece.bytes.len() - back - 1;
+        let at = piece.bytes.len().saturating_sub(back).saturating_sub(1);
         let wanted = piece.bytes[at].leading_ones() as usize;
-        if wanted > back + 1 && at > 0 {
+        if wanted > back.saturating_add(1) && at > 0 {
             piece.bytes.truncate(at);
         }
     }
@@ -312,7 +312,7 @@ fn output(
         let step = &lane.steps[n];
         let attempt = match step.state {
             StepState::Open { attempt, .. } => attempt,
-            _ => step.next_attempt() - 1,
+            _ => step.next_attempt().saturating_sub(1),
         };
         let path = layout.log(run.id, &lane.host, &planned[n].name, attempt);
         let offset = page.offset.filter(|_| page.host.is_some());
@@ -325,7 +325,7 @@ fn output(
             "attempt": attempt,
             word: String::from_utf8_lossy(&piece.bytes),
             "from": piece.from,
-            "next": piece.from + piece.bytes.len() as u64,
+            "next": piece.from.saturating_add(piece.bytes.len() as u64),
             "length": piece.length,
         })
     };

@@ -186,8 +186,8 @@ pub(in crate::shells::dashboard) fn consequences(model: &Model, targets: &[TaskI
     for run in targets.iter().filter_map(|id| model.runs.get(id)) {
         let table = Table::of(run, model.now);
         let running = table.count(Mark::Runs).to_string();
-        let waiting = (table.count(Mark::Waits) + table.count(Mark::Asks)).to_string();
-        let bad = (table.count(Mark::Failed) + table.count(Mark::Lost)).to_string();
+        let waiting = table.count(Mark::Waits).saturating_add(table.count(Mark::Asks)).to_string();
+        let bad = table.count(Mark::Failed).saturating_add(table.count(Mark::Lost)).to_string();
         sentences.push(match wish {
             Wish::Approve { .. } | Wish::Acknowledge { .. } => continue,
             Wish::Reject => fill(words.will_reject, &[]),
@@ -214,7 +214,7 @@ pub(in crate::shells::dashboard) fn consequences(model: &Model, targets: &[TaskI
             Wish::Retry { again: true, .. } => fill(words.will_retry_unknown, &[&bad]),
             Wish::Retry { which: Which::Failed, .. } => fill(words.will_retry, &[&bad]),
             Wish::Retry { which: Which::Unfinished, .. } => {
-                let all = run.lanes.len() - table.count(Mark::Ok);
+                let all = run.lanes.len().saturating_sub(table.count(Mark::Ok));
                 fill(words.will_retry_unfinished, &[&all.to_string()])
             }
             Wish::Retry { which: Which::Hosts(hosts), step: None, .. } => {
@@ -299,7 +299,7 @@ fn retry_choices(model: &mut Model, id: TaskId) {
     if can::has_begun(run) {
         nothing = words.all_well;
         let table = Table::of(run, model.now);
-        if table.count(Mark::Failed) + table.count(Mark::Lost) > 0 {
+        if table.count(Mark::Failed).saturating_add(table.count(Mark::Lost)) > 0 {
             items.push((words.retry_failed.to_owned(), retry_all(Which::Failed)));
         }
         if table.count(Mark::Ok) < run.lanes.len() {

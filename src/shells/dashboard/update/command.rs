@@ -103,7 +103,7 @@ fn command_line(model: &mut Model, mut edit: Edit, at: Option<usize>, key: &KeyE
             return Vec::new();
         }
         KeyCode::Down => {
-            let at = at.map(|at| at + 1).filter(|at| *at < model.commands.len());
+            let at = at.map(|at| at.saturating_add(1)).filter(|at| *at < model.commands.len());
             model.prompt = Some(Prompt::Command(earlier(at), at));
             return Vec::new();
         }
@@ -149,7 +149,7 @@ pub(in crate::shells::dashboard) fn candidates(model: &Model, line: &str) -> Vec
 fn completion(model: &Model, line: &str) -> Option<String> {
     let found = candidates(model, line);
     let first = found.first()?;
-    let head = &line[..line.rfind(' ').map_or(0, |at| at + 1)];
+    let head = &line[..line.rfind(' ').map_or(0, |at| at.saturating_add(1))];
     if let [only] = &found[..] {
         return Some(format!("{head}{only} "));
     }

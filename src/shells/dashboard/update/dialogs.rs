@@ -146,8 +146,8 @@ fn approve(model: &mut Model, mut approval: Approval, key: &KeyEvent) -> Vec<Com
             next_approval(model);
             return Vec::new();
         }
-        KeyCode::Tab => approval.section = (approval.section + 1) % SECTIONS,
-        KeyCode::BackTab => approval.section = (approval.section + SECTIONS - 1) % SECTIONS,
+        KeyCode::Tab => approval.section = approval.section.saturating_add(1) % SECTIONS,
+        KeyCode::BackTab => approval.section = approval.section.saturating_add(SECTIONS).saturating_sub(1) % SECTIONS,
         KeyCode::Char('y') if held => {
             let digest = approval.shown.as_ref().map(|(digest, _)| digest.to_string());
             model.dialog = Some(Dialog::Approve(approval));
@@ -217,7 +217,7 @@ pub(super) fn settle_approval(model: &Model, approval: &mut Approval) {
     // Of a few lines nobody can read a plan, and what is still read from the disk was not seen.
     let known = section != DIFF || !view::approve::is_reading(model, approval);
     approval.tops[section] = approval.tops[section].min(total.saturating_sub(seen));
-    if approval.tops[section] + seen >= total && seen >= READABLE_ROWS && known {
+    if approval.tops[section].saturating_add(seen) >= total && seen >= READABLE_ROWS && known {
         approval.read[section] = true;
     }
 }
@@ -262,7 +262,7 @@ fn pick(model: &mut Model, mut choose: Choose, key: &KeyEvent) -> Vec<Command> {
     let last = choose.items.len().saturating_sub(1);
     match key.code {
         KeyCode::Esc | KeyCode::Char('q') => return Vec::new(),
-        KeyCode::Char('j') => choose.at = (choose.at + 1).min(last),
+        KeyCode::Char('j') => choose.at = choose.at.saturating_add(1).min(last),
         KeyCode::Char('k') => choose.at = choose.at.saturating_sub(1),
         KeyCode::Enter => {
             match choose.items.into_iter().nth(choose.at) {

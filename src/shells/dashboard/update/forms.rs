@@ -177,9 +177,9 @@ pub(super) fn press(model: &mut Model, mut form: Box<Form>, key: &KeyEvent) -> V
             Tab::Fields => in_fields(&mut form, key),
             Tab::Json => in_json(model, &mut form, key),
             Tab::Plan => match key.code {
-                KeyCode::Down | KeyCode::Char('j') => form.top += 1,
+                KeyCode::Down | KeyCode::Char('j') => form.top = form.top.saturating_add(1),
                 KeyCode::Up | KeyCode::Char('k') => form.top = form.top.saturating_sub(1),
-                KeyCode::PageDown => form.top += 10,
+                KeyCode::PageDown => form.top = form.top.saturating_add(10),
                 KeyCode::PageUp => form.top = form.top.saturating_sub(10),
                 _ => {}
             },
@@ -195,9 +195,9 @@ fn in_fields(form: &mut Form, key: &KeyEvent) {
     let Some(field) = form.fields.get_mut(form.at) else { return };
     let many = field.kind == FieldKind::Lines;
     match key.code {
-        KeyCode::Tab => form.at = if form.at == last { 0 } else { form.at + 1 },
+        KeyCode::Tab => form.at = if form.at == last { 0 } else { form.at.saturating_add(1) },
         KeyCode::BackTab => form.at = form.at.checked_sub(1).unwrap_or(last),
-        KeyCode::Down if !(many && field.edit.down()) => form.at = (form.at + 1).min(last),
+        KeyCode::Down if !(many && field.edit.down()) => form.at = form.at.saturating_add(1).min(last),
         KeyCode::Up if !(many && field.edit.up()) => form.at = form.at.saturating_sub(1),
         KeyCode::Down | KeyCode::Up => {}
         KeyCode::Enter if many => {
@@ -205,14 +205,14 @@ fn in_fields(form: &mut Form, key: &KeyEvent) {
             field.touched = true;
         }
         KeyCode::Enter if field.kind == FieldKind::Hosts => form.picker = Some(Picker::default()),
-        KeyCode::Enter => form.at = (form.at + 1).min(last),
+        KeyCode::Enter => form.at = form.at.saturating_add(1).min(last),
         KeyCode::Left | KeyCode::Right | KeyCode::Char(' ') if matches!(field.kind, FieldKind::Choice(_)) => {
             if let FieldKind::Choice(values) = &field.kind {
                 let here = values.iter().position(|value| value == field.edit.text());
                 let next = match (here, key.code) {
                     (None, _) => 0,
-                    (Some(at), KeyCode::Left) => (at + values.len() - 1) % values.len(),
-                    (Some(at), _) => (at + 1) % values.len(),
+                    (Some(at), KeyCode::Left) => at.checked_sub(1).unwrap_or(values.len().saturating_sub(1)),
+                    (Some(at), _) => Some(at.saturating_add(1)).filter(|next| *next < values.len()).unwrap_or(0),
                 };
                 field.edit = Edit::new(values.get(next).cloned().unwrap_or_default());
                 field.touched = true;
@@ -252,9 +252,9 @@ fn choose_hosts(model: &Model, form: &mut Form, key: &KeyEvent) {
     let items = crate::shells::dashboard::view::form::picker_items(library, picker);
     match key.code {
         KeyCode::Esc => form.picker = None,
-        KeyCode::Down => picker.at = (picker.at + 1).min(items.len().saturating_sub(1)),
+        KeyCode::Down => picker.at = picker.at.saturating_add(1).min(items.len().saturating_sub(1)),
         KeyCode::Up => picker.at = picker.at.saturating_sub(1),
-        KeyCode::PageDown => picker.at = (picker.at + 10).min(items.len().saturating_sub(1)),
+        KeyCode::PageDown => picker.at = picker.at.saturating_add(10).min(items.len().saturating_sub(1)),
         KeyCode::PageUp => picker.at = picker.at.saturating_sub(10),
         KeyCode::Char(' ') => {
             if let Some(word) = items.get(picker.at) {
@@ -262,7 +262,7 @@ fn choose_hosts(model: &Model, form: &mut Form, key: &KeyEvent) {
                     Some(at) => drop(picker.chosen.remove(at)),
                     None => picker.chosen.push(word.clone()),
                 }
-                picker.at = (picker.at + 1).min(items.len().saturating_sub(1));
+                picker.at = picker.at.saturating_add(1).min(items.len().saturating_sub(1));
             }
         }
         KeyCode::Enter => {

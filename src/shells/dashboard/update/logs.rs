@@ -27,7 +27,7 @@ pub(super) fn scroll_log(screen: &mut LogScreen, by: isize, seen: usize) -> Vec<
         // Past the end there is nothing to see: the log is followed again.
         let ends = page.next >= page.length;
         screen.anchor = match page.lines.get(there) {
-            Some(line) if !(ends && page.lines.len() - there < seen) => Anchor::At(line.offset),
+            Some(line) if !(ends && page.lines.len().saturating_sub(there) < seen) => Anchor::At(line.offset),
             _ if ends => Anchor::End,
             _ => Anchor::At(page.next),
         };
@@ -47,7 +47,7 @@ pub(super) fn other_log(model: &mut Model, next: bool) {
     let all = log_keys(run, &screen.key.host);
     let here = all.iter().position(|key| *key == screen.key);
     let there = match (here, next) {
-        (Some(at), true) => Some(at + 1),
+        (Some(at), true) => Some(at.saturating_add(1)),
         (Some(at), false) => at.checked_sub(1),
         (None, _) => Some(0),
     };
@@ -67,7 +67,7 @@ pub(super) fn find(model: &mut Model, forward: bool) -> Vec<Command> {
     let lines = screen.page.as_ref().map_or(&[][..], |page| &page.lines);
     let first = lines.first().map_or(0, |line| line.offset);
     // From the line after the first that is seen, or from the first one backwards.
-    let from = if forward { lines.get(1).map_or(first + 1, |line| line.offset) } else { first };
+    let from = if forward { lines.get(1).map_or(first.saturating_add(1), |line| line.offset) } else { first };
     vec![Command::LogFind { of: screen.part(), from, needle: screen.find.clone(), forward }]
 }
 

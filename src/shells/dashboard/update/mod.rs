@@ -56,7 +56,7 @@ fn apply(model: &mut Model, message: Message) -> Vec<Command> {
         Message::Stands(view, state) => {
             let needs_me = state == TaskState::New
                 && view.submitter.uid != model.me.actor.uid
-                && model.now.0 - view.accepted_at.0 < RING_MS;
+                && model.now.0.saturating_sub(view.accepted_at.0) < RING_MS;
             if needs_me && model.bell && !model.tasks.contains_key(&view.id) {
                 commands.push(Command::Bell);
             }
@@ -87,7 +87,7 @@ fn apply(model: &mut Model, message: Message) -> Vec<Command> {
         Message::Library(Ok(library)) => {
             model.zone = library.zone.clone();
             model.library = Some(library);
-            model.generation += 1;
+            model.generation = model.generation.saturating_add(1);
             model.library_problems.clear();
             forms::recheck(model);
         }
@@ -215,7 +215,7 @@ fn news(model: &mut Model, id: TaskId, events: &[Recorded]) -> Vec<Command> {
         if let Event::Closed { outcome } = &recorded.event
             && *outcome != crate::domain::run::Outcome::Ok
             && model.bell
-            && model.now.0 - recorded.at.0 < RING_MS
+            && model.now.0.saturating_sub(recorded.at.0) < RING_MS
         {
             commands.push(Command::Bell);
         }

@@ -70,7 +70,7 @@ pub(super) fn perform(model: &mut Model, action: Action) -> Vec<Command> {
         Action::Down => return scroll(model, 1),
         Action::Up => return scroll(model, -1),
         Action::HalfDown => return scroll(model, half),
-        Action::HalfUp => return scroll(model, -half),
+        Action::HalfUp => return scroll(model, half.saturating_neg()),
         Action::First => return jump(model, false),
         Action::Last => return jump(model, true),
         Action::Left => sideways(model, false),
@@ -343,7 +343,7 @@ fn sideways(model: &mut Model, right: bool) {
                 };
             }
         }
-        Screen::Log(screen) => screen.left = screen.left.saturating_add_signed(step * 20),
+        Screen::Log(screen) => screen.left = screen.left.saturating_add_signed(step.saturating_mul(20)),
         _ => {}
     }
 }
@@ -419,11 +419,11 @@ fn open_log(model: &mut Model, lane: usize) {
 fn open_cell(model: &mut Model) {
     let (rows, columns) = view::task::map_room(model);
     let Some(table) = model.table() else { return };
-    let (_, each) = heat(table, rows * columns);
+    let (_, each) = heat(table, rows.saturating_mul(columns));
     let all = table.lanes.len();
     if let Screen::Task(screen) = model.screen_mut() {
-        let first = (screen.cell * each).min(all);
-        screen.shape.only = Some((first..(first + each).min(all)).collect());
+        let first = screen.cell.saturating_mul(each).min(all);
+        screen.shape.only = Some((first..first.saturating_add(each).min(all)).collect());
         screen.zoom = Zoom::Hosts;
         screen.list = List::default();
     }
@@ -438,13 +438,13 @@ fn pane(model: &mut Model, next: bool) -> Vec<Command> {
             let here = board.list.at;
             let section = headings.iter().rposition(|n| *n < here).unwrap_or(0);
             let to = if next {
-                (section + 1) % headings.len().max(1)
+                Some(section.saturating_add(1)).filter(|next| *next < headings.len()).unwrap_or(0)
             } else {
                 section.checked_sub(1).unwrap_or(headings.len().saturating_sub(1))
             };
             let Some(heading) = headings.get(to).copied() else { return Vec::new() };
             if let Screen::Board(board) = model.screen_mut() {
-                board.list.stand(heading + 1);
+                board.list.stand(heading.saturating_add(1));
                 board.moved = true;
             }
         }
@@ -481,7 +481,7 @@ pub(super) fn select_row(model: &mut Model, row: u16) {
     }
     if let Screen::Board(board) = model.screen() {
         // The first line of the body names the columns.
-        let at = board.list.top + row.saturating_sub(1);
+        let at = board.list.top.saturating_add(row.saturating_sub(1));
         let found = model.board_rows().get(at).copied();
         let selected = found.and_then(|row| model.task_of_row(row));
         if let (Screen::Board(board), Some(_)) = (model.screen_mut(), selected) {
@@ -489,6 +489,6 @@ pub(super) fn select_row(model: &mut Model, row: u16) {
             board.moved = true;
         }
     } else if let Some(list) = model.screen_mut().list_mut() {
-        list.stand(list.top + row.saturating_sub(1));
+        list.stand(list.top.saturating_add(row.saturating_sub(1)));
     }
 }

@@ -106,7 +106,7 @@ fn settle_hosts(model: &mut Model) {
     let lines = model.host_rows();
     let (map_rows, map_columns) = view::task::map_room(model);
     let (cells, each) = model.table().map_or((1, 1), |table| {
-        let (cells, each) = heat(table, map_rows * map_columns);
+        let (cells, each) = heat(table, map_rows.saturating_mul(map_columns));
         (cells.len(), each)
     });
     let Screen::Task(screen) = model.screen() else { return };
@@ -133,7 +133,7 @@ fn settle_hosts(model: &mut Model) {
     screen.selected = lines.get(screen.list.at).filter(|_| !screen.list.lost).map(HostRow::key);
     // A cell of the map stands for the same hosts when the map has another size.
     if screen.each != each {
-        screen.cell = screen.cell * screen.each.max(1) / each;
+        screen.cell = screen.cell.saturating_mul(screen.each.max(1)).checked_div(each).unwrap_or(0);
         screen.each = each;
     }
     screen.cell = screen.cell.min(cells.saturating_sub(1));
@@ -152,7 +152,9 @@ fn item_at(model: &Model, at: usize) -> Option<Item> {
         Screen::Refused(list) => {
             view::refused::rows(model, list).get(at).map(|file| Item::File(file.refusal.at, file.refusal.name.clone()))
         }
-        Screen::Requests(_) => (at < model.requests.len()).then_some(Item::Request(model.first_request + at)),
+        Screen::Requests(_) => {
+            (at < model.requests.len()).then_some(Item::Request(model.first_request.saturating_add(at)))
+        }
         Screen::Board(_) | Screen::Task(_) | Screen::Log(_) | Screen::Diff(_) => None,
     }
 }
@@ -182,7 +184,7 @@ fn position(model: &Model, item: &Item) -> Option<usize> {
 }
 
 fn place_in_past(past: &Past, id: TaskId) -> Option<usize> {
-    past.lines.iter().position(|line| line.id == id).map(|n| past.start + n)
+    past.lines.iter().position(|line| line.id == id).map(|n| past.start.saturating_add(n))
 }
 
 fn settle_list(model: &mut Model) {
@@ -219,8 +221,8 @@ pub(super) fn take_history(model: &mut Model, of: HistoryWant, count: usize, pas
             && let Some(Item::Task(id)) = &list.chosen
             && place_in_past(&model.past, *id).is_none()
         {
-            list.at += more;
-            list.top += if list.top > 0 { more } else { 0 };
+            list.at = list.at.saturating_add(more);
+            list.top = list.top.saturating_add(if list.top > 0 { more } else { 0 });
         }
     }
 }

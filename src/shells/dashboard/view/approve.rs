@@ -41,7 +41,10 @@ fn notes_count(model: &Model, approval: &Approval) -> usize {
         LOW.. => 3,
         _ => 1,
     };
-    (usize::from(approval.was.is_some()) + plan.warnings().len() + model.risk(plan).reasons.len()).min(most)
+    usize::from(approval.was.is_some())
+        .saturating_add(plan.warnings().len())
+        .saturating_add(model.risk(plan).reasons.len())
+        .min(most)
 }
 
 /// Whether the last run to compare with is still read.
@@ -58,10 +61,10 @@ fn parts(model: &Model, approval: &Approval) -> Parts {
     let window = Rect { x: 0, y: 0, width: width.min(160), height };
     let inside = Rect { x: 2, y: 1, width: window.width.saturating_sub(4), height: height.saturating_sub(2) };
     let facts = Rect { height: if low { 2 } else { 4 }, ..inside };
-    let tabs = Rect { y: facts.bottom() + line, height: 1, ..inside };
+    let tabs = Rect { y: facts.bottom().saturating_add(line), height: 1, ..inside };
     let count = u16::try_from(notes_count(model, approval)).unwrap_or(0);
     let typed = Rect { y: inside.bottom().saturating_sub(3), height: 3, ..inside };
-    let notes = Rect { y: typed.y.saturating_sub(count + line), height: count, ..inside };
+    let notes = Rect { y: typed.y.saturating_sub(count.saturating_add(line)), height: count, ..inside };
     let bottom = if count > 0 { notes.y } else { typed.y }.saturating_sub(line);
     let section = Rect { y: tabs.bottom(), height: bottom.saturating_sub(tabs.bottom()), ..inside };
     Parts { window, facts, tabs, section, notes, typed, lines: !low }
@@ -96,15 +99,15 @@ pub(super) fn draw(pen: &mut Pen<'_>, model: &Model, approval: &Approval) -> Opt
     };
     pen.rows(parts.facts, &facts(model, run, plan, &digest.to_string(), usize::from(parts.facts.width)));
     if parts.lines {
-        pen.divide(parts.window, parts.tabs.y - 1);
-        pen.divide(parts.window, parts.typed.y - 1);
+        pen.divide(parts.window, parts.tabs.y.saturating_sub(1));
+        pen.divide(parts.window, parts.typed.y.saturating_sub(1));
     }
     pen.row(parts.tabs, &tabs(model, approval, plan));
     let rows = section(model, approval, approval.section, usize::from(parts.section.width));
     pen.rows(parts.section, rows.iter().skip(approval.tops[approval.section]));
     if parts.notes.height > 0 {
         if parts.lines {
-            pen.divide(parts.window, parts.notes.y - 1);
+            pen.divide(parts.window, parts.notes.y.saturating_sub(1));
         }
         pen.rows(parts.notes, &notes(model, approval, plan, usize::from(parts.notes.width)));
     }
@@ -120,12 +123,12 @@ fn facts(model: &Model, run: &Run, plan: &Plan, digest: &str, width: usize) -> V
         Level::High => Tone::Fail,
     };
     let wanted: u32 = run.needs.iter().map(|need| need.approvals).max().unwrap_or(1);
-    let vote = fill(words.vote_of, &[&(run.approvals.len() + 1).to_string(), &wanted.to_string()]);
+    let vote = fill(words.vote_of, &[&run.approvals.len().saturating_add(1).to_string(), &wanted.to_string()]);
     let right = Row::new().put(names::level(words, level), tone).gap(2).put(&vote, Tone::Plain);
     let first = Row::new()
         .put(&run.id.to_string(), Tone::Title)
         .gap(1)
-        .put(&cut(&shown(&plan.task_name), width.saturating_sub(right.used() + 10)), Tone::Strong);
+        .put(&cut(&shown(&plan.task_name), width.saturating_sub(right.used().saturating_add(10))), Tone::Strong);
     let first = first.to(width.saturating_sub(right.used())).join(right);
     let second = Row::new().put(&cut(&shown(&submitted(model, run)), width), Tone::Plain);
     let third = Row::new().put("plan ", Tone::Dim).put(digest, Tone::Plain);
@@ -151,7 +154,7 @@ fn times(model: &Model, plan: &Plan) -> String {
     let words = model.look.words;
     let start = match plan.exec_time {
         Some(time) if time > model.now => {
-            fill(words.runs_at, &[&time.in_zone(&model.zone), &span(time.0 - model.now.0)])
+            fill(words.runs_at, &[&time.in_zone(&model.zone), &span(time.0.saturating_sub(model.now.0))])
         }
         Some(time) => fill(words.runs_at_once_after, &[&time.in_zone(&model.zone)]),
         None => words.runs_at_once.to_owned(),
@@ -165,7 +168,7 @@ fn section_names(model: &Model, plan: &Plan) -> [String; SECTIONS] {
     [
         words.section_commands.to_owned(),
         format!("{} {}", words.section_hosts, plan.hosts.len()),
-        format!("{} {}", words.section_params, plan.env.len() + plan.secrets.len()),
+        format!("{} {}", words.section_params, plan.env.len().saturating_add(plan.secrets.len())),
         words.section_diff.to_owned(),
         "JSON".to_owned(),
     ]
@@ -175,7 +178,7 @@ fn tabs(model: &Model, approval: &Approval, plan: &Plan) -> Row {
     let mut row = Row::new();
     for (n, name) in section_names(model, plan).into_iter().enumerate() {
         let sign = if approval.read[n] { "+" } else { " " };
-        let label = format!("{sign}{} {name}", n + 1);
+        let label = format!("{sign}{} {name}", n.saturating_add(1));
         row = if n == approval.section {
             row.put(&format!("[{label} ]"), Tone::Strong)
         } else {
@@ -356,7 +359,7 @@ fn step_rows(model: &Model, plan: &Plan, step: &PlannedStep, n: usize, width: us
     word(step.trigger != Trigger::Auto, names::trigger(words, step.trigger).to_owned());
     word(step.idempotent, "idempotent".to_owned());
     word(step.nice > 0, format!("nice {}", step.nice));
-    rows.push(Row::new().gap(1).put(&format!("{} {}", n + 1, step.name), Tone::Title));
+    rows.push(Row::new().gap(1).put(&format!("{} {}", n.saturating_add(1), step.name), Tone::Title));
     let facts = sentence(&shown(&facts.join(", ")), width.saturating_sub(3));
     rows.extend(facts.iter().map(|line| Row::new().gap(3).put(line, Tone::Dim)));
     if !step.args.is_empty() {
@@ -475,7 +478,7 @@ fn typed(
         ("Ctrl-x", words.hint_reject),
         ("Esc", words.hint_leave),
     ];
-    pen.row(Rect { y: area.bottom() - 1, height: 1, ..area }, &hint(&keys, usize::from(area.width)));
+    pen.row(Rect { y: area.bottom().saturating_sub(1), height: 1, ..area }, &hint(&keys, usize::from(area.width)));
     if let Some(closed) = closed.filter(|closed| *closed != Closed::Shut) {
         let lines = sentence(&shown(&why_closed(model, approval, closed.clone())), usize::from(area.width));
         let tone = closed_tone(&closed);
@@ -497,7 +500,7 @@ fn field(pen: &mut Pen<'_>, model: &Model, approval: &Approval, area: Rect) -> O
         _ => fill(words.type_low, &[&phrase]),
     };
     pen.row(area, &Row::new().put(&label, Tone::Key));
-    let line = Rect { y: area.y + 1, height: 1, ..area };
+    let line = Rect { y: area.y.saturating_add(1), height: 1, ..area };
     let known = [words.no_paste, words.not_the_phrase];
     let said = model.said.as_ref().filter(|(said, _)| known.contains(&said.as_str()));
     if approval.is_shut(model.now) {
@@ -511,8 +514,8 @@ fn field(pen: &mut Pen<'_>, model: &Model, approval: &Approval, area: Rect) -> O
         None => typed,
     };
     pen.row(line, &typed);
-    let x = line.x + 2 + u16::try_from(approval.field.position().1).ok()?;
-    Some(Position { x: x.min(line.right() - 1), y: line.y })
+    let x = line.x.saturating_add(2).saturating_add(u16::try_from(approval.field.position().1).ok()?);
+    Some(Position { x: x.min(line.right().saturating_sub(1)), y: line.y })
 }
 
 /// Says why nothing can be typed.
@@ -528,8 +531,9 @@ fn why_closed(model: &Model, approval: &Approval, closed: Closed) -> String {
         Closed::Pause(seconds) => fill(words.opens_in, &[&seconds.to_string()]),
         Closed::Unread(sections) => {
             let names = approval.shown.as_ref().map(|(_, plan)| section_names(model, plan));
-            let unread =
-                sections.iter().map(|n| format!("{} {}", n + 1, names.as_ref().map_or("", |names| names[*n].as_str())));
+            let unread = sections
+                .iter()
+                .map(|n| format!("{} {}", n.saturating_add(1), names.as_ref().map_or("", |names| names[*n].as_str())));
             fill(words.still_unread, &[&unread.collect::<Vec<_>>().join(", ")])
         }
     }

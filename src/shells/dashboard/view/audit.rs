@@ -59,7 +59,7 @@ pub(super) fn draw(pen: &mut Pen<'_>, model: &Model, list: &List, body: Rect) {
     super::list(pen, body, &heading, list, lines.len(), row);
     if lines.is_empty() {
         pen.row(
-            Rect { y: body.y + 2, ..body },
+            Rect { y: body.y.saturating_add(2), ..body },
             &Row::new().gap(2).put(super::nothing(words, list, words.no_audit), Tone::Plain),
         );
     }

@@ -43,8 +43,8 @@ pub(super) fn draw(pen: &mut Pen<'_>, model: &Model, board: &Board, body: Rect) 
         .col(words.col_risk, RISK, Tone::Dim);
     pen.row(body, &heading);
     let mut cursor = None;
-    for (n, at) in (board.list.top..rows.len()).take(usize::from(body.height) - 1).enumerate() {
-        let y = body.y + 1 + u16::try_from(n).unwrap_or(0);
+    for (n, at) in (board.list.top..rows.len()).take(usize::from(body.height).saturating_sub(1)).enumerate() {
+        let y = body.y.saturating_add(1).saturating_add(u16::try_from(n).unwrap_or(0));
         let line = Rect { y, height: 1, ..body };
         let mut over = Style::new();
         if at == board.list.at && !board.list.lost {
@@ -88,8 +88,12 @@ fn empty(pen: &mut Pen<'_>, model: &Model, board: &Board, body: Rect) {
 
 fn is_news(model: &Model, row: BoardRow) -> bool {
     match row {
-        BoardRow::Task(id) => model.tasks.get(&id).is_some_and(|task| model.now.0 - task.since.0 < NEWS_MS),
-        BoardRow::Ended(n) => model.recent.get(n).is_some_and(|line| model.now.0 - line.ended.0 < NEWS_MS),
+        BoardRow::Task(id) => {
+            model.tasks.get(&id).is_some_and(|task| model.now.0.saturating_sub(task.since.0) < NEWS_MS)
+        }
+        BoardRow::Ended(n) => {
+            model.recent.get(n).is_some_and(|line| model.now.0.saturating_sub(line.ended.0) < NEWS_MS)
+        }
         BoardRow::Heading(_) | BoardRow::More(..) => false,
     }
 }
@@ -148,7 +152,7 @@ fn task_row(model: &Model, board: &Board, task: &Standing, room: usize) -> Row {
     Row::new()
         .put(mark, mark_tone)
         .col(&state, STATE, tone)
-        .col(&name, room - 1, Tone::Plain)
+        .col(&name, room.saturating_sub(1), Tone::Plain)
         .gap(1)
         .col(&by(&task.view), BY - 1, if task.view.unproved { Tone::Warn } else { Tone::Plain })
         .gap(1)
@@ -188,12 +192,12 @@ fn state(model: &Model, task: &Standing, run: Option<&Run>) -> (String, Tone) {
 
 /// How many hosts have come to an end, and how many of them not well.
 fn progress(run: &Run) -> (usize, usize) {
-    let (mut ended, mut bad) = (0, 0);
+    let (mut ended, mut bad) = (0_usize, 0_usize);
     for lane in &run.lanes {
         let outcome = lane.outcome();
         let failed = !matches!(outcome, Outcome::Ok | Outcome::Skipped);
-        ended += usize::from(failed || outcome == Outcome::Ok);
-        bad += usize::from(failed);
+        ended = ended.saturating_add(usize::from(failed || outcome == Outcome::Ok));
+        bad = bad.saturating_add(usize::from(failed));
     }
     (ended, bad)
 }
@@ -204,7 +208,7 @@ fn percent(run: &Run) -> usize {
     let over =
         |step: &&crate::domain::run::lane::LaneStep| matches!(step.state, StepState::Ended(_) | StepState::Skipped(_));
     let steps = || run.lanes.iter().flat_map(|lane| &lane.steps).filter(|step| step.is_shown());
-    steps().filter(over).count() * 100 / steps().count().max(1)
+    steps().filter(over).count().saturating_mul(100).checked_div(steps().count()).unwrap_or(0)
 }
 
 /// Whether nothing goes on until somebody lets a step begin.
@@ -224,7 +228,7 @@ fn asks(run: &Run) -> bool {
 fn when(model: &Model, task: &Standing, run: Option<&Run>) -> (String, Tone) {
     let words = model.look.words;
     let until = |time: Timestamp| {
-        let left = time.0 - model.now.0;
+        let left = time.0.saturating_sub(model.now.0);
         if left > 0 {
             format!("{} {}", model.clock(time), fill(words.in_time, &[&span(left)]))
         } else {
@@ -238,7 +242,7 @@ fn when(model: &Model, task: &Standing, run: Option<&Run>) -> (String, Tone) {
                 _ => None,
             });
             match since {
-                Some(since) => (fill(words.for_time, &[&span(model.now.0 - since.0)]), Tone::Plain),
+                Some(since) => (fill(words.for_time, &[&span(model.now.0.saturating_sub(since.0))]), Tone::Plain),
                 None => (String::new(), Tone::Plain),
             }
         }
@@ -270,12 +274,12 @@ fn risk(model: &Model, run: Option<&Run>) -> (&'static str, Tone) {
 
 fn ended_row(model: &Model, board: &Board, line: &HistoryLine, room: usize) -> Row {
     let (mark, mark_tone) = sign(board, line.id);
-    let took = line.started.map(|started| span(line.ended.0 - started.0)).unwrap_or_default();
+    let took = line.started.map(|started| span(line.ended.0.saturating_sub(started.0))).unwrap_or_default();
     let when = format!("{} {took}", model.clock(line.ended));
     Row::new()
         .put(mark, mark_tone)
         .col(names::outcome(model.look.words, line.outcome), STATE, outcome_tone(line.outcome))
-        .col(&format!("{} {}", line.id, line.task_name), room - 1, Tone::Plain)
+        .col(&format!("{} {}", line.id, line.task_name), room.saturating_sub(1), Tone::Plain)
         .gap(1)
         .col(&line.submitter.user, BY - 1, Tone::Plain)
         .gap(1)
@@ -289,8 +293,8 @@ fn lanes(pen: &mut Pen<'_>, model: &Model, board: &Board, rows: &[BoardRow], bod
     let width = body.width / 4;
     let mut cursor = None;
     for (n, state) in states.into_iter().enumerate() {
-        let x = body.x + width * u16::try_from(n).unwrap_or(0);
-        let lane = Rect { x, width: if n == 3 { body.right() - x } else { width }, ..body };
+        let x = body.x.saturating_add(width.saturating_mul(u16::try_from(n).unwrap_or(0)));
+        let lane = Rect { x, width: if n == 3 { body.right().saturating_sub(x) } else { width }, ..body };
         pen.row(lane, &heading(model, state));
         for y in body.y..body.bottom() {
             if n > 0 {
@@ -308,12 +312,12 @@ fn lanes(pen: &mut Pen<'_>, model: &Model, board: &Board, rows: &[BoardRow], bod
         };
         let own: Vec<(usize, BoardRow)> = rows.iter().copied().enumerate().filter(|(_, row)| of_lane(row)).collect();
         let each = if state == TaskState::Running { 3 } else { 2 };
-        let room = usize::from(body.height).saturating_sub(1) / each;
+        let room = usize::from(body.height).saturating_sub(1).checked_div(each).unwrap_or(0);
         let here = own.iter().position(|(at, _)| *at == board.list.at).unwrap_or(0);
-        let top = (here + 1).saturating_sub(room.max(1));
+        let top = here.saturating_add(1).saturating_sub(room.max(1));
         for (n, (at, row)) in own.iter().skip(top).take(room).enumerate() {
-            let y = body.y + 1 + u16::try_from(n * each).unwrap_or(0);
-            let card = Rect { x: lane.x + 1, y, width: lane.width - 2, height: 1 };
+            let y = body.y.saturating_add(1).saturating_add(u16::try_from(n.saturating_mul(each)).unwrap_or(0));
+            let card = Rect { x: lane.x.saturating_add(1), y, width: lane.width.saturating_sub(2), height: 1 };
             let selected = *at == board.list.at && !board.list.lost;
             let mut over = if selected { pen.look.selected() } else { Style::new() };
             if is_news(model, *row) {
@@ -323,7 +327,7 @@ fn lanes(pen: &mut Pen<'_>, model: &Model, board: &Board, rows: &[BoardRow], bod
                 cursor = Some(Position { x: card.x, y });
             }
             for (k, line) in lane_card(model, board, *row, usize::from(card.width)).iter().enumerate() {
-                pen.row_over(Rect { y: y + u16::try_from(k).unwrap_or(0), ..card }, line, over);
+                pen.row_over(Rect { y: y.saturating_add(u16::try_from(k).unwrap_or(0)), ..card }, line, over);
             }
         }
     }
@@ -368,7 +372,7 @@ fn lane_card(model: &Model, board: &Board, row: BoardRow, width: usize) -> Vec<R
         BoardRow::Ended(n) => {
             let Some(line) = model.recent.get(n) else { return Vec::new() };
             let (mark, mark_tone) = sign(board, line.id);
-            let took = line.started.map(|started| span(line.ended.0 - started.0)).unwrap_or_default();
+            let took = line.started.map(|started| span(line.ended.0.saturating_sub(started.0))).unwrap_or_default();
             vec![
                 Row::new().put(mark, mark_tone).col(
                     &format!("{} {}", line.id, line.task_name),

@@ -13,14 +13,19 @@ use crate::shells::dashboard::words::fill;
 /// A window in the middle, as wide as it may be and as high as it must.
 pub(super) fn centred(screen: Rect, width: u16, height: u16) -> Rect {
     let (width, height) = (width.min(screen.width), height.min(screen.height));
-    Rect { x: screen.x + (screen.width - width) / 2, y: screen.y + (screen.height - height) / 2, width, height }
+    Rect {
+        x: screen.x.saturating_add(screen.width.saturating_sub(width) / 2),
+        y: screen.y.saturating_add(screen.height.saturating_sub(height) / 2),
+        width,
+        height,
+    }
 }
 
 pub(super) fn confirm(pen: &mut Pen<'_>, model: &Model, confirm: &Confirm) -> Option<Position> {
     let words = pen.look.words;
     let screen = pen.buffer.area;
     let width = screen.width.min(76);
-    let room = usize::from(width) - 4;
+    let room = usize::from(width).saturating_sub(4);
     let tasks: Vec<String> = confirm
         .targets
         .iter()
@@ -33,7 +38,10 @@ pub(super) fn confirm(pen: &mut Pen<'_>, model: &Model, confirm: &Confirm) -> Op
         .collect();
     let mut rows: Vec<Row> = tasks.iter().map(|task| Row::new().put(task, Tone::Strong)).collect();
     if confirm.targets.len() > tasks.len() {
-        rows.push(Row::new().put(&fill(words.more, &[&(confirm.targets.len() - tasks.len()).to_string()]), Tone::Dim));
+        rows.push(
+            Row::new()
+                .put(&fill(words.more, &[&confirm.targets.len().saturating_sub(tasks.len()).to_string()]), Tone::Dim),
+        );
     }
     rows.push(Row::new());
     for said in crate::shells::dashboard::update::consequences(model, &confirm.targets, &confirm.wish) {
@@ -46,24 +54,28 @@ pub(super) fn confirm(pen: &mut Pen<'_>, model: &Model, confirm: &Confirm) -> Op
         rows.push(Row::new().put(&label, if confirm.at_reason { Tone::Dim } else { Tone::Key }));
         rows.push(Row::new().put("> ", Tone::Key).put(confirm.typed.text(), Tone::Strong));
         if !confirm.at_reason {
-            cursor = Some((rows.len() - 1, 2 + confirm.typed.position().1));
+            cursor = Some((rows.len().saturating_sub(1), confirm.typed.position().1.saturating_add(2)));
         }
     }
     let label = if confirm.needs_reason { words.reason_needed } else { words.reason_optional };
     rows.push(Row::new().put(label, if confirm.at_reason { Tone::Key } else { Tone::Dim }));
     let typed = confirm.reason.text();
-    let over = (cells(&shown(typed)) + 3).saturating_sub(room);
-    let tail: String = if over > 0 { "~".to_owned() + &skip_cells(&shown(typed), over + 1) } else { shown(typed) };
+    let over = cells(&shown(typed)).saturating_add(3).saturating_sub(room);
+    let tail: String =
+        if over > 0 { "~".to_owned() + &skip_cells(&shown(typed), over.saturating_add(1)) } else { shown(typed) };
     rows.push(Row::new().put("> ", Tone::Key).put(&tail, Tone::Strong));
     if confirm.at_reason {
-        cursor = Some((rows.len() - 1, (2 + confirm.reason.position().1).min(room.saturating_sub(1))));
+        cursor = Some((
+            rows.len().saturating_sub(1),
+            confirm.reason.position().1.saturating_add(2).min(room.saturating_sub(1)),
+        ));
     }
     let problem = confirm.problem.as_deref().unwrap_or_default();
     rows.extend(sentence(problem, room).iter().map(|line| Row::new().put(line, Tone::Fail)));
     let keys = [("Enter", words.hint_do), ("Tab", words.hint_field), ("Esc", words.hint_leave)];
     let two = [keys[0], keys[2]];
     rows.push(hint(if confirm.phrase.is_some() { &keys } else { &two }, room));
-    let height = u16::try_from(rows.len() + 2).unwrap_or(u16::MAX);
+    let height = u16::try_from(rows.len().saturating_add(2)).unwrap_or(u16::MAX);
     let window = centred(screen, width, height);
     let title = crate::shells::dashboard::update::called(words, &confirm.wish).0.to_uppercase();
     let inside = pen.popup(screen, window, &title, Tone::Warn);
@@ -81,7 +93,7 @@ pub(super) fn hint(keys: &[(&str, &str)], room: usize) -> Row {
     let mut row = Row::new();
     for key in others {
         let next = put(row.clone(), key).gap(2);
-        if next.used() + leave.used() <= room {
+        if next.used().saturating_add(leave.used()) <= room {
             row = next;
         }
     }
@@ -90,8 +102,8 @@ pub(super) fn hint(keys: &[(&str, &str)], room: usize) -> Row {
 
 fn place(inside: Rect, cursor: Option<(usize, usize)>, skip: usize) -> Option<Position> {
     let (row, cell) = cursor?;
-    let y = inside.y + u16::try_from(row.checked_sub(skip)?).ok()?;
-    let x = inside.x + u16::try_from(cell).ok()?.min(inside.width.saturating_sub(1));
+    let y = inside.y.saturating_add(u16::try_from(row.checked_sub(skip)?).ok()?);
+    let x = inside.x.saturating_add(u16::try_from(cell).ok()?.min(inside.width.saturating_sub(1)));
     (y < inside.bottom()).then_some(Position { x, y })
 }
 
@@ -99,13 +111,13 @@ pub(super) fn choose(pen: &mut Pen<'_>, _model: &Model, choose: &Choose) -> Opti
     let words = pen.look.words;
     let screen = pen.buffer.area;
     let count = u16::try_from(choose.items.len()).unwrap_or(u16::MAX);
-    let window = centred(screen, 76, count.saturating_add(4).min(screen.height - 2));
+    let window = centred(screen, 76, count.saturating_add(4).min(screen.height.saturating_sub(2)));
     let inside = pen.popup(screen, window, &choose.title, Tone::Title);
     let room = usize::from(inside.height).saturating_sub(2).max(1);
-    let top = (choose.at + 1).saturating_sub(room);
+    let top = choose.at.saturating_add(1).saturating_sub(room);
     let mut cursor = None;
     for (n, (label, _)) in choose.items.iter().enumerate().skip(top).take(room) {
-        let y = inside.y + u16::try_from(n - top).unwrap_or(0);
+        let y = inside.y.saturating_add(u16::try_from(n.saturating_sub(top)).unwrap_or(0));
         let line = Rect { y, height: 1, ..inside };
         let sign = if n == choose.at { "> " } else { "  " };
         let row = Row::new().put(sign, Tone::Key).put(label, Tone::Plain);
@@ -116,7 +128,7 @@ pub(super) fn choose(pen: &mut Pen<'_>, _model: &Model, choose: &Choose) -> Opti
             pen.row(line, &row);
         }
     }
-    let bottom = Rect { y: inside.bottom() - 1, height: 1, ..inside };
+    let bottom = Rect { y: inside.bottom().saturating_sub(1), height: 1, ..inside };
     pen.row(bottom, &hint(&[("Enter", words.hint_take), ("Esc", words.hint_leave)], usize::from(inside.width)));
     cursor
 }

@@ -36,11 +36,11 @@ pub(in crate::shells::dashboard) fn rows(model: &Model, screen: &DiffScreen) -> 
     rows.push(Row::new());
     rows.push(Row::new().gap(1).put(words.diff_hosts, Tone::Strong));
     let (before, after) = (outcomes(was), outcomes(now));
-    let mut same = 0;
+    let mut same = 0_usize;
     for (host, outcome) in &after {
         let known = before.get(host);
         if known == Some(outcome) {
-            same += 1;
+            same = same.saturating_add(1);
             continue;
         }
         let first = known.map_or("-", |outcome| names::outcome(words, *outcome));

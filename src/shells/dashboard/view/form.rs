@@ -41,8 +41,9 @@ pub(super) fn draw(pen: &mut Pen<'_>, model: &Model, form: &Form) -> Option<Posi
     let inside = pen.window(window, &title, Tone::Title);
     pen.row(inside, &tabs(model, form));
     let notice = notice(form, inside);
-    let below = 3 + u16::try_from(notice.len()).unwrap_or(0);
-    let body = Rect { y: inside.y + 2, height: inside.height.saturating_sub(below + 2), ..inside };
+    let below = u16::try_from(notice.len()).unwrap_or(0).saturating_add(3);
+    let body =
+        Rect { y: inside.y.saturating_add(2), height: inside.height.saturating_sub(below.saturating_add(2)), ..inside };
     let cursor = match form.tab {
         Tab::Fields => fields(pen, model, form, body),
         Tab::Json => json(pen, model, form, body),
@@ -51,7 +52,7 @@ pub(super) fn draw(pen: &mut Pen<'_>, model: &Model, form: &Form) -> Option<Posi
             None
         }
     };
-    pen.rows(Rect { y: body.bottom(), height: below - 3, ..inside }, &notice);
+    pen.rows(Rect { y: body.bottom(), height: below.saturating_sub(3), ..inside }, &notice);
     bottom(pen, model, form, Rect { y: inside.bottom().saturating_sub(3), height: 3, ..inside });
     match &form.picker {
         Some(picker) => pick(pen, model, picker),
@@ -114,7 +115,7 @@ fn bottom(pen: &mut Pen<'_>, model: &Model, form: &Form, area: Rect) {
         ("Ctrl-o", words.hint_editor),
         ("Esc", words.hint_leave),
     ];
-    pen.row(Rect { y: area.bottom() - 1, height: 1, ..area }, &hint(&keys, usize::from(area.width)));
+    pen.row(Rect { y: area.bottom().saturating_sub(1), height: 1, ..area }, &hint(&keys, usize::from(area.width)));
     let field = form.fields.get(form.at).filter(|_| form.tab == Tab::Fields);
     let label = field
         .filter(|field| cells(&shown(&field.label)) > LABEL)
@@ -127,7 +128,7 @@ fn bottom(pen: &mut Pen<'_>, model: &Model, form: &Form, area: Rect) {
             Some(FieldKind::Lines) => words.hint_lines.to_owned(),
             _ => String::new(),
         };
-    pen.row(Rect { y: area.y + 1, height: 1, ..area }, &Row::new().put(&more, Tone::Dim));
+    pen.row(Rect { y: area.y.saturating_add(1), height: 1, ..area }, &Row::new().put(&more, Tone::Dim));
 }
 
 fn fields(pen: &mut Pen<'_>, model: &Model, form: &Form, area: Rect) -> Option<Position> {
@@ -159,17 +160,17 @@ fn fields(pen: &mut Pen<'_>, model: &Model, form: &Form, area: Rect) -> Option<P
         if field.kind == FieldKind::Lines {
             let lines: Vec<&str> = field.edit.text().split('\n').collect();
             let (line, cell) = field.edit.position();
-            let top = (line + 1).saturating_sub(LINES_ROWS);
+            let top = line.saturating_add(1).saturating_sub(LINES_ROWS);
             for (k, text) in lines.iter().enumerate().skip(top).take(LINES_ROWS) {
                 let head = if k == top { label.clone() } else { Row::new().gap(2 + LABEL) };
-                let cursor =
-                    (n == form.at && k == line).then(|| u16::try_from(2 + LABEL + 1 + cell).unwrap_or(u16::MAX));
+                let cursor = (n == form.at && k == line)
+                    .then(|| u16::try_from((2 + LABEL + 1).saturating_add(cell)).unwrap_or(u16::MAX));
                 rows.push((head.put("|", Tone::Dim).put(&text.replace('\t', "    "), Tone::Plain), cursor));
             }
         } else {
             let text = shown(field.edit.text());
             let cell = field.edit.position().1;
-            let over = (cell + 2).saturating_sub(room);
+            let over = cell.saturating_add(2).saturating_sub(room);
             let seen: String = if over > 0 { skip_cells(&text, over) } else { text };
             let count = match (&field.kind, &model.library) {
                 (FieldKind::Hosts, Some(library)) => Form::host_count(field, library)
@@ -177,9 +178,9 @@ fn fields(pen: &mut Pen<'_>, model: &Model, form: &Form, area: Rect) -> Option<P
                 _ => None,
             };
             let count = count.unwrap_or_default();
-            let seen = fit(&seen, room.saturating_sub(cells(&count) + 1));
-            let cursor =
-                (n == form.at).then(|| u16::try_from(2 + LABEL + 1 + cell.saturating_sub(over)).unwrap_or(u16::MAX));
+            let seen = fit(&seen, room.saturating_sub(cells(&count).saturating_add(1)));
+            let cursor = (n == form.at)
+                .then(|| u16::try_from((2 + LABEL + 1).saturating_add(cell.saturating_sub(over))).unwrap_or(u16::MAX));
             rows.push((label.gap(1).put(&seen, Tone::Strong).put(&count, Tone::Dim), cursor));
         }
         if let Some(problem) = problem {
@@ -188,13 +189,13 @@ fn fields(pen: &mut Pen<'_>, model: &Model, form: &Form, area: Rect) -> Option<P
         }
     }
     let height = usize::from(area.height);
-    let top = (here + LINES_ROWS.min(height)).saturating_sub(height).min(rows.len().saturating_sub(height));
+    let top = here.saturating_add(LINES_ROWS.min(height)).saturating_sub(height).min(rows.len().saturating_sub(height));
     let mut cursor = None;
     for (n, (row, at)) in rows.iter().enumerate().skip(top).take(height) {
-        let y = area.y + u16::try_from(n - top).unwrap_or(0);
+        let y = area.y.saturating_add(u16::try_from(n.saturating_sub(top)).unwrap_or(0));
         pen.row(Rect { y, height: 1, ..area }, row);
         if let Some(x) = at {
-            cursor = Some(Position { x: (area.x + x).min(area.right().saturating_sub(1)), y });
+            cursor = Some(Position { x: area.x.saturating_add(*x).min(area.right().saturating_sub(1)), y });
         }
     }
     cursor
@@ -206,18 +207,24 @@ fn json(pen: &mut Pen<'_>, model: &Model, form: &Form, area: Rect) -> Option<Pos
     let text = String::from_utf8_lossy(&bytes);
     let (line, cell) = form.raw.as_ref().map_or((0, 0), crate::shells::dashboard::edit::Edit::position);
     let height = usize::from(area.height);
-    let top = (line + 1).saturating_sub(height);
+    let top = line.saturating_add(1).saturating_sub(height);
     let width = usize::from(area.width);
-    let left = (cell + 1).saturating_sub(width.saturating_sub(5));
+    let left = cell.saturating_add(1).saturating_sub(width.saturating_sub(5));
     for (n, text) in text.split('\n').enumerate().skip(top).take(height) {
         let text = shown(&text.replace('\t', "    "));
         let text = if left > 0 { skip_cells(&text, left) } else { text };
-        let row = Row::new().right(&(n + 1).to_string(), 4, Tone::Dim).gap(1).put(&text, Tone::Plain);
-        pen.row(Rect { y: area.y + u16::try_from(n - top).unwrap_or(0), height: 1, ..area }, &row);
+        let row = Row::new().right(&n.saturating_add(1).to_string(), 4, Tone::Dim).gap(1).put(&text, Tone::Plain);
+        pen.row(
+            Rect { y: area.y.saturating_add(u16::try_from(n.saturating_sub(top)).unwrap_or(0)), height: 1, ..area },
+            &row,
+        );
     }
     form.raw.as_ref()?;
-    let (x, y) = (u16::try_from(5 + cell - left.min(cell)).ok()?, u16::try_from(line - top).ok()?);
-    Some(Position { x: (area.x + x).min(area.right().saturating_sub(1)), y: area.y + y })
+    let (x, y) = (
+        u16::try_from(cell.saturating_add(5).saturating_sub(left.min(cell))).ok()?,
+        u16::try_from(line.saturating_sub(top)).ok()?,
+    );
+    Some(Position { x: area.x.saturating_add(x).min(area.right().saturating_sub(1)), y: area.y.saturating_add(y) })
 }
 
 fn plan(pen: &mut Pen<'_>, form: &Form, area: Rect) {
@@ -264,14 +271,18 @@ fn pick(pen: &mut Pen<'_>, model: &Model, picker: &Picker) -> Option<Position> {
     let window = centred(screen, 70, screen.height.saturating_sub(4));
     let title = fill(words.pick_hosts, &[&picker.chosen.len().to_string()]);
     // The form's own frame stays.
-    let lines = Rect { x: 1, width: screen.width.min(FORM_WIDTH) - 2, ..screen };
+    let lines = Rect { x: 1, width: screen.width.min(FORM_WIDTH).saturating_sub(2), ..screen };
     let inside = pen.popup(lines, window, &title, Tone::Title);
     let label = format!("{} ", words.filter);
     pen.row(inside, &Row::new().put(&label, Tone::Dim).put(picker.filter.text(), Tone::Strong));
     let room = usize::from(inside.height).saturating_sub(3).max(1);
-    let top = (picker.at + 1).saturating_sub(room);
+    let top = picker.at.saturating_add(1).saturating_sub(room);
     for (n, word) in items.iter().enumerate().skip(top).take(room) {
-        let line = Rect { y: inside.y + 1 + u16::try_from(n - top).unwrap_or(0), height: 1, ..inside };
+        let line = Rect {
+            y: inside.y.saturating_add(1).saturating_add(u16::try_from(n.saturating_sub(top)).unwrap_or(0)),
+            height: 1,
+            ..inside
+        };
         let mark = if picker.chosen.contains(word) { "* " } else { "  " };
         let count = crate::domain::inventory::selector::select(&library.inventory, word).map_or(0, |hosts| hosts.len());
         let count = if count > 1 { fill(words.hosts_count, &[&count.to_string()]) } else { String::new() };
@@ -280,7 +291,7 @@ fn pick(pen: &mut Pen<'_>, model: &Model, picker: &Picker) -> Option<Position> {
     }
     let keys = [("Space", words.hint_mark), ("Enter", words.hint_take), ("Esc", words.hint_leave)];
     let keys = hint(&keys, usize::from(inside.width));
-    pen.row(Rect { y: inside.bottom() - 1, height: 1, ..inside }, &keys);
-    let x = inside.x + u16::try_from(cells(&label) + picker.filter.position().1).ok()?;
+    pen.row(Rect { y: inside.bottom().saturating_sub(1), height: 1, ..inside }, &keys);
+    let x = inside.x.saturating_add(u16::try_from(cells(&label).saturating_add(picker.filter.position().1)).ok()?);
     Some(Position { x: x.min(inside.right()), y: inside.y })
 }

@@ -43,11 +43,14 @@ pub(super) fn first(model: &Model) -> Row {
     let right = Row::new().put(&me, Tone::Strong).gap(2).put(clock, Tone::Plain).gap(1);
     let width = usize::from(model.size.0);
     let counts = counts(model);
-    if row.used() + 2 + counts.used() + 2 + right.used() <= width {
+    if row.used().saturating_add(2).saturating_add(counts.used()).saturating_add(2).saturating_add(right.used())
+        <= width
+    {
         row = row.gap(2).join(counts);
     }
     if model.is_low()
-        && let Some(notice) = notice(model, width.saturating_sub(row.used() + right.used() + 1))
+        && let Some(notice) =
+            notice(model, width.saturating_sub(row.used().saturating_add(right.used()).saturating_add(1)))
     {
         row = row.gap(1).join(notice);
     }
@@ -80,7 +83,7 @@ pub(super) fn views(model: &Model) -> Row {
     let mut row = Row::new().gap(1);
     for (n, name) in [words.board, words.hosts, words.history, words.audit, words.templates].into_iter().enumerate() {
         let tone = if n == here { Tone::Strong } else { Tone::Dim };
-        row = row.put(&format!("{}:", n + 1), Tone::Key).put(name, tone).gap(1);
+        row = row.put(&format!("{}:", n.saturating_add(1)), Tone::Key).put(name, tone).gap(1);
     }
     let filter = match model.screen() {
         Screen::Board(board) => &board.list.filter,
@@ -122,22 +125,26 @@ pub(super) fn notice(model: &Model, room: usize) -> Option<Row> {
     let words = model.look.words;
     let mut row = Row::new();
     if let Some(first) = model.library_problems.first() {
-        let more = model.library_problems.len() - 1;
+        let more = model.library_problems.len().saturating_sub(1);
         let more = if more > 0 { format!(" (+{more})") } else { String::new() };
         let said = fill(words.configuration_broken, &[&one_line(first)]);
         let end = format!("{more} {}", words.problem_in_help);
         // Where there is hardly room, what is wrong is worth more than where all of it stands.
-        let end = if room < cells(&end) + ENOUGH { more } else { end };
-        row = row.gap(1).put(&cut(&said, room.saturating_sub(cells(&end) + 2)), Tone::Fail).put(&end, Tone::Dim).gap(1);
+        let end = if room < cells(&end).saturating_add(ENOUGH) { more } else { end };
+        row = row
+            .gap(1)
+            .put(&cut(&said, room.saturating_sub(cells(&end).saturating_add(2))), Tone::Fail)
+            .put(&end, Tone::Dim)
+            .gap(1);
     }
     if model.cuts > 0 {
         let said = fill(words.audit_cut, &[&model.cuts.to_string()]);
-        let left = room.saturating_sub(row.used() + 2);
+        let left = room.saturating_sub(row.used().saturating_add(2));
         row = row.gap(1).put(&cut(&said, left), Tone::Danger).gap(1);
     }
     if model.refused.0 > 0 {
         let said = fill(words.refused_files, &[&model.refused.0.to_string()]);
-        let left = room.saturating_sub(row.used() + 2);
+        let left = room.saturating_sub(row.used().saturating_add(2));
         if row.used() == 0 || cells(&said) <= left {
             row = row.gap(1).put(&cut(&said, left), Tone::Warn).gap(1);
         }

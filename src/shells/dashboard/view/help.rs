@@ -79,8 +79,8 @@ pub(super) fn draw(pen: &mut Pen<'_>, model: &Model, help: &Help) -> Option<Posi
     let label = format!("{}: ", words.help_search);
     pen.row(inside, &Row::new().put(&label, Tone::Dim).put(help.filter.text(), Tone::Strong));
     let rows = rows(model, help);
-    let area = Rect { y: inside.y + 1, height: inside.height.saturating_sub(1), ..inside };
+    let area = Rect { y: inside.y.saturating_add(1), height: inside.height.saturating_sub(1), ..inside };
     pen.rows(area, rows.iter().skip(help.top));
-    let x = inside.x + u16::try_from(cells(&label) + help.filter.position().1).ok()?;
+    let x = inside.x.saturating_add(u16::try_from(cells(&label).saturating_add(help.filter.position().1)).ok()?);
     Some(Position { x: x.min(inside.right()), y: inside.y })
 }

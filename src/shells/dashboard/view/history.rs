@@ -25,11 +25,11 @@ pub(super) fn draw(pen: &mut Pen<'_>, model: &Model, list: &List, body: Rect) {
         let Some(line) = n.checked_sub(model.past.start).and_then(|n| model.past.lines.get(n)) else {
             return Row::new();
         };
-        let took = line.started.map(|started| span(line.ended.0 - started.0)).unwrap_or_default();
+        let took = line.started.map(|started| span(line.ended.0.saturating_sub(started.0))).unwrap_or_default();
         Row::new()
             .gap(2)
             .col(&model.clock(line.ended), 12, Tone::Dim)
-            .col(&format!("{} {}", line.id, line.task_name), name - 1, Tone::Plain)
+            .col(&format!("{} {}", line.id, line.task_name), name.saturating_sub(1), Tone::Plain)
             .gap(1)
             .col(&line.submitter.user, 9, Tone::Plain)
             .gap(1)
@@ -40,7 +40,7 @@ pub(super) fn draw(pen: &mut Pen<'_>, model: &Model, list: &List, body: Rect) {
     super::list(pen, body, &heading, list, model.past.count, line);
     if model.past.count == 0 {
         pen.row(
-            Rect { y: body.y + 2, ..body },
+            Rect { y: body.y.saturating_add(2), ..body },
             &Row::new().gap(2).put(super::nothing(words, list, words.nothing_ended), Tone::Plain),
         );
     }

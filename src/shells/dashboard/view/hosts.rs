@@ -40,7 +40,8 @@ fn keys(model: &Model, host: &Host) -> Option<usize> {
 fn busy(model: &Model) -> BTreeMap<&HostName, usize> {
     let mut counts = BTreeMap::new();
     for lane in model.runs.values().flat_map(|run| &run.lanes).filter(|lane| lane.open_step().is_some()) {
-        *counts.entry(&lane.host).or_insert(0) += 1;
+        let count = counts.entry(&lane.host).or_insert(0_usize);
+        *count = count.saturating_add(1);
     }
     counts
 }
@@ -85,7 +86,7 @@ pub(super) fn draw(pen: &mut Pen<'_>, model: &Model, list: &List, body: Rect) {
     if hosts.is_empty() {
         let said =
             if model.library.is_some() { super::nothing(words, list, words.no_hosts) } else { words.no_configuration };
-        pen.row(Rect { y: body.y + 2, ..body }, &Row::new().gap(2).put(said, Tone::Plain));
+        pen.row(Rect { y: body.y.saturating_add(2), ..body }, &Row::new().gap(2).put(said, Tone::Plain));
     }
 }
 

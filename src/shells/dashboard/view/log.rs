@@ -32,7 +32,7 @@ pub(super) fn draw(pen: &mut Pen<'_>, screen: &LogScreen, body: Rect) {
     let facts = facts(words, screen, usize::from(body.width).saturating_sub(head.used()));
     let room = usize::from(body.width).saturating_sub(facts.used());
     pen.row(body, &head.to(room).join(facts));
-    let area = Rect { y: body.y + 1, height: body.height.saturating_sub(1), ..body };
+    let area = Rect { y: body.y.saturating_add(1), height: body.height.saturating_sub(1), ..body };
     let Some(page) = page else {
         pen.row(area, &Row::new().gap(1).put(words.reading, Tone::Dim));
         return;
@@ -47,7 +47,7 @@ pub(super) fn draw(pen: &mut Pen<'_>, screen: &LogScreen, body: Rect) {
         .lines
         .iter()
         .flat_map(|line| {
-            let cut = page.cut.filter(|at| line.offset <= *at && *at < line.offset + line.length.max(1));
+            let cut = page.cut.filter(|at| line.offset <= *at && *at < line.offset.saturating_add(line.length.max(1)));
             let note = cut.map(|_| Row::new().gap(1).put(words.left_out_here, Tone::Warn));
             note.into_iter().chain(lines(line, screen, width))
         })
@@ -71,7 +71,7 @@ fn facts(words: &Words, screen: &LogScreen, room: usize) -> Row {
     let said = [
         (4, page.map(|page| (size(page.length), Tone::Plain))),
         (1, number.map(|number| (fill(words.line_number, &[&number.to_string()]), Tone::Dim))),
-        (3, new.map(|page| (fill(words.new_bytes, &[&size(page.length - screen.left_at)]), Tone::Warn))),
+        (3, new.map(|page| (fill(words.new_bytes, &[&size(page.length.saturating_sub(screen.left_at))]), Tone::Warn))),
         (2, Some((stream.to_owned(), Tone::Dim))),
         (
             5,
@@ -99,7 +99,7 @@ fn lines(line: &LogLine, screen: &LogScreen, width: usize) -> Vec<Row> {
     };
     let mut pieces = coloured(&line.bytes).pieces;
     if line.length > LINE_BYTES_MAX as u64 {
-        pieces.push((format!("<{} more>", size(line.length - LINE_BYTES_MAX as u64)), Style::new()));
+        pieces.push((format!("<{} more>", size(line.length.saturating_sub(LINE_BYTES_MAX as u64))), Style::new()));
     }
     let start = |row: Row| row.put(sign, tone);
     if !screen.wrap {
@@ -123,7 +123,7 @@ fn lines(line: &LogLine, screen: &LogScreen, width: usize) -> Vec<Row> {
                 continue;
             }
             row = found(row, &rest[..taken], *style, &screen.find);
-            used += cells(&rest[..taken]);
+            used = used.saturating_add(cells(&rest[..taken]));
             rest = &rest[taken..];
         }
     }
@@ -133,13 +133,13 @@ fn lines(line: &LogLine, screen: &LogScreen, width: usize) -> Vec<Row> {
 
 /// Returns how many bytes of a text fit into so many cells.
 fn prefix(text: &str, room: usize) -> usize {
-    let (mut used, mut at) = (0, 0);
+    let (mut used, mut at) = (0_usize, 0_usize);
     for (unit, wide) in units(text) {
-        used += wide;
+        used = used.saturating_add(wide);
         if used > room {
             return at;
         }
-        at += unit.len();
+        at = at.saturating_add(unit.len());
     }
     text.len()
 }
@@ -151,7 +151,7 @@ fn without(text: &str, hidden: &mut usize) -> String {
     }
     let taken = prefix(text, *hidden);
     let gone = cells(&text[..taken]);
-    *hidden -= gone.min(*hidden);
+    *hidden = hidden.saturating_sub(gone.min(*hidden));
     if taken < text.len() {
         *hidden = 0;
     }
@@ -166,8 +166,8 @@ fn found(mut row: Row, text: &str, style: Style, find: &str) -> Row {
     let mut rest = text;
     while let Some(at) = rest.find(find) {
         let marked = style.add_modifier(ratatui::style::Modifier::REVERSED);
-        row = row.styled(&rest[..at], style).styled(&rest[at..at + find.len()], marked);
-        rest = &rest[at + find.len()..];
+        row = row.styled(&rest[..at], style).styled(&rest[at..at.saturating_add(find.len())], marked);
+        rest = &rest[at.saturating_add(find.len())..];
     }
     row.styled(rest, style)
 }

@@ -42,19 +42,19 @@ pub(super) fn draw(model: &Model, buffer: &mut Buffer) -> Option<Position> {
     let low = model.is_low();
     pen.row(area, &header::first(model));
     let body = if low {
-        Rect { y: 1, height: area.height - 2, ..area }
+        Rect { y: 1, height: area.height.saturating_sub(2), ..area }
     } else {
         pen.row(Rect { y: 1, ..area }, &header::views(model));
         pen.rule(Rect { y: 2, height: 1, ..area });
         if let Some(notice) = header::notice(model, usize::from(area.width)) {
             pen.row(Rect { y: 2, ..area }, &notice);
         }
-        pen.rule(Rect { y: area.height - 3, height: 1, ..area });
-        Rect { y: 3, height: area.height - 6, ..area }
+        pen.rule(Rect { y: area.height.saturating_sub(3), height: 1, ..area });
+        Rect { y: 3, height: area.height.saturating_sub(6), ..area }
     };
     let mut cursor = screen(&mut pen, model, body);
-    let bottom = Rect { y: area.height - 1, height: 1, ..area };
-    let above = Rect { y: area.height - 2, ..bottom };
+    let bottom = Rect { y: area.height.saturating_sub(1), height: 1, ..area };
+    let above = Rect { y: area.height.saturating_sub(2), ..bottom };
     let (line, typed) = message(model);
     match (low, line) {
         (true, Some(row)) if typed.is_none() => {
@@ -63,7 +63,7 @@ pub(super) fn draw(model: &Model, buffer: &mut Buffer) -> Option<Position> {
             let room = usize::from(area.width).saturating_sub(keys.used());
             let line = Rect { width: u16::try_from(room).unwrap_or(0), ..bottom };
             pen.row(line, &row);
-            pen.row(Rect { x: line.right(), width: area.width - line.width, ..bottom }, &keys);
+            pen.row(Rect { x: line.right(), width: area.width.saturating_sub(line.width), ..bottom }, &keys);
         }
         (true, Some(row)) => pen.row(bottom, &row),
         (true, None) => pen.row(bottom, &hints(model)),
@@ -74,7 +74,7 @@ pub(super) fn draw(model: &Model, buffer: &mut Buffer) -> Option<Position> {
     }
     if let Some(at) = typed {
         let y = if low { bottom.y } else { above.y };
-        cursor = Some(Position { x: u16::try_from(at).unwrap_or(u16::MAX).min(area.width - 1), y });
+        cursor = Some(Position { x: u16::try_from(at).unwrap_or(u16::MAX).min(area.width.saturating_sub(1)), y });
     }
     if let Some(dialog) = &model.dialog {
         let covers = covers_what_is_said(model, dialog);
@@ -86,7 +86,7 @@ pub(super) fn draw(model: &Model, buffer: &mut Buffer) -> Option<Position> {
             Dialog::Form(form) => form::draw(&mut pen, model, form),
         };
         if let (true, Some((said, tone))) = (covers, &model.said) {
-            let line = Rect { x: 2, width: area.width - 4, ..bottom };
+            let line = Rect { x: 2, width: area.width.saturating_sub(4), ..bottom };
             pen.row(line, &Row::new().gap(1).put(&one_line(said), *tone).gap(1));
         }
     }
@@ -123,7 +123,7 @@ pub(super) fn lines_of(buffer: &Buffer) -> Vec<String> {
             while x < area.width {
                 let symbol = buffer[(x, y)].symbol();
                 line.push_str(symbol);
-                x += u16::try_from(cells(symbol)).unwrap_or(1).max(1);
+                x = x.saturating_add(u16::try_from(cells(symbol)).unwrap_or(1).max(1));
             }
             line.trim_end().to_owned()
         })
@@ -171,7 +171,7 @@ fn list(
     let rows = usize::from(area.height).saturating_sub(1);
     let mut cursor = None;
     for (n, at) in (list.top..count).take(rows).enumerate() {
-        let y = area.y + 1 + u16::try_from(n).unwrap_or(u16::MAX);
+        let y = area.y.saturating_add(1).saturating_add(u16::try_from(n).unwrap_or(u16::MAX));
         let line = Rect { y, height: 1, ..area };
         if at == list.at && !list.lost {
             pen.row_over(line, &row(at), pen.look.selected());
@@ -201,7 +201,7 @@ fn message(model: &Model) -> (Option<Row>, Option<usize>) {
     let words = model.look.words;
     let line = |sign: &str, edit: &crate::shells::dashboard::edit::Edit| {
         let row = Row::new().put(sign, Tone::Key).put(edit.text(), Tone::Plain);
-        (row, cells(sign) + edit.position().1)
+        (row, cells(sign).saturating_add(edit.position().1))
     };
     let (row, at) = match &model.prompt {
         Some(Prompt::Filter(edit)) => {
@@ -307,7 +307,7 @@ fn hints(model: &Model) -> Row {
             continue;
         }
         let next = put(&key_of(*action), what, row.clone());
-        if next.used() + right.used() <= width {
+        if next.used().saturating_add(right.used()) <= width {
             row = next;
         }
     }
@@ -330,9 +330,9 @@ pub(super) fn span(ms: i64) -> String {
 pub(super) fn size(bytes: u64) -> String {
     match bytes {
         0..1024 => format!("{bytes} B"),
-        1024..1_048_576 => format!("{}.{} KiB", bytes >> 10, (bytes & 1023) * 10 / 1024),
-        1_048_576..1_073_741_824 => format!("{}.{} MiB", bytes >> 20, (bytes >> 10 & 1023) * 10 / 1024),
-        _ => format!("{}.{} GiB", bytes >> 30, (bytes >> 20 & 1023) * 10 / 1024),
+        1024..1_048_576 => format!("{}.{} KiB", bytes >> 10, (bytes & 1023).saturating_mul(10) / 1024),
+        1_048_576..1_073_741_824 => format!("{}.{} MiB", bytes >> 20, (bytes >> 10 & 1023).saturating_mul(10) / 1024),
+        _ => format!("{}.{} GiB", bytes >> 30, (bytes >> 20 & 1023).saturating_mul(10) / 1024),
     }
 }
 

@@ -29,8 +29,11 @@ fn first_reason(words: &Words, file: &RefusedFile) -> String {
 pub(super) fn draw(pen: &mut Pen<'_>, model: &Model, list: &List, body: Rect) {
     let words = pen.look.words;
     let files = rows(model, list);
-    let height = body.height.saturating_sub(1) / 2 + 1;
-    let (area, detail) = (Rect { height, ..body }, Rect { y: body.y + height, height: body.height - height, ..body });
+    let height = (body.height.saturating_sub(1) / 2).saturating_add(1);
+    let (area, detail) = (
+        Rect { height, ..body },
+        Rect { y: body.y.saturating_add(height), height: body.height.saturating_sub(height), ..body },
+    );
     let heading = Row::new()
         .gap(2)
         .col(words.col_when, 12, Tone::Dim)
@@ -52,7 +55,7 @@ pub(super) fn draw(pen: &mut Pen<'_>, model: &Model, list: &List, body: Rect) {
     super::list(pen, area, &heading, list, files.len(), row);
     let Some(file) = files.get(list.at) else {
         pen.row(
-            Rect { y: body.y + 2, ..body },
+            Rect { y: body.y.saturating_add(2), ..body },
             &Row::new().gap(2).put(super::nothing(words, list, words.nothing_refused), Tone::Plain),
         );
         return;

@@ -36,6 +36,6 @@ pub(super) fn draw(pen: &mut Pen<'_>, model: &Model, list: &List, body: Rect) {
     };
     super::list(pen, body, &heading, list, model.requests.len(), row);
     if model.requests.is_empty() {
-        pen.row(Rect { y: body.y + 2, ..body }, &Row::new().gap(2).put(words.no_requests, Tone::Plain));
+        pen.row(Rect { y: body.y.saturating_add(2), ..body }, &Row::new().gap(2).put(words.no_requests, Tone::Plain));
     }
 }

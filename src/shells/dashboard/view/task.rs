@@ -37,7 +37,7 @@ struct Parts {
 }
 
 fn parts(model: &Model, screen: &TaskScreen, body: Rect) -> Parts {
-    let rest = Rect { y: body.y + TITLE, height: body.height.saturating_sub(TITLE), ..body };
+    let rest = Rect { y: body.y.saturating_add(TITLE), height: body.height.saturating_sub(TITLE), ..body };
     let mut parts = Parts::default();
     let Some(table) = model.table() else { return parts };
     match screen.zoom {
@@ -45,30 +45,42 @@ fn parts(model: &Model, screen: &TaskScreen, body: Rect) -> Parts {
         Zoom::Map => parts.map = rest,
         Zoom::Acts => {}
         Zoom::All => {
-            let steps = u16::try_from(table.steps.len().min(STEPS_MAX)).unwrap_or(1) + 1;
+            let steps = u16::try_from(table.steps.len().min(STEPS_MAX)).unwrap_or(1).saturating_add(1);
             let few = table.lanes.len() <= 1;
             if model.is_wide() {
-                let height = (steps + 8).min(rest.height / 2);
-                let left = body.width * 2 / 5;
+                let height = steps.saturating_add(8).min(rest.height / 2);
+                let left = body.width.saturating_mul(2) / 5;
                 parts.steps = Rect { width: left, height: steps.min(height), ..rest };
-                let below = rest.y + parts.steps.height + 1;
-                let room = (rest.y + height).saturating_sub(below);
+                let below = rest.y.saturating_add(parts.steps.height).saturating_add(1);
+                let room = rest.y.saturating_add(height).saturating_sub(below);
                 parts.reasons = Rect { y: below, width: left, height: room, ..rest };
-                parts.map = Rect { x: body.x + left + 2, width: body.width - left - 2, height, ..rest };
-                let log = if model.size.1 >= LIVE_LOG_FROM { (rest.height - height) / 2 } else { 0 };
-                let y = rest.y + height + 1;
-                parts.hosts = Rect { y, height: rest.bottom().saturating_sub(y + log), ..rest };
-                parts.log = Rect { y: rest.bottom() - log, height: log, ..rest };
+                parts.map = Rect {
+                    x: body.x.saturating_add(left).saturating_add(2),
+                    width: body.width.saturating_sub(left).saturating_sub(2),
+                    height,
+                    ..rest
+                };
+                let log = if model.size.1 >= LIVE_LOG_FROM { rest.height.saturating_sub(height) / 2 } else { 0 };
+                let y = rest.y.saturating_add(height).saturating_add(1);
+                parts.hosts = Rect { y, height: rest.bottom().saturating_sub(y.saturating_add(log)), ..rest };
+                parts.log = Rect { y: rest.bottom().saturating_sub(log), height: log, ..rest };
             } else {
                 let low = rest.height < 12;
                 let steps = if low { 0 } else { steps.min(rest.height / 3) };
                 let needed =
                     u16::try_from(table.lanes.len().div_ceil(usize::from(body.width).saturating_sub(2).max(1)));
-                let map =
-                    if low || few { 0 } else { needed.unwrap_or(MAP_ROWS).min(MAP_ROWS).min(rest.height / 5) + 1 };
+                let map = if low || few {
+                    0
+                } else {
+                    needed.unwrap_or(MAP_ROWS).min(MAP_ROWS).min(rest.height / 5).saturating_add(1)
+                };
                 parts.steps = Rect { height: steps, ..rest };
-                parts.map = Rect { y: rest.y + steps, height: map, ..rest };
-                parts.hosts = Rect { y: rest.y + steps + map, height: rest.height - steps - map, ..rest };
+                parts.map = Rect { y: rest.y.saturating_add(steps), height: map, ..rest };
+                parts.hosts = Rect {
+                    y: rest.y.saturating_add(steps).saturating_add(map),
+                    height: rest.height.saturating_sub(steps).saturating_sub(map),
+                    ..rest
+                };
             }
         }
     }
@@ -100,9 +112,15 @@ pub(super) fn draw(pen: &mut Pen<'_>, model: &Model, screen: &TaskScreen, body: 
         return None;
     };
     pen.row(body, &title(model, run));
-    pen.row(Rect { y: body.y + 1, ..body }, &counts(model, run, table));
+    pen.row(Rect { y: body.y.saturating_add(1), ..body }, &counts(model, run, table));
     if screen.zoom == Zoom::Acts {
-        acts(pen, model, run, screen, Rect { y: body.y + TITLE, height: body.height.saturating_sub(TITLE), ..body });
+        acts(
+            pen,
+            model,
+            run,
+            screen,
+            Rect { y: body.y.saturating_add(TITLE), height: body.height.saturating_sub(TITLE), ..body },
+        );
         return None;
     }
     let parts = parts(model, screen, body);
@@ -127,8 +145,8 @@ fn title(model: &Model, run: &Run) -> Row {
         Stage::Done { outcome, .. } => (names::outcome(words, *outcome), outcome_tone(*outcome)),
     };
     let took = match &run.stage {
-        Stage::Running { since, .. } => span(model.now.0 - since.0),
-        Stage::Done { started: Some(started), ended, .. } => span(ended.0 - started.0),
+        Stage::Running { since, .. } => span(model.now.0.saturating_sub(since.0)),
+        Stage::Done { started: Some(started), ended, .. } => span(ended.0.saturating_sub(started.0)),
         Stage::Ready { start: Some(start), .. } => model.clock(*start),
         _ => String::new(),
     };
@@ -202,11 +220,12 @@ fn steps(pen: &mut Pen<'_>, table: &Table, area: Rect) {
         &[Mark::Waits, Mark::Runs, Mark::Ok, Mark::Failed, Mark::Lost]
     };
     // As wide as a number of hosts, and as its word.
-    let room = |mark: Mark| (cells(names::mark(words, mark)) + 1).max(6);
+    let room = |mark: Mark| cells(names::mark(words, mark)).saturating_add(1).max(6);
     let counts = columns.iter().map(|mark| room(*mark)).sum::<usize>();
     // Where there is little room, times give way to the bar, and the name to both.
-    let times = (0..=2).rev().find(|times| width >= 1 + NAME_MIN + counts + 2 + BAR_MIN + times * TIME).unwrap_or(0);
-    let left = width.saturating_sub(1 + counts + times * TIME + 2);
+    let beside = |times: usize| [1, counts, 2, times.saturating_mul(TIME)].iter().sum::<usize>();
+    let times = (0..=2).rev().find(|times| width.saturating_sub(beside(*times)) >= NAME_MIN + BAR_MIN).unwrap_or(0);
+    let left = width.saturating_sub(beside(times));
     let name = left.saturating_sub(BAR_MIN).clamp(NAME_MIN, 26);
     let bar_room = left.saturating_sub(name).min(40);
     let mut heading = Row::new().gap(1).col(words.col_step, name, Tone::Dim);
@@ -224,9 +243,9 @@ fn steps(pen: &mut Pen<'_>, table: &Table, area: Rect) {
     let height = usize::from(area.height).saturating_sub(1);
     let seen = if table.steps.len() > height { height.saturating_sub(1) } else { table.steps.len() };
     let line = |step: &StepLine, n: usize| {
-        let n = n - table.steps.iter().position(|known| known.group == step.group).unwrap_or(0);
-        let label =
-            if many { format!("{}.{} {}", step.group, n + 1, step.name) } else { format!("{} {}", n + 1, step.name) };
+        let first = table.steps.iter().position(|known| known.group == step.group).unwrap_or(0);
+        let n = n.saturating_sub(first).saturating_add(1);
+        let label = if many { format!("{}.{n} {}", step.group, step.name) } else { format!("{n} {}", step.name) };
         let mut row = Row::new().gap(1).col(&label, name, Tone::Plain);
         for mark in columns {
             let count = step.counts[slot(*mark)];
@@ -234,9 +253,9 @@ fn steps(pen: &mut Pen<'_>, table: &Table, area: Rect) {
         }
         if bar_room >= 8 {
             let all: usize = step.counts.iter().sum();
-            let over =
-                all - step.counts[slot(Mark::Waits)] - step.counts[slot(Mark::Runs)] - step.counts[slot(Mark::Asks)];
-            let bad = step.counts[slot(Mark::Failed)] + step.counts[slot(Mark::Lost)] > 0;
+            let open = [Mark::Waits, Mark::Runs, Mark::Asks].map(|mark| step.counts[slot(mark)]);
+            let over = all.saturating_sub(open.iter().sum());
+            let bad = step.counts[slot(Mark::Failed)].saturating_add(step.counts[slot(Mark::Lost)]) > 0;
             row = row.gap(2).put(&bar(over, all, bar_room), if bad { Tone::Fail } else { Tone::Ok });
         }
         let time = |ms: Option<i64>| ms.map_or_else(|| "-".to_owned(), span);
@@ -245,15 +264,14 @@ fn steps(pen: &mut Pen<'_>, table: &Table, area: Rect) {
     };
     // What is going on is more than what is over: the steps that nobody has finished come into sight.
     let busy = table.steps.iter().position(|step| step.counts[slot(Mark::Ok)] < step.counts.iter().sum()).unwrap_or(0);
-    let first = busy.min(table.steps.len() - seen);
+    let first = busy.min(table.steps.len().saturating_sub(seen));
     let mut rows: Vec<Row> =
-        table.steps[first..first + seen].iter().enumerate().map(|(n, step)| line(step, first + n)).collect();
-    if seen < table.steps.len() {
-        rows.push(
-            Row::new().gap(1).put(&fill(words.more_steps, &[&(table.steps.len() - seen).to_string()]), Tone::Dim),
-        );
+        table.steps.iter().enumerate().skip(first).take(seen).map(|(n, step)| line(step, n)).collect();
+    let unseen = table.steps.len().saturating_sub(seen);
+    if unseen > 0 {
+        rows.push(Row::new().gap(1).put(&fill(words.more_steps, &[&unseen.to_string()]), Tone::Dim));
     }
-    pen.rows(Rect { y: area.y + 1, height: area.height - 1, ..area }, &rows);
+    pen.rows(Rect { y: area.y.saturating_add(1), height: area.height.saturating_sub(1), ..area }, &rows);
 }
 
 fn reasons(pen: &mut Pen<'_>, model: &Model, run: &Run, table: &Table, area: Rect) {
@@ -290,8 +308,8 @@ fn map(pen: &mut Pen<'_>, table: &Table, screen: &TaskScreen, area: Rect) {
     }
     let words = pen.look.words;
     let columns = usize::from(area.width).saturating_sub(2).max(1);
-    let room = usize::from(area.height - 1);
-    let (cells, each) = heat(table, columns * room);
+    let room = usize::from(area.height.saturating_sub(1));
+    let (cells, each) = heat(table, columns.saturating_mul(room));
     let legend: String =
         Mark::ALL.iter().map(|mark| format!(" {} {}", mark.glyph(), names::mark(words, *mark))).collect();
     let head = if each == 1 { words.map_each } else { words.map_head };
@@ -302,18 +320,21 @@ fn map(pen: &mut Pen<'_>, table: &Table, screen: &TaskScreen, area: Rect) {
     for (n, line) in cells.chunks(columns).enumerate() {
         let mut row = Row::new().gap(1);
         for (k, mark) in line.iter().enumerate() {
-            let chosen = screen.zoom == Zoom::Map && n * columns + k == screen.cell;
+            let chosen = screen.zoom == Zoom::Map && n.saturating_mul(columns).saturating_add(k) == screen.cell;
             let glyph = mark.glyph().to_string();
             row = if chosen { row.put(&glyph, Tone::Danger) } else { row.put(&glyph, mark.tone()) };
         }
-        pen.row(Rect { y: area.y + 1 + u16::try_from(n).unwrap_or(0), height: 1, ..area }, &row);
+        pen.row(
+            Rect { y: area.y.saturating_add(1).saturating_add(u16::try_from(n).unwrap_or(0)), height: 1, ..area },
+            &row,
+        );
     }
 }
 
 fn map_cursor(screen: &TaskScreen, area: Rect) -> Option<Position> {
     let columns = usize::from(area.width).saturating_sub(2).max(1);
-    let x = u16::try_from(screen.cell % columns).ok()? + 1;
-    let y = area.y + 1 + u16::try_from(screen.cell / columns).ok()?;
+    let x = u16::try_from(screen.cell.checked_rem(columns)?).ok()?.saturating_add(1);
+    let y = area.y.saturating_add(1).saturating_add(u16::try_from(screen.cell.checked_div(columns)?).ok()?);
     Some(Position { x, y })
 }
 
@@ -332,8 +353,9 @@ fn hosts(
     let rows = model.host_rows();
     let steps = table.lanes.iter().map(|lane| lane.marks.len()).max().unwrap_or(1);
     // A host with many steps is shown by what it comes to.
-    let width = if steps <= 12 { steps * 2 } else { 12 };
-    let last = usize::from(area.width).saturating_sub(2 + HOST + width + 10 + 18 + 1);
+    let width = if steps <= 12 { steps.saturating_mul(2) } else { 12 };
+    let last = usize::from(area.width)
+        .saturating_sub((2 + HOST).saturating_add(width).saturating_add(10).saturating_add(18).saturating_add(1));
     let numbers: String =
         if steps <= 12 { (1..=steps).map(|n| format!("{} ", n % 10)).collect() } else { words.col_step.to_owned() };
     let heading = Row::new()
@@ -356,7 +378,7 @@ fn hosts(
 
 fn marks(lane: &LaneLine, width: usize) -> Row {
     let mut row = Row::new();
-    if lane.marks.len() * 2 <= width {
+    if lane.marks.len().saturating_mul(2) <= width {
         for mark in &lane.marks {
             row = row.put(&format!("{} ", mark.glyph()), mark.tone());
         }
@@ -383,7 +405,7 @@ fn lane_row(model: &Model, run: &Run, table: &Table, n: usize, (width, last): (u
         .col(&host, HOST - 1, Tone::Plain)
         .gap(1)
         .join(marks(line, width))
-        .to(2 + HOST + width + 1)
+        .to((2 + HOST).saturating_add(width).saturating_add(1))
         .col(&end, 17, line.mark.tone())
         .gap(1)
         .col(&shown, last.saturating_sub(1), Tone::Plain)
@@ -457,7 +479,7 @@ fn fold_row(model: &Model, run: &Run, table: &Table, lanes: &[usize], open: bool
         .col(&label, HOST - 1, Tone::Plain)
         .gap(1)
         .join(marks(line, width))
-        .to(2 + HOST + width + 1)
+        .to((2 + HOST).saturating_add(width).saturating_add(1))
         .put(&fill(said, &[&lanes.len().to_string()]), Tone::Dim)
 }
 
@@ -472,14 +494,14 @@ fn live_log(pen: &mut Pen<'_>, model: &Model, run: &Run, screen: &TaskScreen, ar
     let tail = model.tails.get(&key);
     let length = tail.map_or(0, |tail| tail.length);
     let head = fill(words.live_log, &[key.host.as_str(), key.step.as_str(), &super::size(length)]);
-    pen.row(Rect { y: area.y + 1, height: 1, ..area }, &Row::new().gap(1).put(&head, Tone::Dim));
-    let room = usize::from(area.height) - 2;
+    pen.row(Rect { y: area.y.saturating_add(1), height: 1, ..area }, &Row::new().gap(1).put(&head, Tone::Dim));
+    let room = usize::from(area.height).saturating_sub(2);
     let lines = tail.map_or(&[][..], |tail| &tail.lines);
     let rows: Vec<Row> = lines[lines.len().saturating_sub(room)..]
         .iter()
         .map(|line| coloured(line).pieces.iter().fold(Row::new().gap(1), |row, (text, style)| row.styled(text, *style)))
         .collect();
-    pen.rows(Rect { y: area.y + 2, height: area.height - 2, ..area }, &rows);
+    pen.rows(Rect { y: area.y.saturating_add(2), height: area.height.saturating_sub(2), ..area }, &rows);
 }
 
 /// Who did what, and what policy asks for.
@@ -512,7 +534,7 @@ fn acts(pen: &mut Pen<'_>, model: &Model, run: &Run, screen: &TaskScreen, area: 
             .col(&states, 17, Tone::Dim);
         let detail = one_line(act.detail.as_deref().unwrap_or_default());
         let width = usize::from(area.width);
-        if row.used() + cells(&detail) <= width {
+        if row.used().saturating_add(cells(&detail)) <= width {
             rows.push(row.put(&detail, Tone::Plain));
             continue;
         }

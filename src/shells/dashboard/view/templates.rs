@@ -24,11 +24,21 @@ pub(super) fn draw(pen: &mut Pen<'_>, model: &Model, list: &List, body: Rect) {
     let words = pen.look.words;
     let templates = rows(model, list);
     let (area, detail) = if model.is_wide() {
-        let width = body.width * 2 / 5;
-        (Rect { width, ..body }, Rect { x: body.x + width + 1, width: body.width - width - 1, ..body })
+        let width = body.width.saturating_mul(2) / 5;
+        (
+            Rect { width, ..body },
+            Rect {
+                x: body.x.saturating_add(width).saturating_add(1),
+                width: body.width.saturating_sub(width).saturating_sub(1),
+                ..body
+            },
+        )
     } else {
-        let height = (body.height.saturating_sub(1)) / 2 + 1;
-        (Rect { height, ..body }, Rect { y: body.y + height, height: body.height - height, ..body })
+        let height = ((body.height.saturating_sub(1)) / 2).saturating_add(1);
+        (
+            Rect { height, ..body },
+            Rect { y: body.y.saturating_add(height), height: body.height.saturating_sub(height), ..body },
+        )
     };
     let heading = Row::new()
         .right("id", 6, Tone::Dim)
