@@ -22,6 +22,10 @@ pub const HOST_NAME_BYTES_MAX: usize = 253;
 pub const HOSTS_PER_GROUP: usize = 100;
 /// How many groups a task may name; CODO's screens showed five.
 pub const GROUPS_MAX: usize = 100;
+/// How many hosts the groups of one task may hold together, unless one group may hold more: each is a lane that is followed.
+pub const HOSTS_PER_TASK: usize = 20_000;
+/// How many words the selectors of one task may hold that are no names of hosts: each may cost a look at every host.
+pub const SELECTOR_WORDS_MAX: usize = 200;
 /// How many hosts may be in flight over all tasks unless configured otherwise.
 pub const HOSTS_IN_FLIGHT: usize = 100;
 /// The longest file name that may be dropped, in bytes, with its `.json`.
@@ -48,6 +52,8 @@ pub const ANSWER_S: u64 = 600;
 pub const KILL_GRACE_S: u64 = 10;
 /// How long after its time a task counts as late that could not start, in seconds, unless configured otherwise.
 pub const LATE_AFTER_S: u32 = 300;
+/// The longest time that a task or a template may write, in seconds: a year. Hosts reckon with it in their shells.
+pub const SECONDS_MAX: u64 = 366 * 24 * 3600;
 /// How often a step may be started again; whoever needs more has another problem.
 pub const RETRIES_MAX: u32 = 100;
 /// How long a host is asked whether a step that was to be ended is gone, in seconds; then it stays unconfirmed.

@@ -62,7 +62,7 @@ impl Problem {
 }
 
 /// Shortens text to what fits on a line and makes its control characters visible.
-fn excerpt(text: &str, chars_max: usize) -> String {
+pub(super) fn excerpt(text: &str, chars_max: usize) -> String {
     match text.char_indices().nth(chars_max) {
         Some((end, _)) => visible(&text[..end]) + "~",
         None => visible(text),

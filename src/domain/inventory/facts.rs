@@ -137,13 +137,9 @@ impl Inventory {
         Facts { project, cluster, app, environment, location, group }
     }
 
-    /// Returns the hosts of a project, cluster or application: those that a group puts there, and those whose own variable
-    /// does.
-    pub(super) fn of_level(&self, level: Level, name: &str) -> BTreeSet<HostName> {
-        let mut hosts = self.levels.get(&(level, name.to_owned())).cloned().unwrap_or_default();
-        let own = self.hosts.values().filter(|host| first(&host.vars, &level.variables()) == name && !name.is_empty());
-        hosts.extend(own.map(|host| host.name.clone()));
-        hosts
+    /// Returns the hosts that a group puts into a project, cluster or application.
+    pub(super) fn put_into(&self, level: Level, name: &str) -> Option<&BTreeSet<HostName>> {
+        self.levels.get(&(level, name.to_owned()))
     }
 }
 
@@ -198,7 +194,8 @@ lone
     fn a_host_in_two_applications_is_in_both_and_once_in_their_project() {
         let inventory = Inventory::assemble(vec![("a.ini".to_owned(), TREE.to_owned())]).unwrap();
         let names = |level, name| {
-            let hosts = inventory.of_level(level, name);
+            let word = format!("{}:{name}", Level::word(level));
+            let hosts = crate::domain::inventory::selector::select(&inventory, &word).unwrap_or_default();
             hosts.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
         };
         assert_eq!(names(Level::App, "bbs-web"), "both web1");

@@ -324,6 +324,7 @@ mod tests {
         check("web[01:]", "REFUSED");
         check("web[a:3]", "REFUSED");
         check("web[1:2]-[a:b].x", "web1-a.x web1-b.x web2-a.x web2-b.x");
+        check(&format!("web[{}1:{}3]", "0".repeat(70_000), "0".repeat(70_000)), "REFUSED");
         check("web[1:3", "REFUSED");
         check("web[1]", "REFUSED");
         check("web[1:2:0]", "REFUSED");

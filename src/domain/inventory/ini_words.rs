@@ -149,6 +149,9 @@ fn is_plain_range(range: &str) -> bool {
         && bounds.get(2).is_none_or(|step| digits(step))
 }
 
+/// How long a name with ranges may be.
+const NAME_BYTES_MAX: usize = 1000;
+
 /// Replaces the first `[begin:end:step]` of `name` by everything it stands for.
 fn expand_first_range(name: &str, names: &mut Vec<String>) -> Result<(), &'static str> {
     const LETTERS: &str = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ";
@@ -170,6 +173,10 @@ fn expand_first_range(name: &str, names: &mut Vec<String>) -> Result<(), &'stati
     let padded = begin.len() > 1 && begin.starts_with('0');
     if padded && begin.len() != end.len() {
         return Err("a begin and an end of the same length, since the begin has leading zeros");
+    }
+    // No name is as long, and each of the hosts would be.
+    if name.len() > NAME_BYTES_MAX {
+        return Err("a name of at most 1000 bytes");
     }
     let mut push = |middle: &str| {
         if names.len() == PATTERN_HOSTS_MAX {

@@ -7,7 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::reach::{Reached, Ways, through};
 use super::{Library, PlannedHost, host_env};
 use crate::base::ids::{GroupNo, HostName, ParamName};
-use crate::domain::inventory::selector::select;
+use crate::base::limits;
+use crate::domain::inventory::selector::Selecting;
 use crate::domain::inventory::{Connection, Host};
 use crate::domain::problem::Problem;
 use crate::domain::ssh_config::Query;
@@ -17,6 +18,7 @@ use crate::domain::template::GroupHosts;
 /// Finds hosts, and keeps what a plan says of each.
 pub(super) struct HostFinder<'a> {
     pub(super) library: &'a Library,
+    selecting: Selecting<'a>,
     ways: Ways<'a>,
     /// What variables for ported scripts begin with.
     prefix: Option<&'a ParamName>,
@@ -26,7 +28,7 @@ pub(super) struct HostFinder<'a> {
 impl<'a> HostFinder<'a> {
     pub(super) fn new(library: &'a Library, prefix: Option<&'a ParamName>) -> HostFinder<'a> {
         let ways = Ways { library, unasked: BTreeSet::new() };
-        HostFinder { library, ways, prefix, planned: BTreeMap::new() }
+        HostFinder { library, selecting: Selecting::new(&library.inventory), ways, prefix, planned: BTreeMap::new() }
     }
 
     /// Returns the hosts of each group: those that the task names, and those that the template does.
@@ -38,9 +40,17 @@ impl<'a> HostFinder<'a> {
     ) -> BTreeMap<GroupNo, Vec<HostName>> {
         let none = BTreeMap::new();
         let own = own.unwrap_or(&none);
-        let mut groups = BTreeMap::new();
+        let most = limits::HOSTS_PER_TASK.max(self.library.defaults.hosts_per_group);
+        let (mut groups, mut all) = (BTreeMap::new(), 0_usize);
         for (group, wished) in submission.hosts.iter().filter(|(group, _)| !own.contains_key(*group)) {
-            groups.extend(self.group(*group, wished, problems).map(|hosts| (*group, hosts)));
+            let Some(hosts) = self.group(*group, wished, problems) else { continue };
+            all = all.saturating_add(hosts.len());
+            if all > most {
+                let wanted = format!("at most {most} hosts over all groups of a task");
+                problems.push(Problem::new("/hosts", "more", wanted));
+                return groups;
+            }
+            groups.insert(*group, hosts);
         }
         for (group, hosts) in own {
             let hosts = match hosts {
@@ -61,7 +71,7 @@ impl<'a> HostFinder<'a> {
         let words = match wished {
             Hosts::Named(words) => words,
             Hosts::Chosen(selector) => {
-                chosen = match select(&self.library.inventory, selector) {
+                chosen = match self.selecting.select(selector) {
                     Ok(names) => names,
                     Err(found) => {
                         problems.extend(found.into_iter().map(|why| Problem::new(&pointer, selector, why)));

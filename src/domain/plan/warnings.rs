@@ -21,6 +21,9 @@ static DOWNLOADED: LazyLock<Regex> = LazyLock::new(|| {
         .expect("a pattern of our own")
 });
 
+/// How many lines that evaluate a parameter are named before the rest is counted.
+const EVALUATED_MAX: usize = 10;
+
 impl Plan {
     /// Returns what an approver should look at twice, one sentence each.
     #[must_use]
@@ -48,8 +51,14 @@ impl Plan {
                 warnings.push(format!("parameter {name} holds {found}: its script must quote it (\"${name}\")"));
             }
         }
+        // Groups may share a script of a mebibyte, and a task may have as many variables as fit beside it.
+        let names: BTreeSet<&str> = self.env.keys().map(ParamName::as_str).collect();
+        let mut of_scripts: BTreeMap<Digest, Vec<String>> = BTreeMap::new();
         for step in steps() {
-            warnings.extend(self.script_warnings(step));
+            let found = of_scripts
+                .entry(step.script)
+                .or_insert_with(|| script_warnings(self.scripts.get(&step.script).map_or("", String::as_str), &names));
+            warnings.extend(found.iter().map(|what| format!("the script of {} {what}", step.name)));
         }
         if steps().any(|step| step.engine.is_some()) {
             // A playbook's shell modules are no better than scripts; its templates read no values (they are unsafe).
@@ -130,34 +139,31 @@ impl Plan {
             (first != name).then(twice)
         })
     }
+}
 
-    fn script_warnings(&self, step: &PlannedStep) -> Vec<String> {
-        let script = self.scripts.get(&step.script).map_or("", String::as_str);
-        let mut warnings = Vec::new();
-        if script.chars().any(|c| !matches!(c, '\n' | '\t' | '\r') && is_hidden(c)) {
-            warnings.push(format!("the script of {} holds hidden characters", step.name));
-        }
-        if let Some(found) = DOWNLOADED.find(script) {
-            let line = script[..found.start()].matches('\n').count().saturating_add(1);
-            warnings.push(format!("the script of {} runs what it downloads, line {line}", step.name));
-        }
-        let name = |word: &str| self.env.keys().find(|name| name.as_str() == word);
-        for (n, line) in script.lines().enumerate() {
-            // `eval` reads values as commands, whatever quotes stand around them.
-            let mut words =
-                line.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').filter(|word| !word.is_empty());
-            if words.next() == Some("eval")
-                && let Some(param) = words.find_map(name)
-            {
-                warnings.push(format!(
-                    "the script of {} evaluates the parameter {param}, line {}",
-                    step.name,
-                    n.saturating_add(1)
-                ));
-            }
-        }
-        warnings
+/// Says what is to be looked at twice in a script that is given variables of these names.
+fn script_warnings(script: &str, names: &BTreeSet<&str>) -> Vec<String> {
+    let mut warnings = Vec::new();
+    if script.chars().any(|c| !matches!(c, '\n' | '\t' | '\r') && is_hidden(c)) {
+        warnings.push("holds hidden characters".to_owned());
     }
+    if let Some(found) = DOWNLOADED.find(script) {
+        let line = script[..found.start()].matches('\n').count().saturating_add(1);
+        warnings.push(format!("runs what it downloads, line {line}"));
+    }
+    // `eval` reads values as commands, whatever quotes stand around them.
+    let evaluated = |(n, line): (usize, &str)| {
+        let mut words = line.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').filter(|word| !word.is_empty());
+        let param = (words.next() == Some("eval")).then(|| words.find(|word| names.contains(word))).flatten()?;
+        Some(format!("evaluates the parameter {param}, line {}", n.saturating_add(1)))
+    };
+    let mut evaluating = script.lines().enumerate().filter_map(evaluated);
+    warnings.extend(evaluating.by_ref().take(EVALUATED_MAX));
+    let more = evaluating.count();
+    if more > 0 {
+        warnings.push(format!("evaluates parameters in {more} more line(s)"));
+    }
+    warnings
 }
 
 #[cfg(test)]
@@ -197,6 +203,24 @@ mod tests {
         check("true", "$(id)", &["parameter P holds the character $: its script must quote it (\"$P\")"]);
         check("true", "a\u{202e}b", &["parameter P holds hidden characters"]);
         check("tr\u{200b}ue", "版本 1.2-3_x/y@z:1", &["the script of a holds hidden characters"]);
+    }
+
+    /// Half a mebibyte of lines that evaluate something, in a hundred groups, beside as many variables as a task may have.
+    #[test]
+    fn whatever_a_task_holds_looking_at_it_costs_little() {
+        let script = "eval a b c d e f g\n".repeat(28_000);
+        let mut plan = Plan::empty_for_tests();
+        plan.groups = vec![PlannedGroup::one_step_for_tests(&script); 100];
+        plan.scripts.insert(Digest::of(script.as_bytes()), script);
+        plan.env = (0..50_000).map(|n| (format!("z{n}").parse().unwrap(), String::new())).collect();
+        let begin = std::time::Instant::now();
+        assert_eq!(plan.warnings(), Vec::<String>::new());
+        plan.env.insert("g".parse().unwrap(), String::new());
+        let warnings = plan.warnings();
+        assert_eq!(warnings.len(), EVALUATED_MAX + 1);
+        assert_eq!(warnings[EVALUATED_MAX], "the script of a evaluates parameters in 27990 more line(s)");
+        // Without care it would be hours.
+        assert!(begin.elapsed().as_secs() < 30, "{:?}", begin.elapsed());
     }
 
     #[test]

@@ -14,9 +14,6 @@ use crate::domain::delegate::Delegate;
 use crate::domain::script_text::flaw;
 use crate::domain::toml_table::{Fields, Sheet, Text, Texts};
 
-/// The longest a step may be allowed to run, in seconds: a year. Longer ones mean 0, no limit.
-const TIMEOUT_S_MAX: u64 = 366 * 86400;
-
 /// What a step is read against.
 pub(super) struct Surroundings<'a> {
     pub(super) params: &'a [Param],
@@ -327,7 +324,7 @@ fn read_seconds(sheet: &Sheet<'_>, field: &str, text: &Text) -> u64 {
         _ => None,
     };
     let total = seconds.and_then(|unit: u64| digits.parse::<u64>().ok()?.checked_mul(unit));
-    total.filter(|&total| total <= TIMEOUT_S_MAX).unwrap_or_else(|| {
+    total.filter(|&total| total <= limits::SECONDS_MAX).unwrap_or_else(|| {
         let wanted = "a number with s, m, h or d, such as \"5m\", at most a year; 0 is no limit";
         sheet.problem(&text.span, format!("{field} = {}", text.value), wanted);
         0

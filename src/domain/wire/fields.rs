@@ -142,10 +142,18 @@ impl<'a> Fields<'a> {
             Value::String(text) => parse_seconds(text),
             _ => None,
         };
-        if seconds.is_none() {
-            self.mismatch(name, &node, "whole seconds, or 90s, 5m, 2h");
+        match seconds {
+            Some(seconds) if seconds > limits::SECONDS_MAX => {
+                let found = format!("{seconds} seconds");
+                self.problem(format!("/{name}"), &node, found, format!("at most {} seconds", limits::SECONDS_MAX));
+                None
+            }
+            Some(seconds) => Some(seconds),
+            None => {
+                self.mismatch(name, &node, "whole seconds, or 90s, 5m, 2h");
+                None
+            }
         }
-        seconds
     }
 
     /// Takes a value that CODO writes as a Python literal in a string; real JSON, in a string too, is taken alike.

@@ -134,6 +134,12 @@ fn every_problem_is_reported_at_once() {
     check(r#"{"task_name":"t","temp_id":1,"hosts":{"1":["a"]},"batches":["10%","100%"]}"#, &["/batches"]);
     check(r#"{"task_name":"t","task_name":"u","temp_id":1,"hosts":{"1":["a"]}}"#, &["/task_name"]);
     check(r#"{"title":"t"}"#, &["/script", "/hosts"]);
+    let endless = |seconds: &str| {
+        format!(r#"{{"title":"t","script":"x","hosts":["a"],"timeout":{seconds},"batch_interval":{seconds}}}"#)
+    };
+    for seconds in ["31622401", "\"18446744073709551615\"", "\"18446744073709551616\"", "\"9999999999999h\""] {
+        check(&endless(seconds), &["/timeout", "/batch_interval"]);
+    }
     check(r#"{"title":"t","script":"x","hosts":["a"],"account":"a b"}"#, &["/account"]);
 }
 
