@@ -5,7 +5,7 @@ PREFIX ?= /usr/local
 SYSCONFDIR ?= /etc
 DESTDIR ?=
 
-.PHONY: help demo test lint bench bench-peers sim http ui kill full links flood waiting install
+.PHONY: help demo test lint bench bench-peers sim http ui kill full links flood waiting fuzz install
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' Makefile
@@ -23,7 +23,7 @@ lint: ## Check format, lints, docs and shell scripts
 	$(CARGO) fmt --check
 	$(CARGO) clippy --all-targets -- -D warnings
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --no-deps --document-private-items
-	shellcheck templates/*.sh hooks/spoolgate-git-hook src/domain/runner/runner.sh src/domain/file_step/*.sh .ci/run .ci/install .ci/install-peers .ci/screens
+	shellcheck templates/*.sh hooks/spoolgate-git-hook src/domain/runner/runner.sh src/domain/file_step/*.sh .ci/run .ci/install .ci/install-peers .ci/screens .ci/fuzz
 
 bench: ## Measure; prints figures and ratios, judges nothing; LINK=lan or wan for the parts over SSH
 	.ci/install
@@ -74,6 +74,9 @@ flood: ## A long campaign of output: 20 hosts print a gibibyte each, as one line
 
 waiting: ## Thousands of waiting tasks: memory, and how soon the daemon answers after a start and a change: WAITING=25000
 	WAITING=$${WAITING:-25000} $(CARGO) test --release --test it thousands_of_waiting_tasks -- --nocapture
+
+fuzz: ## Feed every reader of bytes from outside with random ones, ten minutes each: FUZZ_SECONDS=600 FUZZ_TARGETS="order journal"
+	.ci/fuzz
 
 install: ## Install the binary, the templates and an example configuration
 	$(CARGO) build --release

@@ -23,4 +23,6 @@ pub mod adapters;
 pub mod base;
 pub mod domain;
 pub mod engine;
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod shells;

@@ -245,7 +245,11 @@ pub struct Mark {
 /// Reads the marks beside a log; what is not one is passed over.
 #[must_use]
 pub fn marks(log: &Path) -> Vec<Mark> {
-    let text = std::fs::read_to_string(log.with_extension("streams")).unwrap_or_default();
+    read_marks(&std::fs::read_to_string(log.with_extension("streams")).unwrap_or_default())
+}
+
+/// Reads marks.
+pub(crate) fn read_marks(text: &str) -> Vec<Mark> {
     let mark = |line: &str| {
         let mut words = line.split(' ');
         let offset = words.next()?.parse().ok()?;

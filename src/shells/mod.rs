@@ -6,7 +6,7 @@ mod ask_ssh;
 pub mod cli;
 pub mod clock;
 pub mod daemon;
-mod dashboard;
+pub(crate) mod dashboard;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

@@ -23,6 +23,7 @@ mod floods;
 mod flows;
 mod freezes;
 mod full_disk;
+mod fuzz;
 mod git;
 mod half_written;
 mod hostile;

@@ -349,7 +349,7 @@ fn request_of(head: &hyper::http::request::Parts, body: Vec<u8>, peer: Option<So
 }
 
 /// Reads the pairs of a query.
-fn pairs(query: &str) -> Vec<(String, String)> {
+pub(crate) fn pairs(query: &str) -> Vec<(String, String)> {
     let pair = |part: &str| {
         let (name, value) = part.split_once('=').unwrap_or((part, ""));
         (decoded(name), decoded(value))

@@ -102,7 +102,11 @@ fn lock_file(path: &Path) -> Result<Flock<File>, SpoolError> {
 
 /// Whether a process of this number runs; one that has ended and was not waited for does not.
 fn lives(pid: &str) -> bool {
-    let stat = fs::read_to_string(Path::new("/proc").join(pid).join("stat")).unwrap_or_default();
+    is_alive(&fs::read_to_string(Path::new("/proc").join(pid).join("stat")).unwrap_or_default())
+}
+
+/// Whether a process's `stat` is one of a process that has not ended.
+pub(crate) fn is_alive(stat: &str) -> bool {
     // The state follows the name, which may hold anything.
     let state = stat.rsplit_once(')').and_then(|(_, rest)| rest.trim_start().chars().next());
     state.is_some_and(|state| !matches!(state, 'Z' | 'X'))

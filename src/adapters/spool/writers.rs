@@ -171,10 +171,15 @@ fn note(process: &Path, link: &Path, descriptors: &mut BTreeMap<u64, Vec<PathBuf
     // Sockets and pipes have no path, devices are no files that anybody drops.
     if writes && target.is_absolute() && !target.starts_with("/dev") {
         let said = link.file_name().and_then(|n| fs::read_to_string(process.join("fdinfo").join(n)).ok());
-        let inode = said.and_then(|said| said.lines().find_map(|line| line.strip_prefix("ino:")?.trim().parse().ok()));
+        let inode = said.and_then(|said| inode_of(&said));
         descriptors.entry(inode.unwrap_or(0)).or_default().push(link.to_owned());
     }
     true
+}
+
+/// Returns the inode number that a descriptor's `fdinfo` tells.
+pub(crate) fn inode_of(fdinfo: &str) -> Option<u64> {
+    fdinfo.lines().find_map(|line| line.strip_prefix("ino:")?.trim().parse().ok())
 }
 
 #[cfg(test)]

@@ -129,7 +129,7 @@ fn bytes_of(path: &Path) -> Result<Vec<u8>, Unfit> {
 }
 
 /// Returns the text of a file, where it is one that programs of the field read.
-fn text_of(bytes: Vec<u8>) -> Result<String, Unfit> {
+pub(crate) fn text_of(bytes: Vec<u8>) -> Result<String, Unfit> {
     let again = "the file as ssh-keygen wrote it: save it as plain text (UTF-8) without a byte order mark";
     if bytes.starts_with(b"\xef\xbb\xbf") {
         return Err(Unfit::wrong("text behind a byte order mark (BOM)", again));
@@ -147,7 +147,7 @@ fn text_of(bytes: Vec<u8>) -> Result<String, Unfit> {
 }
 
 /// Says what is wrong with the text of a key file.
-fn judge(path: &Path, text: &str) -> Result<(), Unfit> {
+pub(crate) fn judge(path: &Path, text: &str) -> Result<(), Unfit> {
     const BEGIN: &str = "-----BEGIN ";
     let text = &text.replace("\r\n", "\n");
     if let Some(found) = something_else(text) {

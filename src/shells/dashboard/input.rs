@@ -25,7 +25,7 @@ const REST_OF_PASTE: Duration = Duration::from_secs(5);
 
 /// What came from a terminal.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Arrived {
+pub(crate) enum Arrived {
     Key(KeyEvent),
     /// What the terminal says was pasted.
     Paste(String),
@@ -36,7 +36,7 @@ pub(super) enum Arrived {
 
 /// The bytes that came, as far as they are not yet whole.
 #[derive(Debug, Default)]
-pub(super) struct Input {
+pub(crate) struct Input {
     state: State,
     pending: Vec<u8>,
     /// Whether a read ended with an ESC: a key, or the beginning of a sequence whose rest is on its way.
@@ -66,7 +66,7 @@ enum Found {
 
 impl Input {
     /// Takes the bytes of one read.
-    pub(super) fn feed(&mut self, bytes: &[u8]) -> Vec<Arrived> {
+    pub(crate) fn feed(&mut self, bytes: &[u8]) -> Vec<Arrived> {
         let mut arrived = Vec::new();
         // Of two reads only what begins a sequence belongs to the ESC at the end of the first.
         if std::mem::take(&mut self.alone) && !bytes.first().is_some_and(|byte| b"[]OPX^_".contains(byte)) {
@@ -82,7 +82,7 @@ impl Input {
     }
 
     /// How long the rest of what has begun may be on its way; `None` when nothing has.
-    pub(super) fn patience(&self) -> Option<Duration> {
+    pub(crate) fn patience(&self) -> Option<Duration> {
         match self.state {
             State::Keys if self.pending.is_empty() => None,
             State::Keys if self.alone => Some(REST_OF_KEY),
@@ -92,7 +92,7 @@ impl Input {
     }
 
     /// Gives up on what has begun, when its rest did not come.
-    pub(super) fn give_up(&mut self) -> Option<Arrived> {
+    pub(crate) fn give_up(&mut self) -> Option<Arrived> {
         let pending = std::mem::take(&mut self.pending);
         let alone = std::mem::take(&mut self.alone);
         match std::mem::take(&mut self.state) {
