@@ -47,6 +47,15 @@ impl DropName {
     pub fn flattened(&self) -> String {
         self.0.replace('/', "+")
     }
+
+    /// Reads back what [`DropName::flattened`] wrote; nothing where no dropped file can be called so. A directory's name may
+    /// hold a `+`, a file's cannot.
+    #[must_use]
+    pub fn unflattened(word: &str) -> Option<DropName> {
+        let (directory, file) = word.rsplit_once('+').map_or((None, word), |(directory, file)| (Some(directory), file));
+        let is_good = is_drop_name(file) && broken_rule(file).is_none() && directory.is_none_or(is_directory_name);
+        is_good.then(|| directory.map_or_else(|| DropName::from(file), |directory| DropName::within(directory, file)))
+    }
 }
 
 impl From<&str> for DropName {
@@ -123,6 +132,17 @@ pub fn broken_rule_of_choice(name: &str) -> Option<&'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_name_of_one_word_leads_back_to_the_file() {
+        for name in ["a.json", "alice/a.json", "alice+x/b-c.json", "uid-7/1.json"] {
+            let name = DropName::from(name);
+            assert_eq!(DropName::unflattened(&name.flattened()), Some(name));
+        }
+        for word in ["", "a", "a/b.json", "../a.json", "..+a.json", "+a.json", "a.json+b.json", ".a.json"] {
+            assert_eq!(DropName::unflattened(word), None, "{word}");
+        }
+    }
 
     #[test]
     fn names_are_words() {

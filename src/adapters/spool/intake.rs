@@ -273,8 +273,12 @@ fn born_ns(meta: &Metadata) -> String {
     born.map_or_else(|| "0".to_owned(), |born| born.as_nanos().to_string())
 }
 
+fn changed_ns(meta: &Metadata) -> i128 {
+    i128::from(meta.mtime()).saturating_mul(1_000_000_000).saturating_add(i128::from(meta.mtime_nsec()))
+}
+
 fn mtime_ns(meta: &Metadata) -> String {
-    format!("{}", i128::from(meta.mtime()).saturating_mul(1_000_000_000).saturating_add(i128::from(meta.mtime_nsec())))
+    changed_ns(meta).to_string()
 }
 
 /// Where a file is whose task is durable.
@@ -293,7 +297,8 @@ pub enum Consumed {
 /// It is renamed away and deleted by [`sweep`] when there is time: ext4 makes new files several times slower while
 /// it steps over inodes that were freed within the last seconds, and in a burst each deletion comes between creations.
 ///
-/// After a power cut in the middle a file may be back; its key tells that it was taken.
+/// After a power cut in the middle a file may be back, without its bytes where whoever dropped it had not synced them; its key
+/// tells that it was taken.
 ///
 /// # Errors
 /// When a file operation fails for a reason that is not the file's own; then it may still stand in its box.
@@ -306,17 +311,17 @@ pub fn consume(layout: &Layout, drop_box: DropBox, key: &DropKey) -> Result<Cons
         Err(_) => return Ok(Consumed::Gone),
     };
     // What cannot be looked at may be that file all the same. Where it cannot be moved either, it is none of ours.
-    if is_that_file(&folder, key).unwrap_or(true) { take(layout, &folder, key) } else { Ok(Consumed::Gone) }
+    if is_that_file(&folder, key).unwrap_or(true) { take(layout, drop_box, &folder, key) } else { Ok(Consumed::Gone) }
 }
 
 /// Takes away the file of a key, unless it is another one than was read.
-fn take(layout: &Layout, folder: &Folder, key: &DropKey) -> Result<Consumed, SpoolError> {
-    let (name, staging) = (key.name.flattened(), layout.staging());
+fn take(layout: &Layout, drop_box: DropBox, folder: &Folder, key: &DropKey) -> Result<Consumed, SpoolError> {
+    let staging = layout.staging();
     let path = folder.path_of(key.name.file());
     fault_point("take away", &path)?;
     let mut n = 0_u32;
     let held = loop {
-        let held = staging.join(format!("{HELD}{}-{n}-{name}", key.ino));
+        let held = staging.join(held_name(drop_box, key, n));
         match folder.move_out(key.name.file(), &held) {
             Ok(()) => break held,
             // A crash left somebody's file there; it is seen to at the next start.
@@ -345,7 +350,7 @@ fn take(layout: &Layout, folder: &Folder, key: &DropKey) -> Result<Consumed, Spo
 fn put_back(folder: &Folder, held: &Path, file: &str) -> Result<(), SpoolError> {
     loop {
         match folder.move_in(held, file) {
-            Ok(()) => return Ok(()),
+            Ok(()) | Err(Errno::ENOENT) => return Ok(()),
             Err(Errno::EEXIST) if make_room(folder, file)? => {}
             Err(errno) if is_of_the_disk(errno) => {
                 return Err(SpoolError::io("put back", &folder.path_of(file), errno));
@@ -360,6 +365,23 @@ fn put_back(folder: &Folder, held: &Path, file: &str) -> Result<(), SpoolError> 
 
 fn file_name(path: &Path) -> String {
     path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+}
+
+/// Puts back what a daemon that was killed had in its hands: whether it is the file that was read, or somebody's other one, the
+/// next look tells. False when it cannot be put where its name says.
+///
+/// # Errors
+/// When a file operation fails.
+pub(super) fn put_back_held(layout: &Layout, held: &Path) -> Result<bool, SpoolError> {
+    let Some((drop_box, name)) = held_words(&file_name(held)) else { return Ok(false) };
+    match Folder::of(layout, drop_box, &name) {
+        Ok(folder) => put_back(&folder, held, name.file())?,
+        Err(error) if is_error_of_the_disk(&error) => {
+            return Err(SpoolError::io("open", &layout.drop_box(drop_box), error));
+        }
+        Err(_) => {}
+    }
+    Ok(fs::symlink_metadata(held).is_err())
 }
 
 /// Whether a file that was read still stands in its box, as far as that can be known.
@@ -397,7 +419,14 @@ fn is_key_of(folder: &Folder, name: &str, key: &DropKey) -> std::io::Result<bool
     if !meta.is_file() || !same_birth || (meta.ino(), meta.uid()) != (key.ino, key.uid) {
         return Ok(false);
     }
-    Ok(Digest::of(&read_at_most(&mut file, limits::DROPPED_FILE_BYTES_MAX)?) == key.digest)
+    let bytes = read_at_most(&mut file, limits::DROPPED_FILE_BYTES_MAX)?;
+    Ok(Digest::of(&bytes) == key.digest || is_hollow(&bytes, &meta, &key.mtime_ns))
+}
+
+/// Whether this is what a power cut left of a file that was read: nothing, or zeros, and no newer than it was then. Who empties a
+/// file to write it anew makes it newer.
+fn is_hollow(bytes: &[u8], meta: &Metadata, mtime: &str) -> bool {
+    bytes.iter().all(|byte| *byte == 0) && mtime.parse::<i128>().is_ok_and(|read| changed_ns(meta) <= read)
 }
 
 /// Whether the system said one of these.
@@ -411,6 +440,21 @@ pub(super) const TAKEN: &str = "taken-";
 pub(super) const HELD: &str = "held-";
 /// How many such names of one file are tried.
 const HELD_MAX: u32 = 1000;
+
+/// Names a file that is being taken so that a later daemon can put it back.
+fn held_name(drop_box: DropBox, key: &DropKey, n: u32) -> String {
+    format!("{HELD}{}-{}-{n}-{}", drop_box.name(), key.ino, key.name.flattened())
+}
+
+/// Returns what the name of a file says that was being taken: its box and what it was called there.
+fn held_words(name: &str) -> Option<(DropBox, DropName)> {
+    let mut words = name.strip_prefix(HELD)?.splitn(4, '-');
+    let drop_box = words.next()?;
+    let drop_box =
+        [DropBox::New, DropBox::Ready, DropBox::Orders].into_iter().find(|known| known.name() == drop_box)?;
+    let (Ok(_), Ok(_)) = (words.next()?.parse::<u64>(), words.next()?.parse::<u32>()) else { return None };
+    DropName::unflattened(words.next()?).map(|name| (drop_box, name))
+}
 
 /// Names a file that was taken so that a later look can tell whether it was written since.
 fn taken_name(key: &DropKey) -> String {
@@ -457,10 +501,7 @@ pub fn sweep(layout: &Layout, writers: &mut Writers) -> Result<Vec<Rewritten>, S
         if writers.hold(&meta) == Held::Yes {
             continue;
         }
-        if let Some((mtime, read, name)) = taken_words(name)
-            && mtime != mtime_ns(&meta)
-            && digest_of(&staging, &file_name(&path)).is_some_and(|digest| digest.short() != read)
-        {
+        if let Some((_, read, name)) = taken_words(name).filter(|words| was_written_since(&path, &meta, words)) {
             let (name, read) = (name.to_owned(), read.to_owned());
             rewritten.push(Rewritten { path, name, uid: meta.uid(), read });
             continue;
@@ -470,10 +511,23 @@ pub fn sweep(layout: &Layout, writers: &mut Writers) -> Result<Vec<Rewritten>, S
     Ok(rewritten)
 }
 
-/// Returns the digest of as much of a file as may be dropped, if it can be read.
-fn digest_of(dir: &Path, name: &str) -> Option<Digest> {
-    let mut file = Folder::of_ours(dir).and_then(|dir| dir.read(name)).ok()?;
-    read_at_most(&mut file, limits::DROPPED_FILE_BYTES_MAX).ok().map(|bytes| Digest::of(&bytes))
+/// Whether a file in the staging directory was taken out of its box, and says something else than was read.
+pub(super) fn is_rewritten(path: &Path) -> bool {
+    let (Some(name), Ok(meta)) = (path.file_name().and_then(|name| name.to_str()), fs::symlink_metadata(path)) else {
+        return false;
+    };
+    taken_words(name).is_some_and(|words| was_written_since(path, &meta, &words))
+}
+
+/// Whether a file that was taken says something else than was read: its time then, and the beginning of its digest.
+fn was_written_since(path: &Path, meta: &Metadata, (mtime, read, _): &(&str, &str, &str)) -> bool {
+    if !meta.is_file() || *mtime == mtime_ns(meta) {
+        return false;
+    }
+    let dir = Folder::of_ours(path.parent().unwrap_or(path));
+    let file = dir.and_then(|dir| dir.read(&file_name(path)));
+    let bytes = file.and_then(|mut file| read_at_most(&mut file, limits::DROPPED_FILE_BYTES_MAX));
+    bytes.is_ok_and(|bytes| Digest::of(&bytes).short() != *read && !is_hollow(&bytes, meta, mtime))
 }
 
 #[cfg(test)]
@@ -521,9 +575,9 @@ mod tests {
         fs::rename(&path, path.with_extension("old")).unwrap();
         fs::write(&path, "2").unwrap();
         let folder = Folder::open(&layout, DropBox::New, None).unwrap();
-        take(&layout, &folder, &key).unwrap();
+        take(&layout, DropBox::New, &folder, &key).unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"2");
-        take(&layout, &folder, &DropKey { name: "none.json".into(), ..key }).unwrap();
+        take(&layout, DropBox::New, &folder, &DropKey { name: "none.json".into(), ..key }).unwrap();
         assert_eq!(fs::read_dir(layout.staging()).unwrap().count(), 0);
     }
 
@@ -568,6 +622,29 @@ mod tests {
     }
 
     #[test]
+    fn a_file_that_was_taken_and_is_back_without_its_bytes_is_the_same() {
+        let (_dir, layout) = spool();
+        let path = layout.drop_box(DropBox::New).join("a.json");
+        let set = |seconds| {
+            let time = std::time::UNIX_EPOCH + std::time::Duration::from_secs(seconds);
+            File::options().write(true).open(&path).unwrap().set_modified(time).unwrap();
+        };
+        for (left, changed, is_taken) in
+            [("", 1_000, true), ("\0\0", 1_000, true), ("", 999, true), ("", 1_001, false), ("2", 1_000, false)]
+        {
+            fs::write(&path, "1").unwrap();
+            set(1_000);
+            let Looked::Taken { key, .. } = look_at(&layout, "a.json") else { panic!("not taken") };
+            fs::write(&path, left).unwrap();
+            set(changed);
+            consume(&layout, DropBox::New, &key).unwrap();
+            assert_eq!(path.exists(), !is_taken, "{left:?} of {changed} was read at 1000");
+            assert!(sweep(&layout, &mut Writers::new(true)).unwrap().is_empty());
+            let _ = fs::remove_file(&path);
+        }
+    }
+
+    #[test]
     fn a_file_is_the_same_whatever_number_its_device_has_after_a_reboot() {
         let (_dir, layout) = spool();
         let path = layout.drop_box(DropBox::New).join("a.json");
@@ -605,10 +682,10 @@ mod tests {
         let Looked::Taken { key, .. } = look_at(&layout, "a.json") else { panic!("not taken") };
         fs::remove_file(&path).unwrap();
         fs::create_dir(&path).unwrap();
-        let left = layout.staging().join(format!("{HELD}{}-0-a.json", key.ino));
+        let left = layout.staging().join(held_name(DropBox::New, &key, 0));
         fs::write(&left, "left").unwrap();
         let folder = Folder::open(&layout, DropBox::New, None).unwrap();
-        assert!(matches!(take(&layout, &folder, &key).unwrap(), Consumed::Gone));
+        assert!(matches!(take(&layout, DropBox::New, &folder, &key).unwrap(), Consumed::Gone));
         assert_eq!(fs::read(left).unwrap(), b"left", "a crash left it, and it may be somebody's");
         assert!(path.is_dir(), "it is somebody else's");
     }

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use crate::adapters::spool::SpoolError;
 use crate::adapters::spool::commit::Commit;
-use crate::adapters::spool::intake::HELD;
+use crate::adapters::spool::intake::{HELD, is_rewritten, put_back_held};
 use crate::adapters::spool::store::{FILE_MODE, Store, box_of};
 use crate::adapters::spool::{audit, bad};
 use crate::base::ids::TaskId;
@@ -225,7 +225,13 @@ impl Store {
             let (path, kind) = (entry.path(), entry.file_type());
             // Taken away, and not yet known to be the file that was read.
             if entry.file_name().to_string_lossy().starts_with(HELD) {
-                bad::set_aside(&self.layout, &path, "held")?;
+                if !put_back_held(&self.layout, &path)? {
+                    bad::set_aside(&self.layout, &path, "held")?;
+                }
+                continue;
+            }
+            // Its writer hears of it at the next sweep.
+            if is_rewritten(&path) {
                 continue;
             }
             let removed = match kind {

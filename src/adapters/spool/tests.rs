@@ -9,6 +9,7 @@ use super::layout::Layout;
 use super::load::Loaded;
 use super::store::{NewFiles, Store};
 use super::{SpoolError, reader};
+use crate::base::digest::Digest;
 use crate::base::ids::TaskId;
 use crate::base::time::Timestamp;
 use crate::domain::audit::Entry;
@@ -241,9 +242,17 @@ fn a_file_that_was_held_in_a_crash_is_nobodys_to_delete() {
     let mut store = Store::open(layout.clone()).unwrap();
     fs::write(layout.staging().join("held-12-a.json"), b"somebody's task").unwrap();
     fs::write(layout.staging().join("taken-12-a.json"), b"a task of ours").unwrap();
+    fs::write(layout.staging().join("held-new-12-0-b-c.json"), b"somebody's other task").unwrap();
+    fs::write(layout.drop_box(DropBox::New).join("b-c.json"), b"a third one").unwrap();
+    let rewritten = format!("taken-1000_{}_d.json", Digest::of(b"read").short());
+    fs::write(layout.staging().join(&rewritten), b"what was written later").unwrap();
     load(&mut store);
-    assert_eq!(fs::read_dir(layout.staging()).unwrap().count(), 0);
+    let left: Vec<_> = fs::read_dir(layout.staging()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(left, [std::ffi::OsString::from(rewritten)], "its writer has not heard of it");
     assert_eq!(fs::read(layout.bad().join("held.json")).unwrap(), b"somebody's task");
+    let dropped = |name: &str| fs::read(layout.drop_box(DropBox::New).join(name)).unwrap();
+    assert_eq!(dropped("b-c.json"), b"somebody's other task", "it is back in its box");
+    assert_eq!(dropped("b-c.dropped-0.json"), b"a third one");
 }
 
 #[test]
