@@ -1,17 +1,21 @@
 //! `audit/head`: where the chain ended last, and which cuts nobody took note of. Floor 3.
 //!
 //! **Invariant:** written only after the lines it speaks of are durable, so it may lag behind the chain and is never ahead of
-//! it. It is written over itself and never emptied first: whatever stops the daemon, it holds an end that the chain had.
+//! it. It fills one sector, is written over itself and never changes its length: whatever stops the daemon, or cuts the power, it
+//! holds an end that the chain had.
 
 use std::fs::{self, File, OpenOptions};
-use std::io;
+use std::io::{self, Write as _};
 use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::adapters::spool::layout::Layout;
 use crate::adapters::spool::store::FILE_MODE;
 use crate::adapters::spool::{SpoolError, fault_point};
 use crate::domain::audit::{Head, LastEnd};
+
+/// What a disk writes whole or not at all.
+const SECTOR: usize = 512;
 
 /// What is remembered of the end of a chain.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,7 +30,7 @@ pub(super) enum Memory {
 pub(super) fn read(layout: &Layout) -> Result<Memory, SpoolError> {
     let path = layout.audit_head();
     match fs::read(&path) {
-        Ok(bytes) => Ok(String::from_utf8_lossy(&bytes).parse().map_or(Memory::Lost, Memory::Of)),
+        Ok(bytes) => Ok(String::from_utf8_lossy(&bytes).trim_end().parse().map_or(Memory::Lost, Memory::Of)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Memory::Lost),
         Err(error) => Err(SpoolError::io("read", &path, error)),
     }
@@ -36,9 +40,10 @@ pub(super) fn read(layout: &Layout) -> Result<Memory, SpoolError> {
 #[derive(Debug)]
 pub(super) struct HeadFile {
     path: PathBuf,
+    aside: PathBuf,
+    /// Open where it can be written over itself.
     file: Option<File>,
     known: LastEnd,
-    length: u64,
 }
 
 impl HeadFile {
@@ -48,7 +53,7 @@ impl HeadFile {
             Memory::Of(known) => known,
             Memory::Lost => LastEnd::default(),
         };
-        HeadFile { path: layout.audit_head(), file: None, known, length: u64::MAX }
+        HeadFile { path: layout.audit_head(), aside: layout.staging().join("head"), file: None, known }
     }
 
     /// Returns what is remembered.
@@ -68,26 +73,41 @@ impl HeadFile {
     }
 
     fn put(&mut self, known: &LastEnd, durable: bool) -> io::Result<()> {
-        if self.file.is_none() {
-            let mut options = OpenOptions::new();
-            let opened = options.create(true).write(true).truncate(false).mode(FILE_MODE).open(&self.path)?;
-            self.length = opened.metadata()?.len();
-            self.file = Some(opened);
+        let text = padded(known);
+        let fits = text.len() == SECTOR;
+        if fits && self.file.is_none() {
+            self.file = open_sector(&self.path)?;
         }
-        let Some(file) = &self.file else { return Ok(()) };
-        let text = known.to_string();
-        file.write_all_at(text.as_bytes(), 0)?;
-        let length = text.len() as u64;
-        if length < self.length {
-            file.set_len(length)?;
+        if let Some(file) = self.file.as_ref().filter(|_| fits) {
+            file.write_all_at(text.as_bytes(), 0)?;
+            return if durable { file.sync_all() } else { Ok(()) };
         }
-        self.length = length;
-        if durable {
-            file.sync_all()?;
-            // The name too.
-            self.path.parent().map_or(Ok(()), |dir| File::open(dir)?.sync_all())?;
-        }
+        // A file that changed its length might be there after a power cut with its new length and its old bytes.
+        let mut file = OpenOptions::new().create(true).write(true).truncate(true).mode(FILE_MODE).open(&self.aside)?;
+        file.write_all(text.as_bytes())?;
+        file.sync_all()?;
+        fs::rename(&self.aside, &self.path)?;
+        self.path.parent().map_or(Ok(()), |dir| File::open(dir)?.sync_all())?;
+        self.file = fits.then_some(file);
         Ok(())
+    }
+}
+
+/// Returns the text that fills whole sectors: one, but for a great many cuts.
+fn padded(known: &LastEnd) -> String {
+    let mut text = known.to_string();
+    let room = (text.len() + 1).next_multiple_of(SECTOR) - 1 - text.len();
+    text.extend(std::iter::repeat_n(' ', room));
+    text.push('\n');
+    text
+}
+
+/// Opens the file if it is one sector; nothing where it is not, or is not there.
+fn open_sector(path: &Path) -> io::Result<Option<File>> {
+    match OpenOptions::new().write(true).open(path) {
+        Ok(file) => Ok((file.metadata()?.len() == SECTOR as u64).then_some(file)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
     }
 }
 
@@ -235,6 +255,30 @@ mod tests {
         fs::rename(&file, file.with_extension("old")).unwrap();
         let why = add().unwrap_err().to_string();
         assert!(why.contains("replaced or removed"), "{why}");
+    }
+
+    /// Of a file that got longer or shorter a power cut may leave the new length with the old bytes.
+    #[test]
+    fn what_is_remembered_always_fills_one_sector_of_one_file() {
+        use std::os::unix::fs::MetadataExt as _;
+        let (_dir, layout, _) = chain(0);
+        let stands = || fs::metadata(layout.audit_head()).map(|meta| (meta.ino(), meta.len())).unwrap();
+        let first = stands();
+        assert_eq!(first.1, 512);
+        for n in 0..12 {
+            let mut store = Store::open(layout.clone()).unwrap();
+            store.write(&[], Vec::new(), vec![Entry::of_daemon(Timestamp(n), "test", None)]).unwrap();
+            store.write(&[], Vec::new(), vec![Entry::of_daemon(Timestamp(n), CUT, None)]).unwrap();
+            assert_eq!(stands(), first);
+        }
+        let known = LastEnd { head: Head::default(), cuts: (0..200).collect() };
+        let mut file = HeadFile::new(&layout, Memory::Lost);
+        for known in [known, LastEnd::default()] {
+            file.write(known.head, |end| *end = known.clone()).unwrap();
+            assert_eq!(read(&layout).unwrap(), Memory::Of(known));
+            assert_eq!(stands().1 % 512, 0);
+        }
+        assert_eq!(stands().1, 512);
     }
 
     #[test]
