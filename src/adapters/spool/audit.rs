@@ -1,6 +1,6 @@
 //! The audit's files: `audit/YYYY-MM.jsonl`, one chain over all of them. Floor 3.
 //!
-//! **Invariant:** only the store appends, and a line is durable together with the event it stands for. After a power cut
+//! **Invariant:** only the store appends, and a line is written after the event it stands for is durable. After a power cut
 //! the last line may be torn; it is kept aside as `audit/torn`, and the chain goes on with a line that says so.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};

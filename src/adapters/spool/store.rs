@@ -143,7 +143,7 @@ impl Store {
     /// number for a name.
     ///
     /// After a power cut in the middle a new task is there whole, or as a directory that [`Store::load`] takes for
-    /// nothing, and of the appended bytes any prefix; a torn line is dropped.
+    /// nothing, and of the appended bytes any prefix; a torn line is dropped. The audit says nothing of what is not there.
     ///
     /// # Errors
     /// When a file operation fails or a number is taken.
@@ -189,11 +189,16 @@ impl Store {
                 entry.journal = Some(self.prefixes.up_to(&self.layout.events(id), id, event)?);
             }
         }
-        let audited = !audit.is_empty();
+        commit.run()?;
+        if audit.is_empty() {
+            return Ok(());
+        }
+        // A line about an event that a power cut took would accuse somebody of having removed it. So the audit waits for the
+        // journals, and what is remembered of its end for the audit: each may be behind after a power cut, never ahead.
+        let mut commit = Commit::default();
         self.audit.append(audit, &mut commit)?;
         commit.run()?;
-        // After a power cut it may be behind, never ahead.
-        if audited { self.audit.remember() } else { Ok(()) }
+        self.audit.remember()
     }
 
     /// Has the audit say what somebody removed from it, if somebody did since the last daemon.

@@ -106,6 +106,35 @@ fn a_failure_at_any_operation_leaves_before_or_after() {
     }
 }
 
+/// A line about an event that is not there would accuse somebody of having removed it.
+#[test]
+fn the_audit_says_nothing_of_what_is_not_on_the_disk_yet() {
+    let mut failed_syncs = 0;
+    for count in 0.. {
+        let dir = tempfile::tempdir().unwrap();
+        let layout = layout(&dir);
+        let mut store = Store::open(layout.clone()).unwrap();
+        store.write(&[task(1)], Vec::new(), Vec::new()).unwrap();
+        fault::after(Some(count));
+        let lines = vec![(TaskId(1), b"{}\n".to_vec())];
+        let written = store.write(&[task(2)], lines, vec![Entry::of_daemon(Timestamp(0), "test", None)]);
+        fault::after(None);
+        let lines = audit::verify(&layout, None).unwrap().head.seq;
+        match written {
+            Ok(()) => {
+                assert_eq!(lines, 1);
+                break;
+            }
+            Err(error) if error.to_string().contains("/runs/") && error.to_string().contains("cannot sync") => {
+                failed_syncs += 1;
+                assert_eq!(lines, 0, "{error}");
+            }
+            Err(_) => {}
+        }
+    }
+    assert_eq!(failed_syncs, 1);
+}
+
 #[test]
 fn a_journal_cut_at_any_byte_keeps_its_whole_lines() {
     let dir = tempfile::tempdir().unwrap();
