@@ -5,7 +5,7 @@ PREFIX ?= /usr/local
 SYSCONFDIR ?= /etc
 DESTDIR ?=
 
-.PHONY: help demo test lint bench bench-peers sim http ui kill full links flood waiting fuzz install
+.PHONY: help demo test lint bench bench-peers sim http ui kill powercut full links flood waiting fuzz install
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' Makefile
@@ -49,8 +49,11 @@ ui: ## A long campaign of the dashboard: any key at any time, any name, 200 sess
 	EVENTS=$${EVENTS:-1000000} WIDTHS=$${WIDTHS:-100000} $(CARGO) test --release --lib dashboard -- --nocapture
 	SESSIONS=$${SESSIONS:-200} $(CARGO) test --test it the_terminal_is_left -- --nocapture
 
-kill: ## A long campaign of killing the daemon: KILLS=2000
-	KILLS=$${KILLS:-2000} $(CARGO) test --test it killing_the_daemon -- --nocapture
+kill: ## A long campaign of killing the daemon under a mixed load: KILLS=2000, from KILL_SEED=1 on
+	KILLS=$${KILLS:-2000} $(CARGO) test --test it killing_the_daemon_at -- --nocapture
+
+powercut: ## A long campaign of power cuts under a mixed load, on an ext4 of its own: CUTS=300, from CUT_SEED=1 on
+	CUTS=$${CUTS:-300} $(CARGO) test --test it cutting_the_power -- --nocapture
 
 full: ## A long campaign of full disks: FULLS=86
 	FULLS=$${FULLS:-86} $(CARGO) test --test it a_disk_that_fills -- --nocapture
