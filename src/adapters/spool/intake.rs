@@ -487,20 +487,27 @@ pub struct Rewritten {
 /// # Errors
 /// When a file operation fails.
 pub fn sweep(layout: &Layout, writers: &mut Writers) -> Result<Vec<Rewritten>, SpoolError> {
+    sweep_unless_held(layout, &mut |file| writers.hold(file))
+}
+
+fn sweep_unless_held(layout: &Layout, held: &mut dyn FnMut(&Metadata) -> Held) -> Result<Vec<Rewritten>, SpoolError> {
+    let look = |path: &Path| match fs::symlink_metadata(path) {
+        Ok(meta) => Ok(Some(meta)),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(SpoolError::io("look at", path, error)),
+    };
     let staging = layout.staging();
     let mut rewritten = Vec::new();
     for entry in fs::read_dir(&staging).map_err(|e| SpoolError::io("list", &staging, e))? {
         let entry = entry.map_err(|e| SpoolError::io("list", &staging, e))?;
         let (path, name) = (entry.path(), entry.file_name());
         let Some(name) = name.to_str().filter(|name| name.starts_with(TAKEN)) else { continue };
-        let meta = match fs::symlink_metadata(&path) {
-            Ok(meta) => meta,
-            Err(error) if error.kind() == ErrorKind::NotFound => continue,
-            Err(error) => return Err(SpoolError::io("look at", &path, error)),
-        };
-        if writers.hold(&meta) == Held::Yes {
+        let Some(meta) = look(&path)? else { continue };
+        if held(&meta) == Held::Yes {
             continue;
         }
+        // To look for writers takes its time; what was written meanwhile, by one who has closed it, counts too.
+        let Some(meta) = look(&path)? else { continue };
         if let Some((_, read, name)) = taken_words(name).filter(|words| was_written_since(&path, &meta, words)) {
             let (name, read) = (name.to_owned(), read.to_owned());
             rewritten.push(Rewritten { path, name, uid: meta.uid(), read });
@@ -597,6 +604,24 @@ mod tests {
             found.iter().map(|file| (file.name.as_str(), &file.read)).collect::<Vec<_>>(),
             [("a-b.json", &key.digest.short())]
         );
+        assert_eq!(fs::read(&found[0].path).unwrap(), b"12");
+    }
+
+    #[test]
+    fn what_is_written_while_writers_are_looked_for_is_not_lost() {
+        use std::io::Write as _;
+        let (_dir, layout) = spool();
+        let path = layout.drop_box(DropBox::New).join("a.json");
+        fs::write(&path, "1").unwrap();
+        let mut late = File::options().append(true).open(&path).unwrap();
+        let Looked::Taken { key, .. } = look_at(&layout, "a.json") else { panic!("not taken") };
+        consume(&layout, DropBox::New, &key).unwrap();
+        let mut look = |_: &Metadata| {
+            late.write_all(b"2").unwrap();
+            Held::No
+        };
+        let found = sweep_unless_held(&layout, &mut look).unwrap();
+        assert_eq!(found.len(), 1, "what was written is deleted");
         assert_eq!(fs::read(&found[0].path).unwrap(), b"12");
     }
 
