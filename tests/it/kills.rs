@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use crate::mixed_load::{Dice, Figures, Load, busy};
+use crate::figures::Figures;
+use crate::mixed_load::{Dice, Load, busy};
 use crate::remote::from_env;
 use crate::sshd::Sshd;
 use crate::world::{World, wait_at_most};

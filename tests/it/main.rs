@@ -18,6 +18,7 @@ mod downtime;
 mod engines;
 #[expect(dead_code, reason = "the demo uses the rest of the server")]
 mod fake_ssh;
+mod figures;
 mod files;
 mod fleet;
 mod floods;

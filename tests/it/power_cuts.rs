@@ -4,7 +4,8 @@ use std::io::Write as _;
 use std::time::Duration;
 
 use crate::cut_disk::{Cache, CutDisk};
-use crate::mixed_load::{Dice, Figures, Load};
+use crate::figures::Figures;
+use crate::mixed_load::{Dice, Load};
 use crate::remote::from_env;
 use crate::sshd::Sshd;
 use crate::world::World;
