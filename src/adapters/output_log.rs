@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 
 use nix::fcntl::OFlag;
 
+use crate::base::count::Count;
 use crate::base::digest::Digester;
 use crate::base::limits;
 use crate::base::time::Timestamp;

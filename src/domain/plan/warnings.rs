@@ -7,8 +7,10 @@ use std::sync::LazyLock;
 
 use regex_lite::Regex;
 
-use super::{Plan, PlannedStep};
+use super::Plan;
+use crate::base::digest::Digest;
 use crate::base::ids::HostName;
+use crate::base::ids::ParamName;
 use crate::base::text::{is_hidden, mixed_alphabets, visible};
 use crate::domain::inventory::Connection;
 
