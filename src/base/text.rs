@@ -15,9 +15,9 @@ const ACCENTS_MAX: usize = 4;
 #[must_use]
 pub fn visible(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
-    let mut accents = 0;
+    let mut accents = 0_usize;
     for c in text.chars() {
-        accents = if is_accent(c) { accents + 1 } else { 0 };
+        accents = if is_accent(c) { accents.saturating_add(1) } else { 0 };
         if is_hidden(c) || accents > ACCENTS_MAX {
             use fmt::Write as _;
             write!(shown, "<U+{:04X}>", u32::from(c)).expect("writing to a string cannot fail");

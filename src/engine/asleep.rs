@@ -157,7 +157,7 @@ impl Sleepers {
     pub(super) fn find(&mut self, task: Waiting) {
         let cost = u32::try_from(task.plan_bytes / 256).unwrap_or(u32::MAX).saturating_add(TASK_COSTS);
         let (people, standing, audited) = (task.people.into_iter().collect(), task.standing, task.audited);
-        self.found += 1;
+        self.found = self.found.saturating_add(1);
         self.unjudged.insert(task.id);
         self.tasks.insert(task.id, Asleep::Found { standing, audited, people, cost });
     }
@@ -168,7 +168,7 @@ impl Sleepers {
 
     fn take(&mut self, id: TaskId) -> Option<Asleep> {
         let task = self.tasks.remove(&id);
-        self.found -= usize::from(matches!(task, Some(Asleep::Found { .. })));
+        self.found = self.found.saturating_sub(usize::from(matches!(task, Some(Asleep::Found { .. }))));
         task
     }
 

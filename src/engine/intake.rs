@@ -294,7 +294,7 @@ impl Engine {
     ) {
         self.meet(&file.owner);
         let id = TaskId(self.next_id);
-        self.next_id += 1;
+        self.next_id = self.next_id.saturating_add(1);
         let name = stem(file.key.name.file()).to_owned();
         let unproved = self.is_unproved(&file);
         let accepted = Recorded {

@@ -518,7 +518,7 @@ impl Engine {
     /// Returns how many tasks have not ended.
     #[must_use]
     pub fn unfinished(&self) -> usize {
-        self.runs.len() + self.sleepers.len()
+        self.runs.len().saturating_add(self.sleepers.len())
     }
 
     /// Returns how many hosts are in flight.

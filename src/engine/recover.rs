@@ -180,7 +180,7 @@ impl Engine {
     /// Makes a task that waits findable by what it came from. Its plan is not read yet.
     fn find_asleep(&mut self, mut task: Waiting, audited: &BTreeMap<TaskId, u64>, out: &mut Outbox) {
         let id = task.id;
-        self.next_id = self.next_id.max(id.0 + 1);
+        self.next_id = self.next_id.max(id.0.saturating_add(1));
         consume_again(id, &task.drop, &task.orders, out);
         self.drops.extend(std::iter::once(&task.drop).chain(&task.orders).filter_map(DropKey::identity));
         self.names.note(std::mem::take(&mut task.name), task.by, id);

@@ -96,7 +96,7 @@ impl HeadFile {
 /// Returns the text that fills whole sectors: one, but for a great many cuts.
 fn padded(known: &LastEnd) -> String {
     let mut text = known.to_string();
-    let room = (text.len() + 1).next_multiple_of(SECTOR) - 1 - text.len();
+    let room = text.len().saturating_add(1).next_multiple_of(SECTOR).saturating_sub(text.len()).saturating_sub(1);
     text.extend(std::iter::repeat_n(' ', room));
     text.push('\n');
     text

@@ -5,7 +5,6 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::SystemTime;
 
 use nix::errno::Errno;
 use serde::{Deserialize, Serialize};
@@ -191,11 +190,10 @@ fn move_aside(folder: &Folder, file: &str, dir: &Path, stem: &str) -> Result<Mov
     Ok(Moved::Stays)
 }
 
-/// Returns a number that nobody had: searching for a free one takes the longer the more there are.
+/// Returns a number that hardly anybody had: searching for a free one from the beginning takes the longer the more there are.
 fn unique_number() -> String {
     static COUNT: AtomicU64 = AtomicU64::new(0);
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    format!("{}-{}", now.as_micros(), COUNT.fetch_add(1, Ordering::Relaxed))
+    format!("{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed))
 }
 
 #[cfg(test)]

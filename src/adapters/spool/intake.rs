@@ -325,7 +325,7 @@ fn take(layout: &Layout, drop_box: DropBox, folder: &Folder, key: &DropKey) -> R
         match folder.move_out(key.name.file(), &held) {
             Ok(()) => break held,
             // A crash left somebody's file there; it is seen to at the next start.
-            Err(Errno::EEXIST) if n < HELD_MAX => n += 1,
+            Err(Errno::EEXIST) if n < HELD_MAX => n = n.saturating_add(1),
             Err(Errno::ENOENT) => return Ok(Consumed::Gone),
             Err(errno) if is_of_the_disk(errno) => return Err(SpoolError::io("take away", &path, errno)),
             Err(errno) => {

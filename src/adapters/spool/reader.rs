@@ -70,7 +70,7 @@ pub fn name_of(layout: &Layout, id: TaskId) -> Option<(String, u32)> {
     let mut bytes = Vec::new();
     File::open(layout.events(id)).ok()?.take(BEGINNING).read_to_end(&mut bytes).ok()?;
     let mark = b"\"event\":\"accepted\",\"name\":";
-    let at = memchr::memmem::find(&bytes, mark)? + mark.len();
+    let at = memchr::memmem::find(&bytes, mark)?.saturating_add(mark.len());
     let mut texts = serde_json::Deserializer::from_slice(&bytes[at..]).into_iter();
     let name = texts.next()?.ok()?;
     let rest = bytes[at..].get(texts.byte_offset()..)?.strip_prefix(b",\"by\":")?;

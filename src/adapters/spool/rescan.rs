@@ -146,7 +146,9 @@ mod tests {
         layout.create(None, true).unwrap();
         let new = layout.drop_box(DropBox::New);
         let mut want: Vec<String> = (0..NAMES_AT_ONCE + 10).map(|n| format!("{n}.json")).collect();
-        want.iter().for_each(|name| drop(fs::File::create(new.join(name)).unwrap()));
+        for name in &want {
+            fs::File::create(new.join(name)).unwrap();
+        }
         for directory in ["alice", "bob+2", ".hidden", "-x"] {
             fs::create_dir(new.join(directory)).unwrap();
             fs::write(new.join(directory).join("x.json"), "").unwrap();

@@ -36,14 +36,13 @@ impl TimeLaws {
         self.looked = None;
     }
 
-    /// A new engine begins; another one had looked at `noted`.
+    /// A new engine begins; another one had looked at `noted`. What was late at an earlier start, and was not dealt with, is late.
     pub(super) fn starts(&mut self, waiting: &[Run], noted: Option<Timestamp>, now: Timestamp) {
-        let passed = |at: Timestamp, run: &Run| {
-            noted.is_some_and(|noted| at > noted) && at >= run.accepted_at && now.0 - at.0 > LATE_AFTER_MS
-        };
         let late = waiting.iter().filter(|run| {
             let counts = run.plan.missed != Missed::Run && !run.was_late && run.may_start();
-            counts && run.begins_at().is_some_and(|at| passed(at, run))
+            let unseen = |at: Timestamp| self.late.contains(&run.id) || noted.is_some_and(|noted| at > noted);
+            let passed = |at: Timestamp| at >= run.accepted_at && now.0 - at.0 > LATE_AFTER_MS && unseen(at);
+            counts && run.begins_at().is_some_and(passed)
         });
         self.late = late.map(|run| run.id).collect();
     }

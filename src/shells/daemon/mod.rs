@@ -336,9 +336,7 @@ async fn turn(
                 Post::Said(attempt, text, reply) => said.extend(take_word(engine, performer, attempt, &text, reply)),
             }
         }
-        for (drop_box, directory) in inbox.take_to_watch() {
-            watch.add(drop_box, &performer.box_path(drop_box), directory);
-        }
+        inbox.have_watched(&mut watch);
         if let Some(Input::Dropped(found)) = inbox.look(performer.store_mut(), now())? {
             files.extend(found);
         }
@@ -365,11 +363,7 @@ async fn turn(
         performer.set_downtime_over(engine.is_settled());
         inbox.set_personal(library.personal);
         performer.perform(effects, !posts.is_empty())?;
-        performer.take_again().into_iter().for_each(|(drop_box, name)| inbox.look_again(drop_box, name));
-        for uid in performer.take_refused() {
-            inbox.count_refusal(Some(uid));
-        }
-        performer.take_settled().into_iter().for_each(|(drop_box, name, inode)| inbox.settle(drop_box, name, inode));
+        inbox.take_answers(performer);
         pulse.turned(engine, &library.web);
     }
     service::stopping();

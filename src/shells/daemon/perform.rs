@@ -141,11 +141,6 @@ impl Performer {
         self.audit.push(Entry::of_daemon(now(), act, detail));
     }
 
-    /// Returns where a box is.
-    pub(super) fn box_path(&self, drop_box: DropBox) -> PathBuf {
-        self.layout.drop_box(drop_box)
-    }
-
     pub(super) fn store_mut(&mut self) -> &mut Store {
         &mut self.store
     }

@@ -16,7 +16,7 @@ use crate::adapters::spool::room;
 use crate::adapters::spool::store::Store;
 use crate::adapters::spool::writers::{Seen, Writers};
 use crate::adapters::users;
-use crate::adapters::watch::{Happened, Notice};
+use crate::adapters::watch::{Happened, Notice, SpoolWatch};
 use crate::base::ids::Actor;
 use crate::base::text::visible;
 use crate::base::time::Timestamp;
@@ -25,6 +25,7 @@ use crate::domain::drop_name::{DropName, is_directory_of};
 use crate::domain::policy::Person;
 use crate::domain::problem::Problem;
 use crate::engine::{DropBox, Dropped, Input, Moved};
+use crate::shells::daemon::perform::Performer;
 
 /// How many files are taken in at once: enough for one sync to serve many, few enough to keep the loop lively.
 const FILES_PER_TURN: usize = 1000;
@@ -47,6 +48,17 @@ const LOOK_AGAIN_MAX: Duration = Duration::from_secs(10);
 const REFUSALS_PER_PERSON: u32 = 1_000;
 const REFUSALS_COUNTED: Duration = Duration::from_hours(1);
 
+/// How a file came into its box.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Came {
+    /// Nobody saw it, or it was made there.
+    Otherwise,
+    /// It was renamed in.
+    Renamed,
+    /// It stood in a directory that was renamed in.
+    Carried,
+}
+
 /// What the watcher saw of a file.
 #[derive(Clone, Copy, Debug)]
 struct Watched {
@@ -57,10 +69,8 @@ struct Watched {
     changed: bool,
     /// Whether a writer closed it, or it was renamed in, and nothing happened to it since.
     is_complete: bool,
-    /// Whether it was renamed in, and nothing happened to it since.
-    is_renamed: bool,
-    /// Whether it stood in a directory that was renamed in, and nothing happened to it since.
-    is_carried: bool,
+    /// How it came, if nothing happened to it since.
+    came: Came,
     /// When something happened to it last.
     last: Instant,
 }
@@ -68,25 +78,27 @@ struct Watched {
 impl Watched {
     /// A file of which nothing is known but that it stands there.
     fn unknown() -> Watched {
-        let last = Instant::now();
-        Watched { opens: None, changed: false, is_complete: false, is_renamed: false, is_carried: false, last }
+        Watched { opens: None, changed: false, is_complete: false, came: Came::Otherwise, last: Instant::now() }
     }
 
     /// Takes in what happened to it.
     fn note(&mut self, what: Happened) {
         self.last = Instant::now();
-        self.is_carried &= what != Happened::Changed;
         match what {
             Happened::Made => *self = Watched { opens: Some(0), ..Watched::unknown() },
-            Happened::Opened => self.opens = self.opens.map(|opens| opens + 1),
+            Happened::Opened => self.opens = self.opens.map(|opens| opens.saturating_add(1)),
             Happened::Given => {}
-            Happened::Changed => (self.changed, self.is_complete, self.is_renamed) = (true, false, false),
+            Happened::Changed => (self.changed, self.is_complete, self.came) = (true, false, Came::Otherwise),
             Happened::Closed => {
-                (self.is_complete, self.is_renamed) = (true, false);
+                self.is_complete = true;
+                // Whoever carried it in had it open, and is done with it now.
+                if self.came == Came::Renamed {
+                    self.came = Came::Otherwise;
+                }
                 self.opens = self.opens.map(|opens| opens.saturating_sub(1));
             }
             Happened::Whole | Happened::MadeOther => {
-                *self = Watched { opens: Some(0), is_complete: true, is_renamed: true, ..Watched::unknown() }
+                *self = Watched { opens: Some(0), is_complete: true, came: Came::Renamed, ..Watched::unknown() }
             }
         }
     }
@@ -94,8 +106,8 @@ impl Watched {
     /// Returns what this says of whether it is still written.
     fn seen(&self) -> Option<Seen> {
         match self.opens {
-            None if self.is_carried => Some(Seen::Carried),
-            Some(0) if self.is_renamed => Some(Seen::Complete),
+            None if self.came == Came::Carried => Some(Seen::Carried),
+            Some(0) if self.came == Came::Renamed => Some(Seen::Complete),
             Some(0) if self.is_complete => Some(Seen::ClosedByOne),
             _ if self.is_complete => Some(Seen::Closed),
             Some(1..) => Some(Seen::Opened { silent: self.last.elapsed(), changed: self.changed }),
@@ -126,6 +138,7 @@ struct Waiting {
 }
 
 /// The drop boxes, as far as they are known.
+#[expect(clippy::struct_excessive_bools, reason = "each answers a question of its own")]
 pub(super) struct SpoolInbox {
     layout: Layout,
     personal: bool,
@@ -251,9 +264,25 @@ impl SpoolInbox {
         }
     }
 
-    /// Returns the directories that are to be watched from now on; asked before every [`SpoolInbox::look`].
-    pub(super) fn take_to_watch(&mut self) -> Vec<(DropBox, String)> {
-        std::mem::take(&mut self.to_watch)
+    /// Has the directories watched that are known by now; what is put there afterwards is seen. Comes before every
+    /// [`SpoolInbox::look`].
+    pub(super) fn have_watched(&mut self, watch: &mut SpoolWatch) {
+        for (drop_box, directory) in std::mem::take(&mut self.to_watch) {
+            watch.add(drop_box, &self.layout.drop_box(drop_box), directory);
+        }
+    }
+
+    /// Takes in what became of files that were handed on.
+    pub(super) fn take_answers(&mut self, performer: &mut Performer) {
+        for (drop_box, name) in performer.take_again() {
+            self.look_again(drop_box, name);
+        }
+        for uid in performer.take_refused() {
+            self.count_refusal(Some(uid));
+        }
+        for (drop_box, name, inode) in performer.take_settled() {
+            self.settle(drop_box, name, inode);
+        }
     }
 
     fn take_waiting(&mut self, place: &Place) -> Option<Waiting> {
@@ -267,12 +296,12 @@ impl SpoolInbox {
     }
 
     /// Looks at a file again in a while, though nothing happens to it.
-    pub(super) fn look_again(&mut self, drop_box: DropBox, name: DropName) {
+    fn look_again(&mut self, drop_box: DropBox, name: DropName) {
         self.wait((drop_box, name), Watched { opens: Some(0), is_complete: true, ..Watched::unknown() });
     }
 
     /// Leaves a file alone that was answered and stands where it stood.
-    pub(super) fn settle(&mut self, drop_box: DropBox, name: DropName, inode: u64) {
+    fn settle(&mut self, drop_box: DropBox, name: DropName, inode: u64) {
         self.settled.insert((drop_box, name), inode);
     }
 
@@ -322,7 +351,8 @@ impl SpoolInbox {
             if !known {
                 let directory = place.1.directory().map(|directory| (place.0, directory.to_owned()));
                 let is_carried = directory.is_some_and(|directory| self.carried.contains(&directory));
-                let watched = Watched { is_carried, ..Watched::unknown() };
+                let came = if is_carried { Came::Carried } else { Came::Otherwise };
+                let watched = Watched { came, ..Watched::unknown() };
                 self.noticed.entry(place).or_insert(Waiting { watched, inode });
             }
         }
@@ -417,7 +447,7 @@ impl SpoolInbox {
                         refusals.push((place, file.inode, Some(key.uid), vec![problem]));
                         continue;
                     }
-                    bytes_taken += bytes.len();
+                    bytes_taken = bytes_taken.saturating_add(bytes.len());
                     let drop_box = *drop_box;
                     if may_grow {
                         self.wait(place.clone(), file.watched);
@@ -465,12 +495,12 @@ impl SpoolInbox {
     }
 
     /// Counts a refusal; whether it is one of those that are still answered.
-    pub(super) fn count_refusal(&mut self, uid: Option<u32>) -> bool {
+    fn count_refusal(&mut self, uid: Option<u32>) -> bool {
         let (count, since) = self.refused.entry(uid).or_insert((0, Instant::now()));
         if since.elapsed() > REFUSALS_COUNTED {
             (*count, *since) = (0, Instant::now());
         }
-        *count += 1;
+        *count = count.saturating_add(1);
         if *count == REFUSALS_PER_PERSON + 1 {
             let who = uid.map_or_else(|| "files of nobody knows whom".to_owned(), |uid| users::actor(uid).to_string());
             tracing::warn!(
