@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use super::World;
-use super::parts::library;
+use super::parts::{LATE_AFTER_MS, library};
 use crate::base::ids::TaskId;
 use crate::domain::run::{Ending, Event, OutputFacts, Recorded, Run, StepResult, TaskState};
 use crate::engine::asleep::{Asleep, Known};
@@ -192,4 +192,28 @@ fn an_order_is_about_the_task_that_its_name_meant_when_it_came() {
     hand_in(&mut world, Input::Fetched(found));
     let held = [1, 2].map(|id| world.fold(TaskId(id)).held().is_some());
     assert_eq!(held, [true, false]);
+}
+
+#[test]
+fn a_downtime_is_not_over_before_every_task_was_looked_at() {
+    let mut world = calm();
+    let soon = world.now.plus_ms(5_000);
+    drop_ready(&mut world, "h1", &format!(r#", "exec_time": "{soon}""#));
+    world.rescan();
+    world.crash();
+    world.pass_ms(LATE_AFTER_MS + 10_000);
+    let is_settled = |world: &World| world.engine.as_ref().is_some_and(Engine::is_settled);
+    for _ in 0..2 {
+        world.start_engine();
+        assert_eq!(hand_in(&mut world, Input::Tick), [TaskId(1)]);
+        // It is not read before the next crash, so the time noted is still that of before the first one.
+        assert!(!is_settled(&world));
+        world.crash();
+        world.pass_ms(1_000);
+    }
+    world.start_engine();
+    world.input(Input::Tick);
+    assert!(is_settled(&world));
+    let run = world.fold(TaskId(1));
+    assert_eq!((run.state(), run.held().is_some()), (TaskState::Ready, true), "its time passed while no daemon ran");
 }
