@@ -312,7 +312,7 @@ fn the_submitter_sees_why_not_and_a_change_underneath_turns_the_dialog_red() {
     let other = Screen::open(&world, BOB, (100, 30), "spoolgate");
     other.shows("say hello");
     other.keys(&["a"]);
-    other.shows("To approve, type yes");
+    other.shows("To approve, type the number of hosts, 1");
     other.types_slowly("ye");
     let script = world.etc().join("templates/hello.sh");
     let text = std::fs::read_to_string(&script).unwrap() + "echo and more\n";

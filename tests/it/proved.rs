@@ -180,7 +180,8 @@ fn a_daemon_of_its_own_user_takes_each_file_once_and_its_owner_removes_it() {
     let left = world.own_dir("new", ALICE).join("plain.json");
     let inode = std::fs::metadata(&left).unwrap().ino().to_string();
     let listed = || std::fs::read_to_string(world.state().join("spool/taken")).unwrap_or_default();
-    wait_for("it to be listed", || listed().lines().any(|line| line == inode).then_some(()));
+    let begin = format!("{inode} ");
+    wait_for("it to be listed", || listed().lines().any(|line| line.starts_with(&begin)).then_some(()));
     // A start looks at everything again.
     world.kill_daemon();
     world.start();

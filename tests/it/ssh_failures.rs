@@ -380,6 +380,51 @@ fn who_hangs_up_or_wants_more_is_told_apart() {
     assert!(said.contains("it does not take it; is its public half in root's authorized_keys there"), "{said}");
 }
 
+/// The library reads on as long as there is something to read, and gives nobody else a turn: neither a limit nor a signal is heard.
+#[test]
+fn a_server_that_never_stops_talking_is_given_up_in_time() {
+    use std::io::Write as _;
+    // What it says first, after which silence, and then for ever: lines before its name, and packets that mean nothing
+    // (SSH_MSG_IGNORE of 8 bytes: length, padding, number, an empty string, padding).
+    let ignore = [0, 0, 0, 12, 6, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0].repeat(500);
+    for (first, silence_ms, then) in [
+        ("", 0, b"one line more\r\n".repeat(500)),
+        ("", 1_000, b"one line more\r\n".repeat(500)),
+        ("", 0, vec![b'x'; 8000]),
+        ("SSH-2.0-x\r\n", 0, ignore),
+    ] {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        std::thread::spawn(move || {
+            for mut stream in listener.incoming().map_while(Result::ok) {
+                let then = then.clone();
+                std::thread::spawn(move || {
+                    let _ = stream.write_all(first.as_bytes());
+                    std::thread::park_timeout(Duration::from_millis(silence_ms));
+                    while stream.write_all(&then).is_ok() {}
+                });
+            }
+        });
+        let target = Target {
+            address: "127.0.0.1".to_owned(),
+            port,
+            user: "root".to_owned(),
+            key: None,
+            certificate: None,
+            passphrase: None,
+            proxy_command: None,
+            agent: false,
+            host_keys: vec![format!("ssh-ed25519 SHA256:{}", "A".repeat(43))],
+            connect_timeout: Duration::from_secs(5),
+            keepalive: Duration::from_secs(15),
+        };
+        let (done, ended) = std::sync::mpsc::channel();
+        std::thread::spawn(move || done.send(refused(&target).to_string()));
+        let said = ended.recv_timeout(Duration::from_secs(20)).expect("it is given up");
+        assert!(said.starts_with("cannot"), "{said}");
+    }
+}
+
 /// Three of a name's four addresses let every packet fall.
 #[test]
 fn one_good_address_of_a_name_is_enough() {

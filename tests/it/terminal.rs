@@ -49,17 +49,17 @@ fn what_is_pasted_behind_an_approve_command_does_not_answer_it() {
     world.start();
     let id = drop_task(&world, "hello", &json!({"task_name": "say hello", "temp_id": 1, "hosts": {"1": ["here"]}}));
     let screen = Screen::open(&world, BOB, (100, 50), "exec sh -i");
-    screen.types(&format!("spoolgate approve {id}\nyes\nyes\n"));
-    screen.shows(&format!("To approve task {id} (low risk), type yes:"));
+    screen.types(&format!("spoolgate approve {id}\n1\n1\n"));
+    screen.shows(&format!("To approve task {id} (medium risk), type the number of its hosts:"));
     screen.types_slowly("no");
     screen.keys(&["Enter"]);
-    screen.shows("not approved: \"no\" is not yes");
+    screen.shows("not approved: \"no\" is not 1");
     assert!(world.events(id).iter().all(|event| event["event"] != "approved"), "{:?}", world.events(id));
     screen.types("clear; echo clear$((40 + 2))\n");
     screen.shows("clear42");
     screen.types(&format!("spoolgate approve {id}\n"));
-    screen.shows("type yes:");
-    screen.types_slowly("yes");
+    screen.shows("type the number of its hosts:");
+    screen.types_slowly("1");
     screen.keys(&["Enter"]);
     event(&world, id, "approved");
 }

@@ -13,6 +13,7 @@ use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
 
 use crate::adapters::spool::SpoolError;
+use crate::adapters::spool::intake::stamp;
 use crate::adapters::spool::layout::Layout;
 use crate::base::ids::Actor;
 use crate::domain::drop_name::{DropName, is_drop_name};
@@ -28,6 +29,8 @@ pub struct Put {
     pub name: DropName,
     /// Its inode.
     pub inode: u64,
+    /// What tells it from a later file with that number.
+    stamp: String,
     path: PathBuf,
 }
 
@@ -35,11 +38,10 @@ impl Put {
     /// Whether it stands in its box and nobody has taken it. One that was taken, and that the daemon may not remove, is removed.
     #[must_use]
     pub fn stands(&self, layout: &Layout) -> bool {
-        let is_it = |path: &Path| fs::symlink_metadata(path).is_ok_and(|meta| meta.ino() == self.inode);
-        if !is_it(&self.path) {
+        if !fs::symlink_metadata(&self.path).is_ok_and(|meta| stamp(&meta) == self.stamp) {
             return false;
         }
-        let taken = taken(layout).contains(&self.inode);
+        let taken = taken(layout).contains(&self.stamp);
         if taken {
             // It counts once, whether it goes or not.
             let _ = fs::remove_file(&self.path);
@@ -69,7 +71,7 @@ pub fn put(
         Own::New { directory, made } => {
             let name = format!("{stem}.json");
             // It is closed when it appears, so that nobody takes it for one that is still written.
-            let (_, inode) = write(&made.join(&name), bytes).map_err(failed)?;
+            let (_, meta) = write(&made.join(&name), bytes).map_err(failed)?;
             let dir = in_box.join(&directory);
             return match rename_new(&made, &dir) {
                 Ok(()) => {
@@ -78,7 +80,7 @@ pub fn put(
                     match File::open(&path).and_then(|file| file.sync_all()) {
                         // What the daemon took already is durable.
                         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed(error)),
-                        _ => Ok(Put { name, inode, path }),
+                        _ => Ok(Put { name, inode: meta.ino(), stamp: stamp(&meta), path }),
                     }
                 }
                 // Another command of ours was faster; its directory serves as well.
@@ -97,7 +99,7 @@ pub fn put(
     let dir = in_box.join(&directory);
     tidy(layout, &dir);
     let staged = dir.join(format!(".{aside}"));
-    let (file, inode) = write(&staged, bytes).map_err(failed)?;
+    let (file, meta) = write(&staged, bytes).map_err(failed)?;
     for n in 0_u32.. {
         let name = if n == 0 { format!("{stem}.json") } else { format!("{stem}-{n}.json") };
         let path = dir.join(&name);
@@ -105,7 +107,8 @@ pub fn put(
             // A journalling file system brings the new name to the disk with the file. The daemon may have taken it already.
             Ok(()) => {
                 let name = DropName::within(&directory, &name);
-                return file.sync_all().map(|()| Put { name, inode, path }).map_err(failed);
+                let put = Put { name, inode: meta.ino(), stamp: stamp(&meta), path };
+                return file.sync_all().map(|()| put).map_err(failed);
             }
             Err(Errno::EEXIST) => {}
             Err(errno) => {
@@ -125,9 +128,10 @@ pub fn stands(layout: &Layout, boxes: &[DropBox], me: &Actor, file: &str) -> boo
     let directories: Vec<String> = [String::new(), me.user.clone()].into_iter().chain(own).collect();
     let found =
         boxes.iter().flat_map(|known| directories.iter().map(|dir| layout.drop_box(*known).join(dir).join(file)));
-    let inodes: Vec<u64> = found.filter_map(|path| fs::symlink_metadata(path).ok()).map(|meta| meta.ino()).collect();
-    let taken = if inodes.is_empty() { Vec::new() } else { taken(layout) };
-    inodes.iter().any(|inode| !taken.contains(inode))
+    let stamps: Vec<String> =
+        found.filter_map(|path| fs::symlink_metadata(path).ok()).map(|meta| stamp(&meta)).collect();
+    let taken = if stamps.is_empty() { Vec::new() } else { taken(layout) };
+    stamps.iter().any(|stamp| !taken.contains(stamp))
 }
 
 /// A directory in a box that only its owner can write.
@@ -172,13 +176,13 @@ fn set_mode(dir: &Path, meta: &fs::Metadata) -> io::Result<()> {
 }
 
 /// Writes a new file that the group may read, durably; returns it with its inode.
-fn write(path: &Path, bytes: &[u8]) -> io::Result<(File, u64)> {
+fn write(path: &Path, bytes: &[u8]) -> io::Result<(File, fs::Metadata)> {
     let mut file = OpenOptions::new().create_new(true).write(true).mode(0o640).open(path)?;
     file.write_all(bytes)?;
     file.set_permissions(Permissions::from_mode(0o640))?;
     file.sync_all()?;
-    let inode = file.metadata()?.ino();
-    Ok((file, inode))
+    let meta = file.metadata()?;
+    Ok((file, meta))
 }
 
 fn rename_new(from: &Path, to: &Path) -> nix::Result<()> {
@@ -193,7 +197,7 @@ fn tidy(layout: &Layout, dir: &Path) {
     }
     for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
         let name = entry.file_name();
-        let is_taken = entry.metadata().is_ok_and(|meta| meta.is_file() && taken.contains(&meta.ino()));
+        let is_taken = entry.metadata().is_ok_and(|meta| meta.is_file() && taken.contains(&stamp(&meta)));
         if is_taken && name.to_str().is_some_and(is_drop_name) {
             // The next command tries again.
             let _ = fs::remove_file(entry.path());
@@ -201,10 +205,10 @@ fn tidy(layout: &Layout, dir: &Path) {
     }
 }
 
-/// Returns the inodes of files that were taken and stand where they stood.
-fn taken(layout: &Layout) -> Vec<u64> {
+/// Returns what tells the files that were taken and stand where they stood.
+fn taken(layout: &Layout) -> Vec<String> {
     let text = fs::read_to_string(layout.taken()).unwrap_or_default();
-    text.lines().filter_map(|line| line.parse().ok()).collect()
+    text.lines().map(str::to_owned).collect()
 }
 
 #[cfg(test)]
@@ -241,7 +245,7 @@ mod tests {
         layout.create(None, true).unwrap();
         let drop = |stem: &str| put(&layout, DropBox::Ready, &me(), (stem, stem), b"{}").unwrap();
         let (one, two, three) = (drop("one"), drop("two"), drop("three"));
-        fs::write(layout.taken(), format!("{}\n{}\n", one.inode, two.inode)).unwrap();
+        fs::write(layout.taken(), format!("{}\n{}\n", one.stamp, two.stamp)).unwrap();
         assert!(three.stands(&layout) && !one.stands(&layout) && !one.path.exists());
         drop("four");
         assert!(!two.path.exists() && three.path.exists());

@@ -164,7 +164,7 @@ fn look_in(
         Ok(read) => read,
         Err(error) => return Later(error),
     };
-    if stamp(&meta) != stamp(&after) || stamp(&meta) != stamp(&named) || bytes.len() as u64 != meta.size() {
+    if state_of(&meta) != state_of(&after) || state_of(&meta) != state_of(&named) || bytes.len() as u64 != meta.size() {
         return Looked::NotYet;
     }
     // Room that somebody made for a text reads as zeros until the text comes.
@@ -264,8 +264,20 @@ fn kind(meta: &Metadata) -> &'static str {
     }
 }
 
-fn stamp(meta: &Metadata) -> (u64, u64, i64, i64) {
+fn state_of(meta: &Metadata) -> (u64, u64, i64, i64) {
     (meta.ino(), meta.size(), meta.mtime(), meta.mtime_nsec())
+}
+
+/// Returns what tells a file from a later one with the same inode number: in the list of those that were taken.
+#[must_use]
+pub fn stamp(meta: &Metadata) -> String {
+    format!("{} {} {}", meta.ino(), born_ns(meta), mtime_ns(meta))
+}
+
+/// Returns the same of a file that was read.
+#[must_use]
+pub fn stamp_of(key: &DropKey) -> String {
+    format!("{} {} {}", key.ino, key.born_ns, key.mtime_ns)
 }
 
 fn born_ns(meta: &Metadata) -> String {

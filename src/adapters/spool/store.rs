@@ -265,8 +265,8 @@ impl Store {
     ///
     /// # Errors
     /// When a file operation fails.
-    pub fn list_taken(&self, inodes: &BTreeSet<u64>) -> Result<(), SpoolError> {
-        let text: String = inodes.iter().map(|inode| format!("{inode}\n")).collect();
+    pub fn list_taken(&self, stamps: &BTreeSet<String>) -> Result<(), SpoolError> {
+        let text: String = stamps.iter().map(|stamp| format!("{stamp}\n")).collect();
         self.replace(&self.layout.taken(), text.as_bytes()).map(drop)
     }
 

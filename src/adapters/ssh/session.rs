@@ -14,6 +14,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use crate::adapters::ssh::auth::{log_in, turn_to_decrypt};
 use crate::adapters::ssh::descriptors::is_short;
 use crate::adapters::ssh::dial::{NotDialed, dial};
+use crate::adapters::ssh::greeting::before_name;
 use crate::adapters::ssh::methods::{self, Methods, Offer};
 use crate::adapters::ssh::proxy::Proxy;
 use crate::adapters::ssh::socket::{Readiness, Socket};
@@ -222,11 +223,23 @@ async fn greet(target: &Target, host: &str, way: Option<UnixStream>, deadline: I
     ssh.set_timeout(BLOCKING_LIMIT_MS);
     socket.give_to(&mut ssh).map_err(connect)?;
     Methods::ours(&ssh, target).and_then(|ours| ours.prefer(&ssh)).map_err(unable)?;
+    let heard = match timeout_at(deadline, before_name(&readiness)).await {
+        Ok(Ok(heard)) => heard,
+        Ok(Err(why)) => return Err(SshError::Connect { host: host.to_owned(), why }),
+        // Nothing is left of the time; what was said is said below.
+        Err(_) => Vec::new(),
+    };
     let directions = ssh.clone();
     let shaken = timeout_at(deadline, readiness.retry(|| directions.block_directions(), || ssh.handshake())).await;
     match shaken {
         Ok(Ok(())) => {}
-        Ok(Err(source)) => return Err(not_shaken(host, source, said(&ssh).or_else(|| words(&socket.last_words())))),
+        Ok(Err(source)) => {
+            return Err(not_shaken(
+                host,
+                source,
+                said(&ssh).or_else(|| words(&socket.last_words())).or_else(|| words(&heard)),
+            ));
+        }
         Err(_) => {
             let (host, limit) = (host.to_owned(), target.connect_timeout);
             let why = match said(&ssh) {

@@ -5,15 +5,20 @@
 
 use std::io::{self, Read as _};
 use std::net::{Shutdown, TcpStream};
+use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd};
 use std::os::unix::net::UnixStream;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use std::task::{Context, Poll};
 
+use nix::sys::socket::{MsgFlags, recv};
 use socket2::{SockRef, TcpKeepalive};
 use ssh2::BlockDirections;
 use tokio::io::{Interest, Ready};
+
+use crate::adapters::ssh::overtime::Calls;
 
 /// How often everything is asked before others have their turn.
 const TURN_PASSES: u32 = 64;
@@ -36,6 +41,13 @@ enum Registered {
 }
 
 impl Registered {
+    fn descriptor(&self) -> BorrowedFd<'_> {
+        match self {
+            Registered::Tcp(stream) => stream.as_fd(),
+            Registered::Unix(stream) => stream.as_fd(),
+        }
+    }
+
     fn socket(&self) -> SockRef<'_> {
         match self {
             Registered::Tcp(stream) => SockRef::from(stream),
@@ -102,6 +114,14 @@ pub(super) enum Socket {
 }
 
 impl Socket {
+    /// Returns another handle of the same connection.
+    fn duplicate(&self) -> io::Result<Socket> {
+        Ok(match self {
+            Socket::Tcp(stream) => Socket::Tcp(stream.try_clone()?),
+            Socket::Unix(stream) => Socket::Unix(stream.try_clone()?),
+        })
+    }
+
     pub(super) fn shutdown(&self) {
         // One that is shut already is as good.
         let _ = match self {
@@ -134,15 +154,59 @@ pub(super) struct Readiness {
     registered: Registered,
     /// Whether anything came from the host since somebody asked.
     heard: AtomicBool,
+    /// The library's calls, none of which goes on for ever.
+    calls: Arc<Calls>,
 }
 
 impl Readiness {
     pub(super) fn new(socket: &Socket) -> io::Result<Readiness> {
+        let calls = Calls::watch(socket.duplicate()?);
         let registered = match socket {
             Socket::Tcp(stream) => Registered::Tcp(tokio::net::TcpStream::from_std(stream.try_clone()?)?),
             Socket::Unix(stream) => Registered::Unix(tokio::net::UnixStream::from_std(stream.try_clone()?)?),
         };
-        Ok(Readiness { registered, heard: AtomicBool::new(true) })
+        Ok(Readiness { registered, heard: AtomicBool::new(true), calls })
+    }
+
+    /// Waits until there is something to read, and returns the beginning of it without taking it; nothing at the end.
+    ///
+    /// # Errors
+    /// As the system says.
+    pub(super) async fn peek(&self, most: usize) -> io::Result<Vec<u8>> {
+        let mut buffer = vec![0; most];
+        loop {
+            self.registered.ready(Interest::READABLE).await?;
+            let mut count = 0;
+            let peeked = self.registered.try_io(Interest::READABLE, || {
+                let flags = MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT;
+                count = recv(self.registered.descriptor().as_raw_fd(), &mut buffer, flags)?;
+                Ok(())
+            });
+            match peeked {
+                Ok(()) => {
+                    buffer.truncate(count);
+                    return Ok(buffer);
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Takes so many bytes of what was peeked at.
+    ///
+    /// # Errors
+    /// As the system says.
+    pub(super) fn skip(&self, count: usize) -> io::Result<()> {
+        let mut buffer = vec![0; count];
+        let mut left = count;
+        while left > 0 {
+            match recv(self.registered.descriptor().as_raw_fd(), &mut buffer[..left], MsgFlags::MSG_DONTWAIT)? {
+                0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+                taken => left = left.saturating_sub(taken),
+            }
+        }
+        Ok(())
     }
 
     /// Prepares a fresh connection: no waiting for full segments, the kernel asks after silent peers, and takes what can soon be
@@ -167,6 +231,7 @@ impl Readiness {
         directions: impl Fn() -> BlockDirections,
         mut attempt: impl FnMut() -> Result<T, ssh2::Error>,
     ) -> Result<T, ssh2::Error> {
+        let mut attempt = || self.calls.call(&mut attempt);
         // What stands ready now is read without the event loop ever telling of it.
         if self.registered.socket().peek(&mut [std::mem::MaybeUninit::uninit(); 1]).is_ok_and(|count| count > 0) {
             self.heard.store(true, Ordering::Relaxed);
@@ -213,6 +278,7 @@ impl Readiness {
     /// Works on the socket until `work` says that nothing moved; then waits are for new events. Returns whether there may be
     /// more to do at once: a host that never stops leaves others their turn.
     pub(super) fn drain(&self, outbound: bool, mut work: impl FnMut() -> bool) -> bool {
+        let mut work = || self.calls.call(&mut work);
         for _ in 0..TURN_PASSES {
             if work() {
                 continue;

@@ -396,8 +396,8 @@ impl Performer {
         if !std::mem::take(&mut self.stuck_changed) {
             return;
         }
-        let inodes = self.stuck.keys().map(|key| key.ino).collect();
-        if let Err(error) = self.store.list_taken(&inodes) {
+        let stamps = self.stuck.keys().map(intake::stamp_of).collect();
+        if let Err(error) = self.store.list_taken(&stamps) {
             tracing::warn!("{error}; it is tried again");
             self.stuck_changed = true;
         }
