@@ -3,9 +3,8 @@
 mod chain;
 
 use std::fs;
-use std::path::PathBuf;
 
-use super::audit::{self, LastKnown};
+use super::audit;
 use super::fault;
 use super::layout::Layout;
 use super::load::Loaded;
