@@ -59,7 +59,7 @@ fn main() {
         let dropped = rate(|n| drop_file(&scratch, n, &bodies[n]));
         let known = tasks(&world);
         let begin = Instant::now();
-        let boxed = world.box_dir("new");
+        let boxed = world.own_dir("new", 0);
         every(|n| drop_file(&boxed, n, &bodies[n]));
         let into_the_box = TASKS as f64 / begin.elapsed().as_secs_f64();
         wait_at_most(Duration::from_mins(5), "all files", || (tasks(&world) >= known + TASKS).then_some(()));

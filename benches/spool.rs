@@ -76,10 +76,10 @@ fn first_byte() {
     let mut times: Vec<Duration> = (0..SAMPLES)
         .map(|n| {
             let text = json!({"task_name": "t", "temp_id": 1, "hosts": {"1": ["web1"]}}).to_string();
-            let staged = world.box_dir("ready").join(".staged");
+            let staged = world.own_dir("ready", 0).join(".staged");
             std::fs::write(&staged, text).unwrap();
             let begin = Instant::now();
-            std::fs::rename(&staged, world.box_dir("ready").join(format!("t{n}.json"))).unwrap();
+            std::fs::rename(&staged, world.own_dir("ready", 0).join(format!("t{n}.json"))).unwrap();
             let (mut stream, _) = listener.accept().unwrap();
             let mut byte = [0];
             stream.read_exact(&mut byte).unwrap();
@@ -112,7 +112,7 @@ fn intake() {
         world.start();
         world.kill_daemon();
         for n in 0..FILES {
-            std::fs::write(world.box_dir("new").join(format!("b{n}.json")), &text).unwrap();
+            std::fs::write(world.own_dir("new", 0).join(format!("b{n}.json")), &text).unwrap();
         }
         let old = Duration::from_millis(2_100);
         pause(old);
@@ -122,7 +122,7 @@ fn intake() {
         wait_at_most(Duration::from_mins(2), "10,000 tasks", || {
             // A directory's link count is its subdirectories and two.
             let tasks = std::fs::metadata(&runs).unwrap().nlink();
-            let boxed = || std::fs::read_dir(world.box_dir("new")).unwrap().count();
+            let boxed = || std::fs::read_dir(world.own_dir("new", 0)).unwrap().count();
             (tasks as usize >= FILES && boxed() == FILES).then_some(())
         });
         rates.push(FILES as f64 / begin.elapsed().as_secs_f64());

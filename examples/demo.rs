@@ -267,9 +267,20 @@ impl Demo {
         id
     }
 
-    /// Drops a file as somebody, where this process may; a file appears whole, by rename.
+    /// Drops a file as somebody, where this process may, into their own directory in a box; a file appears whole, by rename.
     fn put(&self, drop_box: &str, name: &str, bytes: &[u8], uid: u32) {
-        let dir = self.root.join("state/spool").join(drop_box);
+        let owner = if self.root_user { uid } else { nix::unistd::geteuid().as_raw() };
+        let in_box = self.root.join("state/spool").join(drop_box);
+        let dir = in_box.join(format!("uid-{owner}"));
+        if !dir.exists() {
+            let made = in_box.join(format!(".{owner}"));
+            fs::create_dir(&made).unwrap();
+            if self.root_user {
+                chown(&made, Some(owner), None).unwrap();
+            }
+            fs::set_permissions(&made, PermissionsExt::from_mode(0o750)).unwrap();
+            fs::rename(made, &dir).unwrap();
+        }
         let staged = dir.join(format!(".{name}"));
         fs::write(&staged, bytes).unwrap();
         fs::set_permissions(&staged, PermissionsExt::from_mode(0o644)).unwrap();
@@ -289,7 +300,9 @@ impl Demo {
         let name = format!("approve-{id}-{uid}.json");
         self.put("orders", &name, &order.write(), uid);
         let answer = self.wait_for("an answer", || {
-            self.events(id).into_iter().find(|event| event["order"]["name"] == name.as_str())
+            let ends = format!("/{name}");
+            let names = |event: &Value| event["order"]["name"].as_str().is_some_and(|name| name.ends_with(&ends));
+            self.events(id).into_iter().find(names)
         });
         match answer["event"].as_str() {
             Some("approved") => {

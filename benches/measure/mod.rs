@@ -71,10 +71,10 @@ pub(crate) fn pause(time: Duration) {
 /// looking takes no time from what is measured.
 pub(crate) fn run_task(world: &World, n: usize, text: &str, limit: Duration) -> f64 {
     let done = world.box_dir("done");
-    let staged = world.box_dir("ready").join(".staged");
+    let staged = world.own_dir("ready", 0).join(".staged");
     std::fs::write(&staged, text).unwrap();
     let begin = Instant::now();
-    std::fs::rename(&staged, world.box_dir("ready").join(format!("task{n}.json"))).unwrap();
+    std::fs::rename(&staged, world.own_dir("ready", 0).join(format!("task{n}.json"))).unwrap();
     wait_at_most(limit, &format!("the record of task {n}"), || {
         (std::fs::read_dir(&done).unwrap().count() >= n).then_some(())
     });

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::base::ids::{GroupNo, HostName, StepName, TaskId};
+use crate::base::ids::{Actor, GroupNo, HostName, StepName, TaskId};
 use crate::base::time::Timestamp;
 use crate::domain::audit::Entry;
 use crate::domain::order::{Order, Which, Wish};
@@ -149,8 +149,9 @@ impl Engine {
                 }
                 self.follow(id, before, out);
             }
-            // The journal of a task that has ended says how it ended, and nothing more unless it runs again.
-            Err(Refused { why, .. }) if before == TaskState::Done => {
+            // The journal of a task that has ended says how it ended, and nothing more unless it runs again. Nor does anybody fill
+            // the journal of somebody's task with what they may not do: their answer stands in `bad/` then.
+            Err(Refused { why, .. }) if before == TaskState::Done || refusals(run, &by) >= REFUSALS_MAX => {
                 let said = format!("{} of task {id} refused: {why}", order.wish.right().word());
                 refuse(file, Some(id), vec![Problem::denied(said, "")], out);
                 return false;
@@ -185,6 +186,15 @@ impl Engine {
         }
         self.watch_id(id);
     }
+}
+
+/// How many refused orders of one person a task's journal holds.
+const REFUSALS_MAX: usize = 20;
+
+/// Returns how many orders of somebody a task's journal says were refused.
+fn refusals(run: &Run, by: &Actor) -> usize {
+    let word = Event::REFUSED_WORD;
+    run.acts.iter().filter(|act| act.act == word && act.by.as_ref() == Some(by)).take(REFUSALS_MAX).count()
 }
 
 /// Why an order is not obeyed.

@@ -258,3 +258,23 @@ fn a_uid_without_an_account_submits_nothing_under_a_rule_for_everybody() {
     world.drop_file("new", "ours.json", &task(), 0);
     world.task_of("ours");
 }
+
+#[test]
+fn nobody_fills_the_journal_of_a_task_with_what_they_may_not_do() {
+    let world = world(POLICY);
+    world.drop_file("new", "task.json", &task(), ALICE);
+    let id = world.task_of("task");
+    for n in 0..30 {
+        let order = json!({"order": "cancel", "task": id, "reason": format!("{n}")}).to_string();
+        world.drop_file("orders", &format!("eve-{n}.json"), order.as_bytes(), EVE);
+    }
+    let mut last = String::new();
+    wait_for("every order to be answered", || {
+        let answered = world.events(id).iter().filter(|event| event["event"] == "order_refused").count();
+        let bad = (0..30).filter_map(|n| world.why(&format!("eve-{n}"))).collect::<Vec<_>>();
+        last = bad.first().map(ToString::to_string).unwrap_or_default();
+        (answered == 20 && bad.len() == 10).then_some(())
+    });
+    assert!(last.contains("refused: no rule in policy.toml lets uid-61003 cancel"), "{last}");
+    assert!(world.run(ALICE, &["cancel", &id.to_string(), "--reason", "mine"]).ok().contains("cancelled"));
+}

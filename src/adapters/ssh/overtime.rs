@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 
 use crate::adapters::ssh::socket::Socket;
 
-/// How long a call may take.
-const CALL_MOST: Duration = Duration::from_secs(2);
+/// How long a call may take: on a machine with too much to do its thread may have to wait for its turn.
+const CALL_MOST: Duration = Duration::from_secs(5);
 /// How often is looked.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 

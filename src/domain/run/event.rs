@@ -395,6 +395,9 @@ impl DropKey {
 }
 
 impl Event {
+    /// The word of [`Event::OrderRefused`].
+    pub const REFUSED_WORD: &str = "order_refused";
+
     /// Returns the word the event is written under.
     #[must_use]
     pub fn word(&self) -> &'static str {
@@ -419,7 +422,7 @@ impl Event {
             Event::Continued { .. } => "continued",
             Event::BatchStarted { .. } => "batch_started",
             Event::Frozen(_) => "frozen",
-            Event::OrderRefused { .. } => "order_refused",
+            Event::OrderRefused { .. } => Event::REFUSED_WORD,
             Event::Started => "started",
             Event::StepStarted { .. } => "step_started",
             Event::KillUnconfirmed { .. } => "kill_unconfirmed",
