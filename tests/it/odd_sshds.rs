@@ -251,7 +251,8 @@ fn a_penalty_is_said() {
     let mut world = World::new(&[("h1", "127.0.1.1")], Some(&sshd));
     world.start();
     let dropped = || sshd.log().matches("drop connection").count();
-    let before = dropped();
+    // The server writes of the one before a little later.
+    let before = wait_for("the first one in its log", || Some(dropped()).filter(|count| *count > 0));
     let text = json!({"task_name": "one", "script": "true", "hosts": {"1": ["h1"]}}).to_string();
     world.drop_file("ready", "one.json", text.as_bytes(), 0);
     let record = world.record(world.task_of("one"));
