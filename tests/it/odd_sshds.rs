@@ -258,8 +258,9 @@ fn a_penalty_is_said() {
     let record = world.record(world.task_of("one"));
     let reason = record["results"]["h1"][0]["reason"].as_str().unwrap_or_default();
     assert!(reason.contains(want), "{record:#}");
-    // It could as well be one too many at once, which is over soon.
-    assert!(dropped() - before <= 7, "{}", sshd.log());
+    // It could as well be one too many at once, which is over soon. How many tries come within the limit, seven or eight, hangs on
+    // how the hosts' tries are spread.
+    assert!(dropped() - before <= 8, "{}", sshd.log());
 }
 
 fn keygen(path: &Path, kind: &[&str]) {
