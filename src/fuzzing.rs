@@ -66,6 +66,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "known_hosts", read: |bytes| text(bytes, known_hosts) },
     Target { name: "ssh_config", read: |bytes| text(bytes, openssh_config) },
     Target { name: "key_file", read: key_file },
+    Target { name: "ssh_reports", read: |bytes| drop(ssh::read_reports(bytes)) },
     Target { name: "runner_answer", read: runner_answer },
     Target { name: "engine_reports", read: engine_reports },
     Target { name: "host_text", read: host_text },

@@ -2,6 +2,8 @@
 //!
 //! **Invariant:** exit code and exit signal are never folded into one number.
 
+use serde::{Deserialize, Serialize};
+
 /// One of a process's two output streams.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stream {
@@ -12,7 +14,7 @@ pub enum Stream {
 }
 
 /// How a process ended.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ExecEnd {
     /// It exited with this code.
     Exit(i32),

@@ -67,6 +67,7 @@ mod ssh;
 mod ssh_config;
 mod ssh_failures;
 mod ssh_ways;
+mod ssh_workers;
 mod sshd;
 mod systemd;
 mod templates;

@@ -1,10 +1,12 @@
 //! SSH alone: against a real OpenSSH sshd, and against a server inside the process that can misbehave.
 
 use std::net::IpAddr;
+use std::sync::LazyLock;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::RecvTimeoutError;
 use std::time::{Duration, Instant};
 
-use spoolgate::adapters::ssh::{Session, SshError, Target};
+use spoolgate::adapters::ssh::{Session, SshError, Target, Workers};
 use spoolgate::domain::output::{ExecEnd, Stream};
 
 use crate::fake_ssh::{Behaviour, FakeSsh, Steps, write_client_key};
@@ -27,7 +29,20 @@ pub(crate) fn target(sshd: &Sshd) -> Target {
         host_keys: vec![sshd.host_key()],
         connect_timeout: Duration::from_secs(10),
         keepalive: Duration::from_secs(15),
+        workers: workers(),
     }
+}
+
+/// Makes processes that speak SSH, in a directory of their own that goes with the test's process.
+pub(crate) fn workers() -> Workers {
+    static PLACES: LazyLock<tempfile::TempDir> = LazyLock::new(|| {
+        let dir = tempfile::Builder::new().prefix("spoolgate-workers.").tempdir().unwrap();
+        std::fs::set_permissions(dir.path(), std::os::unix::fs::PermissionsExt::from_mode(0o711)).unwrap();
+        dir
+    });
+    static NUMBER: AtomicU64 = AtomicU64::new(0);
+    let dir = PLACES.path().join(NUMBER.fetch_add(1, Ordering::Relaxed).to_string());
+    Workers::new(env!("CARGO_BIN_EXE_spoolgate").into(), dir)
 }
 
 pub(crate) fn block_on<T>(future: impl Future<Output = T>) -> T {
@@ -204,6 +219,7 @@ async fn fake() -> (FakeSsh, impl Fn(u32) -> Target, tempfile::TempDir) {
     })
     .await;
     let (port, host_key) = (server.port, server.fingerprint());
+    let workers = workers();
     let target = move |n: u32| Target {
         address: std::net::Ipv4Addr::from((127 << 24) + n).to_string(),
         port,
@@ -216,6 +232,7 @@ async fn fake() -> (FakeSsh, impl Fn(u32) -> Target, tempfile::TempDir) {
         host_keys: vec![host_key.clone()],
         connect_timeout: Duration::from_secs(30),
         keepalive: Duration::from_secs(1),
+        workers: workers.clone(),
     };
     (server, target, scratch)
 }

@@ -12,7 +12,7 @@ use spoolgate::adapters::ssh::{Session, SshError, Target, descriptors};
 use crate::links::{Firewall, Way};
 use crate::patience::InTime as _;
 use crate::remote::task;
-use crate::ssh::{block_on, target};
+use crate::ssh::{block_on, target, workers};
 use crate::sshd::Sshd;
 use crate::world::{World, wait_for};
 
@@ -365,6 +365,7 @@ fn who_hangs_up_or_wants_more_is_told_apart() {
             host_keys: vec![format!("ssh-ed25519 SHA256:{}", "A".repeat(43))],
             connect_timeout: Duration::from_secs(5),
             keepalive: Duration::from_secs(15),
+            workers: workers(),
         };
         let said = refused(&sshd).to_string();
         assert!(said.contains(want), "{said}");
@@ -417,6 +418,7 @@ fn a_server_that_never_stops_talking_is_given_up_in_time() {
             host_keys: vec![format!("ssh-ed25519 SHA256:{}", "A".repeat(43))],
             connect_timeout: Duration::from_secs(5),
             keepalive: Duration::from_secs(15),
+            workers: workers(),
         };
         let (done, ended) = std::sync::mpsc::channel();
         std::thread::spawn(move || done.send(refused(&target).to_string()));

@@ -6,7 +6,7 @@ use std::path::Path;
 /// The floors, bottom first. A module imports from floors below its own, and from its own.
 const FLOORS: [&str; 5] = ["base", "domain", "engine", "adapters", "shells"];
 const CODE_LINES_MAX: usize = 500;
-const PACKAGES_MAX: usize = 340;
+const PACKAGES_MAX: usize = 345;
 
 fn sources() -> BTreeMap<String, String> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));

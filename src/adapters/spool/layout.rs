@@ -155,6 +155,12 @@ impl Layout {
         self.root.join("callback.key")
     }
 
+    /// Returns the directory of the processes that speak SSH: a directory each, with the socket of its agent.
+    #[must_use]
+    pub fn ssh(&self) -> PathBuf {
+        self.root.join("ssh")
+    }
+
     /// Returns the index of finished tasks.
     #[must_use]
     pub fn history(&self) -> PathBuf {

@@ -7,6 +7,7 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
+use socket2::{SockRef, TcpKeepalive};
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
@@ -23,6 +24,9 @@ const SILENT: Duration = Duration::from_secs(2);
 const ADDRESSES_MAX: usize = 16;
 /// How many names are looked up at once: each that no name server answers holds a thread for long.
 static LOOKING_UP: Semaphore = Semaphore::const_new(64);
+
+/// How much the kernel holds of what it cannot send yet.
+const UNSENT_BYTES_MAX: u32 = 128 << 10;
 
 /// Why there is no connection.
 #[derive(Debug)]
@@ -46,6 +50,15 @@ pub(super) async fn dial(name: &str, port: u16, limit: Duration) -> Result<TcpSt
     addresses.truncate(ADDRESSES_MAX);
     let literal = name.parse::<IpAddr>().is_ok();
     Race::new(addresses, limit).run(deadline).await.map_err(|lost| lost.told(literal, left_out))
+}
+
+/// Prepares a fresh connection: no waiting for full segments, the kernel asks after silent peers, and takes what can soon be
+/// sent: what waits there nobody can take back, and it passes for sent.
+pub(super) fn prepare(stream: &std::net::TcpStream, keepalive: Duration) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    SockRef::from(stream).set_tcp_notsent_lowat(UNSENT_BYTES_MAX)?;
+    let probes = TcpKeepalive::new().with_time(keepalive).with_interval(keepalive).with_retries(3);
+    SockRef::from(stream).set_tcp_keepalive(&probes)
 }
 
 /// Returns the addresses of a name, each once, the kinds of addresses in turn.

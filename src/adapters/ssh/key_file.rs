@@ -29,8 +29,7 @@ pub struct KeyFile {
     pub(super) text: String,
     /// Whether it wants a passphrase.
     pub encrypted: bool,
-    /// The public key, as in a `.pub` file, where it stands beside the private one in the clear: to make it from that costs
-    /// the library as much as to sign.
+    /// The public key, as in a `.pub` file, where it stands beside the private one in the clear.
     pub(super) public: Option<String>,
 }
 
@@ -77,18 +76,19 @@ pub fn read(path: &Path) -> Result<KeyFile, Unfit> {
     Ok(KeyFile { encrypted: wants_passphrase(&text), public: public_of(&text), text })
 }
 
-/// Checks that a file holds a certificate of a user's key.
+/// Reads a certificate of a user's key, as the protocol sends it.
 ///
 /// # Errors
 /// As [`read`].
-pub fn check_certificate(path: &Path) -> Result<(), Unfit> {
+pub fn certificate(path: &Path) -> Result<Vec<u8>, Unfit> {
     let text = text_of(bytes_of(path)?)?;
     let kind = text.split_ascii_whitespace().next().unwrap_or_default();
+    let wanted = "a certificate as ssh-keygen -s writes it (…-cert.pub)";
     if kind.ends_with("-cert-v01@openssh.com") && text.starts_with(kind) {
-        return Ok(());
+        return blob(&text).ok_or_else(|| Unfit::wrong("a certificate that is damaged", wanted));
     }
     let found = if text.contains("PRIVATE KEY") { "a private key" } else { "no certificate" };
-    Err(Unfit::wrong(found, "a certificate as ssh-keygen -s writes it (…-cert.pub)"))
+    Err(Unfit::wrong(found, wanted))
 }
 
 /// Returns the public half that stands beside a key file, as the protocol sends it.
@@ -258,22 +258,27 @@ fn is_one_value(bytes: &[u8]) -> bool {
 /// What OpenSSH's own form holds: a magic word; the names of cipher and key derivation, its options; the number of keys; the
 /// public key, which begins with its kind; the private one; behind it what authenticates it, with some ciphers.
 /// (<https://github.com/openssh/openssh-portable/blob/master/PROTOCOL.key>)
-struct OpenSsh<'a> {
-    cipher: &'a [u8],
+pub(super) struct OpenSsh<'a> {
+    pub(super) cipher: &'a [u8],
+    /// How a passphrase becomes a key.
+    pub(super) derivation: &'a [u8],
+    /// What that wants to know.
+    pub(super) options: &'a [u8],
     public: &'a [u8],
+    pub(super) private: &'a [u8],
     /// What is left behind the private part.
-    behind: &'a [u8],
+    pub(super) behind: &'a [u8],
 }
 
 impl OpenSsh<'_> {
-    fn parse(bytes: &[u8]) -> Option<OpenSsh<'_>> {
+    pub(super) fn parse(bytes: &[u8]) -> Option<OpenSsh<'_>> {
         let (cipher, rest) = string(bytes.strip_prefix(OPENSSH)?)?;
-        let (_derivation, rest) = string(rest)?;
-        let (_options, rest) = string(rest)?;
+        let (derivation, rest) = string(rest)?;
+        let (options, rest) = string(rest)?;
         let rest = rest.strip_prefix(&1_u32.to_be_bytes())?;
         let (public, rest) = string(rest)?;
         let (private, behind) = string(rest)?;
-        (!private.is_empty()).then_some(OpenSsh { cipher, public, behind })
+        (!private.is_empty()).then_some(OpenSsh { cipher, derivation, options, public, private, behind })
     }
 }
 
@@ -297,7 +302,7 @@ fn public_of(text: &str) -> Option<String> {
 }
 
 /// Takes a string off the front: its length, then its bytes.
-fn string(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+pub(super) fn string(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     let (length, rest) = bytes.split_first_chunk::<4>()?;
     rest.split_at_checked(usize::try_from(u32::from_be_bytes(*length)).ok()?)
 }

@@ -3,29 +3,36 @@
 //! **Invariant:** nothing is sent to a host that does not answer with a key it is known by; every wait has a limit;
 //! one owner works with a session at a time. These three calls are all that is known of the library (libssh2)
 //! outside this folder, so another one could stand beside it.
+//!
+//! What a host sends is read by a process of its own (`worker`), which has nothing but connections: no files, no keys, no way
+//! to open another connection. This process opens the connection, holds the keys and signs with them.
 
-mod auth;
+mod agent;
 pub mod descriptors;
 mod dial;
-mod exec;
-mod greeting;
+mod frame;
 pub mod key_file;
-mod methods;
-mod overtime;
+mod login;
 mod proxy;
 mod session;
-mod socket;
+mod signing_key;
 mod tunnel;
+pub mod worker;
+mod workers;
 
 use std::path::PathBuf;
 use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
 
 use crate::base::ids::SecretName;
 use crate::base::text::{Secret, visible};
 use crate::domain::mask::Masker;
 
+pub use frame::read_reports;
 pub use session::Session;
 pub use tunnel::Tunnel;
+pub use workers::Workers;
 
 /// A host to connect to, and with what.
 #[derive(Clone, Debug)]
@@ -52,6 +59,8 @@ pub struct Target {
     pub connect_timeout: Duration,
     /// How often a silent connection is asked whether it lives; after three without an answer it is lost.
     pub keepalive: Duration,
+    /// The processes that speak SSH, of which one speaks with this host.
+    pub workers: Workers,
 }
 
 /// The passphrase of a key file.
@@ -63,8 +72,43 @@ pub struct Passphrase {
     pub value: Result<Secret, String>,
 }
 
+/// What the SSH library says of a failure.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
+#[error("{message}")]
+pub struct LibraryError {
+    /// Its number, as in `libssh2.h`; none where it is not the protocol's.
+    pub code: Option<i32>,
+    /// Its words.
+    pub message: String,
+}
+
+impl From<ssh2::Error> for LibraryError {
+    fn from(error: ssh2::Error) -> LibraryError {
+        let code = match error.code() {
+            ssh2::ErrorCode::Session(code) => Some(code),
+            ssh2::ErrorCode::SFTP(_) => None,
+        };
+        LibraryError { code, message: error.message().to_owned() }
+    }
+}
+
+/// Why a key did not let us in.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Refused {
+    /// Nobody signed with it.
+    NotSigned {
+        /// The key, as the agent calls it.
+        name: String,
+    },
+    /// The host did not take it.
+    ByHost {
+        /// What the library says.
+        message: String,
+    },
+}
+
 /// Why something did not come back from a host.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
 pub enum SshError {
     /// No TCP connection.
     #[error("cannot connect to {host}: {why}; is sshd running and reachable?")]
@@ -75,12 +119,20 @@ pub enum SshError {
         why: String,
     },
     /// This process, or this machine, may open no more files.
-    #[error("cannot connect to {host}: {source}; raise LimitNOFILE in the daemon's unit (ulimit -n)")]
+    #[error("cannot connect to {host}: {why}; raise LimitNOFILE in the daemon's unit (ulimit -n)")]
     Short {
         /// `address:port`.
         host: String,
         /// What the system said.
-        source: std::io::Error,
+        why: String,
+    },
+    /// There is no process that could speak with it.
+    #[error("cannot speak SSH with {host}: {why}")]
+    Worker {
+        /// `address:port`.
+        host: String,
+        /// Why not.
+        why: String,
     },
     /// The command that leads there did not.
     #[error("cannot connect to {host} through its ProxyCommand: {why}{}", complaint(said))]
@@ -106,7 +158,7 @@ pub enum SshError {
         /// `address:port`.
         host: String,
         /// Why.
-        source: ssh2::Error,
+        source: LibraryError,
         /// What it said, with the words before it.
         said: String,
     },
@@ -127,7 +179,7 @@ pub enum SshError {
         /// `address:port`.
         host: String,
         /// What the library says.
-        source: ssh2::Error,
+        source: LibraryError,
     },
     /// The two sides have no methods in common.
     #[error("cannot agree with {host} on how to speak: {why}")]
@@ -249,10 +301,32 @@ impl SshError {
         const CUT: [i32; 5] = [-2, -7, -13, -43, -5];
         match self {
             SshError::Way { gone, .. } => *gone,
-            SshError::Handshake { source, .. } => {
-                matches!(source.code(), ssh2::ErrorCode::Session(code) if CUT.contains(&code))
-            }
+            SshError::Handshake { source, .. } => source.code.is_some_and(|code| CUT.contains(&code)),
             _ => false,
+        }
+    }
+
+    /// Makes an error that a worker told the one of a host, and its words fit to be shown.
+    #[must_use]
+    pub(crate) fn of_host(self, host: &str) -> SshError {
+        let host = host.to_owned();
+        let fit = |text: String| visible(&text).chars().take(WORDS_CHARS_MAX).collect::<String>();
+        let plain = |source: LibraryError| LibraryError { code: source.code, message: fit(source.message) };
+        match self {
+            SshError::Connect { why, .. } => SshError::Connect { host, why: fit(why) },
+            SshError::ConnectTimeout { why, .. } => SshError::ConnectTimeout { host, why: fit(why) },
+            SshError::Handshake { source, said, .. } => {
+                SshError::Handshake { host, source: plain(source), said: fit(said) }
+            }
+            SshError::Crowded { .. } => SshError::Crowded { host },
+            SshError::Disagreement { source, .. } => SshError::Disagreement { host, source: plain(source) },
+            SshError::HostKey { found, wanted, .. } => {
+                SshError::HostKey { host, found: fit(found), wanted: fit(wanted) }
+            }
+            SshError::NotStarted { why, .. } => SshError::NotStarted { host, why: fit(why) },
+            SshError::Lost { why, .. } => SshError::Lost { host, why: fit(why) },
+            // No worker has anything to say of these.
+            other => SshError::Lost { host, why: fit(other.to_string()) },
         }
     }
 
@@ -270,6 +344,8 @@ impl SshError {
     }
 }
 
+/// How much is shown of what a worker says, in characters.
+const WORDS_CHARS_MAX: usize = 2000;
 /// How much is shown of what a command wrote, in characters.
 const SAID_CHARS_MAX: usize = 500;
 

@@ -1,63 +1,70 @@
-//! One connection to one host. Floor 3.
+//! One connection to one host, which a worker speaks with. Floor 3.
 //!
-//! **Invariant:** the host's key is compared before anything else is said; the session is closed explicitly, never
-//! by going out of scope.
+//! **Invariant:** the host's key is compared before anything else is said; whatever becomes of the worker, a wait for it ends. The
+//! connection is made here and handed over; closing the wire closes it.
 
+use std::io::{self, BufRead};
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD_NO_PAD;
-use ssh2::{ErrorCode, HashType, HostKeyType, MethodType, Session as Ssh2};
 use tokio::time::{Instant, timeout, timeout_at};
 
-use crate::adapters::ssh::auth::{log_in, turn_to_decrypt};
+use crate::adapters::ssh::agent::Keyring;
 use crate::adapters::ssh::descriptors::is_short;
-use crate::adapters::ssh::dial::{NotDialed, dial};
-use crate::adapters::ssh::greeting::before_name;
-use crate::adapters::ssh::methods::{self, Methods, Offer};
+use crate::adapters::ssh::dial::{NotDialed, dial, prepare};
+use crate::adapters::ssh::frame::{Frame, Order, PIECE_BYTES_MAX, Report, Wire};
+use crate::adapters::ssh::login::log_in;
 use crate::adapters::ssh::proxy::Proxy;
-use crate::adapters::ssh::socket::{Readiness, Socket};
-use crate::adapters::ssh::{SshError, Target};
+use crate::adapters::ssh::workers::{Destination, Seat};
+use crate::adapters::ssh::{LibraryError, Refused, SshError, Target};
 use crate::base::text::visible;
+use crate::domain::output::{ExecEnd, Stream};
+use crate::domain::runner::{Program, command_line};
 
-/// How long a polite goodbye may take before the socket is shut.
-const CLOSE_LIMIT: Duration = Duration::from_secs(2);
-/// How long authentication on a blocking socket (the agent's) may wait for the host.
-const BLOCKING_LIMIT_MS: u32 = 10_000;
-
-/// The library's number for lists of methods that have nothing in common (`LIBSSH2_ERROR_KEX_FAILURE`).
-const KEX_FAILURE: i32 = -5;
-/// What OpenSSH says before it hangs up on one too many (since 9.9 also on one that it has shut out).
-const CROWDED: [&str; 2] = ["Exceeded MaxStartups", "Not allowed at this time"];
-/// How much of a host's name is shown, in characters.
-const NAME_CHARS_MAX: usize = 100;
+/// How much longer than it may take a worker is waited for.
+const SLACK: Duration = Duration::from_secs(1);
+/// How long a polite goodbye may take.
+const CLOSE_LIMIT: Duration = Duration::from_secs(4);
+/// How long a worker may take to leave a command alone, or to end a shell.
+const LEAVE_LIMIT: Duration = Duration::from_secs(5);
+/// How long a host may take to say what it offers.
+const EXPLAIN_LIMIT: Duration = Duration::from_secs(8);
 
 /// An open, authenticated connection. Commands run on it one after the other.
 pub struct Session {
-    // Dropped before the session: see the invariant of `socket`.
-    pub(super) readiness: Readiness,
-    pub(super) ssh: Ssh2,
-    socket: Socket,
+    pub(super) wire: Wire<Report, Order>,
     pub(super) host: String,
-    pub(super) keepalive: Duration,
-    /// Channels of commands whose callers stopped waiting; closed with the session.
-    pub(super) abandoned: Vec<ssh2::Channel>,
-    /// A shell that waits for the next program.
-    pub(super) shell: Option<Shell>,
-    /// Whether the host has opened a channel.
-    pub(super) opened: bool,
+    pub(super) seat: Seat,
+    key_exchange: Option<String>,
+    /// Whether somebody stopped waiting for a command.
+    busy: bool,
+    /// The shell that waits for the next program.
+    shell: Option<Shell>,
     /// The command that leads there; ended with the session.
     proxy: Option<Proxy>,
 }
 
 /// A shell that takes programs.
-pub(super) struct Shell {
+struct Shell {
     /// The words that started it.
-    pub(super) words: Vec<String>,
+    words: Vec<String>,
     /// The word under which it takes programs.
-    pub(super) nonce: String,
-    pub(super) channel: ssh2::Channel,
+    nonce: String,
+}
+
+/// What a conversation came to.
+enum Heard {
+    /// The command ended.
+    Ended(ExecEnd),
+    /// Whoever listens has heard all; the command may go on.
+    Enough,
+}
+
+/// What came of a login with some keys.
+pub(super) struct Login {
+    pub(super) accepted: bool,
+    pub(super) refused: Vec<Refused>,
+    pub(super) agent: Option<String>,
 }
 
 impl Session {
@@ -91,11 +98,7 @@ impl Session {
         };
         session.proxy = proxy;
         let left = limit.saturating_sub(begin.elapsed());
-        // Many at once who open a key file would make each other late; whose turn it is not is not late.
-        let _turn = turn_to_decrypt(target).await;
-        log_in(target, &host, &session.ssh, &session.readiness, Instant::now() + left).await?;
-        // When to ask is decided in `exec`; the library must only not hold a question back (2 is the least it takes).
-        session.ssh.set_keepalive(true, 2);
+        log_in(target, &mut session, left).await?;
         Ok(session)
     }
 
@@ -103,66 +106,231 @@ impl Session {
     /// connection; `way` leads there where it is not reached directly.
     pub async fn explain(error: SshError, target: &Target, way: Option<UnixStream>) -> SshError {
         let SshError::Disagreement { host, source } = error else { return error };
-        let unknown = |host, source| SshError::Handshake { host, source, said: String::new() };
-        let Ok(ours) = Ssh2::new().and_then(|ssh| Methods::ours(&ssh, target)) else { return unknown(host, source) };
-        // It lives as long as the connection through it.
-        let Ok((way, _proxy)) = lead(target, way, &host) else { return unknown(host, source) };
-        let offered = match way {
-            Some(way) => match way.set_nonblocking(true).and_then(|()| tokio::net::UnixStream::from_std(way)) {
-                Ok(way) => methods::ask(way).await,
-                Err(_) => None,
-            },
-            None => match dial(&target.address, target.port, target.connect_timeout).await {
-                Ok(stream) => methods::ask(stream).await,
-                Err(_) => None,
-            },
-        };
-        let misfits = match offered {
-            Some(Offer::Lists(offered)) => ours.misfits(&offered, target),
-            // Twice is no chance.
-            Some(Offer::Nothing) => Some(
-                "it hung up twice before it said which methods it has; its sshd's log says why (has it a key for its \
-                 HostKeyAlgorithms?)"
-                    .to_owned(),
-            ),
-            None => None,
-        };
-        match misfits {
-            Some(why) => SshError::Methods { host, why },
+        match timeout(EXPLAIN_LIMIT, explained(target, way, &host)).await {
+            Ok(Some(why)) => SshError::Methods { host, why },
             // They do agree: it was cut off, and may be tried again.
-            None => unknown(host, source),
+            _ => SshError::Handshake { host, source, said: String::new() },
         }
     }
 
     /// Returns the key exchange that both sides chose, by its name in the protocol.
     #[must_use]
     pub fn key_exchange(&self) -> Option<String> {
-        self.ssh.methods(MethodType::Kex).map(str::to_owned)
+        self.key_exchange.clone()
     }
 
     /// Says goodbye and closes, within a limit; a host that does not answer is cut off.
     pub async fn close(mut self) {
-        let ssh = self.ssh.clone();
-        let kept = self.shell.take().map(|shell| shell.channel);
-        for mut channel in std::mem::take(&mut self.abandoned).into_iter().chain(kept) {
-            let closing = self.readiness.retry(|| ssh.block_directions(), || channel.close());
-            let _ = timeout(CLOSE_LIMIT, closing).await;
-        }
-        let goodbye = self.readiness.retry(|| ssh.block_directions(), || ssh.disconnect(None, "done", None));
+        let goodbye = async {
+            if self.settle().await.is_ok() {
+                self.wire.say(&Order::Close);
+                while let Ok(Some(_)) = self.wire.next().await {}
+            }
+        };
         let _ = timeout(CLOSE_LIMIT, goodbye).await;
     }
 
-    /// Makes the error of a connection that broke.
-    pub(super) fn lost(&self, why: impl Into<String>) -> SshError {
-        SshError::Lost { host: self.host.clone(), why: why.into() }
+    /// Runs `command` with `stdin` and hands its output to `sink` as it comes.
+    ///
+    /// When the returned future is dropped, the command goes on at the host and the session can be used again.
+    ///
+    /// # Errors
+    /// [`SshError::NotStarted`] when the host never took the command, [`SshError::Lost`] when the connection broke.
+    pub async fn exec(
+        &mut self,
+        command: &str,
+        stdin: impl BufRead + Send,
+        sink: &mut (impl FnMut(Stream, &[u8]) + Send),
+    ) -> Result<ExecEnd, SshError> {
+        // A host may allow one session at a time: the worker ends the one that was kept.
+        self.shell = None;
+        let mut to_the_end = |stream, bytes: &[u8]| {
+            sink(stream, bytes);
+            false
+        };
+        let order = Order::Start { command: command.to_owned(), stays_open: false };
+        match self.converse(order, stdin, &mut to_the_end).await? {
+            Heard::Ended(end) => Ok(end),
+            Heard::Enough => Err(self.broken()),
+        }
     }
-}
 
-impl Drop for Session {
-    fn drop(&mut self) {
-        // A shut socket keeps the library's own clean-up from waiting for the host. The registration, declared first,
-        // ends before the session closes its socket.
-        self.socket.shutdown();
+    /// Has a shell that stays open run a program, and hands on what it says until `sink` returns that it has heard all. A
+    /// shell of the same account that is open already knows the runner; a new one takes programs under `nonce`. `sent` wraps
+    /// what is sent. Returns how the shell ended, if it did.
+    ///
+    /// # Errors
+    /// As [`Session::exec`].
+    pub async fn tell<R: BufRead + Send>(
+        &mut self,
+        program: &Program,
+        nonce: String,
+        sent: impl Fn(Vec<u8>) -> R,
+        sink: &mut (impl FnMut(Stream, &[u8]) -> bool + Send),
+    ) -> Result<Option<ExecEnd>, SshError> {
+        let mut spoke = false;
+        let mut listener = |stream, bytes: &[u8]| {
+            spoke = true;
+            sink(stream, bytes)
+        };
+        if let Some(Shell { words, nonce }) = self.shell.take() {
+            if words != program.shell {
+                self.settle().await?;
+                self.wire.say(&Order::Part);
+            } else if let Heard::Enough =
+                self.converse(Order::Resume, sent(program.again(&nonce)), &mut listener).await?
+            {
+                self.shell = Some(Shell { words, nonce });
+                return Ok(None);
+            } else if spoke {
+                return Ok(Some(ExecEnd::Exit(0)));
+            }
+            // It had ended before it could read anything.
+        }
+        let order = Order::Start { command: command_line(&program.command(&nonce)), stays_open: true };
+        match self.converse(order, sent(program.first(&nonce)), sink).await? {
+            Heard::Ended(end) => Ok(Some(end)),
+            Heard::Enough => {
+                self.shell = Some(Shell { words: program.shell.clone(), nonce });
+                Ok(None)
+            }
+        }
+    }
+
+    /// Begins something with a command and listens to its end, or until `sink` has heard all.
+    async fn converse(
+        &mut self,
+        order: Order,
+        mut stdin: impl BufRead + Send,
+        sink: &mut (impl FnMut(Stream, &[u8]) -> bool + Send),
+    ) -> Result<Heard, SshError> {
+        self.settle().await?;
+        self.busy = true;
+        self.wire.say(&order);
+        let (mut under_way, mut input_ended, mut enough) = (0_usize, false, false);
+        loop {
+            // One piece at a time: how much the host takes is to be seen.
+            if under_way == 0 && !input_ended && !enough {
+                match stdin.fill_buf() {
+                    Ok([]) => {
+                        input_ended = true;
+                        self.wire.say(&Order::InputEnds);
+                    }
+                    Ok(piece) => {
+                        let piece = &piece[..piece.len().min(PIECE_BYTES_MAX)];
+                        under_way = piece.len();
+                        self.wire.send(piece, false);
+                    }
+                    Err(why) => return Err(self.lost(format!("what is to be sent cannot be read: {why}"))),
+                }
+            }
+            match self.heard().await? {
+                Frame::Bytes(bytes) => enough |= self.told(&bytes, Stream::Out, sink, enough),
+                Frame::ErrorBytes(bytes) => enough |= self.told(&bytes, Stream::Err, sink, enough),
+                Frame::Said(Report::Taken(count)) if count <= under_way => {
+                    stdin.consume(count);
+                    under_way = under_way.saturating_sub(count);
+                }
+                Frame::Said(Report::Ended(end)) => {
+                    self.busy = false;
+                    return Ok(Heard::Ended(end));
+                }
+                Frame::Said(Report::Kept) => {
+                    self.busy = false;
+                    return Ok(Heard::Enough);
+                }
+                Frame::Said(Report::Failed(error)) => {
+                    self.busy = false;
+                    return Err(error.of_host(&self.host));
+                }
+                Frame::Said(_) => return Err(self.broken()),
+            }
+        }
+    }
+
+    /// Hands output on; whether all was heard with it for the first time.
+    fn told(
+        &mut self,
+        bytes: &[u8],
+        stream: Stream,
+        sink: &mut (impl FnMut(Stream, &[u8]) -> bool + Send),
+        enough: bool,
+    ) -> bool {
+        let now = sink(stream, bytes) && !enough;
+        if now {
+            self.wire.say(&Order::Enough);
+        }
+        now
+    }
+
+    /// Leaves alone what somebody stopped waiting for.
+    async fn settle(&mut self) -> Result<(), SshError> {
+        if !self.busy {
+            return Ok(());
+        }
+        self.shell = None;
+        self.wire.say(&Order::Leave);
+        let left = async {
+            loop {
+                // However it ended meanwhile: whoever wants something next hears what has become of the connection.
+                if let Frame::Said(Report::Left) = self.heard().await? {
+                    return Ok(());
+                }
+            }
+        };
+        match timeout(LEAVE_LIMIT, left).await {
+            Ok(result) => result?,
+            Err(_) => return Err(self.lost("its process does not leave a command alone")),
+        }
+        self.busy = false;
+        Ok(())
+    }
+
+    /// Logs in with the keys of a ring; `slow` where the agent may wait for a person.
+    pub(super) async fn log_in_with(&mut self, keyring: Keyring, slow: bool) -> Result<Login, SshError> {
+        let keyring = std::sync::Arc::new(keyring);
+        self.wire.say(&Order::LogIn { user: keyring.user.clone(), slow });
+        loop {
+            match self.heard().await? {
+                Frame::Said(Report::Asking) => {
+                    self.seat.lend(std::sync::Arc::clone(&keyring));
+                    self.wire.say(&Order::Ask);
+                }
+                Frame::Said(Report::LoggedIn { accepted, refused, agent }) => {
+                    return Ok(Login { accepted, refused, agent });
+                }
+                Frame::Said(Report::Failed(error)) => return Err(error.of_host(&self.host)),
+                _ => return Err(self.broken()),
+            }
+        }
+    }
+
+    /// Returns the methods of logging in that the host lets be tried now.
+    pub(super) async fn methods_left(&mut self, user: &str) -> Option<String> {
+        self.wire.say(&Order::MethodsLeft { user: user.to_owned() });
+        match self.heard().await {
+            Ok(Frame::Said(Report::MethodsLeft(methods))) => methods,
+            _ => None,
+        }
+    }
+
+    /// Waits for what the worker says next.
+    pub(super) async fn heard(&mut self) -> Result<Frame<Report>, SshError> {
+        match self.wire.next().await {
+            Ok(Some(frame)) => Ok(frame),
+            Ok(None) | Err(_) => Err(self.broken()),
+        }
+    }
+
+    /// Makes the error of a worker that ended or says what it should not.
+    fn broken(&self) -> SshError {
+        self.seat.suspect();
+        self.lost("the process that spoke with it ended")
+    }
+
+    /// Makes the error of a connection that broke.
+    fn lost(&self, why: impl Into<String>) -> SshError {
+        SshError::Lost { host: self.host.clone(), why: why.into() }
     }
 }
 
@@ -174,25 +342,21 @@ fn place(target: &Target) -> String {
 /// Starts the command that leads to a target, where there is one and no other way.
 fn lead(target: &Target, way: Option<UnixStream>, host: &str) -> Result<(Option<UnixStream>, Option<Proxy>), SshError> {
     let (None, Some(command)) = (&way, &target.proxy_command) else { return Ok((way, None)) };
-    let (way, proxy) = Proxy::start(command).map_err(|source| failed(host, source))?;
+    let (way, proxy) = Proxy::start(command).map_err(|source| failed(host, &source))?;
     Ok((Some(way), Some(proxy)))
 }
 
 /// Makes an error of what the system said before there was a connection.
-fn failed(host: &str, source: std::io::Error) -> SshError {
-    let host = host.to_owned();
-    if is_short(&source) {
-        SshError::Short { host, source }
-    } else {
-        SshError::Connect { host, why: source.to_string() }
-    }
+fn failed(host: &str, error: &io::Error) -> SshError {
+    let (host, why) = (host.to_owned(), error.to_string());
+    if is_short(error) { SshError::Short { host, why } } else { SshError::Connect { host, why } }
 }
 
 /// Makes the error of a connection that did not come about the command's, as far as it may be.
 fn of_proxy(error: SshError, limit: Duration, said: &str) -> SshError {
     let (host, why) = match error {
         SshError::Connect { host, why } => (host, why),
-        SshError::Handshake { host, source, .. } => (host, source.message().to_owned()),
+        SshError::Handshake { host, source: LibraryError { message, .. }, .. } => (host, message),
         SshError::ConnectTimeout { host, .. } => (host, format!("no answer within {limit:?}")),
         // The host itself answered.
         other => return other,
@@ -200,113 +364,57 @@ fn of_proxy(error: SshError, limit: Duration, said: &str) -> SshError {
     SshError::Proxy { host, why, said: said.to_owned() }
 }
 
-/// Connects and compares the host's key.
+/// Connects to a target, and gives the connection to a worker.
+async fn seated(
+    target: &Target,
+    host: &str,
+    way: Option<UnixStream>,
+    deadline: Instant,
+    explain: bool,
+) -> Result<(Seat, Wire<Report, Order>), SshError> {
+    let left = || deadline.saturating_duration_since(Instant::now());
+    if let Some(way) = way {
+        return target.workers.seat(Destination::of(target, host, left(), false), way, explain).await;
+    }
+    let stream = match dial(&target.address, target.port, target.connect_timeout).await {
+        Ok(stream) => stream.into_std().map_err(|error| failed(host, &error))?,
+        Err(NotDialed::Late(why)) => return Err(SshError::ConnectTimeout { host: host.to_owned(), why }),
+        Err(NotDialed::Failed(why)) => return Err(SshError::Connect { host: host.to_owned(), why }),
+        Err(NotDialed::Short(source)) => return Err(failed(host, &source)),
+    };
+    prepare(&stream, target.keepalive).map_err(|error| failed(host, &error))?;
+    target.workers.seat(Destination::of(target, host, left(), true), stream, explain).await
+}
+
+/// Connects and has the host's key compared.
 async fn greet(target: &Target, host: &str, way: Option<UnixStream>, deadline: Instant) -> Result<Session, SshError> {
-    let connect = |source| failed(host, source);
-    let socket = if let Some(way) = way {
-        way.set_nonblocking(true).map_err(connect)?;
-        Socket::Unix(way)
-    } else {
-        let stream = match dial(&target.address, target.port, target.connect_timeout).await {
-            Ok(stream) => stream.into_std().map_err(connect)?,
-            Err(NotDialed::Late(why)) => return Err(SshError::ConnectTimeout { host: host.to_owned(), why }),
-            Err(NotDialed::Failed(why)) => return Err(SshError::Connect { host: host.to_owned(), why }),
-            Err(NotDialed::Short(source)) => return Err(failed(host, source)),
-        };
-        Readiness::prepare(&stream, target.keepalive).map_err(connect)?;
-        Socket::Tcp(stream)
+    let (seat, mut wire) = seated(target, host, way, deadline, false).await?;
+    let never = |why: &str| {
+        let source = LibraryError { code: None, message: why.to_owned() };
+        SshError::Handshake { host: host.to_owned(), source, said: String::new() }
     };
-    let readiness = Readiness::new(&socket).map_err(connect)?;
-    let unable = |source| SshError::Handshake { host: host.to_owned(), source, said: String::new() };
-    let mut ssh = Ssh2::new().map_err(unable)?;
-    ssh.set_blocking(false);
-    ssh.set_timeout(BLOCKING_LIMIT_MS);
-    socket.give_to(&mut ssh).map_err(connect)?;
-    Methods::ours(&ssh, target).and_then(|ours| ours.prefer(&ssh)).map_err(unable)?;
-    let heard = match timeout_at(deadline, before_name(&readiness)).await {
-        Ok(Ok(heard)) => heard,
-        Ok(Err(why)) => return Err(SshError::Connect { host: host.to_owned(), why }),
-        // Nothing is left of the time; what was said is said below.
-        Err(_) => Vec::new(),
-    };
-    let directions = ssh.clone();
-    let shaken = timeout_at(deadline, readiness.retry(|| directions.block_directions(), || ssh.handshake())).await;
-    match shaken {
-        Ok(Ok(())) => {}
-        Ok(Err(source)) => {
-            return Err(not_shaken(
-                host,
-                source,
-                said(&ssh).or_else(|| words(&socket.last_words())).or_else(|| words(&heard)),
-            ));
+    match timeout_at(deadline + SLACK, wire.next()).await {
+        Ok(Ok(Some(Frame::Said(Report::Greeted { key_exchange })))) => {
+            let (host, shell, proxy) = (host.to_owned(), None, None);
+            Ok(Session { wire, host, seat, key_exchange, busy: false, shell, proxy })
         }
-        Err(_) => {
-            let (host, limit) = (host.to_owned(), target.connect_timeout);
-            let why = match said(&ssh) {
-                Some(name) => format!("it said {name}, and did not go on to a session within {limit:?}"),
-                None => {
-                    format!("it took the connection and said nothing within {limit:?}; is this the port of an sshd?")
-                }
-            };
-            return Err(SshError::ConnectTimeout { host, why });
+        Ok(Ok(Some(Frame::Said(Report::Failed(error))))) => Err(error.of_host(host)),
+        Ok(_) => {
+            seat.suspect();
+            Err(never("the process that spoke with it ended"))
         }
+        Err(_) => Err(never("the process that speaks with it does not answer")),
     }
-    compare_host_key(&ssh, target, host)?;
-    let (host, keepalive, abandoned) = (host.to_owned(), target.keepalive, Vec::new());
-    Ok(Session { readiness, ssh, socket, host, keepalive, abandoned, shell: None, opened: false, proxy: None })
 }
 
-/// Returns what a host said its name is, or what else it said first.
-fn said(ssh: &Ssh2) -> Option<String> {
-    words(ssh.banner_bytes()?)
-}
-
-/// Quotes the first line of what a host said.
-fn words(said: &[u8]) -> Option<String> {
-    let line = said.split(|byte| matches!(byte, b'\r' | b'\n')).next().filter(|line| !line.is_empty())?;
-    let shown: String = visible(&String::from_utf8_lossy(line)).chars().take(NAME_CHARS_MAX).collect();
-    Some(format!("\"{shown}\""))
-}
-
-/// Makes an error of a handshake that failed, and of what the host said before.
-fn not_shaken(host: &str, source: ssh2::Error, said: Option<String>) -> SshError {
-    let host = host.to_owned();
-    if said.as_ref().is_some_and(|said| CROWDED.iter().any(|words| said.contains(words))) {
-        return SshError::Crowded { host };
+/// Asks a host what it offers; returns what we have not in common.
+async fn explained(target: &Target, way: Option<UnixStream>, host: &str) -> Option<String> {
+    // It lives as long as the connection through it.
+    let (way, _proxy) = lead(target, way, host).ok()?;
+    let deadline = Instant::now() + target.connect_timeout;
+    let (_seat, mut wire) = seated(target, host, way, deadline, true).await.ok()?;
+    match wire.next().await {
+        Ok(Some(Frame::Said(Report::Explained(why)))) => why.map(|why| visible(&why)),
+        _ => None,
     }
-    // What the library says when the lists have nothing in common, and also when it was cut off before it got them.
-    if source.code() == ErrorCode::Session(KEX_FAILURE) {
-        return SshError::Disagreement { host, source };
-    }
-    let mut error = SshError::Handshake { host, source, said: String::new() };
-    let why = match said {
-        None if error.is_cut() => {
-            "; it hung up before it greeted: too many at once (MaxStartups), or it refuses this address".to_owned()
-        }
-        Some(said) if error.is_cut() => format!("; it hung up, and said only {said}"),
-        Some(said) => format!("; it said {said}"),
-        None => String::new(),
-    };
-    if let SshError::Handshake { said, .. } = &mut error {
-        *said = why;
-    }
-    error
-}
-
-fn compare_host_key(ssh: &Ssh2, target: &Target, host: &str) -> Result<(), SshError> {
-    let algorithm = match ssh.host_key() {
-        Some((_, HostKeyType::Rsa)) => "ssh-rsa",
-        Some((_, HostKeyType::Dss)) => "ssh-dss",
-        Some((_, HostKeyType::Ecdsa256)) => "ecdsa-sha2-nistp256",
-        Some((_, HostKeyType::Ecdsa384)) => "ecdsa-sha2-nistp384",
-        Some((_, HostKeyType::Ecdsa521)) => "ecdsa-sha2-nistp521",
-        Some((_, HostKeyType::Ed25519)) => "ssh-ed25519",
-        _ => "unknown",
-    };
-    let hash = ssh.host_key_hash(HashType::Sha256).map(|hash| STANDARD_NO_PAD.encode(hash)).unwrap_or_default();
-    let found = format!("{algorithm} SHA256:{hash}");
-    if target.host_keys.contains(&found) {
-        return Ok(());
-    }
-    Err(SshError::HostKey { host: host.to_owned(), found, wanted: target.host_keys.join(" or ") })
 }

@@ -41,8 +41,8 @@ pub(super) fn judge(plan: &Plan, agent: bool) -> (Vec<Problem>, Vec<String>) {
             Ok(_) | Err(Unfit::Unreadable(_)) => {}
         }
         let Some(certificate) = login.certificate else { continue };
-        match key_file::check_certificate(Path::new(certificate)) {
-            Ok(()) | Err(Unfit::Unreadable(_)) => {}
+        match key_file::certificate(Path::new(certificate)) {
+            Ok(_) | Err(Unfit::Unreadable(_)) => {}
             Err(Unfit::Missing) => {
                 problems.push(Problem::new(place(certificate), "no such file", "the key's certificate"));
             }

@@ -33,6 +33,7 @@ use clap::{Parser, Subcommand};
 
 use crate::adapters::config::Config;
 use crate::adapters::spool::layout::Layout;
+use crate::adapters::ssh::worker;
 use crate::base::text::visible_lines;
 use crate::shells::cli::failure::{Failure, Kind};
 use crate::shells::cli::output::Output;
@@ -139,6 +140,9 @@ impl Context {
 /// Runs one command; the exit codes are a table in `failure`.
 #[must_use]
 pub fn main() -> ExitCode {
+    if let Some(ended) = worker::run_if_asked() {
+        return ended;
+    }
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(error) => {

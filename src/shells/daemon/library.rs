@@ -23,7 +23,6 @@ use crate::domain::wire::{Wish, read_wish};
 use crate::engine::{Dropped, Engine, Input, Moved};
 use crate::shells::ask_ssh;
 use crate::shells::clock::now;
-use crate::shells::daemon::link::LinkSettings;
 use crate::shells::daemon::perform::Performer;
 use crate::shells::daemon::web::{Serving, Web};
 use crate::shells::daemon::{fit_to_descriptors, say_notes, serving};
@@ -140,7 +139,7 @@ impl LibraryOnDisk<'_> {
                     performer.store_mut().note_ruled()?;
                 }
                 say_notes(&notes);
-                performer.set_link_settings(&LinkSettings::of(&config.settings, &self.dirs.config));
+                performer.set_link_settings(&config.settings, &self.dirs.config);
                 performer.set_syslog(config.settings.audit_syslog.clone());
                 self.web.serve(serving(&config));
                 if self.http != config.settings.http {

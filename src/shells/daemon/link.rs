@@ -18,7 +18,7 @@ use crate::adapters::file_folder::FileFolder;
 use crate::adapters::local::LocalShell;
 use crate::adapters::random;
 use crate::adapters::secrets::Secrets;
-use crate::adapters::ssh::{Passphrase, Session, SshError, Target, Tunnel, descriptors};
+use crate::adapters::ssh::{Passphrase, Session, SshError, Target, Tunnel, Workers, descriptors};
 use crate::base::ids::SecretName;
 use crate::base::limits;
 use crate::domain::inventory::Connection;
@@ -36,6 +36,7 @@ pub(super) struct LinkSettings {
     pub(super) keepalive: Duration,
     pub(super) agent: bool,
     pub(super) tunnels: Tunnels,
+    pub(super) workers: Workers,
     pub(super) secrets: Secrets,
     /// The files that steps copy.
     pub(super) files: FileFolder,
@@ -43,13 +44,14 @@ pub(super) struct LinkSettings {
 
 impl LinkSettings {
     /// Makes what a configuration says; files to copy lie in a folder beside it.
-    pub(super) fn of(settings: &Settings, config_dir: &Path) -> LinkSettings {
+    pub(super) fn of(settings: &Settings, config_dir: &Path, workers: Workers) -> LinkSettings {
         LinkSettings {
             connect_timeout: settings.connect_timeout,
             first_word: settings.first_word,
             keepalive: settings.keepalive,
             agent: settings.agent,
             tunnels: Tunnels::default(),
+            workers,
             files: FileFolder::new(config_dir.join("files")),
             secrets: Secrets::new(settings.secrets.directories.clone(), settings.secrets.file.clone()),
         }
@@ -169,7 +171,7 @@ impl Failure {
     fn on_the_way(self, hop: &PlannedHop, to: &str) -> SshError {
         let (host, to) = (format!("{}:{}", hop.address, hop.port), to.to_owned());
         if self.short {
-            return SshError::Short { host, source: std::io::Error::other(self.why) };
+            return SshError::Short { host, why: self.why };
         }
         SshError::Way { host, to, why: self.why, gone: self.gone, unreachable: self.unreachable }
     }
@@ -246,6 +248,7 @@ fn hop_target(hop: &PlannedHop, settings: &LinkSettings) -> Target {
         host_keys: hop.host_keys.iter().map(ToString::to_string).collect(),
         connect_timeout: settings.connect_timeout,
         keepalive: settings.keepalive,
+        workers: settings.workers.clone(),
     }
 }
 
@@ -262,6 +265,7 @@ fn host_target(host: &PlannedHost, settings: &LinkSettings) -> Target {
         host_keys: host.host_keys.iter().map(ToString::to_string).collect(),
         connect_timeout: settings.connect_timeout,
         keepalive: settings.keepalive,
+        workers: settings.workers.clone(),
     }
 }
 

@@ -37,7 +37,7 @@ use crate::adapters::spool::SpoolError;
 use crate::adapters::spool::layout::Layout;
 use crate::adapters::spool::lock::Lock;
 use crate::adapters::spool::store::Store;
-use crate::adapters::ssh::descriptors;
+use crate::adapters::ssh::{Workers, descriptors};
 use crate::adapters::strict_modes;
 use crate::adapters::tokens::TokensOnDisk;
 use crate::adapters::users;
@@ -158,7 +158,8 @@ async fn serve_once(dirs: &Dirs, layout: &Layout, kept: &mut Kept, stop: &mut St
     let (mut engine, repairs, broken) = perform::recover(&mut store, Arc::new(config.library.clone()), moment())?;
     let (ended_sender, ended) = mpsc::unbounded_channel();
     let key = callback_key::read_or_make(&layout.callback_key())?;
-    let mut settings = LinkSettings::of(&config.settings, &dirs.config);
+    let workers = Workers::of_this_program(layout.ssh());
+    let mut settings = LinkSettings::of(&config.settings, &dirs.config, workers);
     settings.secrets = settings.secrets.sealed_with(key.clone());
     let mut performer = Performer::new(layout.clone(), store, settings, ended_sender);
     performer.set_syslog(config.settings.audit_syslog.clone());

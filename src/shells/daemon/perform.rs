@@ -4,7 +4,7 @@
 //! turn are written together and synced once; nothing is acted on before that sync has returned.
 
 use std::collections::{BTreeSet, HashMap};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,6 +13,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
+use crate::adapters::config::Settings;
 use crate::adapters::spool::bad::Refused;
 use crate::adapters::spool::intake::{Consumed, Whose};
 use crate::adapters::spool::layout::Layout;
@@ -150,11 +151,12 @@ impl Performer {
     }
 
     /// Takes other settings for connections that are made from now on.
-    pub(super) fn set_link_settings(&mut self, settings: &LinkSettings) {
+    pub(super) fn set_link_settings(&mut self, settings: &Settings, config_dir: &Path) {
         // Connections that are open go on.
-        let tunnels = self.settings.tunnels.clone();
+        let (tunnels, workers) = (self.settings.tunnels.clone(), self.settings.workers.clone());
+        let settings = LinkSettings::of(settings, config_dir, workers);
         let secrets = self.settings.secrets.moved_to(&settings.secrets);
-        self.settings = LinkSettings { tunnels, secrets, ..settings.clone() };
+        self.settings = LinkSettings { tunnels, secrets, ..settings };
     }
 
     /// Lets scripts say how far they are.

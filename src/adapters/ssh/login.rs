@@ -1,24 +1,25 @@
 //! Logging in. Floor 3.
 //!
 //! **Invariant:** runs only after the host proved a known key. Passwords are never tried. What a host refused and what could not
-//! be tried from here are told apart; a connection that the host has closed is not used for another try.
+//! be tried from here are told apart; a connection that the host has closed is not used for another try. Keys are opened here;
+//! the worker is shown their public halves and gets signatures.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
+use std::time::Duration;
 
-use ssh2::{ErrorCode, PublicKey, Session as Ssh2};
 use tokio::sync::{Semaphore, SemaphorePermit};
-use tokio::task::block_in_place;
+use tokio::task::spawn_blocking;
 use tokio::time::{Instant, timeout_at};
 
+use crate::adapters::ssh::agent::{self, Identity, Keyring, Signer};
 use crate::adapters::ssh::key_file::{self, KeyFile, Unfit, beside, blob};
-use crate::adapters::ssh::socket::Readiness;
-use crate::adapters::ssh::{SshError, Target};
+use crate::adapters::ssh::session::{Login, Session};
+use crate::adapters::ssh::signing_key::{NotOpened, SigningKey};
+use crate::adapters::ssh::{Refused, SshError, Target};
 use crate::base::text::visible;
 
 /// How many key files are opened with a passphrase at once: that is made to be slow, and done on the processor alone.
 static DECRYPTING: Semaphore = Semaphore::const_new(2);
-/// How many logins ask the agent at once: one that does not answer holds a thread for each.
-static ASKING: Semaphore = Semaphore::const_new(32);
 
 /// The method that keys log in with (RFC 4252, section 7).
 const BY_KEY: &str = "publickey";
@@ -28,7 +29,7 @@ const NO_ANSWER: &[&str] = &["Waiting for USERAUTH response", "Waiting for publi
 const NOT_ENOUGH: &str = "Invalid signature for supplied public key";
 
 /// Waits until one more key file may be opened with a passphrase; whoever has none need not wait.
-pub(super) async fn turn_to_decrypt(target: &Target) -> Option<SemaphorePermit<'static>> {
+async fn turn_to_decrypt(target: &Target) -> Option<SemaphorePermit<'static>> {
     target.passphrase.as_ref().filter(|_| target.key.is_some())?;
     DECRYPTING.acquire().await.ok()
 }
@@ -47,9 +48,8 @@ struct Tried {
 
 impl Tried {
     /// Takes in what the library said of a key that was offered.
-    fn refused(&mut self, error: &ssh2::Error, user: &str) -> String {
+    fn refused(&mut self, message: &str, user: &str) -> String {
         self.offered = self.offered.saturating_add(1);
-        let message = error.message();
         if NO_ANSWER.contains(&message) {
             self.over = true;
             return format!(
@@ -72,27 +72,35 @@ impl Tried {
     }
 }
 
-/// Logs in with the key file, then with the agent's keys; all of it by `deadline`.
-pub(super) async fn log_in(
-    target: &Target,
-    host: &str,
-    session: &Ssh2,
-    readiness: &Readiness,
-    deadline: Instant,
-) -> Result<(), SshError> {
+/// Logs in with the key file, then with the agent's keys; all of it takes at most `left`, but for waiting for a turn.
+pub(super) async fn log_in(target: &Target, session: &mut Session, left: Duration) -> Result<(), SshError> {
+    // Many at once who open a key file would make each other late; whose turn it is not is not late.
+    let turn = turn_to_decrypt(target).await;
+    let deadline = Instant::now() + left;
     let mut tried = Tried::default();
     // A key whose private half is in the agent alone is chosen by its public half.
     let mut chosen = None;
     if let Some(key) = &target.key {
         let late = || SshError::ConnectTimeout {
-            host: host.to_owned(),
+            host: session.host.clone(),
             why: format!("it did not answer the login within {:?}", target.connect_timeout),
         };
+        let late = late();
         let file = key_file::read(key);
         chosen =
             file.as_ref().ok().and_then(|file| blob(file.public.as_ref()?)).or_else(|| key_file::public_beside(key));
-        let attempt = with_file(target, key, file, session, readiness, &mut tried);
-        match timeout_at(deadline, attempt).await.map_err(|_| late())? {
+        let opened = async {
+            let opened = open(target, key, file).await;
+            drop(turn);
+            opened
+        };
+        let attempt = async {
+            match opened.await {
+                Ok(identity) => with_file(target, identity, session, &mut tried).await,
+                Err(why) => Ok(Err(why)),
+            }
+        };
+        match timeout_at(deadline, attempt).await.map_err(|_| late)?? {
             Ok(()) => return Ok(()),
             // Nothing is wrong where the agent is meant to have it.
             Err(why) if !(target.agent && why == Unfit::Missing.to_string() && chosen.is_some()) => {
@@ -117,7 +125,7 @@ pub(super) async fn log_in(
     }
     if tried.offered > 0
         && !tried.over
-        && let Some(methods) = methods_left(target, session, readiness, deadline).await
+        && let Ok(Some(methods)) = timeout_at(deadline, session.methods_left(&target.user)).await
         && !methods.split(',').any(|method| method == BY_KEY)
     {
         // Then it is no matter of the keys.
@@ -128,14 +136,8 @@ pub(super) async fn log_in(
             "there is no key to try; name one in spoolgate.toml or in the inventory, or allow the agent".to_owned(),
         );
     }
-    let (host, user, why) = (host.to_owned(), target.user.clone(), tried.said.join("; "));
+    let (host, user, why) = (session.host.clone(), target.user.clone(), tried.said.join("; "));
     Err(if tried.offered > 0 { SshError::Auth { host, user, why } } else { SshError::NoKey { host, user, why } })
-}
-
-/// Asks what the host lets be tried now; nothing when it does not say.
-async fn methods_left(target: &Target, session: &Ssh2, readiness: &Readiness, deadline: Instant) -> Option<String> {
-    let ask = || session.auth_methods(&target.user).map(str::to_owned);
-    timeout_at(deadline, readiness.retry(|| session.block_directions(), ask)).await.ok()?.ok()
 }
 
 /// Says that a host lets nobody in by a key alone; `knows_one` when it knows one that it was offered.
@@ -154,93 +156,85 @@ fn no_keys(methods: &str, knows_one: bool) -> String {
     }
 }
 
-async fn with_file(
-    target: &Target,
-    key: &Path,
-    file: Result<KeyFile, Unfit>,
-    session: &Ssh2,
-    readiness: &Readiness,
-    tried: &mut Tried,
-) -> Result<(), String> {
+/// Opens the key file of a target; an error says why it is not tried.
+async fn open(target: &Target, key: &Path, file: Result<KeyFile, Unfit>) -> Result<Identity, String> {
     let file = file.map_err(|error| error.to_string())?;
     let encrypted = file.encrypted;
     let (name, passphrase) = match &target.passphrase {
-        Some(passphrase) if encrypted => (Some(&passphrase.secret), passphrase.value.as_ref()?.reveal()),
+        Some(passphrase) if encrypted => (Some(&passphrase.secret), passphrase.value.as_ref()?.reveal().to_owned()),
         None if encrypted => {
             return Err("it is encrypted and its passphrase is not known; make the passphrase a secret and name that \
                  (key_passphrase under [ssh] in spoolgate.toml or at the host), or load the key into the agent"
                 .to_owned());
         }
-        // Never none: the library would ask the terminal, should the file be another one by now.
-        _ => (None, ""),
+        _ => (None, String::new()),
     };
-    let public = certificate(target, key)?;
-    let attempt = || match (&public, &file.public) {
-        (None, Some(text)) => session.userauth_pubkey_memory(&target.user, Some(text), &file.text, Some(passphrase)),
-        _ => session.userauth_pubkey_file(&target.user, public.as_deref(), key, Some(passphrase)),
+    let certificate = certificate(target, key)?;
+    let work = move || SigningKey::open(&file.text, &passphrase, encrypted);
+    let opened = if encrypted {
+        // The passphrase is made a key in a tenth of a second or more; others go on meanwhile.
+        spawn_blocking(work).await.map_err(|error| error.to_string())?
+    } else {
+        work()
     };
-    let answered = readiness
-        .retry(
-            || session.block_directions(),
-            // The passphrase is made a key in a tenth of a second or more; others go on meanwhile.
-            || if encrypted { block_in_place(attempt) } else { attempt() },
-        )
-        .await;
-    answered.map_err(|error| match name {
-        Some(secret) if could_not_open(&error) => {
+    let opened = opened.map_err(|why| match (why, name) {
+        (NotOpened::Passphrase, Some(secret)) => {
             format!("the secret {secret} is not its passphrase; put the right one there")
         }
-        _ if could_not_open(&error) => format!("the library (libssh2) cannot use it: {}", error.message()),
-        _ => tried.refused(&error, &target.user),
+        (NotOpened::Passphrase, None) => "it is encrypted with another passphrase".to_owned(),
+        (NotOpened::Unusable(why), _) => format!("it cannot be used: {why}"),
+    })?;
+    let public = certificate.unwrap_or_else(|| opened.public().to_vec());
+    Ok(Identity { public, name: String::new(), signer: Signer::File(opened) })
+}
+
+/// Offers the key of a file; the inner error says why it did not do.
+async fn with_file(
+    target: &Target,
+    identity: Identity,
+    session: &mut Session,
+    tried: &mut Tried,
+) -> Result<Result<(), String>, SshError> {
+    let keyring = Keyring { user: target.user.clone(), identities: vec![identity] };
+    let login = session.log_in_with(keyring, false).await?;
+    Ok(match (login.accepted, login.refused.first()) {
+        (true, _) => Ok(()),
+        (false, Some(Refused::ByHost { message })) => Err(tried.refused(message, &target.user)),
+        (false, Some(Refused::NotSigned { .. })) => Err("it could not be signed with".to_owned()),
+        (false, None) => Err(login.agent.unwrap_or_else(|| "nothing was tried".to_owned())),
     })
 }
 
 /// Returns the certificate that goes with a key: the one named, or the one beside it, which `ssh` would use too.
-fn certificate(target: &Target, key: &Path) -> Result<Option<PathBuf>, String> {
+fn certificate(target: &Target, key: &Path) -> Result<Option<Vec<u8>>, String> {
     let found = beside(key, "-cert.pub");
     let Some(path) = target.certificate.clone().or_else(|| found.exists().then_some(found)) else { return Ok(None) };
-    match key_file::check_certificate(&path) {
-        Ok(()) => Ok(Some(path)),
-        Err(why) => Err(format!("its certificate {}: {why}", path.display())),
-    }
+    key_file::certificate(&path).map(Some).map_err(|why| format!("its certificate {}: {why}", path.display()))
 }
 
-/// The agent is asked over a blocking socket inside the library and may wait for a person's finger: off the loop.
-async fn with_agent(user: &str, session: &Ssh2, chosen: Option<Vec<u8>>, offered: usize) -> Result<(), Tried> {
-    let turn = ASKING.acquire().await.ok();
-    let (user, session) = (user.to_owned(), session.clone());
-    let asked = tokio::task::spawn_blocking(move || {
-        // Given back when the agent has answered, however long nobody waits for it any more.
-        let _turn = turn;
-        session.set_blocking(true);
-        let answer = try_agent(&user, &session, chosen.as_deref(), offered);
-        session.set_blocking(false);
-        answer
-    });
-    asked.await.unwrap_or_else(|error| Err(Tried { said: vec![format!("agent: {error}")], ..Tried::default() }))
-}
-
-/// Tries the agent's keys, the chosen one first; `before` were offered already.
-fn try_agent(user: &str, session: &Ssh2, chosen: Option<&[u8]>, before: usize) -> Result<(), Tried> {
-    let mut tried = Tried::default();
-    let ours = |why: String| Tried { said: vec![format!("agent: {why}")], ..Tried::default() };
-    let failed = |error: ssh2::Error| ours(error.message().to_owned());
-    let mut agent = session.agent().map_err(failed)?;
-    agent.connect().map_err(|_| ours("no agent answers at SSH_AUTH_SOCK".to_owned()))?;
-    agent.list_identities().map_err(|_| ours("what answers at SSH_AUTH_SOCK does not list its keys".to_owned()))?;
-    let mut identities = agent.identities().map_err(failed)?;
+/// Offers the keys of the account's agent, the chosen one first; `before` were offered already.
+async fn with_agent(user: &str, session: &mut Session, chosen: Option<Vec<u8>>, before: usize) -> Result<(), Tried> {
+    let ours = |why: &str| Tried { said: vec![format!("agent: {why}")], ..Tried::default() };
+    let mut keys = agent::identities().await.map_err(ours)?;
     // Every key that the host does not know counts against what it lets be tried.
-    identities.sort_by_key(|identity: &PublicKey| chosen != Some(identity.blob()));
-    let (held, mut unsigned, mut last) = (identities.len(), Vec::new(), String::new());
-    for identity in &identities {
-        match agent.userauth(user, identity) {
-            Ok(()) => return Ok(()),
+    keys.sort_by_key(|(public, _)| chosen.as_ref() != Some(public));
+    let held = keys.len();
+    let identities = keys.into_iter().map(|(public, name)| Identity { public, name, signer: Signer::Agent }).collect();
+    let keyring = Keyring { user: user.to_owned(), identities };
+    let login = session.log_in_with(keyring, true).await;
+    let Login { accepted, refused, agent } = login.map_err(|error| ours(&error.to_string()))?;
+    if accepted {
+        return Ok(());
+    }
+    if let Some(why) = agent {
+        return Err(ours(&visible(&why)));
+    }
+    let (mut tried, mut unsigned, mut last) = (Tried::default(), Vec::new(), String::new());
+    for refused in refused {
+        match refused {
             // It is held, and not to be used without a person, or not at all.
-            Err(error) if could_not_open(&error) => unsigned.push(identity.comment().to_owned()),
-            Err(error) => last = tried.refused(&error, user),
-        }
-        if tried.over {
-            break;
+            Refused::NotSigned { name } => unsigned.push(name),
+            Refused::ByHost { message } => last = tried.refused(&message, user),
         }
     }
     let offered = before.saturating_add(tried.offered);
@@ -269,12 +263,4 @@ fn too_many(offered: usize, held: usize, how: &str) -> String {
          with `key` under [ssh] in spoolgate.toml or at the host (KEY.pub beside that name is enough, the private half may \
          stay in the agent alone), or have the agent hold fewer"
     )
-}
-
-/// Whether the library stumbled over the key file, before it asked the host (`LIBSSH2_ERROR_FILE`, `_KEYFILE_AUTH_FAILED`) or
-/// when it was to sign, which has no number of its own.
-fn could_not_open(error: &ssh2::Error) -> bool {
-    const KEY_FILE: [i32; 2] = [-16, -48];
-    matches!(error.code(), ErrorCode::Session(code) if KEY_FILE.contains(&code))
-        || error.message() == "Callback returned error"
 }

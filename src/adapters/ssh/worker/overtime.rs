@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock, Mutex, Once, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
-use crate::adapters::ssh::socket::Socket;
+use crate::adapters::ssh::worker::socket::Socket;
 
 /// How long a call may take: on a machine with too much to do its thread may have to wait for its turn.
 const CALL_MOST: Duration = Duration::from_secs(5);

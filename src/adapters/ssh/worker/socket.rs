@@ -14,11 +14,11 @@ use std::time::Duration;
 use std::task::{Context, Poll};
 
 use nix::sys::socket::{MsgFlags, recv};
-use socket2::{SockRef, TcpKeepalive};
+use socket2::SockRef;
 use ssh2::BlockDirections;
 use tokio::io::{Interest, Ready};
 
-use crate::adapters::ssh::overtime::Calls;
+use crate::adapters::ssh::worker::overtime::Calls;
 
 /// How often everything is asked before others have their turn.
 const TURN_PASSES: u32 = 64;
@@ -26,8 +26,6 @@ const TURN_PASSES: u32 = 64;
 const FUTILE_PASSES: u32 = 256;
 /// How long that pause is.
 const FUTILE_PAUSE: Duration = Duration::from_millis(2);
-/// How much the kernel holds of what it cannot send yet.
-const UNSENT_BYTES_MAX: u32 = 128 << 10;
 /// The return code of libssh2 for "not now" (`LIBSSH2_ERROR_EAGAIN`).
 pub(super) const AGAIN: i32 = -37;
 
@@ -122,6 +120,17 @@ impl Socket {
         })
     }
 
+    /// Has no call wait on it.
+    ///
+    /// # Errors
+    /// As the system says.
+    pub(super) fn prepare(&self) -> io::Result<()> {
+        match self {
+            Socket::Tcp(stream) => stream.set_nonblocking(true),
+            Socket::Unix(stream) => stream.set_nonblocking(true),
+        }
+    }
+
     pub(super) fn shutdown(&self) {
         // One that is shut already is as good.
         let _ = match self {
@@ -207,15 +216,6 @@ impl Readiness {
             }
         }
         Ok(())
-    }
-
-    /// Prepares a fresh connection: no waiting for full segments, the kernel asks after silent peers, and takes what can soon be
-    /// sent: what waits there nobody can take back, and it passes for sent.
-    pub(super) fn prepare(stream: &TcpStream, keepalive: Duration) -> io::Result<()> {
-        stream.set_nodelay(true)?;
-        SockRef::from(stream).set_tcp_notsent_lowat(UNSENT_BYTES_MAX)?;
-        let probes = TcpKeepalive::new().with_time(keepalive).with_interval(keepalive).with_retries(3);
-        SockRef::from(stream).set_tcp_keepalive(&probes)
     }
 
     /// Whether anything came from the host since the last call: an answer to a keepalive counts, though libssh2

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::time::{sleep, timeout};
 
-use crate::adapters::ssh::socket::Readiness;
+use crate::adapters::ssh::worker::socket::Readiness;
 
 /// How every name begins (RFC 4253, section 4.2).
 const NAME: &[u8] = b"SSH-";

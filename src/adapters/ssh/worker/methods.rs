@@ -9,7 +9,7 @@ use ssh2::{MethodType, Session as Ssh2};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::time::timeout;
 
-use crate::adapters::ssh::Target;
+use crate::adapters::ssh::workers::Destination;
 use crate::base::text::visible;
 
 /// The best first: those with ML-KEM, which whoever records a session today cannot read with a computer of tomorrow; then those
@@ -61,8 +61,8 @@ pub(super) struct Methods {
 
 impl Methods {
     /// Returns ours: of what the library can, what we want; host keys of the kinds that the host is known by.
-    pub(super) fn ours(ssh: &Ssh2, target: &Target) -> Result<Methods, ssh2::Error> {
-        let known: Vec<&str> = kinds(target).into_iter().flat_map(signatures).collect();
+    pub(super) fn ours(ssh: &Ssh2, to: &Destination) -> Result<Methods, ssh2::Error> {
+        let known: Vec<&str> = kinds(to).into_iter().flat_map(signatures).collect();
         let of = |kind, wanted: &[&str]| -> Result<Vec<String>, ssh2::Error> {
             let supported = ssh.supported_algs(kind)?;
             Ok(wanted.iter().filter(|name| supported.contains(name)).map(ToString::to_string).collect())
@@ -105,13 +105,13 @@ impl Methods {
     }
 
     /// Says what these and a host's have not in common, and where that is changed; nothing where they fit.
-    pub(super) fn misfits(&self, host: &Methods, target: &Target) -> Option<String> {
+    pub(super) fn misfits(&self, host: &Methods, to: &Destination) -> Option<String> {
         let mut misfits = Vec::new();
         if common(&self.kex, &host.kex).is_none() {
             misfits.push(misfit("key exchange", &host.kex, &self.kex, "KexAlgorithms"));
         }
         if !self.host_keys.is_empty() && common(&self.host_keys, &host.host_keys).is_none() {
-            misfits.push(if host.host_keys.iter().any(|name| name == "ssh-rsa") && kinds(target).contains(&"ssh-rsa") {
+            misfits.push(if host.host_keys.iter().any(|name| name == "ssh-rsa") && kinds(to).contains(&"ssh-rsa") {
                 "it signs with its RSA key by SHA-1 alone (ssh-rsa), which nobody should believe any more; update its sshd, \
                  or give it an ed25519 key and put that into known_hosts"
                     .to_owned()
@@ -119,10 +119,10 @@ impl Methods {
                 format!(
                 "it is known by {}, and offers only {}; if its keys were replaced rightly, put a new one into known_hosts \
                  (ssh-keyscan -p {} {}) and approve again",
-                kinds(target).join(" or "),
+                kinds(to).join(" or "),
                 list(&host.host_keys),
-                target.port,
-                target.address
+                to.port,
+                to.address
                 )
             });
         }
@@ -139,8 +139,8 @@ impl Methods {
 }
 
 /// Returns the kinds of keys that a host is known by, each once.
-fn kinds(target: &Target) -> Vec<&str> {
-    let mut kinds: Vec<&str> = target.host_keys.iter().filter_map(|key| key.split(' ').next()).collect();
+fn kinds(to: &Destination) -> Vec<&str> {
+    let mut kinds: Vec<&str> = to.host_keys.iter().filter_map(|key| key.split(' ').next()).collect();
     kinds.sort_unstable();
     kinds.dedup();
     kinds
@@ -238,26 +238,23 @@ mod tests {
         Methods { kex: names(kex), host_keys: names(host_keys), ciphers: names(ciphers), macs: names(macs) }
     }
 
-    fn target(keys: &[&str]) -> Target {
-        Target {
+    fn destination(keys: &[&str]) -> Destination {
+        Destination {
+            place: "db1:2222".to_owned(),
             address: "db1".to_owned(),
             port: 2222,
-            user: "ops".to_owned(),
-            key: None,
-            certificate: None,
-            passphrase: None,
-            proxy_command: None,
-            agent: false,
             host_keys: keys.iter().map(|kind| format!("{kind} SHA256:x")).collect(),
-            connect_timeout: Duration::from_secs(1),
-            keepalive: Duration::from_secs(1),
+            left_ms: 1000,
+            limit_ms: 1000,
+            keepalive_ms: 1000,
+            tcp: true,
         }
     }
 
     #[test]
     fn what_is_not_in_common_is_named_with_both_sides_and_the_setting() {
         let ours = methods("a b", "ssh-ed25519", "x-gcm y-ctr", "m");
-        let known = target(&["ssh-ed25519"]);
+        let known = destination(&["ssh-ed25519"]);
         for (host, want) in [
             (methods("c b kex-strict-s-v00@openssh.com", "ssh-ed25519", "x-gcm", ""), None),
             (
@@ -294,9 +291,9 @@ mod tests {
             assert_eq!(ours.misfits(&host, &known).as_deref(), want, "{host:?}");
         }
         let sha1 = methods("a", "ssh-rsa", "x-gcm", "m");
-        let said = methods("a", "rsa-sha2-256", "x-gcm", "m").misfits(&sha1, &target(&["ssh-rsa"])).unwrap();
+        let said = methods("a", "rsa-sha2-256", "x-gcm", "m").misfits(&sha1, &destination(&["ssh-rsa"])).unwrap();
         assert!(said.starts_with("it signs with its RSA key by SHA-1 alone"), "{said}");
-        let twice = target(&["ssh-rsa", "ssh-ed25519", "ssh-rsa"]);
+        let twice = destination(&["ssh-rsa", "ssh-ed25519", "ssh-rsa"]);
         assert_eq!(kinds(&twice), ["ssh-ed25519", "ssh-rsa"]);
     }
 
