@@ -7,13 +7,13 @@
 use std::io::{self, Read as _, Write as _};
 use std::time::Duration;
 
-use ssh2::{Channel, ErrorCode};
+use ssh2::{BlockDirections, Channel, ErrorCode};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use crate::adapters::ssh::SshError;
 use crate::adapters::ssh::frame::{Frame, Order, Report, Wire};
 use crate::adapters::ssh::worker::connection::Connection;
-use crate::adapters::ssh::worker::socket::{AGAIN, Held};
+use crate::adapters::ssh::worker::socket::{AGAIN, Held, is_again};
 use crate::domain::output::{ExecEnd, Stream};
 
 /// The end of the wire at which the host is.
@@ -172,21 +172,19 @@ impl Connection {
         command: Option<&str>,
         stays_open: bool,
     ) -> Result<Option<Report>, SshError> {
+        let deadline = Instant::now() + self.keepalive.saturating_mul(UNANSWERED_MAX);
         let channel = match command {
-            Some(command) => {
-                let limit = self.keepalive.saturating_mul(UNANSWERED_MAX);
-                let started = input.while_listening(caller, timeout(limit, self.started(command))).await;
-                match started {
-                    None => return Ok(None),
-                    Some(Err(_)) => return Err(self.lost("no answer to the command")),
-                    Some(Ok(channel)) => channel?,
-                }
-            }
+            Some(_) => match input.while_listening(caller, timeout_at(deadline, self.room())).await {
+                None => return Ok(None),
+                Some(Err(_)) => return Err(self.lost("no answer to the command")),
+                Some(Ok(channel)) => channel?,
+            },
             None => self.kept.take().ok_or_else(|| self.lost("no shell was kept"))?,
         };
         // From here on the channel is among the abandoned ones, whatever happens.
         self.abandoned.push(channel);
-        let heard = self.pump(caller, input, stays_open).await?;
+        let starts = command.map(|command| (command.to_owned(), deadline));
+        let heard = self.pump(caller, input, starts, stays_open).await?;
         match heard {
             Heard::Left => Ok(None),
             Heard::Enough => {
@@ -211,10 +209,10 @@ impl Connection {
         }
     }
 
-    async fn started(&mut self, command: &str) -> Result<Channel, SshError> {
-        // A host may allow one session at a time.
+    /// Opens a channel; a host may allow one session at a time.
+    async fn room(&mut self) -> Result<Channel, SshError> {
         self.part().await;
-        self.start(command).await
+        self.open().await
     }
 
     /// Opens a channel for a command. A host that allows few sessions at a time counts one until its process has ended, and so
@@ -256,28 +254,15 @@ impl Connection {
         }
     }
 
-    async fn start(&mut self, command: &str) -> Result<Channel, SshError> {
-        let mut channel = self.open().await?;
-        let ssh = &self.ssh;
-        // Once the request may be on its way, nobody knows whether the host obeyed it.
-        self.readiness
-            .retry(|| ssh.block_directions(), || channel.exec(command))
-            .await
-            .map_err(|error| self.lost(error.message()))?;
-        Ok(channel)
-    }
-
     /// Feeds stdin and drains both streams until the host has closed them, or nobody listens any more.
-    async fn pump(&mut self, caller: &mut Caller, input: &mut Input, stays_open: bool) -> Result<Heard, SshError> {
-        let mut pump = Pump {
-            stays_open,
-            eof_sent: false,
-            linger_until: None,
-            moved: false,
-            taken: 0,
-            said: Vec::new(),
-            held: Held::default(),
-        };
+    async fn pump(
+        &mut self,
+        caller: &mut Caller,
+        input: &mut Input,
+        starts: Option<(String, Instant)>,
+        stays_open: bool,
+    ) -> Result<Heard, SshError> {
+        let mut pump = Pump { starts, stays_open, ..Pump::default() };
         let mut quiet_since = Instant::now();
         let mut unanswered = 0_u32;
         loop {
@@ -291,12 +276,13 @@ impl Connection {
                 continue;
             }
             let keepalive = quiet_since + self.keepalive;
-            let until = pump.linger_until.map_or(keepalive, |linger| linger.min(keepalive));
+            let until = pump.until().map_or(keepalive, |until| until.min(keepalive));
             let ssh = self.ssh.clone();
             let channel = self.abandoned.last_mut().expect("the channel was put there");
             pump.moved = false;
             let turn = {
-                let turn = self.readiness.retry(|| ssh.block_directions(), || pump.turn(channel, input));
+                let directions = || ssh.block_directions();
+                let turn = self.readiness.retry(directions, || pump.turn(channel, input, directions));
                 tokio::select! {
                     biased;
                     turn = timeout_at(until, turn) => Some(turn),
@@ -314,7 +300,10 @@ impl Connection {
                     tokio::task::yield_now().await;
                 }
                 Some(Ok(Err(error))) => return Err(self.lost(error.message())),
-                Some(Err(_)) if pump.linger_until.is_some_and(|linger| linger <= Instant::now()) => {
+                Some(Err(_)) if pump.until().is_some_and(|until| until <= Instant::now()) => {
+                    if pump.starts.is_some() {
+                        return Err(self.lost("no answer to the command"));
+                    }
                     return Ok(Heard::Ended);
                 }
                 Some(Err(_)) => {
@@ -378,7 +367,10 @@ enum Turn {
 }
 
 /// The state of one command's streams.
+#[derive(Default)]
 struct Pump {
+    /// The command that the host has not said yet that it started, and until when it may.
+    starts: Option<(String, Instant)>,
     /// Whether standard input stays open when everything was sent.
     stays_open: bool,
     eof_sent: bool,
@@ -404,9 +396,31 @@ impl Pump {
         }
     }
 
+    /// Until when to wait at most for what is waited for.
+    fn until(&self) -> Option<Instant> {
+        self.starts.as_ref().map(|(_, until)| *until).or(self.linger_until)
+    }
+
     /// Moves what can be moved; "not now" only when nothing could.
-    fn turn(&mut self, channel: &mut Channel, input: &mut Input) -> Result<Turn, ssh2::Error> {
+    fn turn(
+        &mut self,
+        channel: &mut Channel,
+        input: &mut Input,
+        directions: impl Fn() -> BlockDirections,
+    ) -> Result<Turn, ssh2::Error> {
         self.moved = false;
+        if let Some((command, _)) = &self.starts {
+            match channel.exec(command) {
+                Ok(()) => self.starts = None,
+                // The request is on its way and whole: what the command reads need not wait for the answer. A host that
+                // refuses it drops what follows.
+                Err(error) if is_again(&error) && directions() == BlockDirections::Inbound => {
+                    self.feed(channel, input)?;
+                    return if self.moved { Ok(Turn::Moved) } else { Err(error) };
+                }
+                Err(error) => return Err(error),
+            }
+        }
         self.feed(channel, input)?;
         let more = self.drain(channel, Stream::Out)? | self.drain(channel, Stream::Err)?;
         if channel.eof() {
