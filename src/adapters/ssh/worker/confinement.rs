@@ -163,7 +163,7 @@ const OLDER_CALLS: &[libc::c_long] = &[];
 const FIONBIO: u64 = 0x5421;
 /// What `prctl` may do: name a thread (`PR_SET_NAME`).
 const SET_NAME: u64 = 15;
-/// What `socket` may make: one of this machine (`AF_UNIX`).
+/// What `socket` and `socketpair` may make: those of this machine (`AF_UNIX`).
 const AF_UNIX: u64 = 1;
 /// What `clone` must not make: namespaces (`CLONE_NEWUSER` and its like).
 const NAMESPACES: u64 = 0x7e02_0000;
@@ -182,6 +182,7 @@ fn filter() -> Option<BpfProgram> {
     rules.insert(libc::SYS_ioctl, only(1, FIONBIO)?);
     rules.insert(libc::SYS_prctl, only(0, SET_NAME)?);
     rules.insert(libc::SYS_socket, only(0, AF_UNIX)?);
+    rules.insert(libc::SYS_socketpair, only(0, AF_UNIX)?);
     let masked = SeccompCmpOp::MaskedEq(NAMESPACES);
     let condition = SeccompCondition::new(0, SeccompCmpArgLen::Dword, masked, 0).ok()?;
     rules.insert(libc::SYS_clone, vec![SeccompRule::new(vec![condition]).ok()?]);

@@ -3,6 +3,9 @@
 //! **Invariant:** the host's key is compared before anything else is said; the session is closed explicitly, never
 //! by going out of scope.
 
+use std::net::Shutdown;
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -11,7 +14,7 @@ use ssh2::{ErrorCode, HashType, HostKeyType, MethodType, Session as Ssh2};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::adapters::ssh::SshError;
-use crate::adapters::ssh::worker::greeting::before_name;
+use crate::adapters::ssh::worker::inlet::{Inlet, OUR_NAME};
 use crate::adapters::ssh::worker::methods::{self, Methods, Offer};
 use crate::adapters::ssh::worker::socket::{Readiness, Socket};
 use crate::adapters::ssh::workers::Destination;
@@ -34,7 +37,8 @@ pub(super) struct Connection {
     // Dropped before the session: see the invariant of `socket`.
     pub(super) readiness: Readiness,
     pub(super) ssh: Ssh2,
-    socket: Socket,
+    socket: UnixStream,
+    pub(super) inlet: Arc<Inlet>,
     pub(super) host: String,
     pub(super) keepalive: Duration,
     /// Channels of commands whose callers stopped waiting; closed with the connection.
@@ -73,7 +77,8 @@ impl Drop for Connection {
     fn drop(&mut self) {
         // A shut socket keeps the library's own clean-up from waiting for the host. The registration, declared first,
         // ends before the session closes its socket.
-        self.socket.shutdown();
+        let _ = self.socket.shutdown(Shutdown::Both);
+        self.inlet.close();
     }
 }
 
@@ -105,31 +110,25 @@ pub(super) async fn explain(to: &Destination, socket: Socket) -> Option<String> 
 pub(super) async fn greet(to: &Destination, socket: Socket) -> Result<Connection, SshError> {
     let (host, deadline) = (to.place.as_str(), Instant::now() + Duration::from_millis(to.left_ms));
     let connect = |error: std::io::Error| SshError::Connect { host: host.to_owned(), why: error.to_string() };
-    socket.prepare().map_err(connect)?;
+    let (inlet, socket) = Inlet::open(socket).map_err(connect)?;
     let readiness = Readiness::new(&socket).map_err(connect)?;
     let unable =
         |source: ssh2::Error| SshError::Handshake { host: host.to_owned(), source: source.into(), said: String::new() };
     let mut ssh = Ssh2::new().map_err(unable)?;
     ssh.set_blocking(false);
     ssh.set_timeout(BLOCKING_LIMIT_MS);
-    socket.give_to(&mut ssh).map_err(connect)?;
+    ssh.set_tcp_stream(socket.try_clone().map_err(connect)?);
+    ssh.set_banner(OUR_NAME).map_err(unable)?;
     Methods::ours(&ssh, to).and_then(|ours| ours.prefer(&ssh)).map_err(unable)?;
-    let heard = match timeout_at(deadline, before_name(&readiness)).await {
-        Ok(Ok(heard)) => heard,
-        Ok(Err(why)) => return Err(SshError::Connect { host: host.to_owned(), why }),
-        // Nothing is left of the time; what was said is said below.
-        Err(_) => Vec::new(),
-    };
     let directions = ssh.clone();
     let shaken = timeout_at(deadline, readiness.retry(|| directions.block_directions(), || ssh.handshake())).await;
     match shaken {
         Ok(Ok(())) => {}
         Ok(Err(source)) => {
-            return Err(not_shaken(
-                host,
-                source,
-                said(&ssh).or_else(|| words(&socket.last_words())).or_else(|| words(&heard)),
-            ));
+            if let Some(why) = inlet.given_up() {
+                return Err(SshError::Connect { host: host.to_owned(), why });
+            }
+            return Err(not_shaken(host, source, said(&ssh).or_else(|| words(&inlet.greeting()))));
         }
         Err(_) => {
             let (host, limit) = (host.to_owned(), Duration::from_millis(to.limit_ms));
@@ -144,7 +143,7 @@ pub(super) async fn greet(to: &Destination, socket: Socket) -> Result<Connection
     }
     compare_host_key(&ssh, to, host)?;
     let (host, keepalive) = (host.to_owned(), Duration::from_millis(to.keepalive_ms));
-    Ok(Connection { readiness, ssh, socket, host, keepalive, abandoned: Vec::new(), kept: None, opened: false })
+    Ok(Connection { readiness, ssh, socket, inlet, host, keepalive, abandoned: Vec::new(), kept: None, opened: false })
 }
 
 /// Returns what a host said its name is, or what else it said first.

@@ -37,6 +37,7 @@ pub(super) async fn log_in(connection: &mut Connection, caller: &mut Caller, use
     if matches!(report, Report::LoggedIn { accepted: true, .. }) {
         // When to ask is decided in a conversation; the library must only not hold a question back (2 is the least it takes).
         connection.ssh.set_keepalive(true, 2);
+        connection.inlet.trust();
     }
     caller.say(&report);
     After::More

@@ -7,7 +7,7 @@
 mod confinement;
 mod connection;
 mod conversation;
-mod greeting;
+mod inlet;
 mod login;
 mod methods;
 mod overtime;

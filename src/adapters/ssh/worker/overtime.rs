@@ -4,11 +4,11 @@
 //! that takes longer, and the library finds the connection closed. No call of an honest host comes near that: what one call
 //! reads is bounded by the windows of its channels, and what it computes by the largest group of a key exchange.
 
+use std::net::Shutdown;
+use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock, Mutex, Once, PoisonError, Weak};
 use std::time::{Duration, Instant};
-
-use crate::adapters::ssh::worker::socket::Socket;
 
 /// How long a call may take: on a machine with too much to do its thread may have to wait for its turn.
 const CALL_MOST: Duration = Duration::from_secs(5);
@@ -24,12 +24,12 @@ static ALL: Mutex<Vec<Weak<Calls>>> = Mutex::new(Vec::new());
 pub(super) struct Calls {
     /// When the one under way began, in milliseconds from [`BEGIN`] and never 0; 0 when none is.
     since_ms: AtomicU64,
-    socket: Socket,
+    socket: UnixStream,
 }
 
 impl Calls {
     /// Watches the calls on a connection; `socket` is shut when one takes too long.
-    pub(super) fn watch(socket: Socket) -> Arc<Calls> {
+    pub(super) fn watch(socket: UnixStream) -> Arc<Calls> {
         static WATCHER: Once = Once::new();
         WATCHER.call_once(|| {
             // Without the thread calls are as long as the library makes them; everything else goes on.
@@ -65,7 +65,8 @@ fn end_long_ones(most: Duration) {
         let Some(calls) = calls.upgrade() else { return false };
         let since = calls.since_ms.load(Ordering::Relaxed);
         if since != 0 && now_ms().saturating_sub(since) > most_ms {
-            calls.socket.shutdown();
+            // One that is shut already is as good.
+            let _ = calls.socket.shutdown(Shutdown::Both);
         }
         true
     });

@@ -50,7 +50,12 @@ pub(super) async fn serve(
 
 async fn obey(mut connection: Connection, mut caller: Caller, wished: mpsc::Receiver<FarEnd>) {
     loop {
-        let Ok(Some(Frame::Said(order))) = caller.next().await else { return };
+        let order = match caller.next().await {
+            Ok(Some(Frame::Said(order))) => order,
+            // What was on its way to a command that has ended.
+            Ok(Some(Frame::Bytes(_) | Frame::ErrorBytes(_))) => continue,
+            Ok(None) | Err(_) => return,
+        };
         let after = match order {
             Order::LogIn { user, slow } => login::log_in(&mut connection, &mut caller, &user, slow).await,
             Order::MethodsLeft { user } => {

@@ -3,9 +3,8 @@
 //! **Invariant:** the registration with the event loop ends before the socket is closed. The other way round a new
 //! socket could get the same number in between and lose its registration: a silent hang.
 
-use std::io::{self, Read as _};
-use std::net::{Shutdown, TcpStream};
-use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd};
+use std::io;
+use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,7 +12,6 @@ use std::time::Duration;
 
 use std::task::{Context, Poll};
 
-use nix::sys::socket::{MsgFlags, recv};
 use socket2::SockRef;
 use ssh2::BlockDirections;
 use tokio::io::{Interest, Ready};
@@ -29,37 +27,18 @@ const FUTILE_PAUSE: Duration = Duration::from_millis(2);
 /// The return code of libssh2 for "not now" (`LIBSSH2_ERROR_EAGAIN`).
 pub(super) const AGAIN: i32 = -37;
 
-/// A duplicate of the session's socket, registered with the event loop. It is a number of its own, so the
-/// registration can never outlive the file it is for, whatever the session does with its own. (`AsyncFd` would do
-/// the same, but its sound constructor is `unsafe`.)
-enum Registered {
-    Tcp(tokio::net::TcpStream),
-    /// The end of a tunnel.
-    Unix(tokio::net::UnixStream),
+/// A connection to a host: one of its own, or a way through another one.
+pub(super) enum Socket {
+    Tcp(TcpStream),
+    Unix(UnixStream),
 }
 
+/// A duplicate of the library's socket, registered with the event loop. It is a number of its own, so the
+/// registration can never outlive the file it is for, whatever the session does with its own. (`AsyncFd` would do
+/// the same, but its sound constructor is `unsafe`.)
+struct Registered(tokio::net::UnixStream);
+
 impl Registered {
-    fn descriptor(&self) -> BorrowedFd<'_> {
-        match self {
-            Registered::Tcp(stream) => stream.as_fd(),
-            Registered::Unix(stream) => stream.as_fd(),
-        }
-    }
-
-    fn socket(&self) -> SockRef<'_> {
-        match self {
-            Registered::Tcp(stream) => SockRef::from(stream),
-            Registered::Unix(stream) => SockRef::from(stream),
-        }
-    }
-
-    async fn ready(&self, interest: Interest) -> io::Result<Ready> {
-        match self {
-            Registered::Tcp(stream) => stream.ready(interest).await,
-            Registered::Unix(stream) => stream.ready(interest).await,
-        }
-    }
-
     /// Calls `attempt`, which says whether anything moved. When nothing did, the notices of `ready` that stood before are taken
     /// down, and those that came meanwhile stay. Each direction is a notice of its own: asked for both at once, the event loop
     /// never calls the attempt at all, and the notices stand for ever.
@@ -71,91 +50,16 @@ impl Registered {
         };
         // What they say is what the attempt said. Where a notice does not stand, its closure is not called.
         if ready.is_readable() {
-            let _ = self.try_io(Interest::READABLE, || {
+            let _ = self.0.try_io(Interest::READABLE, || {
                 if ready.is_writable() {
-                    let _ = self.try_io(Interest::WRITABLE, &mut once);
+                    let _ = self.0.try_io(Interest::WRITABLE, &mut once);
                 }
                 once()
             });
         }
         if ready.is_writable() && said.get().is_none() {
-            let _ = self.try_io(Interest::WRITABLE, once);
+            let _ = self.0.try_io(Interest::WRITABLE, once);
         }
-    }
-
-    fn try_io(&self, interest: Interest, attempt: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
-        match self {
-            Registered::Tcp(stream) => stream.try_io(interest, attempt),
-            Registered::Unix(stream) => stream.try_io(interest, attempt),
-        }
-    }
-
-    fn poll_read_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self {
-            Registered::Tcp(stream) => stream.poll_read_ready(cx),
-            Registered::Unix(stream) => stream.poll_read_ready(cx),
-        }
-    }
-
-    fn poll_write_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self {
-            Registered::Tcp(stream) => stream.poll_write_ready(cx),
-            Registered::Unix(stream) => stream.poll_write_ready(cx),
-        }
-    }
-}
-
-/// What a session speaks through: a connection of its own, or a way through another one.
-pub(super) enum Socket {
-    Tcp(TcpStream),
-    Unix(UnixStream),
-}
-
-impl Socket {
-    /// Returns another handle of the same connection.
-    fn duplicate(&self) -> io::Result<Socket> {
-        Ok(match self {
-            Socket::Tcp(stream) => Socket::Tcp(stream.try_clone()?),
-            Socket::Unix(stream) => Socket::Unix(stream.try_clone()?),
-        })
-    }
-
-    /// Has no call wait on it.
-    ///
-    /// # Errors
-    /// As the system says.
-    pub(super) fn prepare(&self) -> io::Result<()> {
-        match self {
-            Socket::Tcp(stream) => stream.set_nonblocking(true),
-            Socket::Unix(stream) => stream.set_nonblocking(true),
-        }
-    }
-
-    pub(super) fn shutdown(&self) {
-        // One that is shut already is as good.
-        let _ = match self {
-            Socket::Tcp(stream) => stream.shutdown(Shutdown::Both),
-            Socket::Unix(stream) => stream.shutdown(Shutdown::Both),
-        };
-    }
-
-    /// Reads what the other side said that the library did not come to: it may have hung up before it heard us.
-    pub(super) fn last_words(&self) -> Vec<u8> {
-        let mut buffer = [0; 256];
-        let read = match self {
-            Socket::Tcp(stream) => (&*stream).read(&mut buffer),
-            Socket::Unix(stream) => (&*stream).read(&mut buffer),
-        };
-        buffer[..read.unwrap_or(0)].to_vec()
-    }
-
-    /// Hands a duplicate to the library.
-    pub(super) fn give_to(&self, ssh: &mut ssh2::Session) -> io::Result<()> {
-        match self {
-            Socket::Tcp(stream) => ssh.set_tcp_stream(stream.try_clone()?),
-            Socket::Unix(stream) => ssh.set_tcp_stream(stream.try_clone()?),
-        }
-        Ok(())
     }
 }
 
@@ -168,54 +72,14 @@ pub(super) struct Readiness {
 }
 
 impl Readiness {
-    pub(super) fn new(socket: &Socket) -> io::Result<Readiness> {
-        let calls = Calls::watch(socket.duplicate()?);
-        let registered = match socket {
-            Socket::Tcp(stream) => Registered::Tcp(tokio::net::TcpStream::from_std(stream.try_clone()?)?),
-            Socket::Unix(stream) => Registered::Unix(tokio::net::UnixStream::from_std(stream.try_clone()?)?),
-        };
+    /// Watches over the library's socket.
+    ///
+    /// # Errors
+    /// As the system says.
+    pub(super) fn new(socket: &UnixStream) -> io::Result<Readiness> {
+        let calls = Calls::watch(socket.try_clone()?);
+        let registered = Registered(tokio::net::UnixStream::from_std(socket.try_clone()?)?);
         Ok(Readiness { registered, heard: AtomicBool::new(true), calls })
-    }
-
-    /// Waits until there is something to read, and returns the beginning of it without taking it; nothing at the end.
-    ///
-    /// # Errors
-    /// As the system says.
-    pub(super) async fn peek(&self, most: usize) -> io::Result<Vec<u8>> {
-        let mut buffer = vec![0; most];
-        loop {
-            self.registered.ready(Interest::READABLE).await?;
-            let mut count = 0;
-            let peeked = self.registered.try_io(Interest::READABLE, || {
-                let flags = MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT;
-                count = recv(self.registered.descriptor().as_raw_fd(), &mut buffer, flags)?;
-                Ok(())
-            });
-            match peeked {
-                Ok(()) => {
-                    buffer.truncate(count);
-                    return Ok(buffer);
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(error) => return Err(error),
-            }
-        }
-    }
-
-    /// Takes so many bytes of what was peeked at.
-    ///
-    /// # Errors
-    /// As the system says.
-    pub(super) fn skip(&self, count: usize) -> io::Result<()> {
-        let mut buffer = vec![0; count];
-        let mut left = count;
-        while left > 0 {
-            match recv(self.registered.descriptor().as_raw_fd(), &mut buffer[..left], MsgFlags::MSG_DONTWAIT)? {
-                0 => return Err(io::ErrorKind::UnexpectedEof.into()),
-                taken => left = left.saturating_sub(taken),
-            }
-        }
-        Ok(())
     }
 
     /// Whether anything came from the host since the last call: an answer to a keepalive counts, though libssh2
@@ -233,7 +97,10 @@ impl Readiness {
     ) -> Result<T, ssh2::Error> {
         let mut attempt = || self.calls.call(&mut attempt);
         // What stands ready now is read without the event loop ever telling of it.
-        if self.registered.socket().peek(&mut [std::mem::MaybeUninit::uninit(); 1]).is_ok_and(|count| count > 0) {
+        if SockRef::from(&self.registered.0)
+            .peek(&mut [std::mem::MaybeUninit::uninit(); 1])
+            .is_ok_and(|count| count > 0)
+        {
             self.heard.store(true, Ordering::Relaxed);
         }
         let mut result = attempt();
@@ -248,16 +115,12 @@ impl Readiness {
                 // The socket says "now" and the library "not now": whatever they disagree about, no processor is held by it.
                 tokio::time::sleep(FUTILE_PAUSE).await;
             }
-            // Delayed acknowledgements make sshd hold its next packet for 40 ms; the option does not stick.
-            if let Registered::Tcp(stream) = &self.registered {
-                let _ = SockRef::from(stream).set_tcp_quickack(true);
-            }
             let interest = match directions() {
                 BlockDirections::Outbound => Interest::WRITABLE,
                 BlockDirections::Both => Interest::READABLE | Interest::WRITABLE,
                 BlockDirections::Inbound | BlockDirections::None => Interest::READABLE,
             };
-            let Ok(ready) = self.registered.ready(interest).await else { return result };
+            let Ok(ready) = self.registered.0.ready(interest).await else { return result };
             if ready.is_readable() {
                 self.heard.store(true, Ordering::Relaxed);
             }
@@ -270,8 +133,8 @@ impl Readiness {
 
     /// Registers for the next moment when the socket may be read, or written when `outbound`; ready when it may be now.
     pub(super) fn poll(&self, outbound: bool, cx: &mut Context<'_>) -> Poll<()> {
-        let readable = self.registered.poll_read_ready(cx).is_ready();
-        let writable = outbound && self.registered.poll_write_ready(cx).is_ready();
+        let readable = self.registered.0.poll_read_ready(cx).is_ready();
+        let writable = outbound && self.registered.0.poll_write_ready(cx).is_ready();
         if readable || writable { Poll::Ready(()) } else { Poll::Pending }
     }
 
@@ -325,7 +188,7 @@ pub(super) fn is_again(error: &ssh2::Error) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::io::Write as _;
+    use std::io::{Read as _, Write as _};
 
     use super::*;
 
@@ -368,7 +231,7 @@ mod tests {
             let (near, far) = pair();
             let reader = slow_reader(far);
             within_a_minute(async move {
-                let socket = Socket::Unix(near.try_clone().unwrap());
+                let socket = near.try_clone().unwrap();
                 let readiness = Readiness::new(&socket).unwrap();
                 let (mut near, mut left) = (near, SENT_BYTES);
                 let blocked = || if both { BlockDirections::Both } else { BlockDirections::Outbound };
@@ -377,7 +240,7 @@ mod tests {
                         readiness.retry(blocked, || near.write(&vec![7; left.min(40_000)]).map_err(|_| not_now()));
                     left -= sent.await.unwrap();
                 }
-                socket.shutdown();
+                socket.shutdown(std::net::Shutdown::Both).unwrap();
             });
             assert_eq!(reader.join().unwrap(), SENT_BYTES, "both directions: {both}");
         }
@@ -388,7 +251,7 @@ mod tests {
         let (near, far) = pair();
         let reader = slow_reader(far);
         within_a_minute(async move {
-            let socket = Socket::Unix(near.try_clone().unwrap());
+            let socket = near.try_clone().unwrap();
             let readiness = Readiness::new(&socket).unwrap();
             let (mut near, mut left) = (near, SENT_BYTES);
             while left > 0 {
@@ -403,7 +266,7 @@ mod tests {
                     std::future::poll_fn(|cx| readiness.poll(true, cx)).await;
                 }
             }
-            socket.shutdown();
+            socket.shutdown(std::net::Shutdown::Both).unwrap();
         });
         assert_eq!(reader.join().unwrap(), SENT_BYTES);
     }
@@ -412,7 +275,7 @@ mod tests {
     fn a_limit_around_a_wait_fires_whatever_the_library_says() {
         let (near, _far) = pair();
         within_a_minute(async move {
-            let readiness = Readiness::new(&Socket::Unix(near)).unwrap();
+            let readiness = Readiness::new(&near).unwrap();
             let kinds = [|| BlockDirections::Both, || BlockDirections::Outbound, || BlockDirections::None];
             for said in kinds {
                 let futile = readiness.retry(said, || Err::<(), _>(not_now()));
