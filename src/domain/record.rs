@@ -14,7 +14,9 @@ use crate::domain::delegate::{Report, TargetState};
 use crate::domain::plan::UsedTemplate;
 use crate::domain::policy::{Admission, Approval};
 use crate::domain::run::lane::{Lane, LaneStep, Skip};
-use crate::domain::run::{Act, DropKey, Ended, Ending, Outcome, OutputFacts, Run, Stage, StepResult, StepState};
+use crate::domain::run::{
+    Act, DropKey, Ended, Ending, Outcome, OutputFacts, ProvedBy, Run, Stage, StepResult, StepState,
+};
 use crate::domain::submission::Claims;
 
 /// What `new/ID.json`, `ready/ID.json` and `running/ID.json` hold.
@@ -105,6 +107,9 @@ pub struct StepRecord {
     /// What is known of an ending that is neither.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// By what its host proved how it ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proved_by: Option<ProvedBy>,
     /// How often it was started.
     pub attempts: u32,
     /// When it was sent.
@@ -220,6 +225,7 @@ fn step_record(group: GroupNo, name: &StepName, step: &LaneStep) -> StepRecord {
         exit_code: None,
         signal: None,
         reason: None,
+        proved_by: None,
         attempts: 0,
         started: None,
         ended: None,
@@ -247,6 +253,7 @@ fn step_record(group: GroupNo, name: &StepName, step: &LaneStep) -> StepRecord {
             record.started = Some(result.started);
             record.ended = Some(result.ended);
             record.output = result.output;
+            record.proved_by = result.proved_by;
             match &result.ending {
                 Ending::Exit(code) => record.exit_code = Some(*code),
                 Ending::Signal(name) => record.signal = Some(name.clone()),

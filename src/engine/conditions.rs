@@ -26,7 +26,8 @@ pub(super) fn pass(run: &mut Run, lane: usize, out: &mut Outbox) -> bool {
                 let (group_again, host_again, step_again) = (group, host.clone(), step.clone());
                 Engine::record(run, Event::StepStarted { group, host, step, attempt }, out);
                 let (started, ended, output) = (out.now(), out.now(), OutputFacts::default());
-                let result = StepResult { attempt, ending: Ending::NotSent(why), started, ended, output };
+                let result =
+                    StepResult { attempt, ending: Ending::NotSent(why), started, ended, output, proved_by: None };
                 let event = Event::StepEnded { group: group_again, host: host_again, step: step_again, result };
                 Engine::record(run, event, out);
             }

@@ -317,7 +317,7 @@ async fn runner(
     while let Some(bytes) = stdin.recv().await {
         text.extend_from_slice(&bytes);
         while let Some(program) = next_program(&mut text) {
-            let Some((_, program)) = program.split_once("sg_id=") else { return };
+            let Some((_, program)) = program.split_once("sg_nonce=") else { return };
             if !answer(&handle, channel, &steps, program).await {
                 return;
             }
@@ -343,10 +343,10 @@ fn next_program(text: &mut Vec<u8>) -> Option<String> {
     Some(program)
 }
 
-/// Says what the runner says to one program, of which what follows `sg_id=` is given; returns whether anybody hears it.
+/// Says what the runner says to one program, of which what follows `sg_nonce=` is given; returns whether anybody hears it.
 async fn answer(handle: &Handle, channel: ChannelId, steps: &Steps, program: &str) -> bool {
     let quoted = |text: &str| text.split('\'').nth(1).unwrap_or_default().to_owned();
-    let nonce = program.split_once("sg_nonce=").map(|(_, rest)| quoted(rest)).unwrap_or_default();
+    let nonce = quoted(program);
     let act = program.split_once("sg_act=").map(|(_, rest)| quoted(rest)).unwrap_or_default();
     let verdict = match act.as_str() {
         "kill" => "cancelled -",

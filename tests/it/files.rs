@@ -378,3 +378,28 @@ fn what_came_whole_is_asked_for_again_when_it_is_not() {
         assert!(matches!(account.run(&step).ended, Some((Verdict::Forgotten, ..))));
     });
 }
+
+#[test]
+fn files_go_there_and_back_as_another_account() {
+    let sshd = Sshd::start();
+    let steps = "[[step]]\nname = \"put\"\naccount = \"nobody\"\ncopy = \"app-{V}.bin\"\nto = \"{DIR}/app\"\n\
+                 [[step]]\nname = \"get\"\naccount = \"nobody\"\nfetch = \"{DIR}/app\"\n";
+    let (world, there) = world(&sshd, sshd.port(), steps);
+    std::fs::set_permissions(&there, PermissionsExt::from_mode(0o777)).unwrap();
+    let large: Vec<u8> = (0..1_500_000_u32).flat_map(u32::to_le_bytes).take(5 << 20).collect();
+    std::fs::write(world.etc().join("files/app-2.bin"), &large).unwrap();
+    for (version, bytes) in [("1", &b"one"[..]), ("2", &large[..])] {
+        let (id, record) = run(&world, &format!("v{version}"), &there, &[("V", version)]);
+        assert_eq!(record["outcome"], "ok", "{record:#} {} {}", log(&world, id, "put"), log(&world, id, "get"));
+        assert_eq!(std::fs::read(there.join("app")).unwrap(), bytes);
+        assert_eq!(std::os::unix::fs::MetadataExt::uid(&std::fs::metadata(there.join("app")).unwrap()), 65534);
+        assert_eq!(std::fs::read(output(&world, id, "get.fetched")).unwrap(), bytes);
+        // What was brought or fetched does not stay.
+        let place = Path::new("/var/tmp/.spoolgate-65534");
+        wait_for("an empty place", || {
+            let left = std::fs::read_dir(place).unwrap().filter_map(Result::ok).map(|file| file.file_name());
+            let of_it = |name: &str| name.starts_with(&format!("{id}-1-")) && name.contains(".files");
+            (!left.into_iter().any(|name| of_it(&name.to_string_lossy()))).then_some(())
+        });
+    }
+}

@@ -44,6 +44,7 @@ mod mixed_load;
 mod numbers;
 mod odd_sshds;
 mod orders;
+mod other_accounts;
 mod parameters;
 mod patience;
 mod power;

@@ -456,7 +456,7 @@ fn another_account_is_no_obstacle_to_output_limits_and_kills() {
     }
 }
 
-/// A step leaves its shell to the next one; what runs as somebody else has one of its own.
+/// A step leaves its shell to the next one, whoever the script runs as.
 #[test]
 fn steps_share_a_shell() {
     let sshd = Sshd::start();
@@ -497,6 +497,9 @@ fn steps_share_a_shell() {
     let outcomes: Vec<&str> =
         record["results"]["h1"].as_array().unwrap().iter().map(|step| step["outcome"].as_str().unwrap()).collect();
     assert_eq!(outcomes, ["ok", "failed", "failed", "ok", "ok", "ok", "ok", "ok"], "{record:#}");
-    // One for what comes first, one for the other account, one for the last step.
-    assert_eq!(sshd.sessions(), 3, "{}", sshd.log());
+    assert_eq!(sshd.sessions(), 1, "{}", sshd.log());
+    let proofs: Vec<_> = record["results"]["h1"].as_array().unwrap().iter().map(|step| &step["proved_by"]).collect();
+    assert!(proofs[6] == "other-account" && proofs[7] == "same-account", "{record:#}");
+    let shown = world.run(0, &["show", &id.to_string()]).ok();
+    assert!(shown.contains("proved by other-account") && shown.contains("proved by same-account"), "{shown}");
 }

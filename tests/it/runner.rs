@@ -14,6 +14,7 @@ use spoolgate::domain::audit::Head;
 use spoolgate::domain::file_step::INSTALL;
 use spoolgate::domain::output::Stream;
 use spoolgate::domain::plan::{Plan, PlannedStep};
+use spoolgate::domain::run::ProvedBy;
 use spoolgate::domain::run::earlier::Earlier;
 use spoolgate::domain::runner::answer::{Answer, Shown, Verdict};
 use spoolgate::domain::runner::{
@@ -48,8 +49,9 @@ pub(crate) struct Step {
 #[derive(Default)]
 pub(crate) struct Heard {
     pub(crate) out: Vec<u8>,
-    err: Vec<u8>,
+    pub(crate) err: Vec<u8>,
     pub(crate) ended: Option<(Verdict, Shown, Shown)>,
+    pub(crate) proved_by: Option<ProvedBy>,
     pub(crate) refused: Option<String>,
     pub(crate) full: bool,
     pub(crate) ms_ago: u64,
@@ -100,6 +102,16 @@ impl Step {
     /// Has it be ended when it prints nothing for so long.
     pub(crate) fn limit_silence(&mut self, seconds: u64) {
         self.planned.idle_timeout_s = seconds;
+    }
+
+    /// Has its script run as another account.
+    pub(crate) fn run_by(&mut self, account: &str) {
+        self.planned.account = Some(account.parse().unwrap());
+    }
+
+    /// The program that ends it.
+    pub(crate) fn end(&self, nonce: &str) -> Program {
+        kill_program(&self.planned, &self.call(nonce, false, None))
     }
 
     /// The program that has a host forget it.
@@ -170,6 +182,7 @@ impl Account {
         answer.finish();
         heard.noise = answer.noise();
         heard.ended = answer.ended;
+        heard.proved_by = answer.proved_by;
         heard.full = answer.full.is_some();
         heard.ms_ago = answer.ended_ms_ago.get();
         heard.refused = answer.refused;

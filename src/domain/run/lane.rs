@@ -518,7 +518,14 @@ mod tests {
 
     fn result(ending: Ending) -> StepState {
         let zero = Timestamp(0);
-        StepState::Ended(StepResult { attempt: 1, ending, started: zero, ended: zero, output: OutputFacts::default() })
+        StepState::Ended(StepResult {
+            attempt: 1,
+            ending,
+            started: zero,
+            ended: zero,
+            output: OutputFacts::default(),
+            proved_by: None,
+        })
     }
 
     /// Walks a lane to its end, each step ending as `fails` says, and returns what it took and how it ended.

@@ -27,7 +27,7 @@ use lane::{Lane, Skip};
 pub use event::{Accepted, DropKey, Event, LaneName, Ordered, Place, Recorded, RefusalKind};
 pub use facts::{BatchWait, Ended, Hold};
 pub use lane::StepState;
-pub use outcome::{Ending, Outcome, OutputFacts, StepResult};
+pub use outcome::{Ending, Outcome, OutputFacts, ProvedBy, StepResult};
 
 /// The four states, which are directories of the spool.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

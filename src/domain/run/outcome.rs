@@ -159,6 +159,36 @@ pub struct StepResult {
     /// How much it printed.
     #[serde(default)]
     pub output: OutputFacts,
+    /// By what its host proved how it ended; `None` where no host said so, or an earlier version wrote it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proved_by: Option<ProvedBy>,
+}
+
+/// Who could write what a host told of a step's end: what a result is worth.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ProvedBy {
+    /// The account that the script ran as: it, and whatever else runs as that account.
+    SameAccount,
+    /// The account that was logged in to. The script ran as another one, which could not write it.
+    OtherAccount,
+    /// The account that was logged in to; but the script ran as root, which can write everything.
+    Root,
+}
+
+impl ProvedBy {
+    /// Every kind.
+    pub const ALL: [ProvedBy; 3] = [ProvedBy::SameAccount, ProvedBy::OtherAccount, ProvedBy::Root];
+
+    /// Returns its word in records, and in what hosts say.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            ProvedBy::SameAccount => "same-account",
+            ProvedBy::OtherAccount => "other-account",
+            ProvedBy::Root => "root",
+        }
+    }
 }
 
 /// How much a step printed.

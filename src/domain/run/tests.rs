@@ -60,7 +60,14 @@ fn accepted(admission: Admission) -> Event {
 
 fn result() -> StepResult {
     let at = Timestamp(1);
-    StepResult { attempt: 1, ending: Ending::Exit(0), started: at, ended: at, output: OutputFacts::default() }
+    StepResult {
+        attempt: 1,
+        ending: Ending::Exit(0),
+        started: at,
+        ended: at,
+        output: OutputFacts::default(),
+        proved_by: None,
+    }
 }
 
 /// Every event, with what makes it possible where it is.
@@ -199,4 +206,17 @@ fn a_refusal_of_an_older_journal_has_the_kind_that_claims_nothing() {
     line.as_object_mut().unwrap().remove("kind");
     let read: Event = serde_json::from_value(line).unwrap();
     assert!(matches!(read, Event::OrderRefused { kind: RefusalKind::NotNow, .. }), "{read:?}");
+}
+
+#[test]
+fn a_result_of_an_earlier_version_is_read_and_a_proof_is_kept() {
+    let old = serde_json::to_value(result()).unwrap();
+    assert!(old.get("proved_by").is_none());
+    assert_eq!(serde_json::from_value::<StepResult>(old).unwrap(), result());
+    for proof in ProvedBy::ALL {
+        let proved = StepResult { proved_by: Some(proof), ..result() };
+        let text = serde_json::to_value(&proved).unwrap();
+        assert_eq!(text["proved_by"], proof.word());
+        assert_eq!(serde_json::from_value::<StepResult>(text).unwrap(), proved);
+    }
 }

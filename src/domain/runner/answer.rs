@@ -9,6 +9,7 @@
 
 use crate::base::count::Count;
 use crate::domain::output::Stream;
+use crate::domain::run::ProvedBy;
 use crate::domain::runner::{Offsets, RunnerId, frame};
 
 /// How much is kept of what came before the runner's first line: it may say why there is none.
@@ -87,6 +88,8 @@ pub struct Answer {
     pub refused: Option<String>,
     /// Where the host had no room for some of what the script printed.
     pub full: Option<String>,
+    /// Who could write what it says of the end.
+    pub proved_by: Option<ProvedBy>,
     /// How the step ended, and what it printed on standard output and on standard error.
     pub ended: Option<(Verdict, Shown, Shown)>,
     /// How long ago that was, in milliseconds, as far as the host knows.
@@ -207,6 +210,7 @@ impl Answer {
             Some(("running", _)) => self.running = true,
             Some(("refused", why)) => self.refused = Some(why.to_owned()),
             Some(("full", place)) => self.full = Some(place.to_owned()),
+            Some(("proved", by)) => self.proved_by = ProvedBy::ALL.into_iter().find(|known| known.word() == by),
             Some(("end", end)) => {
                 let (end, ms_ago) = end.split_once(" ago ").map_or((end, None), |(end, ago)| (end, Count::read(ago)));
                 self.ended = read_end(end);
@@ -452,6 +456,23 @@ mod tests {
         answer.finish();
         assert_eq!((answer.refused.as_deref(), answer.running), (Some("no room in /tmp/.spoolgate-0 (full)"), false));
         assert_eq!(answer.noise(), "sudo: a password is required");
+    }
+
+    #[test]
+    fn by_what_an_end_is_proved_is_said_before_it() {
+        for (word, want) in [
+            ("same-account", Some(ProvedBy::SameAccount)),
+            ("other-account", Some(ProvedBy::OtherAccount)),
+            ("root", Some(ProvedBy::Root)),
+            ("a-later-word", None),
+        ] {
+            let mut answer = Answer::new("ab12", &RunnerId::for_tests("7-x"), Offsets::default());
+            let said = format!(
+                "spoolgate-proved cd34 root\nspoolgate-proved ab12 {word}\nspoolgate-end ab12 exit 7 - 0 - 0\n"
+            );
+            answer.take(Stream::Out, said.as_bytes(), |_, _| panic!("not the script's"));
+            assert_eq!((answer.proved_by, answer.ended.unwrap().0), (want, Verdict::Exit(7)), "{word}");
+        }
     }
 
     fn shown(total: Option<u64>, cut: u64) -> Shown {

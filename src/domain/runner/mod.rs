@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
 use crate::base::digest::Digest;
-use crate::base::ids::{GroupNo, HostName, ParamName, TaskId};
+use crate::base::ids::{GroupNo, HostName, ParamName, TaskId, UserName};
 use crate::base::limits;
 use crate::base::text::Secret;
 use crate::domain::audit::Head;
@@ -28,10 +28,12 @@ use crate::domain::template::tokens::FLOW_ID;
 /// What is sent to a host.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Program {
-    /// The words that start a shell of the step's account; programs with the same words can share one.
+    /// The words that start a shell; programs with the same words can share one.
     pub shell: Vec<String>,
     /// What it reads but for the runner, which is the same for all of them.
     text: String,
+    /// Whether it hands the runner on to another account, and so has to bring it.
+    hands_on: bool,
 }
 
 impl Program {
@@ -52,7 +54,7 @@ impl Program {
     /// Returns what it reads in its place once it knows the runner.
     #[must_use]
     pub fn again(&self, nonce: &str) -> Vec<u8> {
-        frame::framed(nonce, &self.text, &AGAIN)
+        frame::framed(nonce, &self.text, if self.hands_on { &WITH_RUNNER } else { &AGAIN })
     }
 
     /// Returns the whole text that the host's shell runs.
@@ -158,7 +160,7 @@ pub fn run_program(
 ) -> Program {
     let mut text = String::with_capacity(2048);
     let script = plan.scripts.get(&step.script).map_or("", String::as_str);
-    push_head(&mut text, "run", call);
+    push_head(&mut text, "run", call, step.account.as_ref());
     push_variable(&mut text, "sg_limit", &step.timeout_s.to_string());
     push_variable(&mut text, "sg_idle", &step.idle_timeout_s.to_string());
     if step.cpu_percent > 0 || step.memory_mib > 0 {
@@ -171,7 +173,7 @@ pub fn run_program(
         push_variable(&mut text, &name, &value);
     }
     if !step.files.is_empty() || step.fetch.is_some() {
-        text.push_str("export SPOOLGATE_FILES=\"$sg_at.files\"\n");
+        text.push_str("export SPOOLGATE_FILES=\"${sg_at%/*}/$sg_id.files\"\n");
     }
     if step.cpu_percent > 0 || step.memory_mib > 0 {
         text.push_str("sg_scope\n");
@@ -194,7 +196,7 @@ pub fn run_program(
     }
     push_files(&mut text, step, host);
     text.push_str("\n}\n");
-    finish(text, step)
+    as_login(text, step)
 }
 
 /// Writes what holds a step to its limits; the host's systemd does.
@@ -230,13 +232,13 @@ fn push_files(text: &mut String, step: &PlannedStep, host: &HostName) {
 #[must_use]
 pub fn want_program(step: &PlannedStep, host: &HostName, call: &Call<'_>) -> Program {
     let mut text = String::with_capacity(1024);
-    push_head(&mut text, "want", call);
+    push_head(&mut text, "want", call, None);
     push_variable(&mut text, "sg_needs", "tar sha256sum tee");
     push_variable(&mut text, "sg_script", &BRING);
     text.push_str("sg_files() {\n\"$1\"");
     push_files(&mut text, step, host);
     text.push_str("\n}\n");
-    finish(text, step)
+    as_account(text, step)
 }
 
 /// Returns the command that takes a tar archive on standard input to a directory of a host, as the step's account.
@@ -266,8 +268,8 @@ pub fn bring_whole_command(
 #[must_use]
 pub fn take_program(step: &PlannedStep, call: &Call<'_>) -> Program {
     let mut text = String::with_capacity(256);
-    push_head(&mut text, "take", call);
-    finish(text, step)
+    push_head(&mut text, "take", call, None);
+    as_account(text, step)
 }
 
 /// Returns a command's words as one line that every login shell reads back as these words. The login shell becomes the command:
@@ -288,20 +290,20 @@ pub fn command_line(words: &[String]) -> String {
 
 /// Returns the program that ends a step and proves it, or makes sure that it never starts.
 ///
-/// It runs as the step's account, because nobody else may signal its processes or see that they are there.
+/// What signals the processes of another account runs as that account: nobody else may, or sees that they are there.
 #[must_use]
 pub fn kill_program(step: &PlannedStep, call: &Call<'_>) -> Program {
     let mut text = String::with_capacity(256);
-    push_head(&mut text, "kill", call);
-    finish(text, step)
+    push_head(&mut text, "kill", call, step.account.as_ref());
+    as_login(text, step)
 }
 
 /// Returns the program that removes what a step printed from its host, once it has ended and its log is here.
 #[must_use]
 pub fn forget_program(step: &PlannedStep, call: &Call<'_>) -> Program {
     let mut text = String::with_capacity(256);
-    push_head(&mut text, "forget", call);
-    finish(text, step)
+    push_head(&mut text, "forget", call, step.account.as_ref());
+    as_login(text, step)
 }
 
 /// Returns the part of every program that is the same.
@@ -312,6 +314,8 @@ pub fn runner_text() -> &'static str {
 
 /// The runner's text without what a shell does not need.
 static RUNNER: LazyLock<String> = LazyLock::new(|| bare(include_str!("runner.sh")));
+/// What runs programs on a host.
+const SHELL: &str = "/bin/sh";
 /// Closes the compound command that a program is.
 const CLOSE: &str = "}\n";
 /// How a shell's first program ends.
@@ -327,10 +331,12 @@ fn bare(text: &str) -> String {
     lines.filter(|line| !line.is_empty() && !line.starts_with('#')).fold(String::new(), |text, line| text + line + "\n")
 }
 
-fn push_head(text: &mut String, act: &str, call: &Call<'_>) {
+fn push_head(text: &mut String, act: &str, call: &Call<'_>, account: Option<&UserName>) {
     text.push_str("{\n");
-    push_variable(text, "sg_id", call.id.as_str());
+    // First: what is handed on to another account begins behind it.
     push_variable(text, "sg_nonce", call.nonce);
+    push_variable(text, "sg_id", call.id.as_str());
+    push_variable(text, "sg_account", account.map_or("", UserName::as_str));
     push_variable(text, "sg_act", act);
     push_variable(text, "sg_needs", "");
     push_variable(text, "sg_clean", if call.clean { "yes" } else { "" });
@@ -349,16 +355,23 @@ fn push_head(text: &mut String, act: &str, call: &Call<'_>) {
     }
 }
 
-fn finish(mut text: String, step: &PlannedStep) -> Program {
+/// Returns a program for the account that is logged in to, which hands on to the step's account what that has to do.
+fn as_login(mut text: String, step: &PlannedStep) -> Program {
     text.shrink_to_fit();
-    Program { shell: shell_of(step), text }
+    Program { shell: vec![SHELL.to_owned()], text, hands_on: step.account.is_some() }
+}
+
+/// Returns a program for the step's account.
+fn as_account(mut text: String, step: &PlannedStep) -> Program {
+    text.shrink_to_fit();
+    Program { shell: shell_of(step), text, hands_on: false }
 }
 
 /// Returns the words that start a shell of the step's account.
 fn shell_of(step: &PlannedStep) -> Vec<String> {
     let words: &[&str] = if step.account.is_some() { &["sudo", "-n", "-u"] } else { &[] };
     let account = step.account.iter().flat_map(|account| [account.to_string(), "--".to_owned()]);
-    words.iter().map(|word| (*word).to_owned()).chain(account).chain(["/bin/sh".to_owned()]).collect()
+    words.iter().map(|word| (*word).to_owned()).chain(account).chain([SHELL.to_owned()]).collect()
 }
 
 /// Writes what runs the script: its `#!` line as the kernel would read it, `/bin/sh` without one.
@@ -427,10 +440,12 @@ mod tests {
     #[test]
     fn nothing_of_a_task_is_on_the_command_line() {
         assert_eq!(written("echo 'hi'", &["a b", "$(id)"], None, 0).0, "exec /bin/sh");
-        assert_eq!(written("x", &[], Some("deploy"), 5).0, "exec sudo -n -u deploy -- /bin/sh");
-        let step = PlannedStep::plain("x".parse().unwrap(), Digest::of(b""));
+        assert_eq!(written("x", &[], Some("deploy"), 5).0, "exec /bin/sh");
+        let mut step = PlannedStep::plain("x".parse().unwrap(), Digest::of(b""));
         let line = command_line(&bring_command(&step, "/home/a b/.spoolgate/7.files"));
         assert_eq!(line, "exec /bin/sh -c 'umask 077; exec tar -xomf - -C \"$0\"' '/home/a b/.spoolgate/7.files'");
+        step.account = Some("deploy".parse().unwrap());
+        assert!(command_line(&bring_command(&step, "/x")).starts_with("exec sudo -n -u deploy -- /bin/sh -c "));
     }
 
     #[test]

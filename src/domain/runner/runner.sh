@@ -3,7 +3,7 @@
 #
 # shellcheck shell=sh disable=SC2154,SC2031,SC2030,SC3013 # set by what is sent in front; -nt and -ef are in every sh we run in
 #
-# What is sent in front of this text sets sg_id, sg_nonce, sg_act (run, kill, forget, want, take), sg_script, sg_interpreter, sg_head, sg_tail,
+# What is sent in front of this text sets sg_nonce, sg_id, sg_act (run, kill, forget, want, take), sg_account, sg_script, sg_interpreter, sg_head, sg_tail,
 # sg_limit, sg_idle, sg_grace, sg_out_at, sg_err_at, sg_clean, sg_audit, sg_begun (the host said
 # before that it runs), sg_since (for how many seconds it may have been sent already; nothing when it was not), sg_needs (a program that must be there) and the functions sg_job and sg_files, which hands the
 # files that the step puts here to what it is given, by fours: SHA-256, mode, owner, place. Everything happens inside one
@@ -30,6 +30,11 @@
 # A runner of before left "both" instead, a line in the state and a file of a script that ended at once: its standard output, the
 # line "spoolgate-err ID", its standard error. Its codes are marked "signal" when its shell said that one ended the script.
 #
+# Where the script runs as another account (sg_account), the runner, its files and its word about the end stay with the account that was
+# logged in to. It starts this program once more as the other account, by sudo and on standard input, with a word behind it that says
+# what for (sg_serve). There it keeps files of its own, ID.as.state and ID.as.PID.script, which end the script's processes and nothing
+# else: what that account says, or writes into them, can make no failure a success.
+#
 # Everything that is said goes to standard output, in lines that hold the nonce; what the script printed comes behind a line that
 # says which stream's, from which byte on, and how many. Whatever else is there, and on standard error, is somebody's noise.
 
@@ -41,6 +46,8 @@ sg_say() {
 # Ends with a reason that keeps the step from being run here at all.
 sg_refuse() {
 	sg_say refused "$1"
+	# Who runs the script for another runner ends as the script does: never well.
+	[ "$sg_task" != job ] || exit 255
 	exit 0
 }
 
@@ -102,7 +109,7 @@ sg_is_alive() {
 
 # Whether a process is of the runner's own: it has the step's state open.
 sg_is_own() {
-	[ "/proc/$1/fd/9" -ef "$sg_at.state" ]
+	[ "/proc/$1/fd/9" -ef /proc/self/fd/9 ]
 }
 
 # Sets sg_now: hundredths of a second since this host was started.
@@ -141,12 +148,11 @@ sg_find_base() {
 sg_find_room() {
 	sg_why=
 	for sg_base in "$sg_base_1" "$sg_base_2" "$sg_base_3"; do
-		sg_at=$sg_base/$sg_id
-		if [ "$sg_brought" ] && [ "$sg_brought" != "$sg_at" ]; then continue; fi
+		sg_at=$sg_base/$sg_name
+		if [ "$sg_brought" ] && [ "$sg_brought" != "$sg_base" ]; then continue; fi
 		if ! sg_usable; then continue; fi
 		sg_script_at=$sg_at.$$.script
-		if { printf %s "$sg_script" >"$sg_script_at" && printf '\n' >"$sg_at.$$.seen.a" && true >"$sg_at.$$.seen.b" &&
-			true >>"$sg_at.out" && true >>"$sg_at.err"; } 2>/dev/null; then return 0; fi
+		if { sg_place_script && sg_place_streams; } 2>/dev/null; then return 0; fi
 		# A shell's own word may be no more than "I/O error".
 		for sg_place in "$sg_script_at" "$sg_at.$$.seen.a" "$sg_at.$$.seen.b" "$sg_at.out" "$sg_at.err"; do
 			sg_line=$(printf %s "$sg_script" | LC_ALL=C dd of="$sg_place" 2>&1 >/dev/null) || break
@@ -157,6 +163,16 @@ sg_find_room() {
 		rm -f "$sg_script_at" "$sg_at.$$".seen.* "$sg_at.out" "$sg_at.err"
 	done
 	sg_refuse "no room for the runner's files: ${sg_why:-the home, /var/tmp and /tmp belong to others}; make room there, then retry"
+}
+
+# Writes down what runs, where this account runs it.
+sg_place_script() {
+	[ "$sg_as" ] || printf %s "$sg_script" >"$sg_script_at"
+}
+
+# Makes the files of the streams, where this account keeps them.
+sg_place_streams() {
+	[ "$sg_task" ] || { printf '\n' >"$sg_at.$$.seen.a" && true >"$sg_at.$$.seen.b" && true >>"$sg_at.out" && true >>"$sg_at.err"; }
 }
 
 # Makes sg_base, or takes it when it is ours alone.
@@ -190,8 +206,8 @@ sg_is_ours() {
 sg_recall() {
 	if [ -e "$sg_at.state" ]; then return 0; fi
 	for sg_line in "$sg_base_1" "$sg_base_2" "$sg_base_3"; do
-		if [ -e "$sg_line/$sg_id.state" ] && sg_is_ours "$sg_line"; then
-			sg_at=$sg_line/$sg_id
+		if [ -e "$sg_line/$sg_name.state" ] && sg_is_ours "$sg_line"; then
+			sg_at=$sg_line/$sg_name
 			return 0
 		fi
 	done
@@ -230,13 +246,12 @@ audit $sg_audit end
 # file is as long as it must be, nobody wrote anything.
 sg_enter() {
 	sg_stat self || return 1
-	sg_waits=$sg_parent
-	sg_line="session $sg_number $sg_born"
+	sg_waits=$sg_parent sg_entered="$sg_number $sg_born"
+	sg_line="session $sg_entered"
 	sg_place=$((${#sg_text} + ${#sg_line} + 6))
 	{ printf '\n%s end\n' "$sg_line" && read -r sg_line sg_size </proc/self/fdinfo/1; } >>"$sg_at.state" || return 1
 	[ "$sg_size" != "$sg_place" ] || return 0
-	sg_own_session="$sg_number $sg_born"
-	sg_open_state && sg_learn && [ "$sg_of_session" = "$sg_own_session" ] && [ "$sg_of_run" = "$sg_passed_as" ]
+	sg_open_state && sg_learn && [ "$sg_of_session" = "$sg_entered" ] && [ "$sg_of_run" = "$sg_passed_as" ]
 }
 
 # Stops the shell that waits for this process. While nobody takes its end, the kernel keeps it and shows it: a shell would fold a
@@ -253,12 +268,12 @@ sg_hold() {
 # write it down.
 sg_release() {
 	case $sg_of_session in '' | 'void 0') return 0 ;; esac
-	if [ ! -e "/proc/${sg_of_session% *}" ]; then
+	if ! sg_stat "${sg_of_session% *}"; then
 		# Hidden from us, or gone: whoever waits says how it ended.
 		if sg_waits_on && sg_is_own "${sg_waiter% *}"; then kill -s CONT "${sg_waiter% *}"; fi
 		return 0
 	fi
-	sg_stat "${sg_of_session% *}" && [ "$sg_born" = "${sg_of_session#* }" ] && [ "$sg_state" = Z ] || return 0
+	[ "$sg_born" = "${sg_of_session#* }" ] && [ "$sg_state" = Z ] || return 0
 	sg_released=yes
 	if [ "$sg_status" -ne 0 ]; then
 		if [ ! "$sg_of_kernel" ]; then
@@ -310,6 +325,54 @@ sg_pipes() {
 		exec 3>"$sg_at.out.p" 4>"$sg_at.err.p" 5>&- 6>&-
 		rm -f "$sg_at.out.p" "$sg_at.err.p"
 	fi
+	# The script may open its streams by name, such as /dev/stderr, whoever made them. Only who has them open can.
+	[ ! "$sg_as" ] || { chmod 666 /proc/self/fd/3 /proc/self/fd/4 && mkfifo -m 600 "$sg_at.in.p"; }
+}
+
+# Opens what the script's starter reads as 6: nothing, or the program for the script's account, which goes through a pipe and is
+# in no file.
+sg_open_input() {
+	if [ ! "$sg_as" ]; then
+		exec 6</dev/null
+		return 0
+	fi
+	exec 8<>"$sg_at.in.p"
+	# shellcheck disable=SC2094 # it is a pipe
+	exec 5>"$sg_at.in.p" 6<"$sg_at.in.p" 8>&-
+	rm -f "$sg_at.in.p"
+	sg_program >&5 2>/dev/null 3>&- 4>&- 5>&- 6<&- &
+	exec 5>&-
+}
+
+# Prints what the script's account is to run: this program without the word that marks what this runner says.
+sg_program() {
+	sg_line="sg_nonce='$sg_nonce'"
+	printf '{%s\n#%s' "${sg_p#*"$sg_line"}" "$sg_id.$$"
+}
+
+# Has the script's account do something; sets sg_reply to the code that it ends with, or to nothing where that is no answer or takes too
+# long: what it says could be anybody's of that account, who could also keep its streams open.
+sg_call() {
+	sg_reply='' sg_calls=0
+	# Who was to answer may have been killed, or bash's "wait" not know any more how it ended. Whatever is asked can be asked again.
+	while [ ! "$sg_reply" ] && [ "$sg_calls" -lt 3 ]; do
+		sg_calls=$((sg_calls + 1))
+		# shellcheck disable=SC2086 # the words are wanted
+		{ sg_program 2>/dev/null | $sg_as /bin/sh -c "$sg_loader" "$sg_id.$$" "$@"; } </dev/null >/dev/null 2>&1 3>&- 4>&- &
+		sg_caller=$! sg_ticked=$sg_tick sg_tick=0.02
+		sg_clock
+		sg_called=$sg_now
+		while sg_lives "$sg_caller" && ! sg_is_over "$sg_called" "$((sg_grace * 2 + 30))"; do
+			sg_nap
+			sg_slow_down
+			sg_clock
+		done
+		sg_tick=$sg_ticked
+		! sg_lives "$sg_caller" || return 0
+		wait "$sg_caller"
+		sg_reply=$?
+		case $sg_reply in "$sg_gone" | "$sg_stayed" | "$sg_exited" | "$sg_signalled" | "$sg_differs") ;; *) sg_reply='' ;; esac
+	done
 }
 
 # Reads the streams into files beside whatever else happens.
@@ -514,6 +577,7 @@ sg_end() {
 	sg_line=$((sg_now - ${7:-sg_now}))
 	# This host may have been started since.
 	if [ "$sg_line" -lt 0 ]; then sg_line=0; fi
+	sg_say proved "$sg_proof"
 	sg_say end "$1 $2 $3 $4 $5 $6 ago ${sg_line}0"
 }
 
@@ -606,7 +670,7 @@ sg_look() {
 	sg_left=' '
 	case $sg_of_session in '' | 'void 0') return 0 ;; esac
 	sg_wanted=${sg_of_session% *} sg_wanted_born=${sg_of_session#* }
-	sg_find_scope
+	[ "$sg_as" ] || sg_find_scope
 	# The number may be somebody else's by now: while anybody is in the old session, the kernel gives it to nobody.
 	if sg_stat "$sg_wanted" && [ "$sg_born" != "$sg_wanted_born" ]; then sg_wanted=none; fi
 	# The one that is about to lead the session is not in it yet.
@@ -618,6 +682,8 @@ sg_look() {
 			{ [ "$sg_process" = "$sg_wanted" ] && [ "$sg_born" = "$sg_wanted_born" ]; } || continue
 		sg_count_in "$sg_process"
 	done
+	# The rest is the other account's: whoever runs as that looks for it.
+	[ ! "$sg_as" ] || return 0
 	# shellcheck disable=SC2013 # names in /proc have no spaces
 	for sg_process in $(LC_ALL=C grep -lszF "SPOOLGATE_ATTEMPT_ID=$sg_id" /proc/[0-9]*/environ); do
 		sg_process=${sg_process#/proc/}
@@ -672,7 +738,15 @@ sg_end_session() {
 	sg_note 'session void 0'
 	[ ! "$sg_stop" ] || sg_note "stop $sg_stop"
 	sg_learn
-	sg_sure=''
+	sg_sure='' sg_stays=''
+	# Nobody else may signal an account's processes, or see that they are there. Without its word, they are.
+	case $sg_as$sg_of_session in
+		"$sg_of_session" | *'void 0' | "$sg_as") ;;
+		*)
+			sg_call end
+			[ "$sg_reply" = "$sg_gone" ] || sg_stays=' '
+			;;
+	esac
 	for sg_signal in TERM KILL; do
 		sg_asked=
 		while :; do
@@ -681,7 +755,7 @@ sg_end_session() {
 			if [ "$sg_left" = ' ' ]; then
 				# What was there may have had a child while somebody looked elsewhere.
 				if [ ! "$sg_asked" ] || [ "$sg_sure" ]; then
-					sg_left=''
+					sg_left=$sg_stays
 					return 0
 				fi
 				sg_sure=yes
@@ -754,33 +828,85 @@ sg_linger() {
 # foreground command; whoever would have to wait for the one that does so is ended, so that this shell goes on.
 sg_start() {
 	# What a shell sets aside for the time of a redirection is inherited, and would keep the connection open.
+	sg_open_input
 	exec 7>&2 2>/dev/null
 	sg_waiter=$(
-		(sg_wait_for_job) </dev/null 3>&- 4>&- 7>&-
+		(sg_wait_for_job) <&6 3>&- 4>&- 6<&- 7>&-
 		:
 	)
-	exec 2>&7 7>&-
+	exec 2>&7 7>&- 6<&-
 }
 
-# Starts the script and waits for it. Says first who waits.
+# Opens as 3 and 4 what the script is to print to. Where sudo keeps a record of it, those are pipes of root's, which the script could not
+# open by name: then it gets others.
+sg_take_streams() {
+	sg_reader_out='' sg_reader_err=''
+	exec 5>&1 6>&2 >/dev/null 2>&1
+	if (true >/proc/self/fd/5 && true >/proc/self/fd/6); then
+		exec 3>&5 4>&6
+	else
+		sg_pipes || exit 255
+		cat <&7 >&5 3>&- 4>&- 5>&- 6>&- 7<&- 8<&- &
+		sg_reader_out=$!
+		cat <&8 >&6 3>&- 4>&- 5>&- 6>&- 7<&- 8<&- &
+		sg_reader_err=$!
+		exec 7<&- 8<&-
+	fi
+	exec 5>&- 6>&-
+}
+
+# Lets what the script printed through to the end; what it left in the background may hold its streams open.
+sg_leave_streams() {
+	exec 3>&- 4>&-
+	sg_naps=0
+	while { sg_lives "$sg_reader_out" || sg_lives "$sg_reader_err"; } && [ "$sg_naps" -lt 12 ]; do
+		sg_nap
+		sg_naps=$((sg_naps + 1))
+	done
+}
+
+# Starts the script, waits for it, and ends with its code. Says first who waits, where somebody has to be let go on.
 sg_wait_for_job() {
 	sg_listen
-	sg_stat self && sg_is_own "$sg_parent" || exit 0
-	printf %s "$sg_number $sg_born"
-	exec >/dev/null
-	kill -s KILL "$sg_parent"
+	sg_stat self && sg_is_own "$sg_parent" || exit 255
+	if [ ! "$sg_task" ]; then
+		printf %s "$sg_number $sg_born"
+		exec >/dev/null
+		kill -s KILL "$sg_parent"
+	fi
 	(
 		# The runner alone has the ends that are written: nobody who waits must hold them open.
-		exec >"/proc/$$/fd/3" 2>"/proc/$$/fd/4"
+		# Streams that sudo opened cannot be opened again; but here nobody waits longer than the script runs.
+		if [ "$sg_task" ]; then exec >&3 2>&4 3>&- 4>&-; else exec >"/proc/$$/fd/3" 2>"/proc/$$/fd/4"; fi
 		sg_enter 2>/dev/null || exit 125
+		# The script is not to find a child that it does not know.
+		[ ! "$sg_task" ] || (sg_tend </dev/null >/dev/null 2>&1 3>&- 4>&- &)
 		sg_hold 2>/dev/null
 		sg_wake
 		exec 9<&-
+		# shellcheck disable=SC2086 # the words are wanted
+		[ ! "$sg_as" ] || exec setsid $sg_as /bin/sh -c "$sg_loader" "$sg_id.$$" job
 		export SPOOLGATE_ATTEMPT_ID="$sg_id"
 		sg_job
 	)
-	sg_note "code $? exit"
+	sg_code=$?
+	sg_note "code $sg_code exit"
 	sg_wake
+	exit "$sg_code"
+}
+
+# Lets go of the shell that waits for the script which is about to begin here, once the kernel has told how that ended. Whatever is
+# written down then may be the script's: which processes they are is known from before.
+sg_tend() {
+	sg_of_session=$sg_entered
+	sg_stat "$sg_waits" || return 0
+	sg_waiter="$sg_number $sg_born" sg_tick=0.02
+	while sg_waits_on; do
+		sg_nap
+		sg_learn
+		sg_release
+		sg_slow_down
+	done
 }
 
 # Says what the script's end means, by the kernel's word where there is one, and otherwise by its code $1. $2 is "signal" where an
@@ -794,19 +920,50 @@ sg_verdict() {
 			return 0
 			;;
 	esac
+	sg_decode "$@"
+	# What ended by a signal, or nearly so, may be who waited for the script as its account. That account's word decides between a
+	# signal and a code that looks like one, and nothing else.
+	if [ "$sg_as" ] && [ "$sg_code" -gt 128 ]; then
+		sg_call after "$sg_code"
+		case $sg_reply in
+			"$sg_exited") sg_how="exit" ;;
+			"$sg_signalled") sg_how="signal" ;;
+			"$sg_gone") sg_how="died" ;;
+			"$sg_stayed" | '') sg_how="died" sg_left=' ' ;;
+		esac
+	fi
+	case $sg_how in
+		died) if [ "$sg_left" ]; then sg_record died left; else sg_record died -; fi ;;
+		signal) sg_record signal "$((sg_code - 128))" ;;
+		*) sg_record exit "$sg_code" ;;
+	esac
+}
+
+# Sets sg_how (exit, signal) and sg_code, which is 128 more than a signal's number, as they follow from what is known and the code
+# $1 with its mark $2.
+sg_decode() {
+	sg_how=exit sg_code=${1:-255}
 	if [ "$sg_of_kernel" ]; then
-		sg_line=$((sg_of_kernel & 127))
-		if [ "$sg_line" -ne 0 ]; then sg_record signal "$sg_line"; else sg_record exit "$((sg_of_kernel >> 8))"; fi
-	elif [ "$1" -gt 128 ] && [ "${2:-}" = signal ]; then
-		sg_record signal "$(($1 - 128))"
-	else
-		sg_record exit "$1"
+		sg_code=$((sg_of_kernel >> 8 & 255))
+		if [ "$((sg_of_kernel & 127))" -ne 0 ]; then sg_how=signal sg_code=$(((sg_of_kernel & 127) + 128)); fi
+	elif [ "$sg_code" -gt 128 ] && [ "${2:-}" = signal ]; then
+		sg_how=signal
 	fi
 }
 
 # Whether the script's end is known.
 sg_is_known() {
 	[ "$sg_of_kernel" ] || [ "$sg_of_code" ]
+}
+
+# Makes the next tick of a script that has begun longer.
+sg_slow_down() {
+	case $sg_tick in
+		0.18) sg_tick=0.02 ;;
+		0.02) sg_tick=0.04 ;;
+		0.04) sg_tick=0.08 ;;
+		0.08) sg_tick=0.2 ;;
+	esac
 }
 
 # Watches the step that this process started.
@@ -835,12 +992,7 @@ sg_watch() {
 			continue
 		fi
 		# Its first output is shown soon, however busy the host is.
-		case $sg_tick in
-			0.18) sg_tick=0.02 ;;
-			0.02) sg_tick=0.04 ;;
-			0.04) sg_tick=0.08 ;;
-			0.08) sg_tick=0.2 ;;
-		esac
+		sg_slow_down
 		[ "$sg_said" ] || sg_begin
 		if [ "$sg_shown" ]; then sg_show; else sg_grew=''; fi
 		if [ "$sg_limit" -gt 0 ] && sg_is_over "$sg_began" "$sg_limit"; then sg_stop=timed_out; fi
@@ -973,9 +1125,13 @@ sg_hand() {
 # Does what it was sent for. A step leaves the shell to whatever is sent next.
 sg_main() {
 	sg_tick=0.2 sg_stop='' sg_left='' sg_last='' sg_said='' sg_shown='' sg_waiter='' sg_runner='' sg_woken=''
-	sg_at=$sg_base/$sg_id
+	sg_as='' sg_proof=same-account
 	sg_listen
 	sg_blank
+	[ ! "$sg_task" ] || sg_serve "$@"
+	[ ! "$sg_account" ] || sg_know_account
+	sg_name=$sg_id
+	sg_at=$sg_base/$sg_name
 	sg_recall
 	case $sg_act in
 		run | kill | want)
@@ -983,7 +1139,9 @@ sg_main() {
 			[ -e "$sg_at.state" ] || ! sg_is_younger || sg_gate 'run 0 lost 0' forgotten || :
 			;;
 	esac
-	[ ! "$sg_needs" ] || [ -e "$sg_at.state" ] || sg_look_for_needs
+	if [ ! "$sg_begun" ] && [ ! -e "$sg_at.state" ]; then
+		if [ ! "$sg_as" ]; then sg_look_for_needs; elif [ "$sg_act" = run ]; then sg_prepare_account; fi
+	fi
 	# Whoever does not hear this knows that the gate was not passed from here: when nobody listens any more, it is not.
 	sg_say here "$$" 2>/dev/null || exit 0
 	case $sg_act in
@@ -1019,13 +1177,14 @@ sg_main() {
 					[ ! -e "$sg_line" ] || true >"$sg_line"
 				done
 				rm -rf "$sg_at.files"
+				[ ! "$sg_as" ] || sg_call forget
 				sg_say end 'forgotten - 0 0 0 0'
 			fi
 			;;
 		want)
 			sg_say running "$$"
 			# What has begun has had its files.
-			if [ -e "$sg_at.state" ] || { sg_make_files && sg_files sg_want >"$sg_at.files/$sg_nonce" && sg_hand "$sg_at.files/$sg_nonce"; }; then
+			if [ -e "$sg_at.state" ] || [ -e "$sg_at.as.state" ] || { sg_make_files && sg_files sg_want >"$sg_at.files/$sg_nonce" && sg_hand "$sg_at.files/$sg_nonce"; }; then
 				sg_say end 'exit 0 - 0 - 0'
 			else
 				sg_say end 'exit 1 - 0 - 0'
@@ -1047,7 +1206,7 @@ sg_main() {
 sg_prepare() {
 	sg_brought=
 	for sg_line in "$sg_base_1" "$sg_base_2" "$sg_base_3"; do
-		if [ -d "$sg_line/$sg_id.files" ] && sg_is_ours "$sg_line"; then sg_brought=$sg_line/$sg_id; fi
+		if [ -d "$sg_line/$sg_id.files" ] && sg_is_ours "$sg_line"; then sg_brought=$sg_line; fi
 	done
 	sg_find_room
 	# Somebody may have found room elsewhere before.
@@ -1062,6 +1221,115 @@ sg_make_files() {
 		rm -rf "$sg_at.files"
 	done 2>/dev/null
 	return 1
+}
+
+# Learns what starts a shell of the script's account, and what a result is worth: whether the script can write what is written of it.
+sg_know_account() {
+	sg_as="sudo -n -u $sg_account --"
+	case $(id -u "$sg_account" 2>/dev/null) in
+		"$sg_uid") ;;
+		0) sg_proof=root ;;
+		*) sg_proof=other-account ;;
+	esac
+}
+
+# Has the script's account look whether it can run it, before the gate.
+sg_prepare_account() {
+	command -v sudo >/dev/null ||
+		sg_refuse "this host has no sudo, and the step runs as $sg_account; install sudo there, or log in as $sg_account"
+	# shellcheck disable=SC2086 # the words are wanted
+	sg_line=$(sg_program 2>/dev/null | $sg_as /bin/sh -c "$sg_loader" "$sg_id.$$" prepare "$sg_proof" 2>&1)
+	case "
+$sg_line" in
+		*"
+spoolgate-ready $sg_id.$$ "*) return 0 ;;
+		*"
+spoolgate-refused $sg_id.$$ "*) sg_refuse "as $sg_account: ${sg_line##*"spoolgate-refused $sg_id.$$ "}" ;;
+		*"
+spoolgate-begun $sg_id.$$ "*)
+			sg_say end 'forgotten - 0 0 0 0'
+			exit 0
+			;;
+	esac
+	sg_line=${sg_line##*
+}
+	sg_refuse "$(printf '%.300s' "${sg_line:-sudo started no shell}"); let sudoers(5) allow $(id -un) to run /bin/sh as $sg_account without a password"
+}
+
+# Does, as the script's account, what the runner of another asks for, and ends.
+#   prepare PROOF   says whether there is room, and what the step needs
+#   job             runs the script, and ends with its code
+#   end             ends everything of it
+#   after CODE      says whether it ended so, or by the signal that looks so; ends what is left of it where nobody knows
+#   forget          removes what need not stay
+sg_serve() {
+	sg_nonce=$0 sg_name=$sg_id
+	sg_at=$sg_base/$sg_name
+	if [ "$1" = prepare ]; then
+		# The runner of an earlier version kept the step's state here.
+		[ "$2" = same-account ] || sg_recall
+		if [ "$2" != same-account ] && [ -e "$sg_at.state" ]; then
+			sg_say begun "$sg_at"
+			exit 0
+		fi
+		sg_look_for_needs
+	fi
+	sg_name=$sg_id.as
+	sg_at=$sg_base/$sg_name
+	sg_recall
+	case $1 in
+		prepare)
+			sg_prepare
+			rm -f "$sg_script_at"
+			[ ! "$sg_clean" ] || sg_sweep
+			sg_say ready "$$"
+			;;
+		job)
+			[ -e "$sg_at.state" ] || sg_prepare
+			sg_gate "run $$ $sg_boot $sg_own_born" || exit 255
+			sg_take_streams
+			# What is written down is anybody's of this account: only what the kernel tells who waits counts.
+			(sg_wait_for_job) </dev/null
+			sg_code=$?
+			sg_leave_streams
+			sg_note "exit $sg_code"
+			exit "$sg_code"
+			;;
+		end | after)
+			if sg_gate void; then
+				[ "$1" = after ] || exit "$sg_gone"
+				exit "$sg_differs"
+			fi
+			sg_naps=0
+			until sg_open_state && sg_learn && [ "$sg_of_run" ] || [ "$sg_naps" -ge 25 ]; do
+				sg_nap
+				sg_naps=$((sg_naps + 1))
+			done
+			sg_runner=${sg_of_run%% *}
+			if [ "$1" = after ]; then
+				sg_release
+				sg_await_code
+				if sg_is_known_after_all; then
+					# shellcheck disable=SC2086 # the words are wanted
+					sg_decode $sg_of_code
+					[ "$sg_code" = "$2" ] || exit "$sg_differs"
+					[ "$sg_how" = signal ] || exit "$sg_exited"
+					exit "$sg_signalled"
+				fi
+			fi
+			case $sg_of_run in
+				# Nothing outlives a restart of the host, and what never began leaves nothing.
+				'' | *" $sg_boot "*) sg_end_session ;;
+			esac
+			[ ! "$sg_left" ] || exit "$sg_stayed"
+			exit "$sg_gone"
+			;;
+		forget)
+			rm -rf "$sg_at".*script "${sg_at%/*}/$sg_id.files"
+			exit "$sg_gone"
+			;;
+	esac
+	exit 0
 }
 
 # Refuses a step that this host does not have the programs for.
@@ -1108,11 +1376,16 @@ sg_sweep() {
 		done
 }
 
-sg_sleep=''
+sg_task=${1:-} sg_sleep=''
+# What the script's account answers: the codes that it ends with.
+sg_gone=10 sg_stayed=11 sg_exited=12 sg_signalled=13 sg_differs=14
+# What reads a program as another account, whole or not at all: its last line is a word that is on the command line.
+# shellcheck disable=SC2016 # the other shell expands it
+sg_loader='sg_p=$(cat); case $sg_p in *"#$0") eval "$sg_p" ;; esac; exit 255'
 command -v setsid >/dev/null || sg_refuse 'this host has no setsid; install util-linux or busybox'
 sg_stat "$$" || sg_refuse 'this host has no /proc'
 sg_own_born=$sg_born
 read -r sg_boot </proc/sys/kernel/random/boot_id
 sg_bases
 sg_find_base || sg_refuse "no directory for the runner: the home, /var/tmp and /tmp are not writable, or belong to others${sg_why:+; $sg_why}"
-sg_main
+sg_main "$@"

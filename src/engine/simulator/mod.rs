@@ -293,7 +293,14 @@ impl World {
             _ => Ending::Exit(0),
         };
         self.started.insert((task, host.clone(), step.clone(), attempt), false);
-        let result = StepResult { attempt, ending, started: self.now, ended: self.now, output: OutputFacts::default() };
+        let result = StepResult {
+            attempt,
+            ending,
+            started: self.now,
+            ended: self.now,
+            output: OutputFacts::default(),
+            proved_by: None,
+        };
         self.input(Input::StepEnded { task, group, host, step, result });
     }
 

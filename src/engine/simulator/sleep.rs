@@ -161,6 +161,7 @@ fn the_oldest_of_those_that_are_due_starts_first_though_it_sleeps() {
         started: world.now,
         ended: world.now,
         output: OutputFacts::default(),
+        proved_by: None,
     };
     let wanted = hand_in(&mut world, Input::StepEnded { task, group, host, step, result });
     assert_eq!(wanted, [TaskId(3)]);

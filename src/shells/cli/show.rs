@@ -228,7 +228,8 @@ fn step_line(step: &StepRecord, outcome: Option<Outcome>, zone: &Zone) -> String
         _ => String::new(),
     };
     let outcome = outcome.map_or(if step.started.is_some() { "running" } else { "waiting" }, Outcome::word);
-    format!("  {:<20} {outcome:<16} {end}  {times}", step.step).trim_end().to_owned()
+    let proof = step.proved_by.map_or_else(String::new, |by| format!("  proved by {}", by.word()));
+    format!("  {:<20} {outcome:<16} {end}  {times}{proof}", step.step).trim_end().to_owned()
 }
 
 /// Milliseconds, written as seconds.

@@ -76,12 +76,15 @@ impl HostOwner {
         while let Some(command) = self.commands.recv().await {
             match command {
                 Command::Run(start) => {
-                    let Some(Ended { ending, output, ago }) = self.step(&start, &mut link).await else { break };
+                    let Some(Ended { ending, output, ago, proved_by }) = self.step(&start, &mut link).await else {
+                        break;
+                    };
                     self.clean = false;
                     // Where the end was learned late, the host's word says when it was.
                     let ago_ms = i64::try_from(ago.as_millis()).unwrap_or(0);
                     let ended = Timestamp(now().0.saturating_sub(ago_ms).max(start.since.0));
-                    let result = StepResult { attempt: start.attempt, ending, started: start.since, ended, output };
+                    let attempt = start.attempt;
+                    let result = StepResult { attempt, ending, started: start.since, ended, output, proved_by };
                     if result.output.sha256.is_some() {
                         self.logs.sync(self.output.join(log_name(&start.step, start.attempt))).await;
                     }

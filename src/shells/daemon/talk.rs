@@ -355,7 +355,8 @@ impl<'a> Talk<'a> {
         if let Some(place) = &full {
             tracing::warn!(task = %self.start.task, host = %self.start.host, "no room on the host for some of its output: {place}");
         }
-        self.told = ToldEnd { out, err, full: full.is_some(), ago: Duration::from_millis(answer.ended_ms_ago.get()) };
+        let ago = Duration::from_millis(answer.ended_ms_ago.get());
+        self.told = ToldEnd { out, err, full: full.is_some(), ago, proved_by: answer.proved_by };
     }
 
     /// Reports how each target fared in the end, if the step was handed to another engine: from the whole log, since earlier
@@ -388,7 +389,7 @@ impl<'a> Talk<'a> {
 
     /// Returns the end of the attempt.
     pub(super) fn ended(&mut self, ending: Ending) -> Ended {
-        Ended { ending, output: self.facts(), ago: self.told.ago }
+        Ended { ending, output: self.facts(), ago: self.told.ago, proved_by: self.told.proved_by }
     }
 
     /// Returns what is known of the output.

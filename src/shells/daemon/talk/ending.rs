@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use nix::sys::signal::Signal;
 
-use crate::domain::run::{Ending, OutputFacts};
+use crate::domain::run::{Ending, OutputFacts, ProvedBy};
 use crate::domain::runner::answer::{Shown, Verdict};
 
 /// How an attempt ended.
@@ -17,12 +17,14 @@ pub(in crate::shells::daemon) struct Ended {
     pub(in crate::shells::daemon) output: OutputFacts,
     /// How long ago, as far as the host says.
     pub(in crate::shells::daemon) ago: Duration,
+    /// By what its host proved it.
+    pub(in crate::shells::daemon) proved_by: Option<ProvedBy>,
 }
 
 impl Ended {
     /// Makes the end of an attempt that printed nothing.
     pub(in crate::shells::daemon) fn silent(ending: Ending) -> Ended {
-        Ended { ending, output: OutputFacts::default(), ago: Duration::ZERO }
+        Ended { ending, output: OutputFacts::default(), ago: Duration::ZERO, proved_by: None }
     }
 
     /// Returns what is said of processes that live on, if some do.
@@ -43,6 +45,8 @@ pub(super) struct ToldEnd {
     pub(super) full: bool,
     /// How long ago it was.
     pub(super) ago: Duration,
+    /// Who could write it.
+    pub(super) proved_by: Option<ProvedBy>,
 }
 
 /// Says what a verdict means for the step.

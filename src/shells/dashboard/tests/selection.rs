@@ -58,7 +58,8 @@ fn any_event(run: &Run, dice: &mut Dice) -> Option<Event> {
         let StepState::Open { attempt, since, .. } = run.lanes[lane].steps[open].state else { return None };
         let ending = dice.pick(&[0, 0, 0, 1, 9]);
         let ending = if ending == 9 { Ending::Lost("cut".to_owned()) } else { Ending::Exit(ending) };
-        let result = StepResult { attempt, ending, started: since, ended: NOW, output: OutputFacts::default() };
+        let result =
+            StepResult { attempt, ending, started: since, ended: NOW, output: OutputFacts::default(), proved_by: None };
         return Some(Event::StepEnded { group, host, step, result });
     }
     let waits = run.lanes[lane].steps.iter().position(|step| matches!(step.state, StepState::Waiting))?;

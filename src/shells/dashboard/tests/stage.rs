@@ -135,7 +135,7 @@ pub(super) fn steps(run: &mut Run, lane: usize, count: usize, ending: Option<&En
         let Some(ending) = end else { return };
         let took = 900 + 37 * i64::try_from(lane % 100).unwrap();
         let (started, ended) = (NOW.plus_ms(-begun), NOW.plus_ms(took - begun));
-        let result = StepResult { attempt: 1, ending, started, ended, output: OutputFacts::default() };
+        let result = StepResult { attempt: 1, ending, started, ended, output: OutputFacts::default(), proved_by: None };
         apply(run, begun - took, Event::StepEnded { group, host: host.clone(), step, result });
     }
 }

@@ -494,7 +494,8 @@ fn live_log(pen: &mut Pen<'_>, model: &Model, run: &Run, screen: &TaskScreen, ar
     let tail = model.tails.get(&key);
     let length = tail.map_or(0, |tail| tail.length);
     let head = fill(words.live_log, &[key.host.as_str(), key.step.as_str(), &super::size(length)]);
-    pen.row(Rect { y: area.y.saturating_add(1), height: 1, ..area }, &Row::new().gap(1).put(&head, Tone::Dim));
+    let head = Row::new().gap(1).put(&head, Tone::Dim).gap(2).put(names::proof(words, run, &key), Tone::Dim);
+    pen.row(Rect { y: area.y.saturating_add(1), height: 1, ..area }, &head);
     let room = usize::from(area.height).saturating_sub(2);
     let lines = tail.map_or(&[][..], |tail| &tail.lines);
     let rows: Vec<Row> = lines[lines.len().saturating_sub(room)..]

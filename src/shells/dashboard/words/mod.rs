@@ -119,7 +119,7 @@ words! {
     failure_continue failure_rollback missed_run missed_hold missed_expire ending_exit ending_signal ending_silent
     ending_not_all ending_died ending_unreachable ending_not_sent problem_place problem_found map_each shut
     enter_in_paste sent_in_paste form_refused edit_words edit_not_found edit_not_started edit_ended edit_gone
-    edit_not_text edit_too_long edit_empty edit_unchanged edit_file nothing_in_stream
+    edit_not_text edit_too_long edit_empty edit_unchanged edit_file nothing_in_stream proved_same proved_other proved_root
 }
 
 #[cfg(test)]

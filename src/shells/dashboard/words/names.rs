@@ -5,9 +5,10 @@
 use crate::base::ids::Actor;
 use crate::domain::problem::Problem;
 use crate::domain::risk::Level;
-use crate::domain::run::{Ending, Outcome, TaskState};
+use crate::domain::run::{Ending, Outcome, ProvedBy, Run, StepState, TaskState};
 use crate::domain::template::{Missed, OnFailure, Trigger};
 use crate::shells::dashboard::look::Mark;
+use crate::shells::dashboard::message::LogKey;
 use crate::shells::dashboard::words::{Words, fill};
 
 pub(in crate::shells::dashboard) fn state(words: &Words, state: TaskState) -> &'static str {
@@ -77,6 +78,22 @@ pub(in crate::shells::dashboard) fn missed(words: &Words, missed: Missed) -> &'s
         Missed::Run => words.missed_run,
         Missed::Hold => words.missed_hold,
         Missed::Expire => words.missed_expire,
+    }
+}
+
+/// Says what the result of an attempt is worth, once it has one.
+pub(in crate::shells::dashboard) fn proof(words: &Words, run: &Run, key: &LogKey) -> &'static str {
+    let step = run.lanes.iter().filter(|lane| lane.host == key.host).find_map(|lane| {
+        let steps = &run.plan.group(lane.group)?.steps;
+        lane.steps.get(steps.iter().position(|step| step.name == key.step)?)
+    });
+    let last = step.and_then(|step| if let StepState::Ended(result) = &step.state { Some(result) } else { None });
+    let mut results = step.into_iter().flat_map(|step| &step.earlier).chain(last);
+    match results.find(|result| result.attempt == key.attempt).and_then(|result| result.proved_by) {
+        Some(ProvedBy::SameAccount) => words.proved_same,
+        Some(ProvedBy::OtherAccount) => words.proved_other,
+        Some(ProvedBy::Root) => words.proved_root,
+        None => "",
     }
 }
 
