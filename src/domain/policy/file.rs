@@ -6,7 +6,9 @@
 use std::collections::BTreeMap;
 
 use super::freeze::{Freeze, Span};
-use super::{ApproveRule, AuditRule, ControlRule, RequireRule, Right, Rules, Scope, SubmitRule, Unproved};
+use super::{
+    ApproveRule, AuditRule, ControlRule, Part, RequireRule, Right, Rules, Scope, SeeRule, SubmitRule, Unproved,
+};
 use crate::base::time::{BadTime, Timestamp, Zone, parse_end, parse_time};
 use crate::base::week::{WeekSpan, WeekTime};
 use crate::domain::problem::Problem;
@@ -49,6 +51,9 @@ pub(super) fn read(file: &str, text: &str, zone: &Zone) -> Result<Rules, Vec<Pro
         let (rule, who) = (rule_name(&table, "audit"), read_who(&mut table, &roles));
         table.finish();
         rules.audit.extend(who.map(|who| AuditRule { rule, who }));
+    }
+    for table in fields.tables("see") {
+        rules.see.extend(read_see(table, &roles));
     }
     for table in fields.tables("freeze") {
         rules.freeze.extend(read_freeze(table, &roles, zone));
@@ -177,6 +182,21 @@ fn read_control(mut table: Fields<'_>, roles: &Roles) -> Option<ControlRule> {
     let own = table.boolean("own").unwrap_or(false);
     table.finish();
     Some(ControlRule { rule, who: who?, scope: scope?, acts, own })
+}
+
+fn read_see(mut table: Fields<'_>, roles: &Roles) -> Option<SeeRule> {
+    let rule = rule_name(&table, "see");
+    let (who, scope) = (read_who(&mut table, roles), read_scope(&mut table, true));
+    let submitters = read_people(&mut table, "submitters", roles);
+    let mut parts = Vec::new();
+    for word in table.strings("parts") {
+        match Part::parse(&word.value) {
+            Some(part) => parts.push(part),
+            None => table.sheet().problem(&word.span, &word.value, "plan, output or environment"),
+        }
+    }
+    table.finish();
+    Some(SeeRule { rule, who: who?, scope: scope?, submitters, parts })
 }
 
 fn read_freeze(mut table: Fields<'_>, roles: &Roles, zone: &Zone) -> Option<Freeze> {

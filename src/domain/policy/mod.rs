@@ -7,6 +7,7 @@
 mod file;
 mod freeze;
 mod rule;
+mod see;
 mod vote;
 
 use std::collections::BTreeSet;
@@ -23,6 +24,8 @@ use crate::domain::submission::{Claims, Schedule};
 use freeze::Freeze;
 pub use freeze::Frozen;
 use rule::{ApproveRule, AuditRule, ControlRule, RequireRule, Scope, SubmitRule};
+use see::SeeRule;
+pub use see::{Part, Readers, Reading, Sight};
 pub use vote::{Approval, Approved, Grant, Need, approve, missing};
 
 /// A person who acts: the owner of a file, with the groups the system knows for them.
@@ -54,6 +57,7 @@ pub struct Rules {
     require: Vec<RequireRule>,
     control: Vec<ControlRule>,
     audit: Vec<AuditRule>,
+    see: Vec<SeeRule>,
     freeze: Vec<Freeze>,
     bounds: Bounds,
     unproved: Unproved,
@@ -445,6 +449,7 @@ impl Policy {
             .chain(rules.approve.iter().map(|rule| (&rule.rule, &rule.scope)))
             .chain(rules.require.iter().map(|rule| (&rule.rule, &rule.scope)))
             .chain(rules.control.iter().map(|rule| (&rule.rule, &rule.scope)))
+            .chain(rules.see.iter().map(|rule| (&rule.rule, &rule.scope)))
             .chain(rules.freeze.iter().map(|freeze| (&freeze.name, &freeze.scope)));
         let mut found = Vec::new();
         for (rule, scope) in scopes {

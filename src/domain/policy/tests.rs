@@ -289,3 +289,148 @@ fn everybody_who_may_approve_has_an_account() {
     assert!(may(2, "ops") && may(9, "uid-9") && may(3, "uid-4"));
     assert!(!may(100_001, "uid-100001") && !may(100_002, "uid-100002"));
 }
+
+const SEE: &str = r#"
+    [role.watch]
+    members = ["@ops", "wanda"]
+    [[submit]]
+    who = ["*"]
+    templates = ["*"]
+    into = ["new"]
+    [[approve]]
+    who = ["@lead"]
+    templates = ["deploy", "payroll"]
+    [[approve]]
+    who = ["@dba"]
+    templates = ["deploy"]
+    named = true
+    [[see]]
+    who = ["role:watch"]
+    templates = ["deploy"]
+    [[see]]
+    who = ["@dev", "token:board"]
+    templates = ["*"]
+    submitters = ["@dev", "cron"]
+    parts = ["plan", "output"]
+    [[see]]
+    who = ["@lead"]
+    templates = ["deploy"]
+    environments = ["test"]
+    parts = ["output"]
+    [[see]]
+    who = ["*"]
+    templates = ["hello"]
+"#;
+
+fn groups(names: &[&str]) -> BTreeSet<String> {
+    names.iter().map(|name| (*name).to_owned()).collect()
+}
+
+/// What is seen, by the first letters of the parts.
+fn letters(sight: Sight) -> String {
+    Part::ALL.into_iter().filter(|part| sight.has(*part)).map(|part| &part.word()[..1]).collect()
+}
+
+#[test]
+fn what_somebody_sees_follows_the_rules() {
+    let policy = Policy::parse("policy.toml", SEE, &Zone::utc()).expect("parses");
+    let (dev, cron, guest) = (person(1, "dev1", &["dev"]), person(2, "cron", &[]), person(3, "guest", &[]));
+    let (lead, dba, ops) = (person(4, "li", &["lead"]), person(5, "dora", &["dba"]), person(6, "otto", &["ops"]));
+    let (wanda, dev2) = (person(7, "wanda", &[]), person(8, "dev2", &["dev"]));
+    let (token, other) = (person(1 << 31, "token:board", &[]), person(9, "token:other", &[]));
+    let nameless = person(61_009, "uid-61009", &[]);
+    for (who, work, environments, submitter, sees) in [
+        // One's own, whatever the rules.
+        (&guest, "payroll", &["prod"][..], &guest, "poe"),
+        (&guest, "payroll", &["prod"], &dev, ""),
+        // Approvers see the whole plan, and of the output what rules say; also of what they submitted in part.
+        (&lead, "payroll", &["prod"], &guest, "pe"),
+        (&lead, "deploy", &["test"], &guest, "poe"),
+        (&lead, "deploy", &["test", "prod"], &guest, "pe"),
+        (&lead, "backup", &["test"], &guest, ""),
+        // Who may approve only where the task names them sees it there.
+        (&dba, "deploy", &["test"], &guest, ""),
+        // By template, by role.
+        (&ops, "deploy", &["prod"], &guest, "poe"),
+        (&wanda, "deploy", &["prod"], &guest, "poe"),
+        (&wanda, "payroll", &["prod"], &guest, ""),
+        // By submitter: a user, a group that the submitter is in, and nobody else's.
+        (&dev, "payroll", &["prod"], &cron, "po"),
+        (&dev2, "payroll", &["prod"], &dev, "po"),
+        (&dev, "payroll", &["prod"], &guest, ""),
+        (&token, "payroll", &["prod"], &cron, "po"),
+        (&other, "payroll", &["prod"], &cron, ""),
+        // Everybody with an account.
+        (&guest, "hello", &["prod"], &dev, "poe"),
+        (&nameless, "hello", &["prod"], &dev, ""),
+    ] {
+        let subject = subject(work, environments, submitter);
+        let sight = policy.sees(who, &submitter.groups, &subject);
+        let said = format!("{} of {work} on {environments:?} by {}", who.actor.user, submitter.actor.user);
+        assert_eq!(letters(sight), sees, "{said}");
+        for part in Part::ALL {
+            let answer = policy.may_see(who, &submitter.groups, &subject, part);
+            assert_eq!(answer.is_ok(), sight.has(part), "{said}: {answer:?}");
+        }
+    }
+    let mut named = subject("deploy", &["test"], &guest);
+    named.named.insert("dora".to_owned());
+    assert_eq!(letters(policy.sees(&dba, &guest.groups, &named)), "pe");
+    let refusal = policy.may_see(&guest, &dev.groups, &subject("payroll", &[], &dev), Part::Output).unwrap_err();
+    assert_eq!(refusal.more("7").unwrap(), "spoolgate policy explain guest see-output 7");
+    // Who has the number and another name, or the name and another number, is somebody else.
+    let (renamed, reused) = (person(3, "gast", &[]), person(33, "guest", &[]));
+    let own = subject("payroll", &[], &guest);
+    assert_eq!([&renamed, &reused].map(|who| letters(policy.sees(who, &guest.groups, &own))), ["", ""]);
+}
+
+#[test]
+fn without_see_rules_the_files_decide() {
+    let (guest, dev) = (person(3, "guest", &[]), person(1, "dev1", &["dev"]));
+    for policy in [rules(), Policy::Personal { owner: 0 }] {
+        let subject = subject("sql", &["prod"], &dev);
+        assert!(!policy.limits_sight());
+        assert_eq!(letters(policy.sees(&guest, &dev.groups, &subject)), "poe");
+        let reading = policy.readers(&dev.groups, &subject);
+        assert_eq!(reading, Reading { task: Readers::Everybody, output: Readers::Everybody });
+        assert_eq!(policy.groups_that_see(), Vec::<&str>::new());
+    }
+}
+
+#[test]
+fn files_go_to_a_group_of_whose_members_everyone_sees_them() {
+    let policy = Policy::parse("policy.toml", SEE, &Zone::utc()).expect("parses");
+    assert!(policy.limits_sight());
+    assert_eq!(policy.groups_that_see(), ["ops", "dev", "lead", "lead", "dba"]);
+    let (guest, dev) = (person(3, "guest", &[]), person(1, "dev1", &["dev"]));
+    let group = |name: &str| Readers::Group(name.to_owned());
+    for (work, environments, submitter, task, output) in [
+        ("deploy", &["prod"][..], &guest, group("ops"), group("ops")),
+        // Approvers may see the plan, and nobody else what it prints.
+        ("payroll", &["prod"], &guest, group("lead"), Readers::Nobody),
+        // Without the environment a file can be given to nobody: it is in all of them.
+        ("backup", &["prod"], &dev, Readers::Nobody, Readers::Nobody),
+        ("hello", &["prod"], &guest, Readers::Everybody, Readers::Everybody),
+    ] {
+        let reading = policy.readers(&submitter.groups, &subject(work, environments, submitter));
+        assert_eq!(reading, Reading { task, output }, "{work} of {}", submitter.actor.user);
+    }
+    // Two rules together give what each of them gives a part of.
+    let halves = "[[see]]\nwho = [\"@a\"]\ntemplates = [\"*\"]\nparts = [\"plan\"]\n\
+                  [[see]]\nwho = [\"@a\", \"@b\"]\ntemplates = [\"*\"]\nparts = [\"environment\"]\n\
+                  [[see]]\nwho = [\"ann\"]\ntemplates = [\"*\"]\n";
+    let policy = Policy::parse("policy.toml", halves, &Zone::utc()).expect("parses");
+    let reading = policy.readers(&groups(&[]), &subject("x", &[], &guest));
+    assert_eq!(reading, Reading { task: group("a"), output: Readers::Nobody });
+}
+
+#[test]
+fn every_problem_of_a_see_rule_is_found() {
+    let text = "[[see]]\ntemplates = [\"*\"]\n[[see]]\nwho = [\"@ops\"]\n\
+                [[see]]\nwho = [\"role:none\"]\ntemplates = [\"*\"]\nparts = [\"logs\"]\nsubmitters = [\"@\"]\nown = true\n";
+    let problems = Policy::parse("p", text, &Zone::utc()).unwrap_err();
+    let at: Vec<&str> = problems.iter().map(|problem| problem.pointer.as_str()).collect();
+    assert_eq!(at, ["p:1", "p:3", "p:6", "p:8", "p:9", "p:10"], "{problems:?}");
+    let policy = Policy::parse("p", "[[see]]\nwho = [\"@ops\"]\ntemplates = [\"deploi\"]\n", &Zone::utc()).unwrap();
+    assert_eq!(policy.named_in_see(), [("p:1 [[see]]", "@ops")]);
+}

@@ -11,7 +11,7 @@ use clap::{Args, Subcommand};
 use crate::adapters::users;
 use crate::base::ids::Actor;
 use crate::domain::plan::resolve;
-use crate::domain::policy::{Opinion, Person, Policy, Right, Subject};
+use crate::domain::policy::{Opinion, Part, Person, Policy, Readers, Right, Subject};
 use crate::domain::risk::Risk;
 use crate::domain::submission::Schedule;
 use crate::domain::wire::read_task;
@@ -52,11 +52,14 @@ impl PolicyVerb {
         })?;
         match self.verb {
             Verb::Check if context.output.json => {
-                let strangers = config.library.policy.strangers(&config.library);
+                let policy = &config.library.policy;
+                let strangers: Vec<String> =
+                    policy.strangers(&config.library).into_iter().chain(unknown_people(policy)).collect();
                 context.output.object(serde_json::json!({"ok": true, "warnings": strangers}))
             }
             Verb::Check => {
-                for stranger in config.library.policy.strangers(&config.library) {
+                let policy = &config.library.policy;
+                for stranger in policy.strangers(&config.library).into_iter().chain(unknown_people(policy)) {
                     context.output.say(format!("warning: {stranger}"));
                 }
                 context.output.line(match config.library.policy {
@@ -79,9 +82,14 @@ impl PolicyVerb {
 /// The acts of whoever submits.
 const SUBMITS: [&str; 2] = ["submit", "submit-ready"];
 
+/// What can be asked of whether somebody sees it, with the parts that it means.
+const SEES: [(&str, Part); 3] =
+    [("see-plan", Part::Plan), ("see-output", Part::Output), ("see-environment", Part::Environment)];
+
 /// Says what can be asked about.
 fn acts() -> String {
-    let words: Vec<&str> = SUBMITS.into_iter().chain(Right::ALL.map(Right::word)).collect();
+    let sees = SEES.map(|(word, _)| word);
+    let words: Vec<&str> = SUBMITS.into_iter().chain(Right::ALL.map(Right::word)).chain(sees).collect();
     format!("What: {}", words.join(", "))
 }
 
@@ -147,14 +155,20 @@ enum Verdict {
 /// Asks every rule that could allow an act.
 fn verdict(policy: &Policy, person: &Person, act: &str, asked: &Asked) -> Result<(Vec<Opinion>, Verdict), Failure> {
     let subject = &asked.subject;
-    let (opinions, answer): (Vec<Opinion>, Result<String, String>) = match act {
-        "submit" | "submit-ready" => {
+    let part = SEES.iter().find(|(word, _)| *word == act).map(|(_, part)| *part);
+    let (opinions, answer): (Vec<Opinion>, Result<String, String>) = match (act, part) {
+        ("submit" | "submit-ready", _) => {
             let into = if act == "submit" { Schedule::New } else { Schedule::Ready };
             let opinions = policy.submit_opinions(person, subject, into);
             let yes = opinions.iter().find(|opinion| opinion.objection.is_none()).map(|opinion| opinion.rule.clone());
             (opinions, yes.ok_or_else(|| format!("no rule lets {} {act} {}", person.actor.user, subject.work)))
         }
-        word => {
+        (_, Some(part)) => {
+            let of = groups_of(&subject.submitter);
+            let answer = policy.may_see(person, &of, subject, part).map_err(|refusal| refusal.why);
+            (policy.see_opinions(person, &of, subject, part), answer)
+        }
+        (word, None) => {
             let right = Right::ALL
                 .into_iter()
                 .find(|right| right.word() == word)
@@ -176,9 +190,53 @@ fn verdict(policy: &Policy, person: &Person, act: &str, asked: &Asked) -> Result
     Ok((opinions, verdict))
 }
 
+fn groups_of(submitter: &Actor) -> BTreeSet<String> {
+    if submitter.is_token() { BTreeSet::new() } else { users::groups(submitter.uid) }
+}
+
+/// Says whom the files of a task go to, and whether somebody is among them.
+fn files(policy: &Policy, person: &Person, subject: &Subject) -> String {
+    let reading = policy.readers(&groups_of(&subject.submitter), subject);
+    let of = |readers: &Readers| match readers {
+        Readers::Everybody => "whoever may look at the state".to_owned(),
+        Readers::Group(group) => format!("the group {group}"),
+        Readers::Nobody => "the daemon's user alone".to_owned(),
+    };
+    let is_among = |readers: &Readers| match readers {
+        Readers::Everybody => true,
+        Readers::Group(group) => person.groups.contains(group),
+        Readers::Nobody => false,
+    };
+    let but = |readers: &Readers| if is_among(readers) { "" } else { ", and not to them" };
+    let (task, output) = (&reading.task, &reading.output);
+    format!(
+        "files: the plan, the environment and the record go to {}{}; the output to {}{}",
+        of(task),
+        but(task),
+        of(output),
+        but(output)
+    )
+}
+
+/// Returns the names in `[[see]]` rules that the system does not know, one sentence each.
+fn unknown_people(policy: &Policy) -> Vec<String> {
+    let is_known = |word: &str| match word.strip_prefix('@') {
+        Some(group) => users::gid_of(group).is_some(),
+        None => word == "*" || word.starts_with("token:") || word.starts_with("uid-") || users::uid_of(word).is_some(),
+    };
+    let unknown = policy.named_in_see().into_iter().filter(|(_, word)| !is_known(word));
+    unknown
+        .map(|(rule, word)| match word.strip_prefix('@') {
+            Some(group) => format!("{rule}: this system has no group {group}"),
+            None => format!("{rule}: this system has no user {word}"),
+        })
+        .collect()
+}
+
 fn explain(context: &Context, policy: &Policy, person: &Person, act: &str, asked: &Asked) -> Result<(), Failure> {
     let (opinions, verdict) = verdict(policy, person, act, asked)?;
     let (risk, needs) = (&asked.risk, policy.needs(&asked.subject));
+    let files = SEES.iter().any(|(word, _)| *word == act).then(|| files(policy, person, &asked.subject));
     let (allowed, said, because) = match verdict {
         Verdict::Yes(rule) => (Some(true), "yes", rule),
         Verdict::Perhaps(why) => (None, "perhaps", why),
@@ -188,7 +246,7 @@ fn explain(context: &Context, policy: &Policy, person: &Person, act: &str, asked
         let opinions: Vec<_> =
             opinions.iter().map(|o| serde_json::json!({"rule": o.rule, "objection": o.objection})).collect();
         return context.output.object(serde_json::json!({
-            "allowed": allowed, "because": because, "rules": opinions, "risk": risk, "needs": needs,
+            "allowed": allowed, "because": because, "rules": opinions, "risk": risk, "needs": needs, "files": files,
         }));
     }
     context.output.line(format!("{said}: {because}"))?;
@@ -196,6 +254,9 @@ fn explain(context: &Context, policy: &Policy, person: &Person, act: &str, asked
         let open = if opinion.depends && asked.is_template { "depends on the task" } else { "allows it" };
         let objection = opinion.objection.as_deref().unwrap_or(open);
         context.output.line(format!("  {}: {objection}", opinion.rule))?;
+    }
+    if let Some(files) = files {
+        return context.output.line(files);
     }
     context.output.line(format!("risk {}", risk.level.word()))?;
     for reason in &risk.reasons {
