@@ -3,6 +3,7 @@
 //! **Invariant:** nothing in `bad/` is ever replaced or removed by the daemon: the bytes stand as they came, and beside
 //! them `NAME.why` with every reason.
 
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -98,7 +99,12 @@ fn refuse_from(
     let stem = stem(DropName::from(name).file());
     let (reasons, what) = match move_aside(folder, file, &layout.bad(), &stem)? {
         Moved::Gone => return Ok(Refused::Gone),
-        Moved::To(path) => (path.with_extension("why"), Refused::Moved),
+        Moved::To(path) => {
+            if store.closes_refused {
+                close(&path);
+            }
+            (path.with_extension("why"), Refused::Moved)
+        }
         Moved::Stays => (layout.bad().join(format!("{stem}.why")), Refused::Stays),
     };
     let why = Why { at: now, from: from.to_owned(), name: name.to_owned(), uid, problems: problems.to_vec() };
@@ -114,6 +120,15 @@ fn refuse_from(
     store.unsettled.dir(layout.bad());
     store.unsettled.dir(folder.path().to_owned());
     Ok(what)
+}
+
+/// Leaves a refused file to its owner and the daemon. One that has other names is somebody else's, maybe; and where the daemon
+/// may not change what others own, it stays as its owner made it.
+fn close(path: &Path) {
+    let meta = std::fs::symlink_metadata(path).ok().filter(|meta| meta.is_file() && meta.nlink() == 1);
+    if let Some(meta) = meta.filter(|meta| meta.mode() & 0o077 != 0) {
+        let _ = std::fs::set_permissions(path, std::fs::Permissions::from_mode(meta.mode() & 0o700));
+    }
 }
 
 /// What became of a refused file.

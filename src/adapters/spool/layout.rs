@@ -59,6 +59,12 @@ impl Layout {
         self.root.join(".policy")
     }
 
+    /// Returns the file that remembers by which rules the files of tasks are open or closed.
+    #[must_use]
+    pub fn gated(&self) -> PathBuf {
+        self.root.join(".see")
+    }
+
     /// Returns the file that holds where the audit ended last.
     #[must_use]
     pub fn audit_head(&self) -> PathBuf {
@@ -190,7 +196,9 @@ impl Layout {
             make(&dir, shared, group)?;
         }
         // What is written here is renamed into the directories above and keeps its group.
-        make(&self.staging(), shared, group)?;
+        if !group.is_some_and(|group| is_closed(&self.staging(), group)) {
+            make(&self.staging(), shared, group)?;
+        }
         self.check(network_spool)
     }
 
@@ -263,6 +271,15 @@ impl Layout {
 #[must_use]
 pub fn log_name(step: &StepName, attempt: u32) -> String {
     if attempt <= 1 { format!("{step}.log") } else { format!("{step}@{attempt}.log") }
+}
+
+/// Whether a directory of ours is closed, and what is made in it has the right group all the same.
+fn is_closed(path: &Path, group: u32) -> bool {
+    fs::symlink_metadata(path).is_ok_and(|meta| {
+        let hands_on = meta.mode() & 0o7777 == 0o2700 && meta.gid() == group;
+        let has_it = meta.mode() & 0o7777 == 0o700 && nix::unistd::getegid().as_raw() == group;
+        meta.is_dir() && meta.uid() == nix::unistd::geteuid().as_raw() && (hands_on || has_it)
+    })
 }
 
 /// Makes one directory with its group and mode, or gives them to one that is ours.

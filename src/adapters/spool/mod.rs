@@ -10,6 +10,7 @@ pub mod bad;
 mod commit;
 pub mod drop_file;
 mod folder;
+pub mod gates;
 pub mod gc;
 pub mod intake;
 pub mod layout;
@@ -178,6 +179,12 @@ impl SpoolError {
     pub fn lack(&self) -> Option<Lack> {
         let SpoolError::Io { source, .. } = self else { return None };
         SpoolError::lack_of(source)
+    }
+
+    /// Whether it is that this person may not read a file.
+    #[must_use]
+    pub fn is_denied(&self) -> bool {
+        matches!(self, SpoolError::Io { source, .. } if source.kind() == std::io::ErrorKind::PermissionDenied)
     }
 
     /// Returns what was missing for a file operation, where something was that can come back.

@@ -169,6 +169,12 @@ impl Past {
         part
     }
 
+    /// Returns the line of a task that has ended.
+    #[must_use]
+    pub fn line(&self, id: TaskId) -> Option<HistoryLine> {
+        self.read(self.lines.get(*self.last.get(&id.0)?)?).filter(|line| line.id == id)
+    }
+
     /// Returns the newest line before `before` that `wanted` holds for.
     #[must_use]
     pub fn newest(&self, needle: &str, wanted: impl Fn(&HistoryLine) -> bool) -> Option<HistoryLine> {

@@ -4,12 +4,12 @@
 
 use std::cmp::Reverse;
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read as _, Seek as _, SeekFrom};
-use std::os::unix::fs::MetadataExt as _;
+use std::io::{self, BufRead as _, BufReader, Read as _, Seek as _, SeekFrom};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use nix::fcntl::{Flock, FlockArg};
+use nix::fcntl::{Flock, FlockArg, OFlag};
 
 use crate::adapters::spool::bad::Why;
 use crate::adapters::spool::layout::Layout;
@@ -18,10 +18,12 @@ use crate::base::ids::{Actor, TaskId};
 use crate::base::time::Timestamp;
 use crate::domain::drop_name::{DropName, stem};
 use crate::domain::plan::Plan;
-use crate::domain::record::HistoryLine;
-use crate::domain::run::{Recorded, Run, TaskState};
+use crate::domain::record::{HistoryLine, View};
+use crate::domain::run::{Accepted, Event, Recorded, Run, TaskState};
 use crate::engine::DropBox;
 
+/// No view is longer: it holds a remark and the names of people, all of one dropped file.
+const VIEW_BYTES_MAX: u64 = 64 << 20;
 /// How many refused files are counted at most.
 const COUNTED: usize = 1000;
 
@@ -62,9 +64,45 @@ struct Reopened {
     _reopened: bool,
 }
 
-/// Returns the name that a task was dropped under and the uid of who dropped it, by the first bytes of its journal.
+/// Returns how a task was accepted, and its newest plan; `None` where they cannot be read.
+#[must_use]
+pub fn beginning(layout: &Layout, id: TaskId) -> Option<(Accepted, Plan)> {
+    let mut line = Vec::new();
+    BufReader::new(File::open(layout.events(id)).ok()?).read_until(b'\n', &mut line).ok()?;
+    let recorded: Recorded = serde_json::from_slice(&line).ok()?;
+    let Event::Accepted(accepted) = recorded.event else { return None };
+    let later = |version: &u32| layout.later_plan(id, *version);
+    let newest = (2..u32::MAX).take_while(|version| later(version).exists()).last();
+    let path = newest.map_or_else(|| layout.plan(id), |version| later(&version));
+    Some((*accepted, serde_json::from_slice(&fs::read(path).ok()?).ok()?))
+}
+
+/// Returns what everybody may know of a task that has not ended, and its state. What others dropped into a box under its name
+/// says nothing.
+#[must_use]
+pub fn view(layout: &Layout, id: TaskId) -> Option<(View, TaskState)> {
+    let daemon = fs::metadata(layout.runs()).ok()?.uid();
+    [TaskState::New, TaskState::Ready, TaskState::Running].into_iter().find_map(|state| {
+        let flags = (OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK).bits();
+        let opened = OpenOptions::new().read(true).custom_flags(flags).open(layout.task_file(state, id));
+        let mut file = opened.ok().filter(|file| {
+            file.metadata().is_ok_and(|meta| meta.is_file() && meta.uid() == daemon && meta.len() <= VIEW_BYTES_MAX)
+        })?;
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes).ok()?;
+        let view: View = serde_json::from_slice(&bytes).ok()?;
+        (view.id == id).then_some((view, state))
+    })
+}
+
+/// Returns the name that a task was dropped under and the uid of who dropped it, by the first bytes of its journal, or by what
+/// everybody may know of it.
 #[must_use]
 pub fn name_of(layout: &Layout, id: TaskId) -> Option<(String, u32)> {
+    begins_with(layout, id).or_else(|| view(layout, id).map(|(view, _)| (view.name, view.submitter.uid)))
+}
+
+fn begins_with(layout: &Layout, id: TaskId) -> Option<(String, u32)> {
     /// Names are short, and stand first.
     const BEGINNING: u64 = 4 << 10;
     let mut bytes = Vec::new();

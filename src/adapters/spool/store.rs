@@ -21,6 +21,7 @@ use nix::sys::resource::{Resource, getrlimit};
 use crate::adapters::spool::audit::{self, AuditLog};
 use crate::adapters::spool::commit::Commit;
 use crate::adapters::spool::folder::{Folder, is_of_the_disk};
+use crate::adapters::spool::gates::{self, Gates};
 use crate::adapters::spool::layout::Layout;
 use crate::adapters::spool::lock::Lock;
 use crate::adapters::spool::prefix::Prefixes;
@@ -38,6 +39,8 @@ const OPEN_JOURNALS_MAX: u64 = 256;
 const ASIDE_MAX: u32 = 100;
 /// With this mode files are made: the group may read, nobody else may do anything.
 pub(super) const FILE_MODE: u32 = 0o640;
+/// With this one those that not every member of the group may read.
+const CLOSED_MODE: u32 = 0o600;
 
 /// The files of a task that does not exist yet.
 #[derive(Clone, Debug)]
@@ -52,6 +55,8 @@ pub struct NewFiles {
     pub state: TaskState,
     /// The view.
     pub view: Vec<u8>,
+    /// Who gets at the others; whoever may look at the state, where rules say nothing of it.
+    pub gates: Option<Gates>,
 }
 
 /// Tells one file from all others, also from a later one with the same inode number.
@@ -84,6 +89,8 @@ pub struct Store {
     history: Vec<u8>,
     /// Tasks whose views were not where they belong.
     lost_views: Vec<TaskId>,
+    /// Whether refused files are for those alone who dropped them.
+    pub(super) closes_refused: bool,
     audit: AuditLog,
 }
 
@@ -114,8 +121,14 @@ impl Store {
             unsettled: Commit::default(),
             history: Vec::new(),
             lost_views: Vec::new(),
+            closes_refused: false,
             audit,
         })
+    }
+
+    /// Sets whether refused files are for those alone who dropped them, beside the daemon's user.
+    pub fn set_closes_refused(&mut self, closes: bool) {
+        self.closes_refused = closes;
     }
 
     /// Whether the file of this name in a drop box is one that the store put there itself.
@@ -299,10 +312,13 @@ impl Store {
     fn create(&self, task: &NewFiles, commit: &mut Commit) -> Result<(), SpoolError> {
         let staging = self.layout.staging();
         let from = staging.join(task.id.to_string());
-        make_run_dir(&from)?;
+        make_run_dir(&from, if task.gates.is_some() { 0o700 } else { 0o750 })?;
         let plan = write_file(&from.join("plan.json"), &task.plan)?;
         let events = write_file(&from.join("events.jsonl"), &task.events)?;
         write_file(&staging.join(format!("{}.json", task.id)), &task.view)?;
+        if let Some(gates) = task.gates {
+            gates::set_dir(&from, gates, gates::group_of_all(&self.layout)?)?;
+        }
         fault_point("rename", &from)?;
         rename_new(&from, &self.layout.run(task.id)).map_err(|errno| match errno {
             Errno::EEXIST => SpoolError::Exists { id: task.id, path: self.layout.runs() },
@@ -419,7 +435,8 @@ impl Store {
     /// When a file operation fails.
     pub fn finish(&mut self, id: TaskId, from: TaskState, record: &[u8], line: &[u8]) -> Result<(), SpoolError> {
         let staged = self.layout.staging().join(format!("{id}.json"));
-        let file = write_file(&staged, record)?;
+        let file = write_with(&staged, record, CLOSED_MODE)?;
+        gates::like(&staged, &self.layout, id)?;
         let done = self.layout.task_file(TaskState::Done, id);
         if from == TaskState::Done {
             fault_point("rename", &done)?;
@@ -436,6 +453,8 @@ impl Store {
             self.publish(id, TaskState::Done, &staged)?;
             self.forget(id, from);
         }
+        // The gate may have changed hands meanwhile.
+        gates::like_its_task(&self.layout, id)?;
         self.unsettled.file(&done, file);
         self.history.extend_from_slice(line);
         self.journals.remove(&id);
@@ -580,9 +599,9 @@ pub(super) fn rename_new(from: &Path, to: &Path) -> nix::Result<()> {
     renameat2(AT_FDCWD, from, AT_FDCWD, to, RenameFlags::RENAME_NOREPLACE)
 }
 
-fn make_run_dir(path: &Path) -> Result<(), SpoolError> {
+fn make_run_dir(path: &Path, mode: u32) -> Result<(), SpoolError> {
     use std::os::unix::fs::DirBuilderExt as _;
-    let make = || fs::DirBuilder::new().mode(0o750).create(path);
+    let make = || fs::DirBuilder::new().mode(mode).create(path);
     let made = match make() {
         // Left over from a failure: nothing in here was ever announced.
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => fs::remove_dir_all(path).and_then(|()| make()),
@@ -593,10 +612,14 @@ fn make_run_dir(path: &Path) -> Result<(), SpoolError> {
 
 /// Writes a whole file and returns it open, for the sync that follows.
 pub(super) fn write_file(path: &Path, bytes: &[u8]) -> Result<File, SpoolError> {
+    write_with(path, bytes, FILE_MODE)
+}
+
+/// Writes a whole file that is made with this mode.
+fn write_with(path: &Path, bytes: &[u8], mode: u32) -> Result<File, SpoolError> {
     fault_point("write", path)?;
     let flags = OFlag::O_NOFOLLOW.bits();
-    let opened =
-        OpenOptions::new().create(true).write(true).truncate(true).mode(FILE_MODE).custom_flags(flags).open(path);
+    let opened = OpenOptions::new().create(true).write(true).truncate(true).mode(mode).custom_flags(flags).open(path);
     let written = opened.and_then(|mut file| file.write_all(bytes).map(|()| file));
     written.map_err(|e| SpoolError::io("write", path, e))
 }

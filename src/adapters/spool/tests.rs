@@ -48,6 +48,7 @@ fn task(id: u64) -> NewFiles {
         events: b"{\"event\":\"accepted\"}\n".to_vec(),
         state: TaskState::New,
         view: format!("{{\"id\":{id},\"digest\":\"d\",\"admission\":{{}}}}").into_bytes(),
+        gates: None,
     }
 }
 

@@ -11,7 +11,7 @@ use crate::domain::delegate::Report;
 use crate::domain::drop_name::DropName;
 use crate::domain::plan::Plan;
 use crate::domain::plan_diff::{Difference, brief};
-use crate::domain::policy::{Admission, Approval, Frozen, Need};
+use crate::domain::policy::{Admission, Approval, Frozen, Need, Policy, Subject};
 use crate::domain::run::outcome::{Outcome, StepResult};
 use crate::domain::submission::Claims;
 
@@ -348,6 +348,14 @@ pub struct Accepted {
     pub task_type: String,
     /// The file's text, as it was dropped.
     pub submission: String,
+}
+
+impl Accepted {
+    /// Returns the task as rules see it, with a plan.
+    #[must_use]
+    pub fn subject(&self, plan: &Plan, policy: &Policy) -> Subject {
+        Subject { unproved: self.unproved, ..Subject::of(plan, &self.by, &self.claims, policy) }
+    }
 }
 
 /// Identifies one dropped file; the same key is the same drop.

@@ -296,8 +296,7 @@ impl Run {
     /// Returns the task as rules would see it with another plan.
     #[must_use]
     pub fn subject_with(&self, plan: &Plan, policy: &Policy) -> Subject {
-        let subject = Subject::of(plan, &self.accepted.by, &self.accepted.claims, policy);
-        Subject { unproved: self.accepted.unproved, ..subject }
+        self.accepted.subject(plan, policy)
     }
 
     /// Returns the files that it came from and was answered to: its own and those of its orders.

@@ -141,6 +141,7 @@ impl LibraryOnDisk<'_> {
                 say_notes(&notes);
                 performer.set_link_settings(&config.settings, &self.dirs.config);
                 performer.set_syslog(config.settings.audit_syslog.clone());
+                performer.set_sight(&config.library.policy, config.settings.group.is_some())?;
                 self.web.serve(serving(&config));
                 if self.http != config.settings.http {
                     tracing::warn!("a change of [http] in spoolgate.toml takes a restart");

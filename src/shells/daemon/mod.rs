@@ -13,10 +13,12 @@ mod log_sync;
 mod perform;
 mod progress;
 mod reported;
+mod sight;
 mod spool_inbox;
 mod stop;
 mod talk;
 mod web;
+mod written;
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -163,6 +165,7 @@ async fn serve_once(dirs: &Dirs, layout: &Layout, kept: &mut Kept, stop: &mut St
     settings.secrets = settings.secrets.sealed_with(key.clone());
     let mut performer = Performer::new(layout.clone(), store, settings, ended_sender);
     performer.set_syslog(config.settings.audit_syslog.clone());
+    performer.set_sight(&config.library.policy, group.is_some())?;
     let act = if again { "daemon_went_on" } else { "daemon_started" };
     performer.audit(act, Some(format!("version {}", env!("CARGO_PKG_VERSION"))));
     performer.audit("configuration_read", Some(digests.clone()));

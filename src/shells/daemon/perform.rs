@@ -18,7 +18,7 @@ use crate::adapters::spool::bad::Refused;
 use crate::adapters::spool::intake::{Consumed, Whose};
 use crate::adapters::spool::layout::Layout;
 use crate::adapters::spool::load::Found;
-use crate::adapters::spool::store::{NewFiles, Store};
+use crate::adapters::spool::store::Store;
 use crate::adapters::spool::writers::Writers;
 use crate::adapters::spool::{SpoolError, bad, intake};
 use crate::adapters::syslog;
@@ -32,15 +32,18 @@ use crate::domain::callback::{Callback, CallbackKey};
 use crate::domain::drop_name::DropName;
 use crate::domain::mask::Masker;
 use crate::domain::plan::{Library, Plan};
+use crate::domain::policy::Policy;
 use crate::domain::problem::Problem;
 use crate::domain::record::HistoryLine;
 use crate::domain::run::{DropKey, Event, Recorded, Run};
-use crate::engine::{DropBox, Effect, Engine, FoundTask, Input, NewTask, Past, Start, Waiting, unaudited};
+use crate::engine::{DropBox, Effect, Engine, FoundTask, Input, Past, Start, Waiting, unaudited};
 use crate::shells::clock::now;
 use crate::shells::daemon::host::{Command, HostOwner};
 use crate::shells::daemon::link::LinkSettings;
 use crate::shells::daemon::log_sync::LogSync;
+use crate::shells::daemon::sight::Sight;
 use crate::shells::daemon::web::PostAnswer;
+use crate::shells::daemon::written::{history_line, lines, new_files};
 
 /// How many turns in a row may leave their renames to the next one.
 const UNSETTLED_TURNS_MAX: u32 = 50;
@@ -67,6 +70,8 @@ pub(super) struct Performer {
     audit: Vec<Entry>,
     /// Where the audit's head is sent to.
     syslog: Option<PathBuf>,
+    /// Who gets at the files of tasks.
+    sight: Sight,
     /// Where scripts may say how far they are, and what their tokens are signed with.
     callback: Option<(String, CallbackKey)>,
     /// Files to look at again.
@@ -102,6 +107,7 @@ impl Performer {
         inputs: UnboundedSender<Input>,
     ) -> Performer {
         Performer {
+            sight: Sight::new(layout.clone()),
             layout,
             store,
             settings,
@@ -135,6 +141,13 @@ impl Performer {
 
     pub(super) fn set_syslog(&mut self, syslog: Option<PathBuf>) {
         self.syslog = syslog;
+    }
+
+    /// Follows these rules about who sees what; `shared` is whether the state has a group.
+    pub(super) fn set_sight(&mut self, policy: &Policy, shared: bool) -> Result<(), SpoolError> {
+        self.sight.follow(policy, shared)?;
+        self.store.set_closes_refused(self.sight.is_limited());
+        Ok(())
     }
 
     /// Notes something that the daemon does of itself; it is written with the next effects.
@@ -256,11 +269,15 @@ impl Performer {
         let mut answers = self.answers(&effects);
         for effect in effects {
             match effect {
-                Effect::Create(new) => created.push(new_files(&new)),
+                Effect::Create(new) => created.push(new_files(&new, &self.sight)),
                 Effect::Append { id, events } => appended.push((id, lines(&events))),
                 Effect::Audit(entry) => audit.push(entry),
                 // What is said of a task that runs again must not be ahead of where it stands.
-                Effect::Reopen { id, view } => self.store.reopen(id, &view)?,
+                Effect::Reopen { id, view } => {
+                    self.store.reopen(id, &view)?;
+                    // What it printed may have been removed, with the gate before it.
+                    self.sight.set_again(id)?;
+                }
                 Effect::LookAgain { drop_box, key } => self.again.push((drop_box, key.name)),
                 Effect::RunStep(_) | Effect::StopStep { .. } | Effect::ReleaseHost { .. } => acts.push(effect),
                 Effect::Fetch(id) => wanted.push(id),
@@ -322,7 +339,10 @@ impl Performer {
             Effect::Finish { id, from, record, line } => self.store.finish(id, from, &record, &history_line(&line)),
             Effect::RestoreView { id, state, view } => self.store.restore_view(id, state, &view),
             Effect::RemoveView { id, state } => self.store.remove_view(id, state),
-            Effect::Replan { id, version, plan, view } => self.store.replan(id, version, &plan, &view),
+            Effect::Replan { id, version, plan, view } => {
+                self.store.replan(id, version, &plan, &view)?;
+                self.sight.set_again(id)
+            }
             other => unreachable!("{other:?} moves no task"),
         }
     }
@@ -433,6 +453,9 @@ impl Performer {
                 start.audit = self.store.audit_head();
                 start.callback = self.callback_of(&start);
                 let key = (start.task, start.group, start.host.clone());
+                if !self.owners.contains_key(&key) {
+                    self.sight.make_host(start.task, &start.host);
+                }
                 let owner = self.owners.entry(key.clone()).or_insert_with(|| {
                     let (sender, commands) = unbounded_channel();
                     let (task, group, host) = key;
@@ -467,32 +490,6 @@ impl Performer {
             other => unreachable!("{other:?} is no act"),
         }
     }
-}
-
-fn new_files(new: &NewTask) -> NewFiles {
-    NewFiles {
-        id: new.id,
-        plan: new.plan.canonical(),
-        events: lines(&new.events),
-        state: new.state,
-        view: new.view.clone(),
-    }
-}
-
-/// Writes events as lines.
-fn lines(events: &[Recorded]) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(events.len().saturating_mul(160));
-    for event in events {
-        serde_json::to_writer(&mut bytes, event).expect("an event holds nothing that JSON cannot say");
-        bytes.push(b'\n');
-    }
-    bytes
-}
-
-fn history_line(line: &HistoryLine) -> Vec<u8> {
-    let mut bytes = serde_json::to_vec(line).expect("a line holds nothing that JSON cannot say");
-    bytes.push(b'\n');
-    bytes
 }
 
 /// What a recovery found: the engine, what repairs the disk, and the tasks that nobody can believe, with why.

@@ -1,7 +1,9 @@
 //! What tasks are and what they printed.
 //!
 //! **Invariant:** reads the same files through the same fold as everybody; no answer is larger than a page, whatever a task
-//! is. A token sees the tasks that it could have submitted.
+//! is. A token sees the tasks that it could have submitted, and of each what `[[see]]` in `policy.toml` lets it see.
+
+use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
@@ -12,11 +14,13 @@ use crate::adapters::spool::reader::{self, Follower};
 use crate::base::ids::{HostName, TaskId};
 use crate::base::limits;
 use crate::domain::output::Stream;
+use crate::domain::policy::{Part, Person, Policy, Sight};
 use crate::domain::record::step_records;
 use crate::domain::run::lane::{Lane, LaneStep};
 use crate::domain::run::{Ending, Run, Stage, StepState, TaskState};
 use crate::domain::token::{Token, Verb};
-use crate::shells::daemon::web::{Web, error, json_answer};
+use crate::shells::daemon::sight::groups_of;
+use crate::shells::daemon::web::{Web, error, forbidden, json_answer};
 
 /// How many tasks or hosts a page has, unless it is asked for another number.
 const PAGE: usize = 100;
@@ -42,7 +46,7 @@ impl Web {
             (Ok(count), Ok(before)) => (count.unwrap_or(PAGE as u64).clamp(1, PAGE_MAX as u64), before),
             _ => return error(400, "limit and before are numbers"),
         };
-        let layout = self.layout.clone();
+        let (layout, serving) = (self.layout.clone(), self.serving());
         let listed = self.blocking(move || {
             let ids = reader::task_ids(&layout).ok()?;
             let older = ids.into_iter().rev().filter(|id| before.is_none_or(|before| id.0 < before));
@@ -50,7 +54,7 @@ impl Web {
             let seen = runs.filter(|run| token.covers(run.plan.work_name()));
             let (mut tasks, mut bytes) = (Vec::new(), 0_usize);
             for run in seen.take(usize::try_from(count).unwrap_or(PAGE)) {
-                let task = meta(&run, LISTED_SCRIPT_BYTES);
+                let task = meta(&run, sight(&serving.library.policy, &token, &run), LISTED_SCRIPT_BYTES);
                 bytes = bytes.saturating_add(task.to_string().len());
                 tasks.push(task);
                 if bytes > ANSWER_BYTES {
@@ -82,17 +86,24 @@ impl Web {
             return error(404, "the number of a task comes after /api/v1/task/");
         };
         let Some(run) = self.run_of(id, &token).await else { return error(404, &format!("there is no task {id}")) };
-        let page = match Page::of(request, &run) {
+        let sees = sight(&self.serving().library.policy, &token, &run);
+        let page = match what {
+            "" => return json_answer(200, &meta(&run, sees, usize::MAX)),
+            "state" if !sees.plan => return json_answer(200, &bare_state(&run, sees)),
+            "result" if !sees.plan => Err(not_seen(&token, id, Part::Plan)),
+            "stdout" | "stderr" if !sees.output => Err(not_seen(&token, id, Part::Output)),
+            "state" | "result" | "stdout" | "stderr" => Page::of(request, &run),
+            _ => Err(error(404, "of a task there are state, result, stdout and stderr")),
+        };
+        let page = match page {
             Ok(page) => page,
             Err(answer) => return answer,
         };
         match what {
-            "" => json_answer(200, &meta(&run, usize::MAX)),
-            "state" => json_answer(200, &state(&run, &page)),
+            "state" => json_answer(200, &state(&run, sees, &page)),
             "result" => json_answer(200, &result(&run, &page)),
             "stdout" => self.output(run, page, Stream::Out).await,
-            "stderr" => self.output(run, page, Stream::Err).await,
-            _ => error(404, "of a task there are state, result, stdout and stderr"),
+            _ => self.output(run, page, Stream::Err).await,
         }
     }
 
@@ -121,6 +132,22 @@ impl Web {
         });
         rows.await.map_or_else(|| error(500, "the output cannot be read"), |rows| json_answer(200, &rows))
     }
+}
+
+/// Returns what a token sees of a task.
+fn sight(policy: &Policy, token: &Token, run: &Run) -> Sight {
+    let person = Person { actor: token.actor(), groups: BTreeSet::new() };
+    // Who is in which group is asked only where rules could look at it.
+    let of = if policy.limits_sight() { groups_of(&run.accepted.by) } else { BTreeSet::new() };
+    policy.sees(&person, &of, &run.subject(policy))
+}
+
+fn not_seen(token: &Token, id: TaskId, part: Part) -> Answer {
+    let part = part.word();
+    forbidden(&format!(
+        "token {0} may not see the {part} of task {id}; a [[see]] rule in policy.toml with who = [\"token:{0}\"] lets it",
+        token.name
+    ))
 }
 
 fn run(layout: &Layout, id: TaskId) -> Option<Run> {
@@ -192,17 +219,17 @@ impl Page {
     }
 }
 
-/// A task in the words of open-devops, and ours beside them.
-fn meta(run: &Run, script_bytes: usize) -> Value {
-    let hosts: Vec<&str> = run.plan.hosts.keys().map(HostName::as_str).collect();
-    let step = run.plan.groups.iter().flat_map(|group| &group.steps).next();
+/// A task in the words of open-devops, and ours beside them. What is not seen of it is empty.
+fn meta(run: &Run, sees: Sight, script_bytes: usize) -> Value {
+    let hosts: Vec<&str> = run.plan.hosts.keys().filter(|_| sees.plan).map(HostName::as_str).collect();
+    let step = run.plan.groups.iter().flat_map(|group| &group.steps).find(|_| sees.plan);
     let script = step.and_then(|step| run.plan.scripts.get(&step.script)).map(String::as_str).unwrap_or_default();
     let script = &script[..script.floor_char_boundary(script_bytes)];
     let outcome = match &run.stage {
         Stage::Done { outcome, .. } => Some(outcome.word()),
         _ => None,
     };
-    json!({
+    let mut said = json!({
         "id": run.id,
         "title": run.plan.task_name,
         "account": step.and_then(|step| step.account.as_ref()).map(ToString::to_string).unwrap_or_default(),
@@ -218,7 +245,17 @@ fn meta(run: &Run, script_bytes: usize) -> Value {
         "submitter": run.accepted.by.user,
         "template": run.plan.template.as_ref().map(|template| template.name.to_string()),
         "digest": run.digest,
-    })
+    });
+    note_withheld(&mut said, sees);
+    said
+}
+
+/// Says which parts of a task are not seen, where some are not.
+fn note_withheld(said: &mut Value, sees: Sight) {
+    let withheld = sees.withheld();
+    if !withheld.is_empty() {
+        said["withheld"] = json!(withheld);
+    }
 }
 
 /// In which of open-devops' states a host is.
@@ -248,14 +285,23 @@ fn progress(lane: &Lane) -> Option<&str> {
     lane.steps.iter().rev().find_map(|step| step.said.as_ref()).map(|said| said.text.as_str())
 }
 
-fn state(run: &Run, page: &Page) -> Value {
+fn state(run: &Run, sees: Sight, page: &Page) -> Value {
     let hosts =
         page.lanes(run).map(|(lane, _)| json!({"host": lane.host, "group": lane.group, "status": status(run, lane), "progress": progress(lane)}));
-    let mut said = page.wrapped(run, &hosts.collect::<Vec<_>>());
-    let of_task = meta(run, 0);
+    with_state(page.wrapped(run, &hosts.collect::<Vec<_>>()), run, sees)
+}
+
+/// Where a task stands, for who does not see on which hosts.
+fn bare_state(run: &Run, sees: Sight) -> Value {
+    with_state(json!({"id": run.id, "count": 0, "from": 0, "next": null, "hosts": []}), run, sees)
+}
+
+fn with_state(mut said: Value, run: &Run, sees: Sight) -> Value {
+    let of_task = meta(run, sees, 0);
     for name in ["state", "outcome", "done"] {
         said[name] = of_task[name].clone();
     }
+    note_withheld(&mut said, sees);
     said
 }
 
