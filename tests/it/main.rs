@@ -62,6 +62,7 @@ mod runner_files;
 mod runner_limits;
 mod runner_room;
 mod secret_runs;
+mod see;
 mod seed_scripts;
 mod sizes;
 mod ssh;

@@ -238,6 +238,31 @@ impl World {
         }
     }
 
+    /// Runs a verb, or with `program` any command, as somebody who is in these groups besides.
+    pub(crate) fn run_in(&self, uid: u32, groups: &[u32], program: Option<&str>, args: &[&str]) -> Said {
+        let inner = self.command();
+        let groups: Vec<String> = groups.iter().chain([&GROUP_ID]).map(ToString::to_string).collect();
+        let mut command = Command::new("setpriv");
+        command.args([
+            format!("--reuid={uid}"),
+            format!("--regid={GROUP_ID}"),
+            format!("--groups={}", groups.join(",")),
+        ]);
+        command.arg(program.map_or(inner.get_program(), std::ffi::OsStr::new)).args(args);
+        for (name, value) in inner.get_envs() {
+            match value {
+                Some(value) => command.env(name, value),
+                None => command.env_remove(name),
+            };
+        }
+        let output = command.stdin(Stdio::null()).output_in_time().unwrap();
+        Said {
+            code: output.status.code().unwrap_or(-1),
+            out: String::from_utf8_lossy(&output.stdout).into_owned(),
+            err: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
+    }
+
     pub(crate) fn box_dir(&self, drop_box: &str) -> PathBuf {
         self.state().join("spool").join(drop_box)
     }

@@ -4,6 +4,7 @@
 
 use crate::adapters::config::ConfigError;
 use crate::adapters::spool::SpoolError;
+use crate::base::ids::TaskId;
 use crate::domain::problem::Problem;
 use crate::domain::run::lane::Lane;
 use crate::domain::run::{Ending, Outcome, Run, StepState};
@@ -25,6 +26,8 @@ pub(super) enum Kind {
     Invalid,
     /// Not allowed.
     Refused,
+    /// A task whose files this person may not read.
+    Withheld(TaskId),
     /// The daemon does not answer, or the spool cannot be reached.
     Unavailable,
     /// The task failed on at least one host.
@@ -89,7 +92,7 @@ impl Failure {
             Kind::NotFound => (3, "E-NOT-FOUND"),
             Kind::Changed => (4, "E-DIGEST"),
             Kind::Invalid => (5, "E-INVALID"),
-            Kind::Refused => (6, "E-REFUSED"),
+            Kind::Refused | Kind::Withheld(_) => (6, "E-REFUSED"),
             Kind::Unavailable => (7, "E-UNAVAILABLE"),
             Kind::TaskFailed => (8, "E-TASK-FAILED"),
             Kind::TaskLost => (9, "E-TASK-LOST"),

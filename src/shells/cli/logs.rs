@@ -81,6 +81,7 @@ impl Logs {
         }
         let mut follower = tasks::open(context, &self.task)?;
         self.check_names(tasks::run_of(&follower)?)?;
+        tasks::check_output(context, tasks::run_of(&follower)?.id)?;
         let mut tails = BTreeMap::new();
         self.print(context, &follower, &mut tails)?;
         if !self.follow {

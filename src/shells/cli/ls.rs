@@ -16,6 +16,7 @@ use crate::base::time::Zone;
 use crate::domain::run::{Outcome, Run, TaskState};
 use crate::shells::cli::Context;
 use crate::shells::cli::failure::Failure;
+use crate::shells::cli::tasks::{self, Known};
 
 /// Arguments of `ls`.
 #[derive(Debug, Args)]
@@ -46,12 +47,20 @@ struct Row {
     submitter: String,
     accepted_at: crate::base::time::Timestamp,
     hosts: usize,
-    hosts_ended: usize,
+    /// Nothing where it is for others.
+    hosts_ended: Option<usize>,
     approvals_missing: u32,
     /// Whether nothing more of it starts until somebody releases it.
     held: bool,
     /// Whether somebody else may have put its file where it lay.
     unproved: bool,
+}
+
+impl Row {
+    /// How many hosts have ended, of how many.
+    fn hosts(&self) -> String {
+        format!("{}/{}", self.hosts_ended.map_or("-".to_owned(), |ended| ended.to_string()), self.hosts)
+    }
 }
 
 impl Ls {
@@ -75,7 +84,7 @@ impl Ls {
             let name = visible(&row.task_name);
             let (by, at, held) = (&row.submitter, row.accepted_at, if row.held { "held" } else { "" });
             let unproved = if row.unproved { "unproved" } else { "" };
-            let hosts = format!("{}/{}", row.hosts_ended, row.hosts);
+            let hosts = row.hosts();
             context
                 .output
                 .line(format!("{}\t{state}\t{}\t{name}\t{by}\t{hosts}\t{at}\t{held}\t{unproved}", row.id, row.name))?;
@@ -106,7 +115,7 @@ fn table(rows: &[Row], zone: &Zone, width: Option<usize>) -> Vec<String> {
             visible(&row.name),
             visible(&row.task_name),
             row.submitter.clone(),
-            format!("{}/{}", row.hosts_ended, row.hosts),
+            row.hosts(),
             at,
         ]
     };
@@ -148,7 +157,7 @@ fn rows(context: &Context, done_max: usize) -> Result<Vec<Row>, Failure> {
             submitter: line.submitter.user.clone(),
             accepted_at: line.accepted_at,
             hosts: line.hosts,
-            hosts_ended: line.hosts_ended(),
+            hosts_ended: Some(line.hosts_ended()),
             approvals_missing: 0,
             held: false,
             unproved: false,
@@ -158,6 +167,9 @@ fn rows(context: &Context, done_max: usize) -> Result<Vec<Row>, Failure> {
         // One task that cannot be read hides no other.
         match Follower::open(&context.layout, id) {
             Ok((follower, _)) => rows.extend(follower.run().map(row)),
+            Err(error) if error.is_denied() => {
+                rows.extend(tasks::known(context, id).map(|known| row_of_known(id, known)));
+            }
             Err(error) => context.output.say(format!("task {id} cannot be read: {error}")),
         }
     }
@@ -179,10 +191,28 @@ fn row(run: &Run) -> Row {
         submitter: run.accepted.by.user.clone(),
         accepted_at: run.accepted_at,
         hosts,
-        hosts_ended,
+        hosts_ended: Some(hosts_ended),
         approvals_missing: run.approvals_missing(),
         held: run.held().is_some(),
         unproved: run.accepted.unproved,
+    }
+}
+
+/// The line of a task of which no more than this may be seen.
+fn row_of_known(id: TaskId, known: Known) -> Row {
+    Row {
+        id,
+        state: known.state.word(),
+        outcome: known.outcome,
+        name: known.name,
+        task_name: known.task_name,
+        submitter: known.submitter.user,
+        accepted_at: known.accepted_at,
+        hosts: known.hosts,
+        hosts_ended: None,
+        approvals_missing: 0,
+        held: false,
+        unproved: known.unproved,
     }
 }
 
@@ -236,7 +266,7 @@ mod tests {
             submitter: "a-user-with-a-name".to_owned(),
             accepted_at: crate::base::time::Timestamp(1_795_231_850_000),
             hosts: 10,
-            hosts_ended: 6,
+            hosts_ended: Some(6),
             approvals_missing: 0,
             held: id == 7,
             unproved: false,

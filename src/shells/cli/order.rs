@@ -7,10 +7,14 @@ use std::io::{BufRead as _, IsTerminal as _, Write as _};
 
 use clap::Args;
 
+use crate::adapters::spool::audit;
 use crate::adapters::spool::reader::Follower;
+use crate::adapters::users;
 use crate::base::digest::Digest;
-use crate::base::ids::{GroupNo, HostName, StepName};
+use crate::base::ids::{GroupNo, HostName, StepName, TaskId};
+use crate::base::text::visible;
 use crate::base::time::{Timestamp, parse_time};
+use crate::domain::audit::{Entry, Line};
 use crate::domain::order::{Order, Which, Wish};
 use crate::domain::risk::{Level, Risk};
 use crate::domain::run::{Event, RefusalKind, Run, TaskState};
@@ -231,8 +235,51 @@ impl Skip {
 }
 
 fn order(context: &Context, task: &str, wish: Wish, reason: Option<String>) -> Result<(), Failure> {
-    let mut follower = tasks::open(context, task)?;
-    give(context, &mut follower, wish, reason)
+    match tasks::open(context, task) {
+        // Who may do something with a task need not see what it runs.
+        Err(Failure { kind: Kind::Withheld(id), .. }) => give_unseen(context, id, wish, reason),
+        follower => give(context, &mut follower?, wish, reason),
+    }
+}
+
+/// Drops the order about a task whose journal is for others, and waits for the daemon's answer in the audit.
+fn give_unseen(context: &Context, id: TaskId, wish: Wish, reason: Option<String>) -> Result<(), Failure> {
+    let word = wish.right().word();
+    let order = Order { task: id.to_string(), wish, reason };
+    let (since, me) = (now(), users::current_uid());
+    let put = put(context, DropBox::Orders, &unique(word), &order.write())?;
+    let name = put.name.file().to_owned();
+    if !daemon_runs(context)? {
+        return Err(queued(&name));
+    }
+    let answer = wait_for(Some(ANSWER_LIMIT), || {
+        if let Some(why) = refused(context, DropBox::Orders, &put, since.0) {
+            return Err(Failure { kind: Kind::Refused, ..Failure::invalid(&name, &why.problems) });
+        }
+        if put.stands(&context.layout) {
+            return Ok(None);
+        }
+        // The answer is among the newest lines.
+        let Some(newest) = audit::files(&context.layout)?.pop() else { return Ok(None) };
+        let bytes = std::fs::read(newest)?;
+        let lines = bytes.split(|byte| *byte == b'\n').rev();
+        let entries = lines.filter_map(|line| serde_json::from_slice::<Line>(line).ok()).map(|line| line.entry);
+        let by_me = |entry: &Entry| entry.task == Some(id) && entry.by.as_ref().is_some_and(|by| by.uid == me);
+        Ok(entries.take_while(|entry| entry.at >= since).find(by_me))
+    })?;
+    let Some(entry) = answer else {
+        let message = format!("{name} is in its box, and the daemon has not answered yet");
+        return Err(Failure::new(Kind::Unavailable, message).hint("spoolgate ls"));
+    };
+    let detail = entry.detail.as_ref().map(|detail| format!(": {}", visible(detail))).unwrap_or_default();
+    if entry.act == Event::REFUSED_WORD {
+        return Err(Failure::new(Kind::Refused, format!("{word} of task {id} refused{detail}")));
+    }
+    if context.output.json {
+        return context.output.object(serde_json::json!({"id": id, "answer": entry}));
+    }
+    let by = entry.by.map(|by| format!(" by {by}")).unwrap_or_default();
+    context.output.line(format!("task {id}: {}{by}{detail}", entry.act.replace('_', " ")))
 }
 
 /// Shows the plan and asks for something typed that a habit cannot answer, the more the higher the risk.

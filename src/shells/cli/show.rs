@@ -12,7 +12,7 @@ use crate::base::limits::KILL_CONFIRM_S;
 use crate::base::text::visible;
 use crate::base::time::Zone;
 use crate::domain::delegate::Report;
-use crate::domain::policy::Admission;
+use crate::domain::policy::{Admission, Part};
 use crate::domain::record::{StepRecord, step_records, view};
 use crate::domain::run::lane::Lane;
 use crate::domain::run::{Act, Ending, Event, Outcome, OutputFacts, Recorded, Run, Stage, StepState, TaskState};
@@ -35,7 +35,11 @@ pub(super) struct Show {
 
 impl Show {
     pub(super) fn run(self, context: &Context) -> Result<(), Failure> {
-        let task = match tasks::meant(context, &self.task)? {
+        let meant = tasks::meant(context, &self.task).map_err(|failure| match failure.kind {
+            Kind::Withheld(id) => show_known(context, id).err().unwrap_or(failure),
+            _ => failure,
+        });
+        let task = match meant? {
             Meant::Task(task) => task,
             Meant::Refused(failure) => return Err(failure),
             Meant::InBox(file) if tasks::daemon_runs(context)? => {
@@ -45,7 +49,7 @@ impl Show {
             Meant::InBox(file) => return Err(tasks::queued(&file)),
         };
         let id = tasks::run_of(&task)?.id;
-        let (follower, events) = Follower::open(&context.layout, id)?;
+        let (follower, events) = tasks::read(context, id)?;
         let run = tasks::run_of(&follower)?;
         if context.output.json {
             let lanes: Vec<_> = run
@@ -73,6 +77,31 @@ impl Show {
         }
         Ok(())
     }
+}
+
+/// Shows what everybody may know of a task.
+fn show_known(context: &Context, id: TaskId) -> Result<(), Failure> {
+    let Some(known) = tasks::known(context, id) else { return Ok(()) };
+    if context.output.json {
+        return context.output.object(serde_json::json!({
+            "id": id, "state": known.state.word(), "outcome": known.outcome, "name": known.name, "task_name": known.task_name,
+            "submitter": known.submitter, "accepted_at": known.accepted_at, "hosts": known.hosts,
+            "withheld": Part::ALL.map(Part::word),
+        }));
+    }
+    let zone = config::time_zone(&context.dirs.config).unwrap_or_else(Zone::system);
+    let state = known.outcome.map_or(known.state.word(), Outcome::word);
+    for line in [
+        format!("task {id}  {}", visible(&known.task_name)),
+        format!("state       {state}"),
+        format!("dropped as  {}.json", visible(&known.name)),
+        format!("submitter   {}", known.submitter),
+        format!("accepted    {}", known.accepted_at.in_zone(&zone)),
+        format!("hosts       {}", known.hosts),
+    ] {
+        context.output.line(line)?;
+    }
+    Ok(())
 }
 
 /// Returns what a task waits for whose time has come.

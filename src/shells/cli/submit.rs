@@ -12,14 +12,17 @@ use crate::adapters::spool::drop_file::{self, Put};
 use crate::adapters::spool::reader::{self, Follower};
 use crate::adapters::users;
 use crate::base::digest::Digest;
+use crate::base::ids::{Actor, TaskId};
 use crate::base::limits::DROPPED_FILE_BYTES_MAX;
 use crate::base::text::visible;
-use crate::domain::drop_name::{broken_rule, broken_rule_of_choice};
+use crate::base::time::Timestamp;
+use crate::domain::drop_name::{broken_rule, broken_rule_of_choice, stem};
+use crate::domain::record::HistoryLine;
 use crate::domain::run::TaskState;
 use crate::domain::wire::read_task;
 use crate::engine::DropBox;
 use crate::shells::cli::failure::{Failure, Kind};
-use crate::shells::cli::tasks::{ANSWER_LIMIT, daemon_runs, queued, wait_for};
+use crate::shells::cli::tasks::{self, ANSWER_LIMIT, daemon_runs, queued, wait_for};
 use crate::shells::cli::{Context, watch};
 use crate::shells::clock::{now, unique};
 
@@ -60,11 +63,21 @@ impl Submit {
             if let Some(why) = refused(context, drop_box, &put, since) {
                 return Err(Failure::invalid(&name, &why.problems));
             }
-            accepted_as(context, &put, Digest::of(&bytes), submission.idempotency_key.as_deref())
+            accepted_as(context, &put, since, Digest::of(&bytes), submission.idempotency_key.as_deref())
         })?;
-        let follower = follower.ok_or_else(|| {
-            Failure::new(Kind::Unavailable, format!("{name} is in its box, and the daemon has not taken it yet"))
-        })?;
+        let follower = match follower {
+            Some(Accepted::Seen(follower)) => *follower,
+            Some(Accepted::Withheld(id)) => return accepted_unseen(context, id, self.wait),
+            None => {
+                let stands = put.stands(&context.layout);
+                let what = if stands {
+                    "is in its box, and the daemon has not taken it yet"
+                } else {
+                    "was taken; spoolgate ls"
+                };
+                return Err(Failure::new(Kind::Unavailable, format!("{name} {what}")));
+            }
+        };
         let run = crate::shells::cli::tasks::run_of(&follower)?;
         let id = run.id;
         if context.output.json {
@@ -80,6 +93,26 @@ impl Submit {
         }
         if self.wait { watch::wait_until_done(context, follower, None) } else { Ok(()) }
     }
+}
+
+/// What a dropped file became.
+enum Accepted {
+    /// A task.
+    Seen(Box<Follower>),
+    /// A task whose files are for others.
+    Withheld(TaskId),
+}
+
+/// Says which number the task has, of which its submitter cannot read more.
+fn accepted_unseen(context: &Context, id: TaskId, waits: bool) -> Result<(), Failure> {
+    if context.output.json {
+        let state = tasks::known(context, id).map(|known| known.state.word());
+        context.output.object(serde_json::json!({"id": id, "state": state}))?;
+    } else {
+        context.output.line(id.to_string())?;
+    }
+    context.output.say(format!("its files are for others: spoolgate show {id} says for whom"));
+    if waits { watch::wait_for_known(context, id, None) } else { Ok(()) }
 }
 
 /// Returns a name that somebody chose, unless the daemon would not take a file of it.
@@ -112,29 +145,53 @@ pub(super) fn refused(context: &Context, drop_box: DropBox, put: &Put, since: i6
 
 /// Finds the task that a drop became, once the file has left its box: before that, nothing is promised. Only the newest
 /// tasks can be it, but for a repeated submission, which its key names; a key is its user's own.
-fn accepted_as(context: &Context, put: &Put, digest: Digest, key: Option<&str>) -> Result<Option<Follower>, Failure> {
+fn accepted_as(
+    context: &Context,
+    put: &Put,
+    since: i64,
+    digest: Digest,
+    key: Option<&str>,
+) -> Result<Option<Accepted>, Failure> {
     if put.stands(&context.layout) {
         return Ok(None);
     }
     let me = users::current_uid();
+    // Of a task whose files are for others: one's own, of that name, and of now.
+    let is_it = |by: &Actor, name: &str, at: Timestamp| by.uid == me && name == stem(put.name.file()) && at.0 >= since;
+    let mut withheld = false;
     for id in reader::task_ids(&context.layout)?.into_iter().rev().take(2_000) {
-        // A task that cannot be read is not this one: this one was just written.
-        let Ok((follower, _)) = Follower::open(&context.layout, id) else { continue };
+        let follower = match Follower::open(&context.layout, id) {
+            Ok((follower, _)) => follower,
+            Err(error) if error.is_denied() => {
+                withheld = true;
+                if reader::view(&context.layout, id)
+                    .is_some_and(|(view, _)| is_it(&view.submitter, &view.name, view.accepted_at))
+                {
+                    return Ok(Some(Accepted::Withheld(id)));
+                }
+                continue;
+            }
+            // A task that cannot be read is not this one: this one was just written.
+            Err(_) => continue,
+        };
         let accepted = follower.run().map(|run| &run.accepted);
         let same_file = accepted
             .is_some_and(|known| known.by.uid == me && known.drop.ino == put.inode && known.drop.digest == digest);
         let same_key = key.is_some()
             && accepted.is_some_and(|known| known.by.uid == me && known.idempotency_key.as_deref() == key);
         if same_file || same_key {
-            return Ok(Some(follower));
+            return Ok(Some(Accepted::Seen(Box::new(follower))));
         }
     }
-    let known = reader::history(&context.layout)?
-        .into_iter()
-        .rev()
-        .find(|line| key.is_some() && line.submitter.uid == me && line.idempotency_key.as_deref() == key);
+    let same_key =
+        |line: &HistoryLine| key.is_some() && line.submitter.uid == me && line.idempotency_key.as_deref() == key;
+    let same_task = |line: &HistoryLine| withheld && is_it(&line.submitter, &line.name, line.accepted_at);
+    let known = reader::history(&context.layout)?.into_iter().rev().find(|line| same_key(line) || same_task(line));
     Ok(match known {
-        Some(line) => Some(Follower::open(&context.layout, line.id)?.0),
+        Some(line) => Some(match tasks::read(context, line.id) {
+            Err(Failure { kind: Kind::Withheld(id), .. }) => Accepted::Withheld(id),
+            read => Accepted::Seen(Box::new(read?.0)),
+        }),
         None => None,
     })
 }

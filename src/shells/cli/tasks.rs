@@ -6,13 +6,16 @@
 use std::time::{Duration, Instant};
 
 use crate::adapters::spool::bad::Why;
+use crate::adapters::spool::past::Past;
 use crate::adapters::spool::reader::{self, Follower};
 use crate::adapters::spool::{drop_file, past};
 use crate::adapters::users;
-use crate::base::ids::TaskId;
+use crate::base::ids::{Actor, TaskId};
 use crate::base::text::visible;
+use crate::base::time::Timestamp;
 use crate::domain::drop_name::{DropName, broken_rule_of_choice, stem};
-use crate::domain::run::Run;
+use crate::domain::record::HistoryLine;
+use crate::domain::run::{Outcome, Recorded, Run, TaskState};
 use crate::engine::DropBox;
 use crate::shells::cli::Context;
 use crate::shells::cli::failure::{Failure, Kind};
@@ -29,16 +32,126 @@ pub(super) fn is_file(word: &str) -> bool {
 
 /// Opens the task that a word means.
 pub(super) fn open(context: &Context, word: &str) -> Result<Follower, Failure> {
+    read(context, find(context, word)?).map(|(follower, _)| follower)
+}
+
+/// Reads a task, unless its files are for others.
+pub(super) fn read(context: &Context, id: TaskId) -> Result<(Follower, Vec<Recorded>), Failure> {
+    Follower::open(&context.layout, id)
+        .map_err(|error| if error.is_denied() { withheld(context, id) } else { error.into() })
+}
+
+/// What everybody may know of a task.
+#[derive(Debug)]
+pub(super) struct Known {
+    pub(super) name: String,
+    pub(super) task_name: String,
+    pub(super) submitter: Actor,
+    pub(super) state: TaskState,
+    pub(super) outcome: Option<Outcome>,
+    pub(super) accepted_at: Timestamp,
+    pub(super) hosts: usize,
+    pub(super) unproved: bool,
+}
+
+/// Returns what everybody may know of a task; nothing where it is on its way from one state to the next.
+pub(super) fn known(context: &Context, id: TaskId) -> Option<Known> {
+    if let Some((view, state)) = reader::view(&context.layout, id) {
+        return Some(Known {
+            name: view.name,
+            task_name: view.task_name,
+            submitter: view.submitter,
+            state,
+            outcome: None,
+            accepted_at: view.accepted_at,
+            hosts: view.hosts,
+            unproved: view.unproved,
+        });
+    }
+    let line = ended(context, id)?;
+    Some(Known {
+        name: line.name,
+        task_name: line.task_name,
+        submitter: line.submitter,
+        state: TaskState::Done,
+        outcome: Some(line.outcome),
+        accepted_at: line.accepted_at,
+        hosts: line.hosts,
+        unproved: false,
+    })
+}
+
+/// Returns the line of the history about a task that has ended.
+fn ended(context: &Context, id: TaskId) -> Option<HistoryLine> {
+    let mut past = Past::default();
+    past.look(&context.layout).ok()?;
+    past.line(id)
+}
+
+/// Says that the files of a task are for others, for whom, and what to do.
+fn withheld(context: &Context, id: TaskId) -> Failure {
+    let known = known(context, id);
+    let mine = known.as_ref().is_some_and(|known| known.submitter.uid == users::current_uid());
+    let daemon = daemon_user(context);
+    let task = known.map_or_else(String::new, |known| {
+        let state = known.outcome.map_or(known.state.word(), Outcome::word);
+        format!(" ({}, {state}, of {})", visible(&known.task_name), known.submitter.user)
+    });
+    let (message, hint) = if mine {
+        (
+            format!(
+                "task {id}{task} is yours, and its files cannot be given to you: they know one group, and policy.toml names \
+                 none for it that you are in"
+            ),
+            "ask who keeps policy.toml for a [[see]] rule with a group of yours, read it over HTTP with a token",
+        )
+    } else {
+        (
+            format!(
+                "you may not see what task {id}{task} runs and prints: that is for its submitter, for whoever may approve it, and \
+                 for those whom [[see]] in policy.toml names"
+            ),
+            "ask one of them, or who keeps policy.toml",
+        )
+    };
+    Failure::new(Kind::Withheld(id), message).hint(format!("{hint}; or: sudo -u {daemon} spoolgate show {id}"))
+}
+
+/// Refuses where what a task printed is for others.
+pub(super) fn check_output(context: &Context, id: TaskId) -> Result<(), Failure> {
+    match std::fs::read_dir(context.layout.run(id).join("output")) {
+        Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
+            let message = format!(
+                "you may not see what task {id} printed: that is for its submitter and for those whom [[see]] in policy.toml lets \
+                 see the output"
+            );
+            let hint = format!(
+                "ask one of them, or who keeps policy.toml; or: sudo -u {} spoolgate logs {id}",
+                daemon_user(context)
+            );
+            Err(Failure::new(Kind::Refused, message).hint(hint))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn daemon_user(context: &Context) -> String {
+    use std::os::unix::fs::MetadataExt as _;
+    std::fs::metadata(context.layout.runs()).map_or_else(|_| "root".to_owned(), |meta| users::actor(meta.uid()).user)
+}
+
+/// Finds the task that a word means.
+fn find(context: &Context, word: &str) -> Result<TaskId, Failure> {
     let ids = reader::task_ids(&context.layout)?;
     if let Some(id) = word.parse().ok().map(TaskId).filter(|id| ids.binary_search(id).is_ok()) {
-        return Ok(Follower::open(&context.layout, id)?.0);
+        return Ok(id);
     }
     let newest = past::newest_named(&context.layout, &ids, word)?;
     let mine = newest.get(&users::current_uid()).copied();
     match (mine, newest.values().next()) {
-        (Some(id), _) => Ok(Follower::open(&context.layout, id)?.0),
+        (Some(id), _) => Ok(id),
         (None, None) => Err(no_task(word)),
-        (None, Some(id)) if newest.len() == 1 => Ok(Follower::open(&context.layout, *id)?.0),
+        (None, Some(id)) if newest.len() == 1 => Ok(*id),
         (None, Some(_)) => {
             let whose = newest.iter().map(|(uid, id)| format!("{id} of {}", users::actor(*uid).user));
             let message = format!(

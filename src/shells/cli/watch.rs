@@ -45,7 +45,7 @@ impl Watch {
     pub(super) fn run(self, context: &Context) -> Result<(), Failure> {
         let Some(word) = &self.task else { return watch_all(context) };
         let id = tasks::run_of(&tasks::open(context, word)?)?.id;
-        let (mut follower, events) = Follower::open(&context.layout, id)?;
+        let (mut follower, events) = tasks::read(context, id)?;
         print(context, id, &events)?;
         let outcome = wait_for(None, || {
             print(context, id, &follower.news()?)?;
@@ -62,7 +62,7 @@ fn watch_all(context: &Context) -> Result<(), Failure> {
     past.look(&context.layout)?;
     let mut newest = ids.last().copied();
     for id in ids.into_iter().filter(|id| !past.has_ended(*id)) {
-        let (follower, _) = Follower::open(&context.layout, id)?;
+        let Some((follower, _)) = if_seen(tasks::read(context, id))? else { continue };
         if outcome_of(&follower).is_none() {
             followed.insert(id, follower);
         }
@@ -70,10 +70,10 @@ fn watch_all(context: &Context) -> Result<(), Failure> {
     wait_for(None, || {
         let known = newest;
         for id in reader::task_ids(&context.layout)?.into_iter().filter(|id| Some(*id) > known) {
-            let (follower, events) = Follower::open(&context.layout, id)?;
+            newest = Some(id);
+            let Some((follower, events)) = if_seen(tasks::read(context, id))? else { continue };
             print(context, id, &events)?;
             followed.insert(id, follower);
-            newest = Some(id);
         }
         for (id, follower) in &mut followed {
             print(context, *id, &follower.news()?)?;
@@ -82,6 +82,30 @@ fn watch_all(context: &Context) -> Result<(), Failure> {
         Ok(None::<()>)
     })?;
     Ok(())
+}
+
+/// Passes over what is for others.
+fn if_seen<T>(read: Result<T, Failure>) -> Result<Option<T>, Failure> {
+    match read {
+        Err(Failure { kind: Kind::Withheld(_), .. }) => Ok(None),
+        read => read.map(Some),
+    }
+}
+
+/// Waits for the end of a task of which no more than that may be seen, and ends with its result.
+pub(super) fn wait_for_known(context: &Context, id: TaskId, limit: Option<Duration>) -> Result<(), Failure> {
+    let mut past = Past::default();
+    let ended = wait_for(limit, || {
+        past.look(&context.layout)?;
+        Ok(if past.has_ended(id) { past.line(id) } else { None })
+    })?;
+    let Some(line) = ended else {
+        return Err(Failure::new(Kind::TimedOut, format!("task {id} has not ended yet")).hint("spoolgate ls"));
+    };
+    if context.output.json {
+        context.output.object(serde_json::json!({"id": id, "outcome": line.outcome}))?;
+    }
+    of_outcome(&id.to_string(), line.outcome)
 }
 
 fn print(context: &Context, id: TaskId, events: &[Recorded]) -> Result<(), Failure> {
@@ -104,7 +128,7 @@ impl Wait {
         let begin = Instant::now();
         // What is no task at all is said before anything is waited for.
         for word in &self.tasks {
-            if let Meant::InBox(file) = tasks::meant(context, word)?
+            if let Some(Meant::InBox(file)) = if_seen(tasks::meant(context, word))?
                 && !tasks::daemon_runs(context)?
             {
                 context.output.say(tasks::queued(&file).message);
@@ -127,7 +151,11 @@ impl Wait {
 /// Waits for what a word means and ends with its result.
 fn wait_for_one(context: &Context, word: &str, limit: Option<Duration>, begin: Instant) -> Result<(), Failure> {
     let left = || limit.map(|limit| limit.saturating_sub(begin.elapsed()));
-    match tasks::taken(context, word, left())? {
+    let taken = match tasks::taken(context, word, left()) {
+        Err(Failure { kind: Kind::Withheld(id), .. }) => return wait_for_known(context, id, left()),
+        taken => taken?,
+    };
+    match taken {
         Some(task) => wait_until_done(context, task?, left()),
         None => Err(Failure::new(Kind::TimedOut, format!("{word}.json is in its box, and nobody has taken it yet"))
             .hint("spoolgate daemon, if none runs")),

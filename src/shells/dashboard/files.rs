@@ -4,7 +4,8 @@
 //! A notice of the system that something changed is a nudge: what is lost is found by the next look.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::os::unix::fs::FileExt as _;
+use std::io::ErrorKind;
+use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -12,17 +13,18 @@ use notify::{RecommendedWatcher, RecursiveMode, Watcher as _};
 
 use crate::adapters::config::ConfigError;
 use crate::adapters::sources::Sources;
-use crate::adapters::spool::audit;
 use crate::adapters::spool::bad::Why;
 use crate::adapters::spool::drop_file::Put;
 use crate::adapters::spool::layout::Layout;
 use crate::adapters::spool::past::{Past, Wanted};
 use crate::adapters::spool::reader::{self, Follower, Journal};
+use crate::adapters::spool::{SpoolError, audit};
 use crate::base::ids::TaskId;
 use crate::base::time::Timestamp;
 use crate::domain::audit::Line;
+use crate::domain::policy::Part;
 use crate::domain::record::view;
-use crate::domain::run::Run;
+use crate::domain::run::{Run, TaskState};
 use crate::engine::DropBox;
 use crate::shells::dashboard::log_parts::Logs;
 use crate::shells::dashboard::message::{HistoryWant, Message, Wants};
@@ -81,6 +83,34 @@ pub(super) struct Files {
     pub(super) logs: Logs,
     previous: BTreeSet<TaskId>,
     dropped: Vec<Dropped>,
+}
+
+/// Why a task was not read.
+#[derive(Debug, thiserror::Error)]
+enum Unread {
+    /// Its files could not be.
+    #[error(transparent)]
+    Spool(#[from] SpoolError),
+    /// They say what cannot be.
+    #[error("{0}")]
+    Illegal(String),
+}
+
+impl Unread {
+    /// Whether it is for others.
+    fn is_denied(&self) -> bool {
+        matches!(self, Unread::Spool(error) if error.is_denied())
+    }
+}
+
+/// Tells where a task stands from where it stood, for who cannot read its journal.
+fn stamp(layout: &Layout, id: TaskId) -> u64 {
+    let states = [TaskState::New, TaskState::Ready, TaskState::Running];
+    let found = states.into_iter().zip(1..).find_map(|(state, n)| {
+        let meta = layout.task_file(state, id).metadata().ok()?;
+        Some((meta.ino() ^ meta.mtime().unsigned_abs()).rotate_left(2) ^ n)
+    });
+    found.unwrap_or(0)
 }
 
 /// The daemon that serves, if one does.
@@ -223,7 +253,12 @@ impl Files {
             let length = if self.journals.contains_key(id) {
                 *size
             } else {
-                self.layout.events(*id).metadata().map_or(0, |meta| meta.len())
+                match self.layout.events(*id).metadata() {
+                    Ok(meta) => meta.len(),
+                    // Of what is for others everybody may know where it stands.
+                    Err(error) if error.kind() == ErrorKind::PermissionDenied => stamp(&self.layout, *id),
+                    Err(_) => 0,
+                }
             };
             if length != *size {
                 *size = length;
@@ -239,7 +274,11 @@ impl Files {
             match self.open(id) {
                 Ok(Some((_, run))) => messages.push(Message::Stands(Box::new(view(&run)), run.state())),
                 Ok(None) => {}
-                Err(why) => self.unreadable(id, why, messages),
+                Err(why) => {
+                    let known = reader::view(&self.layout, id).filter(|_| why.is_denied());
+                    messages.extend(known.map(|(view, state)| Message::Stands(Box::new(view), state)));
+                    self.unreadable(id, &why, messages);
+                }
             }
         }
     }
@@ -303,7 +342,7 @@ impl Files {
                 match journal.news() {
                     Ok(events) if events.is_empty() => {}
                     Ok(events) => messages.push(Message::Events(*id, events)),
-                    Err(error) => self.unreadable(*id, error.to_string(), messages),
+                    Err(error) => self.unreadable(*id, &Unread::Spool(error), messages),
                 }
                 continue;
             }
@@ -316,26 +355,35 @@ impl Files {
                     self.broken.remove(id);
                     self.journals.insert(*id, journal);
                     messages.push(Message::Opened(Box::new(run)));
+                    let printed = std::fs::read_dir(self.layout.run(*id).join("output"));
+                    if printed.is_err_and(|error| error.kind() == ErrorKind::PermissionDenied) {
+                        messages.push(Message::Withheld(*id, Part::Output));
+                    }
                 }
                 Ok(None) => {}
-                Err(why) => self.unreadable(*id, why, messages),
+                Err(why) => self.unreadable(*id, &why, messages),
             }
         }
     }
 
-    fn open(&self, id: TaskId) -> Result<Option<(Journal, Run)>, String> {
-        let plan = Arc::new(reader::plan(&self.layout, id).map_err(|error| error.to_string())?);
+    fn open(&self, id: TaskId) -> Result<Option<(Journal, Run)>, Unread> {
+        let plan = Arc::new(reader::plan(&self.layout, id)?);
         let mut journal = Journal::of(&self.layout, id);
-        let events = journal.news().map_err(|error| error.to_string())?;
+        let events = journal.news()?;
         if events.is_empty() {
             return Ok(None);
         }
-        Run::fold(id, plan, &events).map(|run| Some((journal, run))).map_err(|illegal| illegal.to_string())
+        Run::fold(id, plan, &events)
+            .map(|run| Some((journal, run)))
+            .map_err(|illegal| Unread::Illegal(illegal.to_string()))
     }
 
-    fn unreadable(&mut self, id: TaskId, why: String, messages: &mut Vec<Message>) {
+    fn unreadable(&mut self, id: TaskId, why: &Unread, messages: &mut Vec<Message>) {
         if self.broken.insert(id) {
-            messages.push(Message::Unreadable(id, why));
+            messages.push(match why {
+                why if why.is_denied() => Message::Withheld(id, Part::Plan),
+                why => Message::Unreadable(id, why.to_string()),
+            });
         }
     }
 

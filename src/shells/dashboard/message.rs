@@ -15,6 +15,7 @@ use crate::base::time::Timestamp;
 use crate::domain::audit::Line;
 use crate::domain::output::Stream;
 use crate::domain::plan::{Library, Plan};
+use crate::domain::policy::Part;
 use crate::domain::record::{HistoryLine, View};
 use crate::domain::run::{Recorded, Run, TaskState};
 use crate::engine::DropBox;
@@ -42,6 +43,8 @@ pub(super) enum Message {
     Forgotten(TaskId),
     /// A task that was asked for, and is not there.
     Missing(TaskId),
+    /// A task of which this part and what follows from it are for others.
+    Withheld(TaskId, Part),
     /// A task's files cannot be read.
     Unreadable(TaskId, String),
     /// The newest lines of the history, how many tasks it has, and how many of them failed.

@@ -11,7 +11,7 @@ use crate::base::ids::{HostName, TaskId};
 use crate::base::time::{Timestamp, Zone};
 use crate::domain::audit::Line;
 use crate::domain::plan::{Library, Plan, resolve};
-use crate::domain::policy::{Person, Policy, Right};
+use crate::domain::policy::{Part, Person, Policy, Right};
 use crate::domain::record::{HistoryLine, View};
 use crate::domain::risk::Risk;
 use crate::domain::run::{Run, TaskState};
@@ -121,6 +121,8 @@ pub(super) struct Model {
     pub(super) tasks: BTreeMap<TaskId, Standing>,
     pub(super) runs: BTreeMap<TaskId, Run>,
     pub(super) unreadable: BTreeMap<TaskId, String>,
+    /// Tasks of which a part is for others: the plan, and so everything, or the output.
+    pub(super) withheld: BTreeMap<TaskId, Part>,
     /// The newest tasks that ended.
     pub(super) recent: Vec<HistoryLine>,
     pub(super) past: Past,
@@ -178,6 +180,7 @@ impl Model {
             tasks: BTreeMap::new(),
             runs: BTreeMap::new(),
             unreadable: BTreeMap::new(),
+            withheld: BTreeMap::new(),
             recent: Vec::new(),
             past: Past::default(),
             blind: None,

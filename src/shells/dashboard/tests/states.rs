@@ -3,10 +3,11 @@
 use crate::adapters::spool::Lack;
 use crate::adapters::spool::reader::Serving;
 use crate::base::ids::TaskId;
+use crate::domain::policy::Part;
 use crate::domain::run::{Ending, Event, Ordered, Outcome};
 use crate::shells::dashboard::eta::left_ms;
 use crate::shells::dashboard::look::Theme;
-use crate::shells::dashboard::message::Message;
+use crate::shells::dashboard::message::{LogPage, Message};
 use crate::shells::dashboard::tests::stage::{self, NOW, accept, actor, apply, hosts, keys, library, stage};
 use crate::shells::dashboard::update::update;
 use crate::shells::dashboard::view;
@@ -94,4 +95,30 @@ fn the_header_says_what_a_daemon_waits_for() {
             assert!(first.contains(&format!("  {said}  ")), "{lacks:?}: {first}");
         }
     }
+}
+
+#[test]
+fn a_task_that_one_may_not_see_says_who_may() {
+    let task = serde_json::json!({"task_name": "payroll 工资", "temp_id": 32, "hosts": {"1": hosts(2)}, "args": {"TAG": "v1"}});
+    let hidden = accept(&library(3), 60, &task, &actor(1001, "alice"));
+    for (name, lang, me) in
+        [("withheld-en", Lang::En, "bob"), ("withheld-zh", Lang::Zh, "bob"), ("withheld-own", Lang::En, "alice")]
+    {
+        let mut model = stage((80, 18), lang, Theme::Dark);
+        if me == "alice" {
+            model.me.actor = actor(1001, "alice");
+        }
+        update(&mut model, Message::Stands(Box::new(crate::domain::record::view(&hidden)), hidden.state()));
+        update(&mut model, Message::Withheld(TaskId(60), Part::Plan));
+        keys(&mut model, ":task 60\n");
+        insta::assert_snapshot!(name, view::as_text(&model));
+    }
+    // Of one whose plan is seen and not what it printed.
+    let mut model = stage((80, 18), Lang::En, Theme::Dark);
+    update(&mut model, Message::Withheld(TaskId(5), Part::Output));
+    keys(&mut model, ":task 5\n\n");
+    let wanted = model.wants().log.expect("a log is shown");
+    let (of, anchor, lines) = (wanted.of, wanted.anchor, Vec::new());
+    update(&mut model, Message::Log(LogPage { of, anchor, length: 0, lines, next: 0, number: None, cut: None }));
+    assert!(view::as_text(&model).contains("You may not see what this task printed"), "{}", view::as_text(&model));
 }

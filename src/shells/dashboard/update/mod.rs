@@ -72,6 +72,7 @@ fn apply(model: &mut Model, message: Message) -> Vec<Command> {
         }
         Message::Opened(run) => {
             model.unreadable.remove(&run.id);
+            model.withheld.remove(&run.id);
             stand(model, &run);
             model.runs.insert(run.id, *run);
         }
@@ -83,6 +84,7 @@ fn apply(model: &mut Model, message: Message) -> Vec<Command> {
         Message::Missing(id) => screens::missing(model, id),
         Message::Exported(Ok(path)) => model.say(fill(model.look.words.exported, &[&path]), Tone::Ok),
         Message::Exported(Err(why)) => model.say(why, Tone::Fail),
+        Message::Withheld(id, part) => drop(model.withheld.insert(id, part)),
         Message::Unreadable(id, why) => drop(model.unreadable.insert(id, why)),
         Message::Library(Ok(library)) => {
             model.zone = library.zone.clone();

@@ -10,11 +10,11 @@ use crate::shells::dashboard::cells::units;
 use crate::shells::dashboard::look::{Pen, Row, Tone};
 use crate::shells::dashboard::message::{Anchor, LINE_BYTES_MAX, LogLine};
 use crate::shells::dashboard::screens::LogScreen;
-use crate::shells::dashboard::text::{cells, coloured};
+use crate::shells::dashboard::text::{cells, coloured, wrapped};
 use crate::shells::dashboard::view::size;
 use crate::shells::dashboard::words::{Words, fill};
 
-pub(super) fn draw(pen: &mut Pen<'_>, screen: &LogScreen, body: Rect) {
+pub(super) fn draw(pen: &mut Pen<'_>, screen: &LogScreen, is_withheld: bool, body: Rect) {
     let words = pen.look.words;
     let key = &screen.key;
     let attempt = if key.attempt > 1 { format!(" @{}", key.attempt) } else { String::new() };
@@ -38,8 +38,13 @@ pub(super) fn draw(pen: &mut Pen<'_>, screen: &LogScreen, body: Rect) {
         return;
     };
     if page.length == 0 {
-        let said = if screen.stream.is_none() { words.nothing_printed } else { words.nothing_in_stream };
-        pen.row(area, &Row::new().gap(1).put(said, Tone::Dim));
+        let said = match screen.stream {
+            _ if is_withheld => &format!("{} {}", words.withheld_output, words.withheld_do),
+            None => words.nothing_printed,
+            Some(_) => words.nothing_in_stream,
+        };
+        let lines = wrapped(said, usize::from(area.width).saturating_sub(2));
+        pen.rows(area, &lines.iter().map(|line| Row::new().gap(1).put(line, Tone::Dim)).collect::<Vec<_>>());
         return;
     }
     let width = usize::from(area.width).saturating_sub(5);

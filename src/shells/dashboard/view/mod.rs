@@ -18,6 +18,7 @@ pub(super) mod refused;
 mod requests;
 pub(super) mod task;
 pub(super) mod templates;
+mod withheld;
 
 use ratatui::buffer::Buffer;
 use ratatui::layout::{Position, Rect};
@@ -135,7 +136,7 @@ fn screen(pen: &mut Pen<'_>, model: &Model, body: Rect) -> Option<Position> {
     match model.screen() {
         Screen::Board(board) => return board::draw(pen, model, board, body),
         Screen::Task(screen) => return task::draw(pen, model, screen, body),
-        Screen::Log(screen) => log::draw(pen, screen, body),
+        Screen::Log(screen) => log::draw(pen, screen, model.withheld.contains_key(&screen.key.task), body),
         Screen::Hosts(list) => hosts::draw(pen, model, list, body),
         Screen::Host(name, list) => hosts::draw_page(pen, model, name, list, body),
         Screen::History(list) => history::draw(pen, model, list, body),

@@ -12,7 +12,7 @@ use crate::shells::dashboard::model::{Model, log_key};
 use crate::shells::dashboard::screens::{TaskScreen, Zoom};
 use crate::shells::dashboard::table::{HostRow, LaneLine, RowKey, StepLine, Table, doubt, heat, reason, slot};
 use crate::shells::dashboard::text::{cells, coloured, sentence};
-use crate::shells::dashboard::view::{one_line, span};
+use crate::shells::dashboard::view::{one_line, span, withheld};
 use crate::shells::dashboard::words::{Words, fill, names};
 
 /// How many lines stand above everything: what it is, and how many hosts stand where.
@@ -106,6 +106,9 @@ pub(in crate::shells::dashboard) fn map_room(model: &Model) -> (usize, usize) {
 pub(super) fn draw(pen: &mut Pen<'_>, model: &Model, screen: &TaskScreen, body: Rect) -> Option<Position> {
     let words = pen.look.words;
     let (Some(run), Some(table)) = (model.runs.get(&screen.id), model.table()) else {
+        if withheld::draw(pen, model, screen.id, body) {
+            return None;
+        }
         let why = model.unreadable.get(&screen.id);
         let said = why.map_or_else(|| words.reading.to_owned(), |why| fill(words.unreadable, &[why]));
         pen.row(body, &Row::new().gap(1).put(&said, Tone::Warn));

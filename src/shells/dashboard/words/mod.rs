@@ -82,7 +82,7 @@ words! {
     heading_running heading_done board_empty board_empty_hint board_empty_readonly col_state col_task col_by col_when
     col_hosts col_risk col_step col_progress col_host col_end col_last_line col_time col_address col_key
     col_environment col_tags col_now col_user col_way col_ended col_result col_took col_act col_detail col_template
-    col_title mark_wait mark_asks mark_run reading unreadable own_script own_script_short batch_of batch_at batch_gate
+    col_title mark_wait mark_asks mark_run reading unreadable withheld withheld_own withheld_output withheld_do own_script own_script_short batch_of batch_at batch_gate
     held_by eta more_steps why_fail nothing_fails map_head asks_for fold_open fold_closed live_log whoever_may needs
     plan_is log line_number new_bytes both_streams follow_on follow_off kept nothing_printed left_out_here
     this_machine key_missing key_missing_long key_known no_hosts no_configuration not_in_inventory tasks_here
