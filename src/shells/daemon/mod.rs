@@ -160,8 +160,7 @@ async fn serve_once(dirs: &Dirs, layout: &Layout, kept: &mut Kept, stop: &mut St
     let (mut engine, repairs, broken) = perform::recover(&mut store, Arc::new(config.library.clone()), moment())?;
     let (ended_sender, ended) = mpsc::unbounded_channel();
     let key = callback_key::read_or_make(&layout.callback_key())?;
-    let workers = Workers::of_this_program(layout.ssh());
-    let mut settings = LinkSettings::of(&config.settings, &dirs.config, workers);
+    let mut settings = LinkSettings::of(&config.settings, &dirs.config, Workers::of_this_program(layout.ssh()));
     settings.secrets = settings.secrets.sealed_with(key.clone());
     let mut performer = Performer::new(layout.clone(), store, settings, ended_sender);
     performer.set_syslog(config.settings.audit_syslog.clone());
