@@ -33,6 +33,7 @@ use spoolgate::domain::inventory::Inventory;
 use spoolgate::domain::known_hosts::KnownHosts;
 use spoolgate::domain::plan::{Defaults, Library, resolve};
 use spoolgate::domain::policy::Policy;
+use spoolgate::domain::share::Shares;
 use spoolgate::domain::template::{Catalogue, Template};
 use spoolgate::domain::wire::read_task;
 use world::{World, wait_at_most};
@@ -88,6 +89,7 @@ fn library(hosts: usize) -> Library {
         files: std::sync::Arc::new(NoFiles),
         zone: Zone::utc(),
         hooks: Hooks::default(),
+        shares: Shares::default(),
     }
 }
 

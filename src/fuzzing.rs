@@ -33,6 +33,7 @@ use crate::domain::record::{HistoryLine, record, step_records, view_file};
 use crate::domain::run::{Recorded, Run};
 use crate::domain::runner::answer::Answer;
 use crate::domain::runner::{Offsets, RunnerId};
+use crate::domain::share::Shares;
 use crate::domain::ssh_config::{self, Query, Source};
 use crate::domain::template::{Catalogue, Template};
 use crate::domain::token::Tokens;
@@ -116,6 +117,7 @@ static LIBRARY: LazyLock<Library> = LazyLock::new(|| {
         files: Arc::new(NoFiles),
         zone: Zone::utc(),
         hooks: Hooks::default(),
+        shares: Shares::default(),
     }
 });
 

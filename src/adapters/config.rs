@@ -8,7 +8,7 @@ mod inventory;
 mod script;
 pub mod ssh;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -25,6 +25,7 @@ use crate::domain::known_hosts::KnownHosts;
 use crate::domain::plan::{Defaults, Library};
 use crate::domain::policy::Policy;
 use crate::domain::problem::Problem;
+use crate::domain::share::Shares;
 use crate::domain::template::{Catalogue, Template};
 
 /// A configuration directory, read.
@@ -190,6 +191,9 @@ struct LimitsTable {
     hosts_in_flight: Option<usize>,
     hosts_per_group: Option<usize>,
     late_after_s: Option<u32>,
+    waiting_tasks: Option<usize>,
+    waiting_bytes: Option<u64>,
+    files_per_minute: Option<u32>,
 }
 
 /// What the configuration falls back to: facts about who runs the daemon, handed in by the caller.
@@ -259,6 +263,12 @@ pub fn load(dir: &Path, surroundings: &Surroundings) -> Result<Config, ConfigErr
         files: Arc::new(NoFiles),
         zone,
         hooks,
+        shares: Shares {
+            waiting_tasks: bounds.waiting_tasks.unwrap_or(limits::WAITING_TASKS),
+            waiting_bytes: bounds.waiting_bytes.unwrap_or(limits::WAITING_BYTES),
+            files_per_minute: bounds.files_per_minute.unwrap_or(limits::FILES_PER_MINUTE).max(1),
+            exempt: BTreeSet::from([0, surroundings.owner]),
+        },
     };
     let mut files = vec![dir.to_owned(), dir.join("inventory"), dir.join("templates")];
     files.extend(folders_in(&dir.join("templates")));

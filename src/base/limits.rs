@@ -28,6 +28,12 @@ pub const HOSTS_PER_TASK: usize = 20_000;
 pub const SELECTOR_WORDS_MAX: usize = 200;
 /// How many hosts may be in flight over all tasks unless configured otherwise.
 pub const HOSTS_IN_FLIGHT: usize = 100;
+/// How many tasks of one person may wait unless configured otherwise: more than anybody reads before they approve them.
+pub const WAITING_TASKS: usize = 1000;
+/// How many bytes those may have together with their plans unless configured otherwise; they stand on the disk two or three times.
+pub const WAITING_BYTES: u64 = 256 << 20;
+/// How many files of one person are taken in a minute unless configured otherwise, and how many orders.
+pub const FILES_PER_MINUTE: u32 = 1000;
 /// The longest file name that may be dropped, in bytes, with its `.json`.
 pub const DROP_NAME_BYTES_MAX: usize = 105;
 /// The longest a step may run unless its template says otherwise, in seconds (CODO's fixed limit).

@@ -26,6 +26,7 @@ pub mod risk;
 pub mod run;
 pub mod runner;
 pub(crate) mod script_text;
+pub mod share;
 pub mod ssh_config;
 pub mod submission;
 pub mod template;

@@ -29,6 +29,9 @@ pub struct Problem {
     /// `wanted` what to try.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub denied: bool,
+    /// Whether nothing is wrong with it but that its writer is at a limit: later it may come in.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub limited: bool,
 }
 
 impl Problem {
@@ -42,6 +45,7 @@ impl Problem {
             found: excerpt(found.as_ref(), limits::FOUND_CHARS_MAX),
             wanted: wanted.into(),
             denied: false,
+            limited: false,
         }
     }
 
@@ -50,6 +54,12 @@ impl Problem {
     pub fn denied(why: impl AsRef<str>, attempt: impl Into<String>) -> Problem {
         let found = excerpt(why.as_ref(), limits::POINTER_CHARS_MAX);
         Problem { found, denied: true, ..Problem::new("", "", attempt) }
+    }
+
+    /// Says that somebody is at a limit, and when it may be tried again.
+    #[must_use]
+    pub fn limited(found: impl AsRef<str>, wanted: impl Into<String>) -> Problem {
+        Problem { limited: true, ..Problem::new("", found, wanted) }
     }
 
     /// Says where in the text the problem is, both counted from 1.

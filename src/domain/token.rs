@@ -275,16 +275,21 @@ impl Allowance {
 
     /// Takes one request from it; `false` when none is left.
     pub fn take(&mut self, per_minute: u32, now: Timestamp) -> bool {
+        let is_left = self.is_left(per_minute, now);
+        if is_left {
+            self.left -= 1.0;
+        }
+        is_left
+    }
+
+    /// Whether one is left.
+    pub fn is_left(&mut self, per_minute: u32, now: Timestamp) -> bool {
         let rate = f64::from(per_minute);
         // A clock that was set back gives nothing and takes nothing.
         let passed = i32::try_from(now.0.saturating_sub(self.at.0).max(0)).unwrap_or(i32::MAX);
         self.left = (self.left + rate * f64::from(passed) / 60_000.0).min(rate);
         self.at = now;
-        if self.left < 1.0 {
-            return false;
-        }
-        self.left -= 1.0;
-        true
+        self.left >= 1.0
     }
 }
 

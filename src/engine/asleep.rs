@@ -230,6 +230,7 @@ impl Engine {
     pub(super) fn lie_down(&mut self) {
         let waits = |run: &&Run| matches!(run.state(), TaskState::New | TaskState::Ready);
         let waiting: Vec<TaskId> = self.runs.values().filter(waits).map(|run| run.id).collect();
+        self.runs.values().filter(|run| !waits(run)).for_each(|run| self.loads.forget(run.id));
         for id in waiting {
             if let Some(run) = self.runs.remove(&id) {
                 self.sleepers.put(&run);
@@ -322,7 +323,10 @@ impl Engine {
                 return false;
             }
             // As one whose files cannot be read at a start.
-            (None, Some(Asleep::Found { .. }) | None) => return false,
+            (None, Some(Asleep::Found { .. }) | None) => {
+                self.loads.forget(id);
+                return false;
+            }
         }
         true
     }

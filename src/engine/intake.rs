@@ -292,8 +292,15 @@ impl Engine {
         hook: Option<String>,
         out: &mut Outbox,
     ) {
+        let canonical = plan.canonical();
+        let bytes = (canonical.len() as u64).saturating_add(file.bytes.len() as u64);
+        let load = self.loads.of(file.key.uid);
+        if let Some(problem) = self.library.shares.refusal(&file.owner.actor, load, bytes) {
+            return refuse(file, None, vec![problem], out);
+        }
         self.meet(&file.owner);
         let id = TaskId(self.next_id);
+        self.loads.note(id, file.key.uid, bytes);
         self.next_id = self.next_id.saturating_add(1);
         let name = stem(file.key.name.file()).to_owned();
         let unproved = self.is_unproved(&file);
@@ -306,7 +313,7 @@ impl Engine {
                 drop: file.key.clone(),
                 unproved,
                 admission,
-                digest: plan.digest(),
+                digest: Digest::of(&canonical),
                 idempotency_key: submission.idempotency_key,
                 hook,
                 details: submission.details,

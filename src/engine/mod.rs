@@ -42,6 +42,7 @@ use crate::domain::problem::Problem;
 use crate::domain::record::HistoryLine;
 use crate::domain::run::earlier::Earlier;
 use crate::domain::run::{DropKey, Event, Recorded, Run, StepResult, TaskState};
+use crate::domain::share::Loads;
 use crate::domain::token::Scope;
 use crate::domain::wire::read_order;
 
@@ -390,6 +391,8 @@ pub struct Engine {
     seen_steady_ms: Option<i64>,
     /// The lines of the audit that speak of cuts which nobody took note of.
     cuts: BTreeSet<u64>,
+    /// What waits of whom.
+    loads: Loads,
 }
 
 impl Engine {
@@ -417,6 +420,7 @@ impl Engine {
             seen: Timestamp(i64::MAX),
             seen_steady_ms: None,
             cuts: BTreeSet::new(),
+            loads: Loads::default(),
         }
     }
 
@@ -519,6 +523,11 @@ impl Engine {
     #[must_use]
     pub fn unfinished(&self) -> usize {
         self.runs.len().saturating_add(self.sleepers.len())
+    }
+
+    /// Returns who can have no more tasks wait: they are at a limit.
+    pub fn at_limit(&self) -> impl Iterator<Item = u32> {
+        self.loads.full(&self.library.shares)
     }
 
     /// Returns how many hosts are in flight.

@@ -72,6 +72,8 @@ pub struct Waiting {
     pub(super) standing: Vec<TaskState>,
     /// How many bytes its plan has.
     pub(super) plan_bytes: u64,
+    /// How many its text has.
+    text_bytes: u64,
     /// The last line of its journal that the audit has.
     pub(super) audited: Option<u64>,
 }
@@ -101,6 +103,7 @@ impl Waiting {
             written: events.last().map_or(*at, |recorded| recorded.at),
             standing,
             plan_bytes,
+            text_bytes: accepted.submission.len() as u64,
             audited: None,
         })
     }
@@ -186,6 +189,7 @@ impl Engine {
         self.names.note(std::mem::take(&mut task.name), task.by, id);
         self.keys.extend(task.key.take());
         task.audited = audited.get(&id).copied();
+        self.loads.note(id, task.by, task.plan_bytes.saturating_add(task.text_bytes));
         self.sleepers.find(task);
     }
 

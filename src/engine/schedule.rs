@@ -466,6 +466,7 @@ impl Engine {
         self.due.remove(&id);
         self.verified.remove(&id);
         self.waits.forget(id);
+        self.loads.forget(id);
         out.durable(finish(&run, from));
     }
 }

@@ -64,6 +64,7 @@ mod runner_room;
 mod secret_runs;
 mod see;
 mod seed_scripts;
+mod shares;
 mod sizes;
 mod ssh;
 mod ssh_config;

@@ -21,8 +21,9 @@ const LIVING: Duration = Duration::from_millis(300);
 const DEAD: Duration = Duration::from_secs(5);
 /// How long between two tries.
 const PAUSE: Duration = Duration::from_millis(10);
-/// How many bytes the sign has, whatever it says: what is written over it needs no room on the disk.
-const SIGN_BYTES: usize = 64;
+/// How many bytes each half of the sign has, whatever it says: what is written over it needs no room on the disk. The first half is
+/// who serves and what is missing, the second who is at a limit.
+const HALF_BYTES: usize = 64;
 
 /// A held lock.
 #[derive(Debug)]
@@ -47,7 +48,7 @@ impl Lock {
         lock.sign = take_sign(open(&path, 0o644)?);
         let written = lock.file.set_len(0).and_then(|()| writeln!(lock.file, "{}", std::process::id()));
         written.map_err(|e| SpoolError::io("write", &lock.path, e))?;
-        lock.say(None).map_err(|e| SpoolError::io("write", &path, e))?;
+        lock.say(None).and_then(|()| lock.say_limited(0, "")).map_err(|e| SpoolError::io("write", &path, e))?;
         Ok(lock)
     }
 
@@ -73,11 +74,23 @@ impl Lock {
     /// # Errors
     /// When the sign cannot be written.
     pub fn say(&self, lacks: Option<Lack>) -> io::Result<()> {
+        self.write(format!("{}\n{}", std::process::id(), lacks.map_or("", Lack::word)), 0)
+    }
+
+    /// Says to everybody how many people are at a limit, and who the first of them is.
+    ///
+    /// # Errors
+    /// When the sign cannot be written.
+    pub fn say_limited(&self, people: usize, first: &str) -> io::Result<()> {
+        self.write(if people == 0 { String::new() } else { format!("{people} {first}") }, HALF_BYTES as u64)
+    }
+
+    fn write(&self, text: String, at: u64) -> io::Result<()> {
         let Some(sign) = &self.sign else { return Ok(()) };
-        let mut text = format!("{}\n{}", std::process::id(), lacks.map_or("", Lack::word)).into_bytes();
-        text.resize(SIGN_BYTES - 1, b' ');
+        let mut text = text.into_bytes();
+        text.resize(HALF_BYTES - 1, b' ');
         text.push(b'\n');
-        sign.write_all_at(&text, 0)
+        sign.write_all_at(&text, at)
     }
 }
 
@@ -204,9 +217,20 @@ mod tests {
         let lock = Lock::take(&layout).unwrap();
         for lacks in [None].into_iter().chain(Lack::ALL.map(Some)).chain([None]) {
             lock.say(lacks).unwrap();
-            assert_eq!(fs::read_to_string(layout.sign()).unwrap().len(), SIGN_BYTES);
-            let pid = std::process::id().to_string();
-            assert_eq!(reader::daemon(&layout).unwrap(), Some(reader::Serving { pid, lacks }));
+            for (people, first) in [(0, ""), (1, "eve"), (70_000, "长长长长长长长长长长长长长长长长长长长长长长长长长")]
+            {
+                lock.say_limited(people, first).unwrap();
+                assert_eq!(fs::read(layout.sign()).unwrap().len(), 2 * HALF_BYTES);
+                let pid = std::process::id().to_string();
+                let serving = reader::daemon(&layout).unwrap().unwrap();
+                assert_eq!((serving.pid, serving.lacks), (pid, lacks));
+                let (said, who) = serving.limited.unwrap_or_default();
+                assert_eq!(said, people);
+                assert!(
+                    who == first || (who.len() > 30 && first.starts_with(who.trim_end_matches('\u{fffd}'))),
+                    "{who}"
+                );
+            }
         }
     }
 }

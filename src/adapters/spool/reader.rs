@@ -150,6 +150,8 @@ pub struct Serving {
     pub pid: String,
     /// What it waits for before it does anything; nothing when it does everything.
     pub lacks: Option<Lack>,
+    /// How many people are at a limit, and who the first of them is, where somebody is.
+    pub limited: Option<(usize, String)>,
 }
 
 /// Returns the daemon that serves this state; `None` when none does.
@@ -166,15 +168,18 @@ pub fn daemon(layout: &Layout) -> Result<Option<Serving>, SpoolError> {
     match Flock::lock(file, FlockArg::LockSharedNonblock) {
         Ok(_free) => Ok(None),
         Err((mut file, _)) => {
-            let mut text = String::new();
-            file.read_to_string(&mut text).map_err(|e| SpoolError::io("read", &path, e))?;
+            let mut text = Vec::new();
+            file.read_to_end(&mut text).map_err(|e| SpoolError::io("read", &path, e))?;
+            let text = String::from_utf8_lossy(&text);
             let mut lines = text.lines().map(str::trim);
             let pid = lines.next().unwrap_or_default().to_owned();
             // Whoever can read the file can hold it; a daemon lives.
             let lives = std::path::Path::new("/proc").join(&pid).exists();
             let word = lines.next().unwrap_or_default();
             let lacks = Lack::ALL.into_iter().find(|lack| lack.word() == word);
-            Ok(Some(Serving { pid, lacks }).filter(|daemon| !daemon.pid.is_empty() && lives))
+            let limited = lines.next().and_then(|line| line.split_once(' '));
+            let limited = limited.and_then(|(people, first)| Some((people.parse().ok()?, first.to_owned())));
+            Ok(Some(Serving { pid, lacks, limited }).filter(|daemon| !daemon.pid.is_empty() && lives))
         }
     }
 }

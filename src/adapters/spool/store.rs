@@ -298,6 +298,13 @@ impl Store {
         }
     }
 
+    /// Says to everybody who is at a limit.
+    pub fn say_limited(&self, people: usize, first: &str) {
+        if let Err(error) = self.lock.say_limited(people, first) {
+            tracing::warn!("cannot write {}: {error}", self.layout.sign().display());
+        }
+    }
+
     /// Writes a file aside and renames it into place: whoever reads it, and whatever a killed daemon leaves, has the old one or
     /// the new one whole.
     fn replace(&self, path: &Path, bytes: &[u8]) -> Result<File, SpoolError> {

@@ -30,6 +30,7 @@ use crate::domain::inventory::{Connection, Inventory};
 use crate::domain::known_hosts::{HostKey, KnownHosts};
 use crate::domain::policy::Policy;
 use crate::domain::risk::Level;
+use crate::domain::share::Shares;
 use crate::domain::ssh_config::Answers;
 use crate::domain::template::{Catalogue, Missed, OnFailure, Trigger};
 
@@ -59,6 +60,8 @@ pub struct Library {
     pub zone: crate::base::time::Zone,
     /// Which tasks pushes and alerts make.
     pub hooks: Hooks,
+    /// How much one person may take.
+    pub shares: Shares,
 }
 
 /// What holds where a host or a task says nothing.

@@ -178,6 +178,7 @@ mod tests {
     use crate::domain::known_hosts::KnownHosts;
     use crate::domain::plan::Defaults;
     use crate::domain::policy::Policy;
+    use crate::domain::share::Shares;
     use crate::domain::ssh_config::Answers;
     use crate::domain::template::Catalogue;
 
@@ -203,6 +204,7 @@ mod tests {
             files: std::sync::Arc::new(crate::domain::file_step::NoFiles),
             zone: Zone::utc(),
             hooks: Hooks::default(),
+            shares: Shares::default(),
         }
     }
 

@@ -319,6 +319,18 @@ impl Policy {
         })
     }
 
+    /// Whether somebody counts by themselves where people share something: they have an account, or a rule names them. One
+    /// person may own many numbers without one (subuid(5)); all of those count as one.
+    #[must_use]
+    pub fn counts_alone(&self, actor: &Actor) -> bool {
+        let Policy::Rules(rules) = self else { return true };
+        let submit = rules.submit.iter().map(|rule| &rule.who);
+        let approve = rules.approve.iter().map(|rule| &rule.who);
+        let control = rules.control.iter().map(|rule| &rule.who);
+        let mut named = submit.chain(approve).chain(control).flatten();
+        !actor.is_nameless() || named.any(|word| *word == actor.user)
+    }
+
     /// Whether what somebody else may have put into a box is refused.
     #[must_use]
     pub fn refuses_unproved(&self) -> bool {

@@ -12,6 +12,7 @@ use crate::domain::known_hosts::KnownHosts;
 use crate::domain::plan::{Defaults, Library};
 use crate::domain::policy::Policy;
 use crate::domain::run::{Run, Stage};
+use crate::domain::share::Shares;
 use crate::domain::template::{Catalogue, Template};
 use crate::engine::simulator::{Disk, World};
 
@@ -143,6 +144,7 @@ fn build_library(version: u64) -> Library {
         files: Arc::new(NoFiles),
         zone: Zone::utc(),
         hooks: Hooks::default(),
+        shares: Shares::default(),
     }
 }
 

@@ -4,6 +4,7 @@
 //! in order. After a durable effect that failed nothing is guessed: for want of room the daemon waits and begins again from
 //! what stands on the disk, for any other reason it ends.
 
+mod at_limits;
 mod carry;
 mod host;
 mod lack;
@@ -17,6 +18,7 @@ mod sight;
 mod spool_inbox;
 mod stop;
 mod talk;
+mod watched;
 mod web;
 mod written;
 
@@ -54,6 +56,7 @@ use crate::engine::{DropBox, Dropped, Effect, Engine, Input, Moved};
 use crate::shells::clock::{moment, now, unique};
 use crate::shells::{Configuration, Dirs, read_trusted_configuration};
 
+use at_limits::AtLimits;
 use lack::{Kept, KeptHttp, Waited};
 use library::{LibraryOnDisk, Look};
 use link::LinkSettings;
@@ -193,7 +196,7 @@ async fn serve_once(dirs: &Dirs, layout: &Layout, kept: &mut Kept, stop: &mut St
         let library = LibraryOnDisk { dirs, sources, digests, library, more, personal, people_asked, web, http };
         tracing::info!(pid = std::process::id(), state = %dirs.state.display(), "ready");
         service::ready();
-        let inbox = SpoolInbox::new(layout.clone(), personal)?;
+        let inbox = SpoolInbox::new(layout.clone(), Arc::clone(&library.library))?;
         turn(library, &mut engine, &mut performer, Ears { inbox, watch, ended, posts, stop }).await
     };
     let ended = ended.await;
@@ -305,7 +308,7 @@ async fn turn(
     let mut rescan = interval_at(Instant::now(), every);
     rescan.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut hangup = signal(SignalKind::hangup())?;
-    let mut pulse = Pulse { every: service::watchdog(), told: Instant::now(), answer: tokio::spawn(async {}) };
+    let mut pulse = Pulse::start();
     // What was to start while no daemon ran starts after the orders were heard that came meanwhile.
     let mut waited = vec![Input::Tick];
     // And the engine does not know yet which groups the people of the tasks it found are in.
@@ -364,9 +367,9 @@ async fn turn(
         }
         look = Look::IfNeeded;
         performer.set_downtime_over(engine.is_settled());
-        inbox.set_personal(library.personal);
         performer.perform(effects, !posts.is_empty())?;
-        inbox.take_answers(performer);
+        inbox.take_answers(performer, &library.library);
+        pulse.limits.look(engine, &mut inbox, performer, &library.web);
         pulse.turned(engine, &library.web);
     }
     service::stopping();
@@ -383,9 +386,15 @@ struct Pulse {
     told: Instant,
     /// Ends when one of those threads takes up what it is given.
     answer: JoinHandle<()>,
+    limits: AtLimits,
 }
 
 impl Pulse {
+    fn start() -> Pulse {
+        let (every, told, answer) = (service::watchdog(), Instant::now(), tokio::spawn(async {}));
+        Pulse { every, told, answer, limits: AtLimits::default() }
+    }
+
     /// Returns how long the loop may rest: whoever watches is told in time, whatever there is to do.
     fn rest(&self) -> Duration {
         self.every.map_or(SLEEP_MAX, |every| SLEEP_MAX.min(every / 3))

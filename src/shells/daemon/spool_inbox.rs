@@ -5,6 +5,7 @@
 //! somebody drops, and everybody who dropped something has a share in it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::adapters::spool::SpoolError;
@@ -14,7 +15,7 @@ use crate::adapters::spool::layout::Layout;
 use crate::adapters::spool::rescan::{Rescan, Standing};
 use crate::adapters::spool::room;
 use crate::adapters::spool::store::Store;
-use crate::adapters::spool::writers::{Seen, Writers};
+use crate::adapters::spool::writers::Writers;
 use crate::adapters::users;
 use crate::adapters::watch::{Happened, Notice, SpoolWatch};
 use crate::base::ids::Actor;
@@ -22,15 +23,23 @@ use crate::base::text::visible;
 use crate::base::time::Timestamp;
 use crate::domain::audit::{Entry, RefusedFile};
 use crate::domain::drop_name::{DropName, is_directory_of};
-use crate::domain::policy::Person;
+use crate::domain::plan::Library;
+use crate::domain::policy::{Person, Policy};
 use crate::domain::problem::Problem;
+use crate::domain::token::Allowance;
 use crate::engine::{DropBox, Dropped, Input, Moved};
+use crate::shells::clock::moment;
 use crate::shells::daemon::perform::Performer;
+use crate::shells::daemon::watched::{Came, Watched};
 
 /// How many files are taken in at once: enough for one sync to serve many, few enough to keep the loop lively.
 const FILES_PER_TURN: usize = 1000;
 /// How many bytes of them: reading a text and planning what it says takes time that others wait for.
 const BYTES_PER_TURN: usize = 2 << 20;
+/// How soon is looked again whether somebody whose files are kept back has their turn.
+const KEPT_BACK: Duration = Duration::from_millis(100);
+/// How many files of one person are known that wait for their turn; a rescan finds the others when it comes.
+const WAITING_PER_LINE: usize = 5_000;
 /// For how long files are looked at in one turn.
 const LOOK_MOST: Duration = Duration::from_millis(40);
 /// How many names are told apart by owner in one turn.
@@ -48,76 +57,18 @@ const LOOK_AGAIN_MAX: Duration = Duration::from_secs(10);
 const REFUSALS_PER_PERSON: u32 = 1_000;
 const REFUSALS_COUNTED: Duration = Duration::from_hours(1);
 
-/// How a file came into its box.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Came {
-    /// Nobody saw it, or it was made there.
-    Otherwise,
-    /// It was renamed in.
-    Renamed,
-    /// It stood in a directory that was renamed in.
-    Carried,
-}
-
-/// What the watcher saw of a file.
-#[derive(Clone, Copy, Debug)]
-struct Watched {
-    /// How often it was opened and, as far as is known, not closed; none when it stood here before anybody watched, or
-    /// notices were lost.
-    opens: Option<u32>,
-    /// Whether it was written to.
-    changed: bool,
-    /// Whether a writer closed it, or it was renamed in, and nothing happened to it since.
-    is_complete: bool,
-    /// How it came, if nothing happened to it since.
-    came: Came,
-    /// When something happened to it last.
-    last: Instant,
-}
-
-impl Watched {
-    /// A file of which nothing is known but that it stands there.
-    fn unknown() -> Watched {
-        Watched { opens: None, changed: false, is_complete: false, came: Came::Otherwise, last: Instant::now() }
-    }
-
-    /// Takes in what happened to it.
-    fn note(&mut self, what: Happened) {
-        self.last = Instant::now();
-        match what {
-            Happened::Made => *self = Watched { opens: Some(0), ..Watched::unknown() },
-            Happened::Opened => self.opens = self.opens.map(|opens| opens.saturating_add(1)),
-            Happened::Given => {}
-            Happened::Changed => (self.changed, self.is_complete, self.came) = (true, false, Came::Otherwise),
-            Happened::Closed => {
-                self.is_complete = true;
-                // Whoever carried it in had it open, and is done with it now.
-                if self.came == Came::Renamed {
-                    self.came = Came::Otherwise;
-                }
-                self.opens = self.opens.map(|opens| opens.saturating_sub(1));
-            }
-            Happened::Whole | Happened::MadeOther => {
-                *self = Watched { opens: Some(0), is_complete: true, came: Came::Renamed, ..Watched::unknown() }
-            }
-        }
-    }
-
-    /// Returns what this says of whether it is still written.
-    fn seen(&self) -> Option<Seen> {
-        match self.opens {
-            None if self.came == Came::Carried => Some(Seen::Carried),
-            Some(0) if self.came == Came::Renamed => Some(Seen::Complete),
-            Some(0) if self.is_complete => Some(Seen::ClosedByOne),
-            _ if self.is_complete => Some(Seen::Closed),
-            Some(1..) => Some(Seen::Opened { silent: self.last.elapsed(), changed: self.changed }),
-            Some(0) | None => None,
-        }
-    }
-}
-
 /// A file's place in the boxes.
 type Place = (DropBox, DropName);
+
+/// Who counts together where people share something: one whom the system or a rule knows, or everybody else.
+pub(super) type Sharer = Option<u32>;
+
+/// Whose files wait for their turn. Nobody's tasks stand before their own orders, which may be what ends them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+struct Line {
+    are_tasks: bool,
+    of: Sharer,
+}
 
 /// A file that is still written.
 #[derive(Clone, Copy)]
@@ -138,17 +89,20 @@ struct Waiting {
 }
 
 /// The drop boxes, as far as they are known.
-#[expect(clippy::struct_excessive_bools, reason = "each answers a question of its own")]
 pub(super) struct SpoolInbox {
     layout: Layout,
-    personal: bool,
+    library: Arc<Library>,
     writers: Writers,
     /// Files to look at, of which nobody knows yet whose they are.
     noticed: BTreeMap<Place, Waiting>,
-    /// Files to look at, by owner; what nobody can tell the owner of is nobody's.
-    waiting: BTreeMap<Option<u32>, BTreeMap<Place, Waiting>>,
+    /// Files to look at, by whose they are.
+    waiting: BTreeMap<Line, BTreeMap<Place, Waiting>>,
     /// Who had the last share of a turn.
-    last_served: Option<u32>,
+    last_served: Line,
+    /// How many more files are taken of each now.
+    allowances: BTreeMap<Line, Allowance>,
+    /// Who counts as whom.
+    sharers: BTreeMap<u32, Sharer>,
     /// Files that are still written.
     open: BTreeMap<Place, Open>,
     /// What was answered and cannot be moved out of its box, with its inode.
@@ -165,24 +119,27 @@ pub(super) struct SpoolInbox {
     /// Directories that were renamed in and are not listed yet.
     carried: BTreeSet<(DropBox, String)>,
     /// How many files of each were refused since when.
-    refused: BTreeMap<Option<u32>, (u32, Instant)>,
+    refused: BTreeMap<Sharer, (u32, Instant)>,
     /// Whether the log knows that there is no room for more tasks.
     is_short: bool,
-    watched: BTreeMap<Option<u32>, BTreeSet<(DropBox, String)>>,
-    again: bool,
+    watched: BTreeMap<Sharer, BTreeSet<(DropBox, String)>>,
+    /// How soon to go on with what waits; none when nothing does.
+    again_in: Option<Duration>,
 }
 
 impl SpoolInbox {
     /// Begins with a rescan due.
-    pub(super) fn new(layout: Layout, personal: bool) -> Result<SpoolInbox, SpoolError> {
+    pub(super) fn new(layout: Layout, library: Arc<Library>) -> Result<SpoolInbox, SpoolError> {
         let writers = Writers::new(layout.is_remote()?);
         Ok(SpoolInbox {
             layout,
-            personal,
+            library,
             writers,
             noticed: BTreeMap::new(),
             waiting: BTreeMap::new(),
-            last_served: None,
+            last_served: Line::default(),
+            allowances: BTreeMap::new(),
+            sharers: BTreeMap::new(),
             open: BTreeMap::new(),
             settled: BTreeMap::new(),
             settled_still: BTreeMap::new(),
@@ -194,13 +151,14 @@ impl SpoolInbox {
             refused: BTreeMap::new(),
             is_short: false,
             watched: BTreeMap::new(),
-            again: false,
+            again_in: None,
         })
     }
 
-    /// Sets whether only the owner of the state is heard.
-    pub(super) fn set_personal(&mut self, personal: bool) {
-        self.personal = personal;
+    /// Returns whom a file's owner counts as.
+    fn sharer(&mut self, uid: u32) -> Sharer {
+        let library = &self.library;
+        *self.sharers.entry(uid).or_insert_with(|| library.policy.counts_alone(&users::actor(uid)).then_some(uid))
     }
 
     /// Takes in what the watcher says.
@@ -254,9 +212,8 @@ impl SpoolInbox {
         if !is_directory_of(name, &actor) {
             return;
         }
-        let has_account = !actor.is_nameless();
-        let whose = has_account.then_some(uid);
-        let most = if has_account { DIRECTORIES_PER_PERSON } else { DIRECTORIES_OF_NOBODY };
+        let whose = self.sharer(uid);
+        let most = if whose.is_some() { DIRECTORIES_PER_PERSON } else { DIRECTORIES_OF_NOBODY };
         let known = self.watched.entry(whose).or_default();
         if known.len() < most || known.contains(&(drop_box, name.to_owned())) {
             known.insert((drop_box, name.to_owned()));
@@ -272,13 +229,18 @@ impl SpoolInbox {
         }
     }
 
-    /// Takes in what became of files that were handed on.
-    pub(super) fn take_answers(&mut self, performer: &mut Performer) {
+    /// Takes in what became of files that were handed on, and the rules of who is heard next.
+    pub(super) fn take_answers(&mut self, performer: &mut Performer, library: &Arc<Library>) {
+        if !Arc::ptr_eq(&self.library, library) {
+            self.library = Arc::clone(library);
+            self.sharers.clear();
+        }
         for (drop_box, name) in performer.take_again() {
             self.look_again(drop_box, name);
         }
         for uid in performer.take_refused() {
-            self.count_refusal(Some(uid));
+            let whose = self.sharer(uid);
+            self.count_refusal(whose);
         }
         for (drop_box, name, inode) in performer.take_settled() {
             self.settle(drop_box, name, inode);
@@ -307,11 +269,26 @@ impl SpoolInbox {
 
     /// Returns when to call [`SpoolInbox::look`] without any notice.
     pub(super) fn look_again_in(&self) -> Duration {
-        if self.rescan_due || self.rescan.is_some() || self.again {
+        if self.rescan_due || self.rescan.is_some() {
             return Duration::ZERO;
         }
         let soonest = self.open.values().map(|open| open.again_at).min();
-        soonest.map_or(Duration::MAX, |at| at.saturating_duration_since(Instant::now()).max(Duration::from_millis(1)))
+        let soonest = soonest.map(|at| at.saturating_duration_since(Instant::now()).max(Duration::from_millis(1)));
+        soonest.into_iter().chain(self.again_in).min().unwrap_or(Duration::MAX)
+    }
+
+    /// Returns whose files wait in their boxes because they dropped many, and how many files those are.
+    pub(super) fn kept_back(&mut self) -> (BTreeSet<Sharer>, usize) {
+        let (shares, at) = (&self.library.shares, steady());
+        let (mut people, mut files) = (BTreeSet::new(), 0_usize);
+        for (line, waiting) in &self.waiting {
+            let allowance = self.allowances.get_mut(line);
+            if allowance.is_some_and(|allowance| !allowance.is_left(shares.files_per_minute, at)) {
+                people.insert(line.of);
+                files = files.saturating_add(waiting.len());
+            }
+        }
+        (people, files)
     }
 
     /// Returns what tells who writes files.
@@ -327,13 +304,15 @@ impl SpoolInbox {
             || self.rescan.is_some()
             || self.open.iter().any(|(place, open)| in_orders(place) && !open.was_read)
             || self.noticed.keys().any(in_orders)
-            || self.waiting.values().flat_map(BTreeMap::keys).any(in_orders)
+            || self.waiting.keys().any(|line| !line.are_tasks)
     }
 
     /// Goes on with the look at everything.
     fn go_on_with_rescan(&mut self, store: &Store) -> Result<(), SpoolError> {
         if self.rescan.is_none() && std::mem::take(&mut self.rescan_due) {
             self.settled_still.clear();
+            // Somebody may have an account by now.
+            self.sharers.clear();
             self.rescan = Some((Rescan::begin(&self.layout), true));
         }
         let Some((rescan, _)) = &mut self.rescan else { return Ok(()) };
@@ -392,19 +371,35 @@ impl SpoolInbox {
                     Some(uid)
                 }
             };
-            self.waiting.entry(uid).or_default().insert(place, file);
+            let of = uid.and_then(|uid| self.sharer(uid));
+            let line = self.waiting.entry(Line { are_tasks: place.0 != DropBox::Orders, of }).or_default();
+            let is_exempt = of.is_some_and(|of| self.library.shares.exempt.contains(&of));
+            if line.len() < WAITING_PER_LINE || is_exempt || line.contains_key(&place) {
+                line.insert(place, file);
+            }
         }
     }
 
-    /// Returns what comes next: one file of each in turn, orders first.
-    fn next(&mut self) -> Option<(Place, Waiting)> {
+    /// Returns what comes next: one file of each in turn. Those stay where they are of whom enough were taken in this minute, and
+    /// tasks for which there is no room.
+    fn next(&mut self, has_room: bool, at: Timestamp) -> Option<(Place, Waiting)> {
         let after = (std::ops::Bound::Excluded(self.last_served), std::ops::Bound::Unbounded);
-        let whose = *self.waiting.range(after).next().or_else(|| self.waiting.iter().next())?.0;
-        self.last_served = whose;
-        let files = self.waiting.get_mut(&whose)?;
+        let (shares, allowances) = (&self.library.shares, &mut self.allowances);
+        let mut may = |line: &Line| {
+            if line.of.is_some_and(|uid| shares.exempt.contains(&uid)) {
+                return true;
+            }
+            let most = shares.files_per_minute;
+            allowances.entry(*line).or_insert_with(|| Allowance::full(most, at)).take(most, at)
+        };
+        let mut lines = self.waiting.range(after).chain(self.waiting.range(..=self.last_served)).map(|(line, _)| *line);
+        // Orders are small, and may be what makes room.
+        let line = lines.find(|line| (has_room || !line.are_tasks) && may(line))?;
+        self.last_served = line;
+        let files = self.waiting.get_mut(&line)?;
         let next = files.pop_first();
         if files.is_empty() {
-            self.waiting.remove(&whose);
+            self.waiting.remove(&line);
         }
         next
     }
@@ -418,28 +413,26 @@ impl SpoolInbox {
         let mut people: BTreeMap<u32, Person> = BTreeMap::new();
         self.writers.forget();
         let begun = Instant::now();
-        let has_room = self.has_room();
-        let mut kept_back = Vec::new();
+        let (has_room, at, personal) = (self.has_room(), steady(), self.is_personal());
+        self.again_in = Some(Duration::ZERO);
         for _ in 0..FILES_PER_TURN {
             if bytes_taken >= BYTES_PER_TURN || begun.elapsed() >= LOOK_MOST {
                 break;
             }
-            let Some((place, file)) = self.next() else { break };
+            let Some((place, file)) = self.next(has_room, at) else {
+                self.again_in = (!self.waiting.is_empty()).then_some(KEPT_BACK);
+                break;
+            };
             let (drop_box, name) = &place;
             if name.directory().is_none() && store.is_own(*drop_box, name.file()) {
                 continue;
             }
-            // Orders are small, and may be what makes room.
-            if !has_room && *drop_box != DropBox::Orders {
-                kept_back.push((place, file));
-                continue;
-            }
-            if *drop_box != DropBox::Orders && self.is_refused_too_often(self.last_served) {
+            if *drop_box != DropBox::Orders && self.is_refused_too_often(self.last_served.of) {
                 self.settle(place.0, place.1, file.inode);
                 continue;
             }
             let seen = (file.watched.seen(), &mut self.writers);
-            match intake::look(&self.layout, *drop_box, name, seen, self.personal, now) {
+            match intake::look(&self.layout, *drop_box, name, seen, personal, now) {
                 Looked::Taken { key, bytes, may_grow } => {
                     let person = || Person { actor: users::actor(key.uid), groups: users::groups(key.uid) };
                     let owner = people.entry(key.uid).or_insert_with(person).clone();
@@ -467,10 +460,9 @@ impl SpoolInbox {
             }
         }
         self.refuse(refusals, store, now)?;
-        for (place, file) in kept_back {
-            self.wait(place, file.watched);
+        if !self.noticed.is_empty() {
+            self.again_in = Some(Duration::ZERO);
         }
-        self.again = !(self.noticed.is_empty() && self.waiting.is_empty());
         Ok((!files.is_empty()).then_some(Input::Dropped(files)))
     }
 
@@ -488,21 +480,25 @@ impl SpoolInbox {
         has_room
     }
 
-    fn is_refused_too_often(&self, uid: Option<u32>) -> bool {
+    fn is_personal(&self) -> bool {
+        matches!(self.library.policy, Policy::Personal { .. })
+    }
+
+    fn is_refused_too_often(&self, whose: Sharer) -> bool {
         self.refused
-            .get(&uid)
+            .get(&whose)
             .is_some_and(|(count, since)| *count > REFUSALS_PER_PERSON && since.elapsed() <= REFUSALS_COUNTED)
     }
 
     /// Counts a refusal; whether it is one of those that are still answered.
-    fn count_refusal(&mut self, uid: Option<u32>) -> bool {
-        let (count, since) = self.refused.entry(uid).or_insert((0, Instant::now()));
+    fn count_refusal(&mut self, whose: Sharer) -> bool {
+        let (count, since) = self.refused.entry(whose).or_insert((0, Instant::now()));
         if since.elapsed() > REFUSALS_COUNTED {
             (*count, *since) = (0, Instant::now());
         }
         *count = count.saturating_add(1);
         if *count == REFUSALS_PER_PERSON + 1 {
-            let who = uid.map_or_else(|| "files of nobody knows whom".to_owned(), |uid| users::actor(uid).to_string());
+            let who = said_of(whose);
             tracing::warn!(
                 "{REFUSALS_PER_PERSON} files of {who} were refused within an hour: more of them stay where they are"
             );
@@ -519,7 +515,8 @@ impl SpoolInbox {
     ) -> Result<(), SpoolError> {
         let mut answered = Vec::new();
         for refusal in refusals {
-            if self.count_refusal(refusal.2) {
+            let whose = refusal.2.and_then(|uid| self.sharer(uid));
+            if self.count_refusal(whose) {
                 answered.push(refusal);
             } else {
                 let ((drop_box, name), inode, _, _) = refusal;
@@ -543,6 +540,16 @@ impl SpoolInbox {
         }
         Ok(())
     }
+}
+
+/// Names somebody who counts by themselves, or all the others.
+pub(super) fn said_of(whose: Sharer) -> String {
+    whose.map_or_else(|| "numbers without an account".to_owned(), |uid| users::actor(uid).user)
+}
+
+/// Returns the time of the clock that nobody sets.
+fn steady() -> Timestamp {
+    Timestamp(moment().steady_ms)
 }
 
 /// Says what is wrong with a directory whose name is somebody else's.

@@ -102,6 +102,8 @@ pub(in crate::shells::daemon) struct Web {
     turned: AtomicI64,
     hosts_in_flight: AtomicU64,
     unfinished: AtomicU64,
+    /// How many people are at a limit, and how many files wait in their boxes because of one.
+    limited: [AtomicU64; 2],
 }
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -132,6 +134,7 @@ impl Web {
             turned: AtomicI64::new(moment().steady_ms),
             hosts_in_flight: AtomicU64::new(0),
             unfinished: AtomicU64::new(0),
+            limited: Default::default(),
         };
         (Arc::new(web), come)
     }
@@ -157,6 +160,13 @@ impl Web {
         self.turned.store(moment().steady_ms, Ordering::Relaxed);
         self.unfinished.store(unfinished as u64, Ordering::Relaxed);
         self.hosts_in_flight.store(hosts_in_flight as u64, Ordering::Relaxed);
+    }
+
+    /// Notes how many people are at a limit, and how many files wait in their boxes because of one.
+    pub(in crate::shells::daemon) fn set_limited(&self, people: usize, files: usize) {
+        for (noted, now) in self.limited.iter().zip([people, files]) {
+            noted.store(now as u64, Ordering::Relaxed);
+        }
     }
 
     fn serving(&self) -> Arc<Serving> {
@@ -298,7 +308,7 @@ impl Web {
     /// Counts for Prometheus; no names.
     fn metrics(&self) -> Answer {
         let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        let rows: [(&str, &str, &str, u64); 9] = [
+        let rows: [(&str, &str, &str, u64); 11] = [
             ("http_requests_total", "counter", "requests answered", count(&self.counters.requests)),
             ("http_accepted_total", "counter", "posts that were obeyed", count(&self.counters.accepted)),
             ("http_refused_total", "counter", "posts that were refused", count(&self.counters.refused)),
@@ -306,6 +316,8 @@ impl Web {
             ("http_limited_total", "counter", "requests over a rate limit", count(&self.counters.limited)),
             ("tasks_unfinished", "gauge", "tasks that have not ended", count(&self.unfinished)),
             ("hosts_in_flight", "gauge", "hosts that a task works on", count(&self.hosts_in_flight)),
+            ("people_at_limit", "gauge", "people of whom no more is taken now", count(&self.limited[0])),
+            ("files_kept_back", "gauge", "files that wait because their owner dropped many", count(&self.limited[1])),
             ("audit_cuts", "gauge", "cuts of the audit that nobody took note of", self.cuts()),
             (
                 "configuration_broken",

@@ -15,7 +15,7 @@ use crate::domain::token::{Token, Verb};
 use crate::domain::wire::{CodoRefusal, Unreadable, Wish, read_codo, read_wish};
 use crate::engine::DropBox;
 use crate::shells::clock::now;
-use crate::shells::daemon::web::{Post, Web, error, forbidden, json_answer, locked, no_key, refused};
+use crate::shells::daemon::web::{Post, Web, error, forbidden, json_answer, later, locked, no_key, refused};
 
 /// Why nothing was made of a post.
 enum Failed {
@@ -114,6 +114,9 @@ impl Web {
         let drop_box = if asked == Some(Schedule::Ready) { DropBox::Ready } else { DropBox::New };
         let answer = self.post(drop_box, token, text).await.map_err(Failed::Answer)?;
         answer.map_err(|problems| {
+            if problems.iter().any(|problem| problem.limited) {
+                return Failed::Answer(later(refused(429, &problems)));
+            }
             match problems.iter().find(|problem| problem.denied) {
                 // Who may not do it at all need not know what else is wrong.
                 Some(problem) => Failed::Policy(problem.found.clone()),

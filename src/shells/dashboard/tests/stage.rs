@@ -20,6 +20,7 @@ use crate::domain::policy::{Admission, Approval, Person, Policy, Subject};
 use crate::domain::problem::Problem;
 use crate::domain::record::{HistoryLine, record, view as view_of};
 use crate::domain::run::{Accepted, DropKey, Ending, Event, Outcome, OutputFacts, Recorded, Run, StepResult};
+use crate::domain::share::Shares;
 use crate::domain::template::{Catalogue, Template};
 use crate::domain::wire::read_task;
 use crate::shells::dashboard::look::{Look, Theme};
@@ -67,6 +68,7 @@ pub(super) fn library(hosts: usize) -> Library {
         files: Arc::new(NoFiles),
         zone: Zone::named("Asia/Shanghai").unwrap(),
         hooks: Hooks::default(),
+        shares: Shares::default(),
     }
 }
 
@@ -248,7 +250,7 @@ pub(super) fn stage(size: (u16, u16), lang: Lang, theme: Theme) -> Model {
     let (count, lines) = (world.past.len(), world.past.clone());
     update(&mut model, Message::Recent { all: count, failed: 8, lines: lines.clone() });
     update(&mut model, Message::History { of: HistoryWant::default(), count, start: 0, lines });
-    update(&mut model, Message::Daemon(Some(Serving { pid: "4242".to_owned(), lacks: None })));
+    update(&mut model, Message::Daemon(Some(Serving { pid: "4242".to_owned(), lacks: None, limited: None })));
     update(&mut model, Message::Library(Ok(Arc::clone(&world.library))));
     let entry = Entry::of_daemon(NOW, "daemon_started", Some("policy.toml sha256:00".to_owned()));
     let audit = (1..30).map(|seq| Line { seq, prev: Digest::of(b""), entry: entry.clone() }).collect();

@@ -90,7 +90,8 @@ fn the_header_says_what_a_daemon_waits_for() {
     ] {
         let mut model = stage((80, 24), lang, Theme::Dark);
         for (lacks, said) in [None].into_iter().chain(Lack::ALL.map(Some)).zip(said) {
-            update(&mut model, Message::Daemon(Some(Serving { pid: "4242".to_owned(), lacks })));
+            let limited = lacks.map(|_| (2, "eve".to_owned()));
+            update(&mut model, Message::Daemon(Some(Serving { pid: "4242".to_owned(), lacks, limited })));
             let first = view::as_text(&model).lines().next().unwrap_or_default().to_owned();
             assert!(first.contains(&format!("  {said}  ")), "{lacks:?}: {first}");
         }

@@ -142,8 +142,10 @@ pub(super) fn notice(model: &Model, room: usize) -> Option<Row> {
         let left = room.saturating_sub(row.used().saturating_add(2));
         row = row.gap(1).put(&cut(&said, left), Tone::Danger).gap(1);
     }
-    if model.refused.0 > 0 {
-        let said = fill(words.refused_files, &[&model.refused.0.to_string()]);
+    let refused = (model.refused.0 > 0).then(|| fill(words.refused_files, &[&model.refused.0.to_string()]));
+    let limited = model.daemon.as_ref().and_then(|daemon| daemon.limited.as_ref());
+    let limited = limited.map(|(people, first)| fill(words.at_limit, &[&one_line(first), &people.to_string()]));
+    for said in limited.into_iter().chain(refused) {
         let left = room.saturating_sub(row.used().saturating_add(2));
         if row.used() == 0 || cells(&said) <= left {
             row = row.gap(1).put(&cut(&said, left), Tone::Warn).gap(1);

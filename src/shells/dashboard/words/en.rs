@@ -382,6 +382,7 @@ pub(super) const WORDS: Words = Words {
     help_command_lines: ":approve :reject :withdraw :hold :release :continue :cancel :retry :skip  TASK [STEP] [HOST …]\n:task ID  :same ID  :diff ID ID  :new TEMPLATE  :host NAME\n:board :hosts :history :audit :templates :requests :bad\n:theme dark|light|mono|safe  :lang en|zh  :ascii on|off  :bell on|off  :quit",
     audit_cut: "lines were removed from the audit ({}): spoolgate audit verify",
     refused_files: "{} file(s) refused (:bad shows why)",
+    at_limit: "at a limit: {} ({} in all)",
     nothing_refused: "No file was refused.",
     col_file: "FILE",
     col_why: "WHY",

@@ -112,7 +112,7 @@ words! {
     not_the_phrase needs_reason reason_needed reason_optional form_title tab_fields tab_plan into_ready into_new
     form_ok problems_left raw_counts hosts_chosen wanted pick_hosts failed_only marked field_task_name field_script
     field_account field_hosts field_exec_time field_not_after field_batches field_interval field_gate field_max_fail
-    field_details help_command_lines audit_cut refused_files nothing_refused col_file col_why was_skipped problem_in_help
+    field_details help_command_lines audit_cut refused_files at_limit nothing_refused col_file col_why was_skipped problem_in_help
     help_configuration hint_hold key_hold act_withdraw act_skip act_continue be_approved be_rejected be_withdrawn
     be_held be_released be_continued be_cancelled be_retried be_skipped not_voted cancelled_already not_held all_well
     exported nothing_matches none_failed the_daemon trigger_auto trigger_manual trigger_timed failure_stop

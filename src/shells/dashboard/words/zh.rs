@@ -382,6 +382,7 @@ pub(super) const WORDS: Words = Words {
     help_command_lines: ":approve :reject :withdraw :hold :release :continue :cancel :retry :skip  任务 [步骤] [主机 …]\n:task 编号  :same 编号  :diff 编号 编号  :new 模板  :host 名称\n:board :hosts :history :audit :templates :requests :bad\n:theme dark|light|mono|safe  :lang en|zh  :ascii on|off  :bell on|off  :quit",
     audit_cut: "审计记录被删（{} 处）：spoolgate audit verify",
     refused_files: "拒收 {} 个文件（:bad 查看原因）",
+    at_limit: "已达限额：{}（共 {} 人）",
     nothing_refused: "没有被拒收的文件。",
     col_file: "文件",
     col_why: "原因",
