@@ -49,6 +49,33 @@ fn what_is_mounted_in_a_box_stops_nothing() {
     assert_eq!(world.task_of("second"), 2);
 }
 
+/// As after a crash in the middle of a flood: small ones, and some that are large and that somebody wrote since.
+#[test]
+fn a_start_waits_for_nothing_that_is_only_to_be_deleted() {
+    const FILES: usize = 25_000;
+    const LARGE: usize = 200;
+    let mut world = world();
+    world.start();
+    world.kill_daemon();
+    let staging = world.state().join("spool/.tmp");
+    for n in 0..FILES {
+        let file = std::fs::File::create(staging.join(format!("taken-1_0123456789ab_{n}.json"))).unwrap();
+        if n < LARGE {
+            file.set_len(4 << 20).unwrap();
+            file.set_modified(std::time::SystemTime::now()).unwrap();
+        } else {
+            file.set_modified(std::time::UNIX_EPOCH + Duration::from_nanos(1)).unwrap();
+        }
+    }
+    let begun = Instant::now();
+    world.start();
+    let ready = begun.elapsed();
+    world.drop_file("new", "task.json", &task(), ALICE);
+    world.task_of("task");
+    eprintln!("ready after {ready:?} beside {FILES} files to delete");
+    assert!(ready < Duration::from_secs(3), "{ready:?}");
+}
+
 /// Thousands of names that end alike and of directories that nobody may move, by one; the other one's tasks come in between.
 #[test]
 fn what_one_drops_keeps_nobody_else_waiting() {

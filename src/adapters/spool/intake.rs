@@ -8,7 +8,7 @@
 use std::fs::{self, File, Metadata};
 use std::io::{ErrorKind, Read as _};
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use nix::errno::Errno;
 
@@ -211,7 +211,7 @@ fn ready_to_read(meta: &Metadata, seen: Option<Seen>, writers: &mut Writers, now
     readiness(seen, held, now.0.saturating_sub(changed_ms), meta.size() == 0)
 }
 
-fn read_at_most(file: &mut File, most: u64) -> std::io::Result<Vec<u8>> {
+pub(super) fn read_at_most(file: &mut File, most: u64) -> std::io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     file.take(most.saturating_add(1)).read_to_end(&mut bytes)?;
     Ok(bytes)
@@ -289,7 +289,7 @@ fn changed_ns(meta: &Metadata) -> i128 {
     i128::from(meta.mtime()).saturating_mul(1_000_000_000).saturating_add(i128::from(meta.mtime_nsec()))
 }
 
-fn mtime_ns(meta: &Metadata) -> String {
+pub(super) fn mtime_ns(meta: &Metadata) -> String {
     changed_ns(meta).to_string()
 }
 
@@ -306,7 +306,7 @@ pub enum Consumed {
 /// [`Store::settle`](crate::adapters::spool::store::Store::settle). A file that was replaced or rewritten meanwhile is
 /// another one and stays.
 ///
-/// It is renamed away and deleted by [`sweep`] when there is time: ext4 makes new files several times slower while
+/// It is renamed away and deleted by [`Sweep`](super::sweep::Sweep) when there is time: ext4 makes new files several times slower while
 /// it steps over inodes that were freed within the last seconds, and in a burst each deletion comes between creations.
 ///
 /// After a power cut in the middle a file may be back, without its bytes where whoever dropped it had not synced them; its key
@@ -375,7 +375,7 @@ fn put_back(folder: &Folder, held: &Path, file: &str) -> Result<(), SpoolError> 
     }
 }
 
-fn file_name(path: &Path) -> String {
+pub(super) fn file_name(path: &Path) -> String {
     path.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }
 
@@ -437,7 +437,7 @@ fn is_key_of(folder: &Folder, name: &str, key: &DropKey) -> std::io::Result<bool
 
 /// Whether this is what a power cut left of a file that was read: nothing, or zeros, and no newer than it was then. Who empties a
 /// file to write it anew makes it newer.
-fn is_hollow(bytes: &[u8], meta: &Metadata, mtime: &str) -> bool {
+pub(super) fn is_hollow(bytes: &[u8], meta: &Metadata, mtime: &str) -> bool {
     bytes.iter().all(|byte| *byte == 0) && mtime.parse::<i128>().is_ok_and(|read| changed_ns(meta) <= read)
 }
 
@@ -473,85 +473,16 @@ fn taken_name(key: &DropKey) -> String {
     format!("{TAKEN}{}_{}_{}", key.mtime_ns, key.digest.short(), key.name.flattened())
 }
 
-/// Returns what the name of a taken file says: its time, the beginning of its digest and what it was called.
-fn taken_words(name: &str) -> Option<(&str, &str, &str)> {
-    let mut words = name.strip_prefix(TAKEN)?.splitn(3, '_');
-    let (mtime, read, name) = (words.next()?, words.next()?, words.next()?);
-    mtime.parse::<i128>().ok().map(|_| (mtime, read, name))
-}
-
-/// A file that was written after it had been read.
-#[derive(Debug)]
-pub struct Rewritten {
-    /// Where it stands.
-    pub path: PathBuf,
-    /// What it was called in its box.
-    pub name: String,
-    /// Its owner.
-    pub uid: u32,
-    /// What was read: the beginning of its digest.
-    pub read: String,
-}
-
-/// Deletes the files that [`consume`] took away, and returns those that were written since: a writer was out of sight
-/// when they were read. A file that a writer still holds stays for the next time.
-///
-/// # Errors
-/// When a file operation fails.
-pub fn sweep(layout: &Layout, writers: &mut Writers) -> Result<Vec<Rewritten>, SpoolError> {
-    sweep_unless_held(layout, &mut |file| writers.hold(file))
-}
-
-fn sweep_unless_held(layout: &Layout, held: &mut dyn FnMut(&Metadata) -> Held) -> Result<Vec<Rewritten>, SpoolError> {
-    let look = |path: &Path| match fs::symlink_metadata(path) {
-        Ok(meta) => Ok(Some(meta)),
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(SpoolError::io("look at", path, error)),
-    };
-    let staging = layout.staging();
-    let mut rewritten = Vec::new();
-    for entry in fs::read_dir(&staging).map_err(|e| SpoolError::io("list", &staging, e))? {
-        let entry = entry.map_err(|e| SpoolError::io("list", &staging, e))?;
-        let (path, name) = (entry.path(), entry.file_name());
-        let Some(name) = name.to_str().filter(|name| name.starts_with(TAKEN)) else { continue };
-        let Some(meta) = look(&path)? else { continue };
-        if held(&meta) == Held::Yes {
-            continue;
-        }
-        // To look for writers takes its time; what was written meanwhile, by one who has closed it, counts too.
-        let Some(meta) = look(&path)? else { continue };
-        if let Some((_, read, name)) = taken_words(name).filter(|words| was_written_since(&path, &meta, words)) {
-            let (name, read) = (name.to_owned(), read.to_owned());
-            rewritten.push(Rewritten { path, name, uid: meta.uid(), read });
-            continue;
-        }
-        fs::remove_file(&path).map_err(|e| SpoolError::io("remove", &path, e))?;
-    }
-    Ok(rewritten)
-}
-
-/// Whether a file in the staging directory was taken out of its box, and says something else than was read.
-pub(super) fn is_rewritten(path: &Path) -> bool {
-    let (Some(name), Ok(meta)) = (path.file_name().and_then(|name| name.to_str()), fs::symlink_metadata(path)) else {
-        return false;
-    };
-    taken_words(name).is_some_and(|words| was_written_since(path, &meta, &words))
-}
-
-/// Whether a file that was taken says something else than was read: its time then, and the beginning of its digest.
-fn was_written_since(path: &Path, meta: &Metadata, (mtime, read, _): &(&str, &str, &str)) -> bool {
-    if !meta.is_file() || *mtime == mtime_ns(meta) {
-        return false;
-    }
-    let dir = Folder::of_ours(path.parent().unwrap_or(path));
-    let file = dir.and_then(|dir| dir.read(&file_name(path)));
-    let bytes = file.and_then(|mut file| read_at_most(&mut file, limits::DROPPED_FILE_BYTES_MAX));
-    bytes.is_ok_and(|bytes| Digest::of(&bytes).short() != *read && !is_hollow(&bytes, meta, mtime))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::adapters::spool::sweep::{Rewritten, Sweep};
+
+    fn sweep(layout: &Layout) -> Vec<Rewritten> {
+        let mut sweep = Sweep::new(true);
+        sweep.begin(layout).unwrap();
+        sweep.part(std::time::Duration::MAX).unwrap()
+    }
 
     fn spool() -> (tempfile::TempDir, Layout) {
         let dir = tempfile::tempdir().unwrap();
@@ -581,7 +512,7 @@ mod tests {
         consume(&layout, DropBox::New, &key).unwrap();
         consume(&layout, DropBox::New, &key).unwrap();
         assert!(!path.exists());
-        assert!(sweep(&layout, &mut Writers::new(true)).unwrap().is_empty());
+        assert!(sweep(&layout).is_empty());
         assert_eq!(fs::read_dir(layout.staging()).unwrap().count(), 0);
     }
 
@@ -611,7 +542,7 @@ mod tests {
         consume(&layout, DropBox::New, &key).unwrap();
         late.write_all(b"2").unwrap();
         drop(late);
-        let found = sweep(&layout, &mut Writers::new(true)).unwrap();
+        let found = sweep(&layout);
         assert_eq!(
             found.iter().map(|file| (file.name.as_str(), &file.read)).collect::<Vec<_>>(),
             [("a-b.json", &key.digest.short())]
@@ -632,7 +563,9 @@ mod tests {
             late.write_all(b"2").unwrap();
             Held::No
         };
-        let found = sweep_unless_held(&layout, &mut look).unwrap();
+        let mut sweep = Sweep::new(true);
+        sweep.begin(&layout).unwrap();
+        let found = sweep.part_unless_held(std::time::Duration::MAX, &mut look).unwrap();
         assert_eq!(found.len(), 1, "what was written is deleted");
         assert_eq!(fs::read(&found[0].path).unwrap(), b"12");
     }
@@ -676,7 +609,7 @@ mod tests {
             set(changed);
             consume(&layout, DropBox::New, &key).unwrap();
             assert_eq!(path.exists(), !is_taken, "{left:?} of {changed} was read at 1000");
-            assert!(sweep(&layout, &mut Writers::new(true)).unwrap().is_empty());
+            assert!(sweep(&layout).is_empty());
             let _ = fs::remove_file(&path);
         }
     }

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use crate::adapters::spool::SpoolError;
 use crate::adapters::spool::commit::Commit;
-use crate::adapters::spool::intake::{HELD, is_rewritten, put_back_held};
+use crate::adapters::spool::intake::{HELD, TAKEN, put_back_held};
 use crate::adapters::spool::store::{FILE_MODE, Store, box_of};
 use crate::adapters::spool::{audit, bad};
 use crate::base::ids::TaskId;
@@ -230,8 +230,8 @@ impl Store {
                 }
                 continue;
             }
-            // Its writer hears of it at the next sweep.
-            if is_rewritten(&path) {
+            // However many those are, a sweep sees to them by and by; who wrote one since it was read hears of it then.
+            if entry.file_name().to_string_lossy().starts_with(TAKEN) {
                 continue;
             }
             let removed = match kind {

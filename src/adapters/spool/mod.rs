@@ -24,6 +24,7 @@ pub mod reader;
 pub mod rescan;
 pub mod room;
 pub mod store;
+pub mod sweep;
 pub mod writers;
 
 use std::path::{Path, PathBuf};

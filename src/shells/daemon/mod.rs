@@ -17,6 +17,7 @@ mod reported;
 mod sight;
 mod spool_inbox;
 mod stop;
+mod sweeper;
 mod talk;
 mod watched;
 mod web;
@@ -63,6 +64,7 @@ use link::LinkSettings;
 use perform::Performer;
 use spool_inbox::SpoolInbox;
 use stop::Stop;
+use sweeper::Sweeper;
 use web::{Post, Posted, Serving, Web};
 
 /// How many facts are taken in before their effects are performed together, which costs one sync for all of them.
@@ -165,7 +167,13 @@ async fn serve_once(dirs: &Dirs, layout: &Layout, kept: &mut Kept, stop: &mut St
     let key = callback_key::read_or_make(&layout.callback_key())?;
     let mut settings = LinkSettings::of(&config.settings, &dirs.config, Workers::of_this_program(layout.ssh()));
     settings.secrets = settings.secrets.sealed_with(key.clone());
-    let mut performer = Performer::new(layout.clone(), store, settings, ended_sender);
+    let mut performer = Performer::new(
+        layout.clone(),
+        store,
+        settings,
+        ended_sender,
+        Sweeper::new(layout.clone(), layout.is_remote()?),
+    );
     performer.set_syslog(config.settings.audit_syslog.clone());
     performer.set_sight(&config.library.policy, group.is_some())?;
     let act = if again { "daemon_went_on" } else { "daemon_started" };
@@ -322,9 +330,9 @@ async fn turn(
             input = ended.recv() => inputs.extend(input),
             Some(post) = posts.recv() => come.push(post),
             () = sleep(rest(engine.rest_ms(moment())).min(pulse.rest())), if !hearing => inputs.push(Input::Tick),
-            () = sleep(inbox.look_again_in()) => {}
+            () = sleep(inbox.look_again_in().min(performer.sweeps_in())) => {}
             _ = rescan.tick() => {
-                performer.sweep(inbox.writers())?;
+                performer.look_around()?;
                 inbox.note(Notice::Rescan);
                 look = if engine.library_is_broken() { Look::Now } else { Look::IfChanged };
             }
@@ -375,7 +383,7 @@ async fn turn(
     service::stopping();
     tracing::info!(hosts_in_flight = engine.hosts_in_flight(), "stopping");
     performer.audit("daemon_stopped", None);
-    performer.sweep(inbox.writers())?;
+    performer.look_around()?;
     Ok(performer.perform(Vec::new(), false)?)
 }
 

@@ -19,15 +19,13 @@ use crate::adapters::spool::intake::{Consumed, Whose};
 use crate::adapters::spool::layout::Layout;
 use crate::adapters::spool::load::Found;
 use crate::adapters::spool::store::Store;
-use crate::adapters::spool::writers::Writers;
 use crate::adapters::spool::{SpoolError, bad, intake};
 use crate::adapters::syslog;
-use crate::adapters::users;
 use crate::base::digest::Digest;
 use crate::base::ids::{GroupNo, HostName, TaskId};
 use crate::base::text::visible;
 use crate::base::time::Moment;
-use crate::domain::audit::{Entry, RefusedFile};
+use crate::domain::audit::Entry;
 use crate::domain::callback::{Callback, CallbackKey};
 use crate::domain::drop_name::DropName;
 use crate::domain::mask::Masker;
@@ -42,6 +40,7 @@ use crate::shells::daemon::host::{Command, HostOwner};
 use crate::shells::daemon::link::LinkSettings;
 use crate::shells::daemon::log_sync::LogSync;
 use crate::shells::daemon::sight::Sight;
+use crate::shells::daemon::sweeper::Sweeper;
 use crate::shells::daemon::web::PostAnswer;
 use crate::shells::daemon::written::{history_line, lines, new_files};
 
@@ -53,9 +52,6 @@ const ENTRIES_AT_ONCE: usize = 1000;
 const LET_GO: Duration = Duration::from_secs(5);
 /// Every so many tasks, the hosts of one remove what earlier tasks left there a month ago.
 const CLEAN_EVERY: u64 = 32;
-
-/// Where a file stood that had been taken out of its box.
-const TAKEN_FROM: &str = "taken";
 
 /// The one who acts for the engine.
 pub(super) struct Performer {
@@ -95,6 +91,8 @@ pub(super) struct Performer {
     left_alone: BTreeSet<TaskId>,
     /// What brings logs to the disk.
     logs: LogSync,
+    /// Deletes what was taken.
+    sweeper: Sweeper,
     /// What was posted and waits for what becomes of it.
     posts: HashMap<DropKey, oneshot::Sender<PostAnswer>>,
 }
@@ -105,6 +103,7 @@ impl Performer {
         store: Store,
         settings: LinkSettings,
         inputs: UnboundedSender<Input>,
+        sweeper: Sweeper,
     ) -> Performer {
         Performer {
             sight: Sight::new(layout.clone()),
@@ -127,6 +126,7 @@ impl Performer {
             downtime_is_over: false,
             left_alone: BTreeSet::new(),
             logs: LogSync::start(),
+            sweeper,
             posts: HashMap::new(),
         }
     }
@@ -207,9 +207,8 @@ impl Performer {
         self.downtime_is_over = is_over;
     }
 
-    /// Looks whether the state is still ours, has the time noted, and deletes what dropped files left behind. What was written to one
-    /// after it had been read goes to `bad/`, so that its writer hears of it.
-    pub(super) fn sweep(&mut self, writers: &mut Writers) -> Result<(), SpoolError> {
+    /// Looks whether the state is still ours, has the time noted, and begins to delete what dropped files left behind.
+    pub(super) fn look_around(&mut self) -> Result<(), SpoolError> {
         self.store.check_place()?;
         while let Some(ended) = self.at_work.try_join_next() {
             if let Err(error) = ended {
@@ -226,22 +225,12 @@ impl Performer {
         });
         self.stuck_changed |= self.stuck.len() != before;
         self.list_taken();
-        // Some files more do no harm.
-        let swept = intake::sweep(&self.layout, writers);
-        for file in swept.inspect_err(|error| tracing::warn!("{error}; it is tried again")).unwrap_or_default() {
-            let found = format!("bytes that were written after the file had been read ({})", file.read);
-            let wanted =
-                "a file that is complete when it is closed or renamed in; what was read then was taken, this was not";
-            let problems = [Problem::new("", found, wanted)];
-            tracing::warn!(file = %visible(&file.name), "was written after it had been read; what it says now is in bad/");
-            let by = users::actor(file.uid);
-            let refused = RefusedFile { drop_box: TAKEN_FROM, name: &file.name, digest: None };
-            let entry = Entry::of_refused(now(), Some(&by), None, &refused, &problems);
-            self.store.write(&[], Vec::new(), vec![entry])?;
-            let from = (TAKEN_FROM, file.name.as_str());
-            bad::refuse_at(&mut self.store, &file.path, from, Some(file.uid), &problems, now())?;
-        }
-        Ok(())
+        self.sweeper.begin(&mut self.store)
+    }
+
+    /// Returns how soon to perform something, if only what is to be swept.
+    pub(super) fn sweeps_in(&self) -> Duration {
+        self.sweeper.next_in()
     }
 
     /// Keeps when somebody looked. An older time does no harm; but everybody sees what is missing.
@@ -309,6 +298,7 @@ impl Performer {
                 let _ = reply.send(answer);
             }
         }
+        self.sweeper.go_on(&mut self.store)?;
         for id in self.store.take_lost_views() {
             // The loop that receives this lives as long as the daemon.
             let _ = self.inputs.send(Input::ViewLost(id));

@@ -291,12 +291,6 @@ impl SpoolInbox {
         (people, files)
     }
 
-    /// Returns what tells who writes files.
-    pub(super) fn writers(&mut self) -> &mut Writers {
-        self.writers.forget();
-        &mut self.writers
-    }
-
     /// Whether an order stands in its box that may still be written, or nobody has looked yet.
     pub(super) fn order_waits(&self) -> bool {
         let in_orders = |(drop_box, _): &Place| *drop_box == DropBox::Orders;
