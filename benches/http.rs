@@ -146,7 +146,7 @@ fn post_all(port: u16, token: &str, bodies: &[String]) -> f64 {
                 while let Some(n) = Some(next.fetch_add(1, Ordering::Relaxed)).filter(|n| *n < bodies.len()) {
                     let body = &bodies[n];
                     let request = format!(
-                        "POST /api/v1/task HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\nContent-Length: {}\r\n\r\n{body}",
+                        "POST /api/v1/task HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {token}\r\nContent-Length: {}\r\n\r\n{body}",
                         body.len()
                     );
                     stream.write_all(request.as_bytes()).unwrap();

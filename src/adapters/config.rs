@@ -86,6 +86,8 @@ pub struct Http {
     pub connections: usize,
     /// How many of them from one address.
     pub connections_per_peer: usize,
+    /// What it is called, beside `localhost` and its addresses.
+    pub names: Vec<String>,
     /// The address that scripts on hosts reach this at; without it they are not told of it.
     pub callback: Option<String>,
 }
@@ -155,6 +157,7 @@ struct HttpTable {
     key: Option<PathBuf>,
     connections: Option<usize>,
     connections_per_peer: Option<usize>,
+    names: Option<Vec<String>>,
     callback: Option<String>,
 }
 
@@ -412,7 +415,16 @@ fn read_http(table: HttpTable, problems: &mut Vec<Problem>) -> Http {
             problem(field, &count.to_string(), "a number from 1 to 10000");
         }
     }
-    Http { listen, socket: table.socket, tls, connections: all, connections_per_peer: each, callback: table.callback }
+    let names =
+        table.names.unwrap_or_default().into_iter().chain(table.callback.as_deref().and_then(host_of)).collect();
+    let (socket, callback) = (table.socket, table.callback);
+    Http { listen, socket, tls, connections: all, connections_per_peer: each, names, callback }
+}
+
+/// Returns the host of an address such as `https://ops.example.com:8443/`.
+fn host_of(url: &str) -> Option<String> {
+    let (_, rest) = url.split_once("://")?;
+    rest.split(['/', '?', '#']).next().map(str::to_owned)
 }
 
 fn read_catalogue(dir: &Path, problems: &mut Vec<Problem>) -> Result<Catalogue, ConfigError> {

@@ -110,7 +110,7 @@ pub(crate) fn ask(port: u16, method: &str, path: &str, headers: &[(&str, &str)],
     let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
     let mut text = format!(
-        "{method} {path} HTTP/1.1\r\nHost: spoolgate\r\nConnection: close\r\nContent-Length: {}\r\n",
+        "{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: {}\r\n",
         body.len()
     );
     for (name, value) in headers {

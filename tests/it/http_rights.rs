@@ -52,6 +52,40 @@ fn a_script_says_how_far_it_is_and_only_for_itself() {
     assert!(found.stdout.is_empty(), "{}", String::from_utf8_lossy(&found.stdout));
 }
 
+/// A page may give a name of its own this machine's address, and then speak to it as to itself.
+#[test]
+fn a_name_that_is_not_this_servers_is_not_answered() {
+    use std::io::{Read as _, Write as _};
+    let mut web = Web::start(None);
+    web.world.kill_daemon();
+    append(&web.world.etc().join("spoolgate.toml"), "names = [\"ops.example.com\"]\n");
+    web.world.start();
+    web.port = port_of(&web.world);
+    let status = |address: &str, head: &str| {
+        let mut stream = std::net::TcpStream::connect((address, web.port)).unwrap();
+        stream.set_read_timeout(Some(std::time::Duration::from_secs(30))).unwrap();
+        write!(stream, "GET {head}Connection: close\r\n\r\n").unwrap();
+        let mut text = String::new();
+        stream.read_to_string(&mut text).unwrap();
+        (text.split(' ').nth(1).unwrap_or_default().parse::<u16>().unwrap(), text)
+    };
+    for (head, want) in [
+        ("/healthz HTTP/1.1\r\nHost: evil.example\r\n", 421),
+        ("/healthz HTTP/1.1\r\nHost: ops.example.com:8443\r\n", 200),
+        ("/healthz HTTP/1.1\r\nHost: 127.0.0.1:1\r\n", 200),
+        ("http://evil.example/healthz HTTP/1.1\r\nHost: localhost\r\n", 421),
+        ("/healthz HTTP/1.0\r\n", 200),
+    ] {
+        let (is, text) = status("127.0.0.1", head);
+        assert_eq!(is, want, "{head}{text}");
+        assert!(want == 200 || text.contains("[http] names in spoolgate.toml"), "{text}");
+    }
+    let socket = web.world.etc().join("http.sock");
+    let words = ["-s", "--unix-socket", socket.to_str().unwrap(), "http://any.example/healthz"];
+    let said = Command::new("curl").args(words).output_in_time().unwrap();
+    assert!(String::from_utf8_lossy(&said.stdout).contains("\"status\":\"ok\""), "{said:?}");
+}
+
 #[test]
 fn what_a_token_is_for_is_asked_of_what_would_run() {
     let web = Web::start(None);

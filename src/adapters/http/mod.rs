@@ -5,6 +5,7 @@
 //! others. Secrets in requests are shown by no `Debug`.
 
 mod crowd;
+pub mod names;
 mod patient;
 mod tls;
 
@@ -19,7 +20,7 @@ use std::time::Duration;
 
 use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
 use hyper::body::{Body as _, Bytes, Incoming};
-use hyper::header::{AUTHORIZATION, COOKIE, HeaderName, HeaderValue};
+use hyper::header::{AUTHORIZATION, COOKIE, HOST, HeaderName, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, StatusCode};
@@ -78,6 +79,8 @@ pub struct Request {
     pub sdk_method: bool,
     /// The body.
     pub body: Vec<u8>,
+    /// For which host it is, where it says so.
+    pub host: Option<String>,
     /// From where it came; `None` for a UNIX socket.
     pub peer: Option<SocketAddr>,
 }
@@ -342,6 +345,10 @@ fn request_of(head: &hyper::http::request::Parts, body: Vec<u8>, peer: Option<So
         query: pairs(head.uri.query().unwrap_or_default()),
         cookies,
         bearer,
+        host: head.uri.authority().map(ToString::to_string).or_else(|| {
+            let said = head.headers.get(HOST)?;
+            Some(String::from_utf8_lossy(said.as_bytes()).into_owned())
+        }),
         sdk_method: head.headers.contains_key("sdk-method"),
         body,
         peer,

@@ -36,6 +36,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep, timeout};
 
 use crate::adapters::callback_key;
 use crate::adapters::config::{Config, ConfigError};
+use crate::adapters::http::names::Names;
 use crate::adapters::http::{HttpError, Listen, Server};
 use crate::adapters::service;
 use crate::adapters::spool::SpoolError;
@@ -193,7 +194,7 @@ async fn serve_once(dirs: &Dirs, layout: &Layout, kept: &mut Kept, stop: &mut St
         performer.note_seen();
         if kept.http.is_none() {
             let tokens = TokensOnDisk::new(dirs.config.clone());
-            let (web, posts) = Web::new(layout.clone(), tokens, key, serving(&config));
+            let (web, posts) = Web::new(layout.clone(), tokens, key, serving(&config), names(&config));
             let server = listen(&config, group, &web).await?;
             kept.http = Some(KeptHttp { web, posts, server });
         }
@@ -247,6 +248,11 @@ async fn listen(config: &Config, group: Option<u32>, web: &Arc<Web>) -> Result<O
 /// Returns where scripts may say how far they are.
 fn callback(config: &Config, key: Option<&CallbackKey>) -> Option<(String, CallbackKey)> {
     config.settings.http.as_ref()?.callback.clone().zip(key.cloned())
+}
+
+/// Returns the names that HTTP is answered to.
+fn names(config: &Config) -> Names {
+    config.settings.http.as_ref().map_or_else(Names::default, |http| Names::new(&http.listen, &http.names))
 }
 
 /// Returns what HTTP requests are answered from.

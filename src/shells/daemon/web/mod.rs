@@ -15,11 +15,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use serde_json::{Value, json};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
+use crate::adapters::http::names::{Names, guesser};
 use crate::adapters::http::{Answer, Answers, Request};
 use crate::adapters::spool::audit;
 use crate::adapters::spool::layout::Layout;
 use crate::adapters::tokens::TokensOnDisk;
 use crate::base::ids::{Actor, TaskId};
+use crate::base::text::visible;
 use crate::base::time::Timestamp;
 use crate::domain::callback::{Attempt, CallbackKey};
 use crate::domain::plan::Library;
@@ -88,6 +90,8 @@ pub(in crate::shells::daemon) struct Web {
     tokens: Mutex<TokensOnDisk>,
     posts: mpsc::Sender<Post>,
     layout: Layout,
+    /// What it is called.
+    names: Names,
     keys: Mutex<OneTimeKeys>,
     allowances: Mutex<HashMap<u32, Allowance>>,
     strangers: Mutex<HashMap<Option<IpAddr>, Allowance>>,
@@ -117,6 +121,7 @@ impl Web {
         tokens: TokensOnDisk,
         callback: Option<CallbackKey>,
         serving: Serving,
+        names: Names,
     ) -> (Arc<Web>, mpsc::Receiver<Post>) {
         let (posts, come) = mpsc::channel(POSTS_WAITING);
         let web = Web {
@@ -124,6 +129,7 @@ impl Web {
             tokens: Mutex::new(tokens),
             posts,
             layout,
+            names,
             keys: Mutex::default(),
             allowances: Mutex::default(),
             strangers: Mutex::default(),
@@ -238,7 +244,7 @@ impl Web {
         if strangers.len() >= STRANGERS_MAX {
             strangers.clear();
         }
-        let peer = request.peer.map(|peer| peer.ip());
+        let peer = request.peer.map(|peer| guesser(peer.ip()));
         let allowance = strangers.entry(peer).or_insert_with(|| Allowance::full(STRANGERS_PER_MINUTE, now));
         if allowance.take(STRANGERS_PER_MINUTE, now) {
             let mut answer = error(401, "你没有登录: no good token; make one with: spoolgate token create");
@@ -248,6 +254,17 @@ impl Web {
             self.counters.limited.fetch_add(1, Ordering::Relaxed);
             later(error(429, "too many requests without a good token; wait a minute"))
         }
+    }
+
+    /// Answers what was asked of another name than this server's. Whoever reaches a UNIX socket was let in by its mode.
+    fn misdirected(&self, request: &Request) -> Option<Answer> {
+        let host = request.host.as_deref().filter(|host| request.peer.is_some() && !self.names.hold(host))?;
+        let why = format!(
+            "this is not {}: it answers to localhost, to its addresses and to [http] names in spoolgate.toml; add the name \
+             there, or ask for one of those",
+            visible(host)
+        );
+        Some(error(421, &why))
     }
 
     async fn route(&self, request: &Request) -> Answer {
@@ -344,7 +361,10 @@ impl Web {
 impl Answers for Web {
     async fn answer(&self, request: Request) -> Answer {
         self.counters.requests.fetch_add(1, Ordering::Relaxed);
-        self.route(&request).await
+        match self.misdirected(&request) {
+            Some(answer) => answer,
+            None => self.route(&request).await,
+        }
     }
 
     fn refuse(&self, status: u16, why: &str) -> Answer {
