@@ -5,7 +5,7 @@ PREFIX ?= /usr/local
 SYSCONFDIR ?= /etc
 DESTDIR ?=
 
-.PHONY: help demo test lint bench bench-peers sim http ui kill powercut full links flood waiting fuzz install
+.PHONY: help demo test lint bench bench-peers sim http ui kill powercut full links flood waiting hostile fuzz install
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' Makefile
@@ -77,6 +77,10 @@ flood: ## A long campaign of output: 20 hosts print a gibibyte each, as one line
 
 waiting: ## Thousands of waiting tasks: memory, and how soon the daemon answers after a start and a change: WAITING=25000
 	WAITING=$${WAITING:-25000} $(CARGO) test --release --test it thousands_of_waiting_tasks -- --nocapture
+
+hostile: ## Six people who try to act as one another, and a flood of hostile files: HOSTILE_ATTEMPTS=128 HOSTILE_FILES=10000 HOSTILE_SEED=1
+	HOSTILE_ATTEMPTS=$${HOSTILE_ATTEMPTS:-128} HOSTILE_FILES=$${HOSTILE_FILES:-10000} HOSTILE_DIRECTORIES=$${HOSTILE_DIRECTORIES:-2000} \
+		$(CARGO) test --test it hostile:: -- --nocapture --test-threads 1
 
 fuzz: ## Feed every reader of bytes from outside with random ones, ten minutes each: FUZZ_SECONDS=600 FUZZ_TARGETS="order journal"
 	.ci/fuzz

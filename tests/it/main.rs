@@ -29,7 +29,6 @@ mod fuzz;
 mod git;
 mod half_written;
 mod hostile;
-mod hostile_drops;
 mod http;
 mod http_rights;
 mod inventory;

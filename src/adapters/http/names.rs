@@ -48,13 +48,13 @@ fn plain(host: &str) -> &str {
 /// Returns who somebody at an address counts as: one machine is one, however many addresses it has.
 #[must_use]
 pub fn guesser(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        address if address.is_loopback() => Ipv4Addr::LOCALHOST.into(),
-        IpAddr::V6(address) => {
-            let [a, b, c, d, ..] = address.segments();
-            Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0).into()
-        }
-        address => address,
+    let address = address.to_canonical();
+    let IpAddr::V6(long) = address else {
+        return if address.is_loopback() { Ipv4Addr::LOCALHOST.into() } else { address };
+    };
+    match long.segments() {
+        _ if long.is_loopback() => Ipv4Addr::LOCALHOST.into(),
+        [a, b, c, d, ..] => Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0).into(),
     }
 }
 

@@ -159,7 +159,7 @@ mod tests {
         fs::write(staging.join("why"), "not taken").unwrap();
         let mut sweep = Sweep::new(false);
         // Whoever holds some of them open keeps nothing else from being deleted.
-        let mut held = |file: &Metadata| if file.ino() % 10 == 0 { Held::Yes } else { Held::No };
+        let mut held = |file: &Metadata| if file.ino().is_multiple_of(10) { Held::Yes } else { Held::No };
         sweep.begin(&layout).unwrap();
         let mut parts = 0;
         while sweep.is_under_way() {

@@ -142,10 +142,7 @@ async fn serve_once(dirs: &Dirs, layout: &Layout, kept: &mut Kept, stop: &mut St
     let Configuration { mut config, sources, notes, digests } = read_trusted_configuration(dirs)?;
     say_notes(&notes);
     fit_to_descriptors(&mut config);
-    let group = match &config.settings.group {
-        Some(name) => Some(users::gid_of(name).ok_or_else(|| DaemonError::NoGroup(name.clone()))?),
-        None => None,
-    };
+    let group = group_of(&config)?;
     check_above(&dirs.state)?;
     layout.create(group, config.settings.network_spool)?;
     let again = kept.lock.is_some();
@@ -193,10 +190,7 @@ async fn serve_once(dirs: &Dirs, layout: &Layout, kept: &mut Kept, stop: &mut St
         performer.perform(repairs, false)?;
         performer.note_seen();
         if kept.http.is_none() {
-            let tokens = TokensOnDisk::new(dirs.config.clone());
-            let (web, posts) = Web::new(layout.clone(), tokens, key, serving(&config), names(&config));
-            let server = listen(&config, group, &web).await?;
-            kept.http = Some(KeptHttp { web, posts, server });
+            kept.http = Some(answer_http(dirs, layout, key, &config, group).await?);
         }
         let Some(KeptHttp { web, posts, .. }) = &mut kept.http else { return Ok(()) };
         web.serve(serving(&config));
@@ -215,6 +209,12 @@ async fn serve_once(dirs: &Dirs, layout: &Layout, kept: &mut Kept, stop: &mut St
     ended
 }
 
+/// Returns the group that may drop files, where the configuration names one.
+fn group_of(config: &Config) -> Result<Option<u32>, DaemonError> {
+    let named = config.settings.group.as_ref();
+    named.map(|name| users::gid_of(name).ok_or_else(|| DaemonError::NoGroup(name.clone()))).transpose()
+}
+
 /// Checks that nobody else can put another state in the place of ours, or a link into it while it is made.
 fn check_above(state: &Path) -> Result<(), DaemonError> {
     let above = std::path::absolute(state)?.parent().map(Path::to_owned);
@@ -226,6 +226,20 @@ fn check_above(state: &Path) -> Result<(), DaemonError> {
         }
         None => Ok(()),
     }
+}
+
+/// Makes what answers HTTP, and listens where the configuration says so.
+async fn answer_http(
+    dirs: &Dirs,
+    layout: &Layout,
+    key: Option<CallbackKey>,
+    config: &Config,
+    group: Option<u32>,
+) -> Result<KeptHttp, HttpError> {
+    let tokens = TokensOnDisk::new(dirs.config.clone());
+    let (web, posts) = Web::new(layout.clone(), tokens, key, serving(config), names(config));
+    let server = listen(config, group, &web).await?;
+    Ok(KeptHttp { web, posts, server })
 }
 
 /// Listens for HTTP where the configuration says so.

@@ -62,7 +62,7 @@ fn a_start_waits_for_nothing_that_is_only_to_be_deleted() {
         let file = std::fs::File::create(staging.join(format!("taken-1_0123456789ab_{n}.json"))).unwrap();
         if n < LARGE {
             file.set_len(4 << 20).unwrap();
-            file.set_modified(std::time::SystemTime::now()).unwrap();
+            file.set_modified(std::time::UNIX_EPOCH + Duration::from_secs(1_000)).unwrap();
         } else {
             file.set_modified(std::time::UNIX_EPOCH + Duration::from_nanos(1)).unwrap();
         }
