@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use serde_json::json;
 
-use crate::world::{ALICE, EVE, GROUP_ID, World, wait_for};
+use crate::world::{ALICE, BOB, EVE, GROUP_ID, World, wait_for};
 
 /// A mount, and what would answer for it.
 struct Silent {
@@ -34,14 +34,19 @@ impl Drop for Silent {
     }
 }
 
-/// Where a task's file is to stand, where somebody drops, and in the place of somebody's own directory.
+/// Where a task's file is to stand, where somebody drops, and in the place of somebody's own directory. Nothing here may look at
+/// those either.
 #[test]
 fn a_file_system_that_never_answers_stops_nothing() {
     let mut world = World::new(&[], None);
     world.write_etc("inventory/hosts.toml", "[host.here]\nconnection = \"local\"\n");
     world.start();
     let task = json!({"task_name": "t", "hosts": {"1": ["here"]}, "script": "true"}).to_string();
-    let mounts: Vec<Silent> = ["1.json", "mounted.json", "uid-61003+x"]
+    world.drop_file("new", "first.json", task.as_bytes(), ALICE);
+    assert_eq!(world.task_of("first"), 1);
+    // What it would move away before it is mounted is mounted while no daemon runs.
+    world.kill_daemon();
+    let mounts: Vec<Silent> = ["2.json", "mounted.json", "uid-61003+x"]
         .iter()
         .filter_map(|name| Silent::mount(world.box_dir("new").join(name)))
         .collect();
@@ -49,16 +54,13 @@ fn a_file_system_that_never_answers_stops_nothing() {
         eprintln!("left out: this machine lets nobody mount a file system of their own (/dev/fuse)");
         return;
     }
-    world.drop_file("new", "first.json", task.as_bytes(), ALICE);
-    let id = world.task_of("first");
-    let _ = world.approve(61_002, id).ok();
-    assert_eq!(world.record(id)["outcome"], "ok");
-    // A start looks at everything.
-    world.kill_daemon();
     world.start();
     assert!(wait_for("the answer", || world.why("mounted")).to_string().contains("something mounted"));
     world.drop_file("new", "second.json", task.as_bytes(), ALICE);
-    world.task_of("second");
-    drop(mounts);
+    wait_for("the second task", || world.events(2).first().filter(|event| event["name"] == "second").map(|_| ()));
+    let approval = json!({"order": "approve", "task": 2, "digest": world.digest(2)}).to_string();
+    world.drop_file("orders", "approve.json", approval.as_bytes(), BOB);
+    assert_eq!(world.record(2)["outcome"], "ok");
     assert!(world.ended().is_none(), "the daemon ended");
+    drop(mounts);
 }
