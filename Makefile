@@ -78,8 +78,8 @@ flood: ## A long campaign of output: 20 hosts print a gibibyte each, as one line
 waiting: ## Thousands of waiting tasks: memory, and how soon the daemon answers after a start and a change: WAITING=25000
 	WAITING=$${WAITING:-25000} $(CARGO) test --release --test it thousands_of_waiting_tasks -- --nocapture
 
-hostile: ## Six people who try to act as one another, and a flood of hostile files: HOSTILE_ATTEMPTS=128 HOSTILE_FILES=10000 HOSTILE_SEED=1
-	HOSTILE_ATTEMPTS=$${HOSTILE_ATTEMPTS:-128} HOSTILE_FILES=$${HOSTILE_FILES:-10000} HOSTILE_DIRECTORIES=$${HOSTILE_DIRECTORIES:-2000} \
+hostile: ## People who try to act as one another, a flood of hostile files, hostile SSH servers: HOSTILE_ATTEMPTS=128 HOSTILE_FILES=10000 HOSTILE_HOSTS=100 HOSTILE_SEED=1
+	HOSTILE_ATTEMPTS=$${HOSTILE_ATTEMPTS:-128} HOSTILE_FILES=$${HOSTILE_FILES:-10000} HOSTILE_HOSTS=$${HOSTILE_HOSTS:-100} HOSTILE_DIRECTORIES=$${HOSTILE_DIRECTORIES:-2000} \
 		$(CARGO) test --test it hostile:: -- --nocapture --test-threads 1
 
 fuzz: ## Feed every reader of bytes from outside with random ones, ten minutes each: FUZZ_SECONDS=600 FUZZ_TARGETS="order journal"

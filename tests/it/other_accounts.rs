@@ -66,9 +66,11 @@ impl Host {
 
     /// Starts a shell of the account that is logged in to, as sshd would, and has it take a program.
     fn start(&self, program: &Program) -> Child {
-        let sudoers = self.dir.path().join("sudoers");
-        std::fs::write(&sudoers, &self.sudoers).unwrap();
-        std::fs::set_permissions(&sudoers, PermissionsExt::from_mode(0o440)).unwrap();
+        // Others who start here at the same time never see a part of it.
+        let sudoers = tempfile::NamedTempFile::new_in(self.dir.path()).unwrap();
+        std::fs::write(sudoers.path(), &self.sudoers).unwrap();
+        std::fs::set_permissions(sudoers.path(), PermissionsExt::from_mode(0o440)).unwrap();
+        sudoers.persist(self.dir.path().join("sudoers")).unwrap();
         std::fs::create_dir_all(self.home()).unwrap();
         let mut script =
             "d=$1 sh=$2 uid=$3; shift 3; mount --bind $d/passwd /etc/passwd && mount --bind $d/group /etc/group && \

@@ -19,6 +19,7 @@ use crate::domain::policy::Part;
 use crate::domain::record::{HistoryLine, View};
 use crate::domain::run::{Recorded, Run, TaskState};
 use crate::engine::DropBox;
+use crate::shells::dashboard::text::coloured;
 
 /// Something that happened.
 #[derive(Debug)]
@@ -188,6 +189,14 @@ pub(super) struct Tail {
     pub(super) length: u64,
     /// Its last lines, whole but perhaps for the last.
     pub(super) lines: Vec<Vec<u8>>,
+}
+
+impl Tail {
+    /// Returns the last line that says something.
+    pub(super) fn last_line(&self) -> Option<String> {
+        let line = self.lines.iter().rev().find(|line| line.iter().any(|byte| !byte.is_ascii_whitespace()))?;
+        Some(coloured(line).pieces.into_iter().map(|(text, _)| text).collect())
+    }
 }
 
 /// Where a page of a log stands.

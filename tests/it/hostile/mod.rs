@@ -5,3 +5,4 @@ mod drops;
 mod flood;
 mod fuse;
 mod output;
+mod servers;

@@ -286,7 +286,7 @@ fn reasons(pen: &mut Pen<'_>, model: &Model, run: &Run, table: &Table, area: Rec
     for (_, lanes) in &table.reasons {
         let Some(lane) = lanes.first().and_then(|lane| run.lanes.get(*lane)) else { continue };
         let sample = lanes.first().and_then(|lane| log_key(run, *lane)).and_then(|key| model.tails.get(&key));
-        let last = sample.and_then(last_line).unwrap_or_default();
+        let last = sample.and_then(Tail::last_line).unwrap_or_default();
         rows.push(
             Row::new()
                 .right(&lanes.len().to_string(), 6, Tone::Fail)
@@ -297,12 +297,6 @@ fn reasons(pen: &mut Pen<'_>, model: &Model, run: &Run, table: &Table, area: Rec
         );
     }
     pen.rows(area, &rows);
-}
-
-/// The last line of a log that says something.
-fn last_line(tail: &Tail) -> Option<String> {
-    let line = tail.lines.iter().rev().find(|line| line.iter().any(|byte| !byte.is_ascii_whitespace()))?;
-    Some(coloured(line).pieces.into_iter().map(|(text, _)| text).collect())
 }
 
 fn map(pen: &mut Pen<'_>, table: &Table, screen: &TaskScreen, area: Rect) {
@@ -396,7 +390,7 @@ fn lane_row(model: &Model, run: &Run, table: &Table, n: usize, (width, last): (u
     let words = model.look.words;
     let host = if run.plan.groups.len() > 1 { format!("{} {}", lane.group, lane.host) } else { lane.host.to_string() };
     let end = host_state(words, run, n, line);
-    let tail = log_key(run, n).and_then(|key| model.tails.get(&key)).and_then(last_line);
+    let tail = log_key(run, n).and_then(|key| model.tails.get(&key)).and_then(Tail::last_line);
     // What a script says of itself is more than what it printed last.
     let open = lane.open_step().and_then(|open| lane.steps[open].said.as_ref());
     let tail = open.map(|said| one_line(&said.text)).or(tail);
