@@ -11,6 +11,7 @@ use nix::unistd::Pid;
 use spoolgate::adapters::ssh::{Session, SshError, Target};
 use spoolgate::domain::output::ExecEnd;
 
+use crate::relay::Shape;
 use crate::remote::{from_env, journal, journal_path, log, task};
 use crate::ssh::{block_on, exec, target};
 use crate::sshd::Sshd;
@@ -138,6 +139,26 @@ fn whatever_ends_them_each_step_runs_once_and_nothing_of_it_is_lost() {
         "{said}"
     );
     assert!(said.contains("a process that speaks SSH was ended by signal 9"), "{said}");
+}
+
+/// Whoever it was greeting is connected to again: nothing was sent to them.
+#[test]
+fn one_that_ends_while_it_greets_hosts_makes_none_of_them_fail() {
+    let slow = Shape { latency: Duration::from_millis(200), ..Shape::default() };
+    let sshd = Sshd::start().behind(slow);
+    let names: Vec<String> = (1..=20).map(|n| format!("h{n}")).collect();
+    let pairs: Vec<(&str, &str)> = names.iter().map(|name| (name.as_str(), "127.0.0.1")).collect();
+    let mut world = World::new(&pairs, Some(&sshd));
+    world.start();
+    let script = format!("echo \"$SPOOLGATE_HOST\" >>{}", journal_path(&world).display());
+    world.drop_file("ready", "short.json", &task("short", &script, &names, 60), 0);
+    let worker = wait_for("a process that speaks SSH", || workers_of(world.daemon_pid()).first().copied());
+    wait_for("hosts that are greeted", || (sshd.log().matches("Connection from").count() >= 5).then_some(()));
+    kill(Pid::from_raw(worker), Signal::SIGKILL).unwrap();
+    let id = world.task_of("short");
+    let record = wait_at_most(Duration::from_secs(90), "the task to end", || world.try_record(id));
+    assert_eq!(record["outcome"], "ok", "{record:#}");
+    assert!(journal(&world).values().all(|count| *count == 1) && journal(&world).len() == names.len());
 }
 
 #[test]

@@ -5,12 +5,14 @@
 
 use std::os::unix::net::UnixListener as StdListener;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 use std::{fs, io};
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 use crate::adapters::ssh::key_file::string;
@@ -30,6 +32,10 @@ const USERAUTH_REQUEST: u8 = 50;
 const MESSAGE_BYTES_MAX: usize = 8000;
 /// The longest answer of the account's agent.
 const ANSWER_BYTES_MAX: usize = 256 << 10;
+/// The account without rights that a worker of root's becomes (`nobody`).
+pub(super) const NOBODY: u32 = 65534;
+/// How many connections of a worker are answered at once: as many as it has connections to hosts.
+const ANSWERS_MAX: usize = 64;
 /// How long a worker may keep a connection to the agent without a request.
 const QUIET_LIMIT: Duration = Duration::from_mins(2);
 /// How long the account's agent may take to sign: it may wait for a person.
@@ -65,9 +71,11 @@ pub(super) struct Keyring {
 #[derive(Debug, Default)]
 pub(super) struct Agent {
     /// The keys of the connection whose turn it is to ask.
-    lent: Mutex<Option<Arc<Keyring>>>,
+    lent: Mutex<Weak<Keyring>>,
     /// The number of the process that is answered.
     worker: OnceLock<i32>,
+    /// Whether it was said that it wanted what it should not.
+    warned: AtomicBool,
 }
 
 impl Agent {
@@ -81,8 +89,11 @@ impl Agent {
         let opened = fs::File::open(dir)?;
         let path = PathBuf::from(format!("/proc/self/fd/{}/{SOCKET}", opened.as_raw_fd()));
         let listener = StdListener::bind(&path)?;
-        // Who may connect is decided by the number of the process; a worker may have another account.
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o666))?;
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600))?;
+        if nix::unistd::geteuid().is_root() {
+            // A worker of root's becomes nobody.
+            std::os::unix::fs::chown(&path, Some(NOBODY), None)?;
+        }
         listener.set_nonblocking(true)?;
         UnixListener::from_std(listener)
     }
@@ -93,12 +104,13 @@ impl Agent {
     }
 
     /// Lists these keys to whoever asks next.
-    pub(super) fn lend(&self, keyring: Arc<Keyring>) {
-        *self.lent.lock().unwrap_or_else(PoisonError::into_inner) = Some(keyring);
+    pub(super) fn lend(&self, keyring: &Arc<Keyring>) {
+        *self.lent.lock().unwrap_or_else(PoisonError::into_inner) = Arc::downgrade(keyring);
     }
 
     /// Answers the worker until nobody needs it any more.
     pub(super) async fn serve(self: Arc<Agent>, listener: UnixListener) {
+        let places = Arc::new(Semaphore::new(ANSWERS_MAX));
         loop {
             let Ok((stream, _)) = listener.accept().await else {
                 // Too few descriptors, perhaps; the login that waits has a limit.
@@ -106,24 +118,43 @@ impl Agent {
                 continue;
             };
             let asker = stream.peer_cred().ok().and_then(|peer| peer.pid());
-            if asker.is_some() && asker == self.worker.get().copied() {
-                tokio::spawn(Arc::clone(&self).answer(stream));
+            // An honest worker asks for one login at a time, and has few under way.
+            let place = Arc::clone(&places).try_acquire_owned();
+            if let Ok(place) = place
+                && asker.is_some()
+                && asker == self.worker.get().copied()
+            {
+                let agent = Arc::clone(&self);
+                tokio::spawn(async move {
+                    let _place = place;
+                    agent.answer(stream).await;
+                });
             }
         }
     }
 
-    async fn answer(self: Arc<Agent>, mut stream: UnixStream) {
-        let mut keyring = None;
+    async fn answer(&self, mut stream: UnixStream) {
+        let (mut keyring, mut left) = (Weak::new(), 0_usize);
         while let Ok(Ok(request)) = timeout(QUIET_LIMIT, read(&mut stream, MESSAGE_BYTES_MAX)).await {
             let answer = match request.split_first() {
                 Some((&LIST, [])) => {
-                    keyring = self.lent.lock().unwrap_or_else(PoisonError::into_inner).take();
-                    keyring.as_deref().map(listed)
+                    keyring = std::mem::take(&mut *self.lent.lock().unwrap_or_else(PoisonError::into_inner));
+                    // Each key is signed with once; the library may ask again with another digest.
+                    left =
+                        keyring.upgrade().map_or(0, |keyring: Arc<Keyring>| keyring.identities.len().saturating_mul(2));
+                    keyring.upgrade().as_deref().map(listed)
                 }
-                Some((&SIGN, rest)) => match &keyring {
-                    Some(keyring) => signed(keyring, rest).await,
-                    None => None,
-                },
+                // Whose login is over has nothing signed any more.
+                Some((&SIGN, rest)) if left > 0 => {
+                    left = left.saturating_sub(1);
+                    match keyring.upgrade() {
+                        Some(keyring) => match signed(&keyring, rest).await {
+                            Ok(answer) => answer,
+                            Err(NoLogin) => return self.warn(),
+                        },
+                        None => None,
+                    }
+                }
                 _ => None,
             };
             if write(&mut stream, &answer.unwrap_or_else(|| vec![FAILURE])).await.is_err() {
@@ -131,7 +162,21 @@ impl Agent {
             }
         }
     }
+
+    /// Says once that a worker wants what it should not.
+    fn warn(&self) {
+        if !self.warned.swap(true, Ordering::Relaxed) {
+            let pid = self.worker.get();
+            tracing::warn!(
+                ?pid,
+                "a process that speaks SSH wanted a signature that is no login of its connection: refused"
+            );
+        }
+    }
 }
+
+/// Somebody wanted something signed that is no login.
+struct NoLogin;
 
 /// Lists keys: as many as fit.
 fn listed(keyring: &Keyring) -> Vec<u8> {
@@ -152,29 +197,31 @@ fn listed(keyring: &Keyring) -> Vec<u8> {
     answer
 }
 
-/// Signs a login; nothing when it is none, or nobody signs it.
-async fn signed(keyring: &Keyring, request: &[u8]) -> Option<Vec<u8>> {
-    let (public, rest) = string(request)?;
-    let (data, rest) = string(rest)?;
-    let flags = u32::from_be_bytes(rest.try_into().ok()?);
-    let identity = keyring.identities.iter().find(|identity| identity.public == public)?;
-    if !is_login(data, &keyring.user, public) {
-        tracing::warn!("a process that speaks SSH wanted a signature that is no login of its connection: refused");
-        return None;
-    }
-    match &identity.signer {
+/// Signs a login; nothing when nobody signs it.
+async fn signed(keyring: &Keyring, request: &[u8]) -> Result<Option<Vec<u8>>, NoLogin> {
+    let read = || {
+        let (public, rest) = string(request)?;
+        let (data, rest) = string(rest)?;
+        let flags = u32::from_be_bytes(rest.try_into().ok()?);
+        let identity = keyring.identities.iter().find(|identity| identity.public == public)?;
+        is_login(data, &keyring.user, public).then_some((identity, data, flags))
+    };
+    let (identity, data, flags) = read().ok_or(NoLogin)?;
+    Ok(match &identity.signer {
         Signer::File(key) => {
-            let signature = key.sign(data, flags).ok()?;
-            let mut answer = vec![SIGNED];
-            put(&mut answer, &signature);
-            Some(answer)
+            let signature = key.sign(data, flags).ok();
+            signature.map(|signature| {
+                let mut answer = vec![SIGNED];
+                put(&mut answer, &signature);
+                answer
+            })
         }
         Signer::Agent => {
             let whole = [&[SIGN][..], request].concat();
-            let answer = timeout(SIGN_LIMIT, ask(&whole)).await.ok()?.ok()?;
-            (answer.first() == Some(&SIGNED)).then_some(answer)
+            let answer = timeout(SIGN_LIMIT, ask(&whole)).await.ok().and_then(Result::ok);
+            answer.filter(|answer| answer.first() == Some(&SIGNED))
         }
-    }
+    })
 }
 
 /// Whether bytes are what is signed to log `user` in with a key.
@@ -276,6 +323,30 @@ mod tests {
         ] {
             assert!(!is_login(&wrong, "deploy", b"key"), "{wrong:?}");
         }
+    }
+
+    #[test]
+    fn a_login_that_is_over_has_nothing_signed_any_more() {
+        tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+            let agent = Arc::new(Agent::default());
+            let identity = Identity { public: b"key".to_vec(), name: "k".to_owned(), signer: Signer::Agent };
+            let keyring = Arc::new(Keyring { user: "deploy".to_owned(), identities: vec![identity] });
+            agent.lend(&keyring);
+            let (mut worker, here) = UnixStream::pair().unwrap();
+            tokio::spawn(async move { agent.answer(here).await });
+            write(&mut worker, &[LIST]).await.unwrap();
+            assert_eq!(read(&mut worker, 8000).await.unwrap()[..5], [LISTED, 0, 0, 0, 1]);
+            // A second one finds nothing: it is lent once.
+            write(&mut worker, &[LIST]).await.unwrap();
+            assert_eq!(read(&mut worker, 8000).await.unwrap(), [FAILURE]);
+            drop(keyring);
+            let mut request = vec![SIGN];
+            put(&mut request, b"key");
+            put(&mut request, &login("deploy", "ssh-connection", "publickey", b"key"));
+            request.extend([0; 4]);
+            write(&mut worker, &request).await.unwrap();
+            assert_eq!(read(&mut worker, 8000).await.unwrap(), [FAILURE]);
+        });
     }
 
     #[test]

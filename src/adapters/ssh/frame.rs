@@ -172,6 +172,8 @@ impl<In: DeserializeOwned, Out: Serialize> Wire<In, Out> {
     /// When what came is no frame.
     pub(super) async fn next(&mut self) -> io::Result<Option<Frame<In>>> {
         loop {
+            // One that never stops talking leaves others their turn.
+            tokio::task::coop::consume_budget().await;
             if let Some(frame) = self.take()? {
                 return Ok(Some(frame));
             }

@@ -126,6 +126,14 @@ pub enum SshError {
         /// What the system said.
         why: String,
     },
+    /// The process that spoke with it ended before anything was sent.
+    #[error(
+        "cannot begin a session with {host}: the process that spoke with it ended, or did not answer; nothing was sent"
+    )]
+    Ended {
+        /// `address:port`.
+        host: String,
+    },
     /// There is no process that could speak with it.
     #[error("cannot speak SSH with {host}: {why}")]
     Worker {
@@ -301,6 +309,8 @@ impl SshError {
         const CUT: [i32; 5] = [-2, -7, -13, -43, -5];
         match self {
             SshError::Way { gone, .. } => *gone,
+            // Perhaps because of another host; the next try has a process of its own.
+            SshError::Ended { .. } => true,
             SshError::Handshake { source, .. } => source.code.is_some_and(|code| CUT.contains(&code)),
             _ => false,
         }

@@ -5,6 +5,7 @@
 
 use std::io::{self, BufRead};
 use std::os::unix::net::UnixStream;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::{Instant, timeout, timeout_at};
@@ -38,6 +39,8 @@ pub struct Session {
     key_exchange: Option<String>,
     /// Whether somebody stopped waiting for a command.
     busy: bool,
+    /// Whether the worker ended, or said what it should not.
+    broken: bool,
     /// The shell that waits for the next program.
     shell: Option<Shell>,
     /// The command that leads there; ended with the session.
@@ -98,8 +101,11 @@ impl Session {
         };
         session.proxy = proxy;
         let left = limit.saturating_sub(begin.elapsed());
-        log_in(target, &mut session, left).await?;
-        Ok(session)
+        match log_in(target, &mut session, left).await {
+            Ok(()) => Ok(session),
+            Err(_) if session.broken => Err(SshError::Ended { host: session.host.clone() }),
+            Err(error) => Err(error),
+        }
     }
 
     /// Finds out why a host and we do not agree: the library does not say. Asks the host what it offers, over one more
@@ -288,12 +294,13 @@ impl Session {
 
     /// Logs in with the keys of a ring; `slow` where the agent may wait for a person.
     pub(super) async fn log_in_with(&mut self, keyring: Keyring, slow: bool) -> Result<Login, SshError> {
-        let keyring = std::sync::Arc::new(keyring);
+        // It is signed with as long as this is waited for.
+        let keyring = Arc::new(keyring);
         self.wire.say(&Order::LogIn { user: keyring.user.clone(), slow });
         loop {
             match self.heard().await? {
                 Frame::Said(Report::Asking) => {
-                    self.seat.lend(std::sync::Arc::clone(&keyring));
+                    self.seat.lend(&keyring);
                     self.wire.say(&Order::Ask);
                 }
                 Frame::Said(Report::LoggedIn { accepted, refused, agent }) => {
@@ -323,7 +330,8 @@ impl Session {
     }
 
     /// Makes the error of a worker that ended or says what it should not.
-    fn broken(&self) -> SshError {
+    fn broken(&mut self) -> SshError {
+        self.broken = true;
         self.seat.suspect();
         self.lost("the process that spoke with it ended")
     }
@@ -389,21 +397,21 @@ async fn seated(
 /// Connects and has the host's key compared.
 async fn greet(target: &Target, host: &str, way: Option<UnixStream>, deadline: Instant) -> Result<Session, SshError> {
     let (seat, mut wire) = seated(target, host, way, deadline, false).await?;
-    let never = |why: &str| {
-        let source = LibraryError { code: None, message: why.to_owned() };
-        SshError::Handshake { host: host.to_owned(), source, said: String::new() }
-    };
     match timeout_at(deadline + SLACK, wire.next()).await {
         Ok(Ok(Some(Frame::Said(Report::Greeted { key_exchange })))) => {
             let (host, shell, proxy) = (host.to_owned(), None, None);
-            Ok(Session { wire, host, seat, key_exchange, busy: false, shell, proxy })
+            Ok(Session { wire, host, seat, key_exchange, busy: false, broken: false, shell, proxy })
         }
         Ok(Ok(Some(Frame::Said(Report::Failed(error))))) => Err(error.of_host(host)),
         Ok(_) => {
             seat.suspect();
-            Err(never("the process that spoke with it ended"))
+            Err(SshError::Ended { host: host.to_owned() })
         }
-        Err(_) => Err(never("the process that speaks with it does not answer")),
+        // It has limits of its own for everything that hosts may do.
+        Err(_) => {
+            seat.retire();
+            Err(SshError::Ended { host: host.to_owned() })
+        }
     }
 }
 

@@ -16,12 +16,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use std::{fs, io};
 
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::Pid;
 use rustix::net::{
     AddressFamily, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketFlags, SocketType, sendmsg, socketpair,
 };
 use serde::{Deserialize, Serialize};
 use tokio::io::AsyncReadExt as _;
 use tokio::process::{Child, Command};
+use tokio::sync::Notify;
 use tokio::time::{Instant, timeout};
 
 use crate::adapters::ssh::agent::{Agent, Keyring, SOCKET};
@@ -128,10 +131,13 @@ struct Worker {
     over: std::sync::atomic::AtomicBool,
     /// Its directory.
     dir: PathBuf,
+    /// Told when it is to end.
+    ending: Arc<Notify>,
 }
 
 impl Drop for Worker {
     fn drop(&mut self) {
+        self.ending.notify_one();
         // What is left behind is removed at the next start.
         let _ = fs::remove_dir_all(&self.dir);
     }
@@ -239,8 +245,11 @@ impl Workers {
             agent.belongs_to(pid);
         }
         let (places, over) = (Mutex::default(), std::sync::atomic::AtomicBool::new(false));
-        let worker = Arc::new(Worker { number, socket: near, agent: Arc::clone(&agent), alone, places, over, dir });
-        tokio::spawn(watch(child, self.clone(), Arc::downgrade(&worker), agent.serve(listener)));
+        let ending = Arc::<Notify>::default();
+        let end = Arc::clone(&ending);
+        let worker =
+            Arc::new(Worker { number, socket: near, agent: Arc::clone(&agent), alone, places, over, dir, ending });
+        tokio::spawn(watch(child, self.clone(), Arc::downgrade(&worker), agent.serve(listener), end));
         Ok(worker)
     }
 
@@ -278,7 +287,9 @@ async fn watch(
     workers: Workers,
     worker: std::sync::Weak<Worker>,
     agent: impl Future<Output = ()> + Send + 'static,
+    end: Arc<Notify>,
 ) {
+    let group = child.id().and_then(|pid| i32::try_from(pid).ok()).map(Pid::from_raw);
     let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
     let said = tokio::spawn(async move {
         let mut said = Vec::new();
@@ -292,7 +303,11 @@ async fn watch(
     if let Some(mut stdout) = stdout {
         let mut words = [0; 512];
         loop {
-            match timeout(SILENT_LIMIT, stdout.read(&mut words)).await {
+            let heard = tokio::select! {
+                heard = timeout(SILENT_LIMIT, stdout.read(&mut words)) => heard,
+                () = end.notified() => break,
+            };
+            match heard {
                 Ok(Ok(count)) if count > 0 => {
                     if std::mem::take(&mut first) {
                         tell_confinement(&String::from_utf8_lossy(&words[..count]));
@@ -309,7 +324,8 @@ async fn watch(
     let status = match timeout(Duration::from_secs(1), child.wait()).await {
         Ok(status) if !silent => status.ok(),
         _ => {
-            // It cannot refuse.
+            // It cannot refuse, nor can anything that it started; gone already is as good.
+            let _ = group.map(|group| killpg(group, Signal::SIGKILL));
             let _ = child.kill().await;
             None
         }
@@ -365,8 +381,15 @@ impl Seat {
         }
     }
 
+    /// Takes in that the connection's process does not do its work: it is ended.
+    pub(super) fn retire(&self) {
+        self.suspect();
+        self.worker.over.store(true, std::sync::atomic::Ordering::Relaxed);
+        self.worker.ending.notify_one();
+    }
+
     /// Lists keys to the worker, which asks next for this connection.
-    pub(super) fn lend(&self, keyring: Arc<Keyring>) {
+    pub(super) fn lend(&self, keyring: &Arc<Keyring>) {
         self.worker.agent.lend(keyring);
     }
 

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::Path;
 
+use crate::adapters::ssh::agent::NOBODY;
 use landlock::{
     ABI, Access as _, AccessFs, AccessNet, CompatLevel, Compatible as _, PathBeneath, PathFd, Ruleset,
     RulesetAttr as _, RulesetCreatedAttr as _, RulesetStatus, Scope,
@@ -24,8 +25,6 @@ use seccompiler::{
 
 /// How long it is tried to connect to a port that nobody should answer at.
 const CONNECT_LIMIT: std::time::Duration = std::time::Duration::from_millis(100);
-/// The account without rights that a worker of root's becomes (`nobody`).
-const NOBODY: u32 = 65534;
 
 /// What was taken away.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,6 +49,7 @@ impl Confinement {
     /// the agent's socket.
     #[must_use]
     pub(super) fn enter() -> Confinement {
+        let network_rules = has_network_rules();
         let root = alone_in_directory();
         let landlock = landlock();
         // They only ever get lower.
@@ -59,7 +59,7 @@ impl Confinement {
         // What was asked for is one thing, what is so another.
         let files = std::fs::File::open("/proc/self/status").is_err() && std::fs::File::open(".").is_err();
         let port = std::net::TcpStream::connect_timeout(&([127, 0, 0, 1], 9).into(), CONNECT_LIMIT);
-        let network = port.is_err_and(|error| error.kind() != std::io::ErrorKind::ConnectionRefused);
+        let network = port.is_err_and(|error| error.kind() != std::io::ErrorKind::ConnectionRefused) && network_rules;
         let programs = std::process::Command::new("/proc/self/exe").arg("--version").spawn().is_err();
         Confinement {
             steps: [("root", root), ("landlock", landlock), ("seccomp", system_calls)],
@@ -99,6 +99,12 @@ fn landlock() -> bool {
     status.is_ok_and(|status| status.ruleset != RulesetStatus::NotEnforced)
 }
 
+/// Whether the kernel's rules are for connections too (ABI 4): a connection that was handed over could lead elsewhere otherwise.
+fn has_network_rules() -> bool {
+    let rules = Ruleset::default().set_compatibility(CompatLevel::HardRequirement);
+    rules.handle_access(AccessNet::ConnectTcp).is_ok()
+}
+
 /// The system calls of a loop that reads and writes what it was given, with its memory, clocks and threads.
 const CALLS: &[libc::c_long] = &[
     libc::SYS_read,
@@ -107,8 +113,6 @@ const CALLS: &[libc::c_long] = &[
     libc::SYS_writev,
     libc::SYS_recvfrom,
     libc::SYS_recvmsg,
-    libc::SYS_sendto,
-    libc::SYS_sendmsg,
     libc::SYS_shutdown,
     libc::SYS_connect,
     libc::SYS_getsockopt,
@@ -121,7 +125,6 @@ const CALLS: &[libc::c_long] = &[
     libc::SYS_epoll_ctl,
     libc::SYS_epoll_pwait,
     libc::SYS_eventfd2,
-    libc::SYS_fcntl,
     libc::SYS_dup,
     libc::SYS_dup3,
     libc::SYS_close,
@@ -148,7 +151,6 @@ const CALLS: &[libc::c_long] = &[
     libc::SYS_getrandom,
     libc::SYS_getpid,
     libc::SYS_gettid,
-    libc::SYS_tgkill,
     libc::SYS_exit,
     libc::SYS_exit_group,
 ];
@@ -165,8 +167,12 @@ const FIONBIO: u64 = 0x5421;
 const SET_NAME: u64 = 15;
 /// What `socket` and `socketpair` may make: those of this machine (`AF_UNIX`).
 const AF_UNIX: u64 = 1;
-/// What `clone` must not make: namespaces (`CLONE_NEWUSER` and its like).
+/// What `clone` makes: a thread (`CLONE_THREAD`), never a process, nor a namespace (`CLONE_NEWUSER` and its like).
+const THREAD: u64 = 0x0001_0000;
 const NAMESPACES: u64 = 0x7e02_0000;
+/// What `fcntl` may do: duplicate, and read and change what a descriptor is like; not say who gets its signals.
+const DESCRIPTOR_COMMANDS: [i32; 6] =
+    [libc::F_DUPFD, libc::F_DUPFD_CLOEXEC, libc::F_GETFD, libc::F_SETFD, libc::F_GETFL, libc::F_SETFL];
 
 fn system_calls() -> bool {
     filter().is_some_and(|filter| apply_filter(&filter).is_ok())
@@ -183,9 +189,16 @@ fn filter() -> Option<BpfProgram> {
     rules.insert(libc::SYS_prctl, only(0, SET_NAME)?);
     rules.insert(libc::SYS_socket, only(0, AF_UNIX)?);
     rules.insert(libc::SYS_socketpair, only(0, AF_UNIX)?);
-    let masked = SeccompCmpOp::MaskedEq(NAMESPACES);
-    let condition = SeccompCondition::new(0, SeccompCmpArgLen::Dword, masked, 0).ok()?;
+    let masked = SeccompCmpOp::MaskedEq(NAMESPACES | THREAD);
+    let condition = SeccompCondition::new(0, SeccompCmpArgLen::Dword, masked, THREAD).ok()?;
     rules.insert(libc::SYS_clone, vec![SeccompRule::new(vec![condition]).ok()?]);
+    // Never with an address: TCP Fast Open would connect.
+    let condition = SeccompCondition::new(4, SeccompCmpArgLen::Qword, SeccompCmpOp::Eq, 0).ok()?;
+    rules.insert(libc::SYS_sendto, vec![SeccompRule::new(vec![condition]).ok()?]);
+    rules.insert(libc::SYS_tgkill, only(0, u64::from(std::process::id()))?);
+    let commands: Option<Vec<SeccompRule>> =
+        DESCRIPTOR_COMMANDS.iter().map(|command| Some(only(1, u64::from(command.unsigned_abs()))?.remove(0))).collect();
+    rules.insert(libc::SYS_fcntl, commands?);
     // `clone3` is none of them: what it is asked for stands in memory, where no filter can look. C libraries call `clone` where
     // it is said not to be there.
     let refused = SeccompAction::Errno(libc::ENOSYS.unsigned_abs());
