@@ -412,8 +412,9 @@ impl Pump {
         if let Some((command, _)) = &self.starts {
             match channel.exec(command) {
                 Ok(()) => self.starts = None,
-                // The request is on its way and whole: what the command reads need not wait for the answer. A host that
-                // refuses it drops what follows.
+                // The request is on its way and whole: what the command reads need not wait for the answer, where the host has
+                // room for it. OpenSSH's sshd gives none before it has started the command. One that refuses it drops
+                // what follows.
                 Err(error) if is_again(&error) && directions() == BlockDirections::Inbound => {
                     self.feed(channel, input)?;
                     return if self.moved { Ok(Turn::Moved) } else { Err(error) };

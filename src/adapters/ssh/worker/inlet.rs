@@ -2,8 +2,7 @@
 //!
 //! **Invariant:** no call into the library has more to read than [`HELD_BYTES`]: its loops end when nothing is left, and a host
 //! that never stops talking would keep one going for ever. What a host says before its name is read here, and bounded; until
-//! somebody is logged in, so is all that it says. Our own name goes out at once, not when the library comes to it, which saves a
-//! round trip.
+//! somebody is logged in, so is all that it says. Our own name goes out at once, not when the library comes to it.
 
 use std::io;
 use std::os::unix::net::UnixStream as StdStream;
