@@ -304,11 +304,15 @@ fn nobody_else_sees_what_a_script_of_another_account_gets() {
         let secret = format!("tell-{}-nobody-{}", std::process::id(), host.home().file_name().unwrap().display());
         // More than a pipe holds.
         let env = [("KEY".to_owned(), secret.clone()), ("LONG".to_owned(), "x".repeat(120_000))].into();
-        let mut asked = step_with("echo \"${#LONG} ${#KEY}\"; sleep 1; exit 4", vec!["it's".to_owned()], &env);
+        let waits = host.dir.path().join("sgapp/waits");
+        let script = format!(
+            "echo \"${{#LONG}} ${{#KEY}}\"; : >{0}; while [ -e {0} ]; do sleep 0.1; done; exit 4",
+            waits.display()
+        );
+        let mut asked = step_with(&script, vec!["it's".to_owned()], &env);
         asked.run_by("sgapp");
         let child = host.start(&asked.program(Offsets::default(), "n1"));
-        let state = host.file("sgapp", &asked, "as.state");
-        wait_until("it runs", || std::fs::read_to_string(&state).unwrap_or_default().contains("session "));
+        wait_until("it runs", || waits.exists());
         let (mut seen, has) = (0, |bytes: &[u8]| bytes.windows(secret.len()).any(|window| window == secret.as_bytes()));
         for entry in std::fs::read_dir("/proc").unwrap().filter_map(Result::ok) {
             let path = entry.path();
@@ -320,6 +324,7 @@ fn nobody_else_sees_what_a_script_of_another_account_gets() {
             }
         }
         assert!(seen > 0, "the script has it");
+        std::fs::remove_file(&waits).unwrap();
         let heard = Account::hear(child, "n1", (&asked.id, Offsets::default()));
         check(&heard, Verdict::Exit(4), &format!("120000 {}\n", secret.len()), "");
         for account in [host.login_name(), "sgapp"] {

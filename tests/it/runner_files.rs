@@ -199,12 +199,16 @@ fn a_script_whose_waiter_was_killed_is_shown_to_its_end() {
 #[test]
 fn a_script_whose_readers_were_killed_is_shown_to_its_end() {
     each_shell(|account| {
-        let step = plan("echo on; sleep 1; echo off >&2; exit 4", 30);
+        let waits = account.home.path().join("waits");
+        let script =
+            format!("echo on; : >{0}; while [ -e {0} ]; do sleep 0.1; done; echo off >&2; exit 4", waits.display());
+        let step = plan(&script, 30);
         let child = account.start(&step.text(Offsets::default(), "n1"));
-        wait_until("it runs", || account.knows(&step, "session "));
+        wait_until("it runs", || waits.exists());
         for (reader, _) in children(child.id()).into_iter().filter(|(_, name)| name != "sleep") {
             nix::sys::signal::kill(nix::unistd::Pid::from_raw(reader), nix::sys::signal::Signal::SIGKILL).unwrap();
         }
+        std::fs::remove_file(&waits).unwrap();
         check(&Account::hear(child, "n1", (&step.id, Offsets::default())), Verdict::Exit(4), "on\n", "off\n");
     });
 }
