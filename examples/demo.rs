@@ -91,7 +91,7 @@ fn main() -> ExitCode {
     if !story && std::io::stdin().is_terminal() && std::io::stdout().is_terminal() {
         demo.fill_the_board();
         println!("The state is {}; q ends the demo and removes it.", demo.root.display());
-        return match spoolgate::shells::show_dashboard(&shown) {
+        return match spoolgate::shells::entry::show_dashboard(&shown) {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {
                 println!("{error}");

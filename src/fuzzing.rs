@@ -19,17 +19,21 @@ use crate::domain::callback::CallbackKey;
 use crate::domain::delegate::{Delegate, Reports, last_words, not_done, progress};
 use crate::domain::file_step::NoFiles;
 use crate::domain::hook::Hooks;
+use crate::domain::inventory::Inventory;
+use crate::domain::inventory::build::Parts;
 use crate::domain::inventory::script::{Script, hosts_to_ask};
 use crate::domain::inventory::selector::select;
-use crate::domain::inventory::{Inventory, Parts};
 use crate::domain::known_hosts::KnownHosts;
+use crate::domain::library::{Defaults, Library};
 use crate::domain::mask::{Masked, Masker};
 use crate::domain::output::Stream;
-use crate::domain::plan::{Defaults, Library, Plan, PlannedStep, resolve, unasked};
-use crate::domain::plan_diff::{differences, script_changes};
+use crate::domain::plan::diff::{differences, script_changes};
+use crate::domain::plan::{Plan, PlannedStep};
 use crate::domain::policy::Policy;
 use crate::domain::problem::Problem;
+use crate::domain::read::python_literal;
 use crate::domain::record::{HistoryLine, record, step_records, view_file};
+use crate::domain::resolve::{resolve, unasked};
 use crate::domain::run::{Recorded, Run};
 use crate::domain::runner::answer::Answer;
 use crate::domain::runner::{Offsets, RunnerId};
@@ -38,9 +42,9 @@ use crate::domain::ssh_config::{self, Query, Source};
 use crate::domain::template::{Catalogue, Template};
 use crate::domain::token::Tokens;
 use crate::domain::wire::codo_template::{Naming, import};
-use crate::domain::wire::{Wish, python_literal, read_codo, read_order, read_task, read_wish};
+use crate::domain::wire::{Wish, read_codo, read_order, read_task, read_wish};
 use crate::shells::dashboard::input::Input;
-use crate::shells::dashboard::text::coloured;
+use crate::shells::text::coloured;
 
 /// A reader of bytes from outside.
 #[derive(Clone, Copy)]

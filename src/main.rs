@@ -1,5 +1,5 @@
 //! The spoolgate binary.
 
 fn main() -> std::process::ExitCode {
-    spoolgate::shells::cli::main()
+    spoolgate::shells::entry::main()
 }

@@ -19,8 +19,8 @@ use crate::base::count::Count;
 use crate::base::digest::Digester;
 use crate::base::limits;
 use crate::base::time::Timestamp;
+use crate::domain::outcome::OutputFacts;
 use crate::domain::output::Stream;
-use crate::domain::run::OutputFacts;
 use crate::domain::runner::Offsets;
 use crate::domain::runner::answer::Shown;
 

@@ -15,7 +15,7 @@ use minijinja::value::ValueKind;
 use minijinja::{Environment, UndefinedBehavior, Value, filters, tests as jinja_tests};
 
 use crate::base::ids::ParamName;
-use crate::domain::run::Outcome;
+use crate::domain::outcome::Outcome;
 
 /// How many instructions a condition may take.
 const FUEL: u64 = 10_000;

@@ -12,9 +12,9 @@ use regex_lite::Regex;
 use crate::base::digest::Digest;
 use crate::base::ids::{GroupNo, ParamName};
 use crate::domain::problem::Problem;
+use crate::domain::read::toml_table::{Fields, Sheet, Text};
 use crate::domain::submission::Schedule;
 use crate::domain::template::fill;
-use crate::domain::toml_table::{Fields, Sheet, Text};
 
 /// How refs of tags begin.
 pub const TAGS: &str = "refs/tags/";

@@ -8,8 +8,8 @@ use serde_json::{Value, json};
 use crate::base::digest::Digest;
 use crate::base::ids::{GroupNo, HostName, StepName};
 use crate::base::time::Timestamp;
-use crate::domain::policy::Right;
-use crate::domain::run::Outcome;
+use crate::domain::outcome::Outcome;
+use crate::domain::right::Right;
 
 /// An act on a task.
 #[derive(Clone, Debug, PartialEq, Eq)]

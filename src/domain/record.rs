@@ -11,12 +11,11 @@ use crate::base::digest::Digest;
 use crate::base::ids::{Actor, GroupNo, HostName, StepName, TaskId};
 use crate::base::time::Timestamp;
 use crate::domain::delegate::{Report, TargetState};
+use crate::domain::outcome::{Ending, Outcome, OutputFacts, ProvedBy, StepResult};
 use crate::domain::plan::UsedTemplate;
 use crate::domain::policy::{Admission, Approval};
 use crate::domain::run::lane::{Lane, LaneStep, Skip};
-use crate::domain::run::{
-    Act, DropKey, Ended, Ending, Outcome, OutputFacts, ProvedBy, Run, Stage, StepResult, StepState,
-};
+use crate::domain::run::{Act, DropKey, Ended, Run, Stage, StepState};
 use crate::domain::submission::Claims;
 
 /// What `new/ID.json`, `ready/ID.json` and `running/ID.json` hold.

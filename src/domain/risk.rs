@@ -2,53 +2,12 @@
 //!
 //! **Invariant:** pure, and only ever raised: whatever speaks for a higher level counts, nothing lowers it.
 
+use crate::domain::level::Level;
 use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
 use crate::domain::plan::Plan;
-
-/// How much care a task needs.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Level {
-    /// A look.
-    #[default]
-    Low,
-    /// A careful look.
-    Medium,
-    /// More than one pair of eyes, if policy says so.
-    High,
-}
-
-impl Level {
-    /// Returns the word, as in files.
-    #[must_use]
-    pub fn word(self) -> &'static str {
-        match self {
-            Level::Low => "low",
-            Level::Medium => "medium",
-            Level::High => "high",
-        }
-    }
-
-    /// Returns what an approver types, so that no habit can answer.
-    #[must_use]
-    pub fn phrase(self, plan: &Plan) -> String {
-        let hosts = plan.hosts.len();
-        match self {
-            Level::Low => "yes".to_owned(),
-            Level::Medium => hosts.to_string(),
-            Level::High => format!("{} {hosts}", plan.work_name()),
-        }
-    }
-
-    /// Reads the word.
-    #[must_use]
-    pub fn parse(word: &str) -> Option<Level> {
-        [Level::Low, Level::Medium, Level::High].into_iter().find(|level| level.word() == word)
-    }
-}
 
 /// Where the levels begin; `[risk]` of `policy.toml`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -79,6 +38,17 @@ pub struct Risk {
 }
 
 impl Risk {
+    /// Returns what an approver types, so that no habit can answer.
+    #[must_use]
+    pub fn phrase(&self, plan: &Plan) -> String {
+        let hosts = plan.hosts.len();
+        match self.level {
+            Level::Low => "yes".to_owned(),
+            Level::Medium => hosts.to_string(),
+            Level::High => format!("{} {hosts}", plan.work_name()),
+        }
+    }
+
     /// Looks at a plan.
     #[must_use]
     pub fn of(plan: &Plan, bounds: &Bounds) -> Risk {
@@ -116,7 +86,7 @@ impl Risk {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::inventory::Connection;
+    use crate::domain::inventory::host::Connection;
     use crate::domain::known_hosts::HostKey;
     use crate::domain::plan::{PlannedHost, UsedTemplate};
 

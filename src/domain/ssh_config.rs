@@ -8,8 +8,9 @@
 
 use std::collections::BTreeMap;
 
+use crate::domain::inventory::address::{check_address, check_user};
 use crate::domain::inventory::jump::Jump;
-use crate::domain::inventory::{check_address, check_user, proxy_command};
+use crate::domain::inventory::proxy_command;
 use crate::domain::known_hosts::KnownHosts;
 
 /// A question: what is said of this host, given what is known already.

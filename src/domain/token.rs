@@ -9,7 +9,7 @@ use crate::base::digest::Digest;
 use crate::base::ids::{Actor, TokenName, UserName};
 use crate::base::time::{Timestamp, Zone, parse_time};
 use crate::domain::problem::Problem;
-use crate::domain::toml_table::{Fields, Sheet};
+use crate::domain::read::toml_table::{Fields, Sheet};
 
 /// How secrets begin, so that they are found where they do not belong.
 pub const SECRET_PREFIX: &str = "sgt_";

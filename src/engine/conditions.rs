@@ -4,17 +4,17 @@
 //! event. One that has no answer is a failure of its step, never a quiet no.
 
 use crate::domain::condition::Condition;
+use crate::domain::outcome::{Ending, Outcome, OutputFacts, StepResult};
 use crate::domain::run::lane::Next;
-use crate::domain::run::{Ending, Event, Outcome, OutputFacts, Run, StepResult, StepState};
+use crate::domain::run::{Event, Run, StepState};
 use crate::engine::Engine;
 use crate::engine::outbox::Outbox;
-use crate::engine::schedule::next_step;
 
 /// Lets a lane pass over the steps whose conditions do not hold; true when it passed any.
 pub(super) fn pass(run: &mut Run, lane: usize, out: &mut Outbox) -> bool {
     let mut passed = false;
     loop {
-        let (Next::Start { step: n, .. } | Next::Asks { step: n }) = next_step(run, lane) else { return passed };
+        let (Next::Start { step: n, .. } | Next::Asks { step: n }) = run.next_step(lane) else { return passed };
         let Some(asked) = answer(run, lane, n) else { return passed };
         let Some(step) = run.step_name(lane, n) else { return passed };
         let (group, host) = (run.lanes[lane].group, run.lanes[lane].host.clone());

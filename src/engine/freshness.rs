@@ -9,18 +9,22 @@ use std::collections::{BTreeSet, HashMap};
 
 use crate::base::ids::{Actor, TaskId, is_token_uid};
 use crate::base::time::Timestamp;
-use crate::domain::plan::{Plan, resolve};
-use crate::domain::plan_diff::differences;
-use crate::domain::policy::{Admission, Approval, Need, Person, Right, missing};
+use crate::domain::outcome::Outcome;
+use crate::domain::plan::Plan;
+use crate::domain::plan::diff::differences;
+use crate::domain::policy::{Admission, Approval, Need, Person, missing};
 use crate::domain::problem::Problem;
 use crate::domain::record::view_file;
-use crate::domain::run::{Event, Outcome, Run, TaskState};
+use crate::domain::resolve::resolve;
+use crate::domain::right::Right;
+use crate::domain::run::{Event, Run, TaskState};
 use crate::domain::submission::Schedule;
 use crate::domain::wire::read_task;
-use crate::engine::asleep::people;
+use crate::engine::Engine;
+use crate::engine::effect::Effect;
 use crate::engine::orders::Refused;
 use crate::engine::outbox::Outbox;
-use crate::engine::{Effect, Engine};
+use crate::engine::sleepers::people;
 
 impl Engine {
     /// Makes a waiting task's plan anew and asks policy anew, when either may have changed since the last time. A task that

@@ -3,51 +3,33 @@
 //! **Invariant:** the same drop never makes two tasks, and no drop disappears: it is consumed after its task is
 //! durable, refused into `bad/`, or left alone because it may still be written.
 
+use crate::engine::keys::{KeyOf, keyed};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::base::digest::Digest;
 use crate::base::ids::TaskId;
 use crate::base::time::Timestamp;
-use crate::domain::audit::{Entry, RefusedFile};
+use crate::domain::audit::Entry;
 use crate::domain::drop_name::stem;
 use crate::domain::hook::{Made, PUSH_KEY, Push, TAGS};
-use crate::domain::plan::{Plan, resolve};
+use crate::domain::plan::Plan;
 use crate::domain::policy::{Admission, Policy, Subject};
 use crate::domain::problem::Problem;
 use crate::domain::record::view_file;
+use crate::domain::resolve::resolve;
 use crate::domain::run::{Accepted, DropKey, Event, Recorded, Run, TaskState};
 use crate::domain::submission::{Claims, Schedule, Submission, Work};
 use crate::domain::wire::{Wish, read_task, read_wish};
-use crate::engine::outbox::{NewTask, Outbox};
-use crate::engine::{DropBox, Dropped, Effect, Engine, Moved};
+use crate::engine::Engine;
+use crate::engine::effect::{Effect, NewTask};
+use crate::engine::input::{DropBox, Dropped, Moved};
+use crate::engine::outbox::{Outbox, refuse};
 
 /// How long a ref may not be where a hook says that it will be.
 const SETTLES_MS: i64 = 30_000;
 /// For how long hooks may report the same push.
 const REPORTED_MS: i64 = 10 * 60_000;
-
-/// An idempotency key and the uid whose it is: nobody can take another's, or report a push in another's place.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) struct KeyOf(u32, String);
-
-impl KeyOf {
-    pub(super) fn new(key: &str, uid: u32) -> KeyOf {
-        KeyOf(uid, key.to_owned())
-    }
-}
-
-/// The newest task with a key.
-#[derive(Clone, Debug)]
-pub(super) struct Keyed {
-    pub(super) id: TaskId,
-    /// Of its submission's bytes.
-    pub(super) digest: Digest,
-    /// When it was accepted.
-    pub(super) at: Timestamp,
-    /// The hooks that reported the push that it is about.
-    pub(super) hooks: Vec<String>,
-}
 
 impl Engine {
     pub(super) fn on_dropped(&mut self, file: Dropped, out: &mut Outbox) {
@@ -270,7 +252,7 @@ impl Engine {
     }
 
     fn subject_of(&self, plan: &Plan, submission: &Submission, file: &Dropped) -> Subject {
-        let subject = Subject::of(plan, &file.owner.actor, &submission.claims, &self.library.policy);
+        let subject = Subject::of(plan, &file.owner.actor, &submission.claims, &self.library.policy.bounds());
         Subject { unproved: self.is_unproved(file), ..subject }
     }
 
@@ -346,14 +328,6 @@ impl Engine {
     }
 }
 
-/// Returns the idempotency key of a task, if it has one, and what is known by it.
-pub(super) fn keyed(id: TaskId, accepted: &Accepted, at: Timestamp) -> Option<(KeyOf, Keyed)> {
-    let key = accepted.idempotency_key.as_ref()?;
-    let digest = Digest::of(accepted.submission.as_bytes());
-    let hooks = accepted.hook.iter().cloned().collect();
-    Some((KeyOf::new(key, accepted.by.uid), Keyed { id, digest, at, hooks }))
-}
-
 /// Answers a hook whose ref is not where it said: it may come there, and git may have refused it for another one's sake.
 fn not_moved(push: &Push, unsettled: bool, file: Dropped, out: &mut Outbox) {
     if unsettled {
@@ -372,13 +346,4 @@ pub(super) fn own_place(file: &Dropped) -> String {
 
 fn consume(file: Dropped, task: Option<TaskId>, out: &mut Outbox) {
     out.durable(Effect::Consume { drop_box: file.drop_box, key: file.key, task });
-}
-
-/// Refuses a file into `bad/`. The journal of an ended task says nothing more, and there may be none: the audit has it alone.
-pub(super) fn refuse(file: Dropped, task: Option<TaskId>, problems: Vec<Problem>, out: &mut Outbox) {
-    let refused =
-        RefusedFile { drop_box: file.drop_box.name(), name: file.key.name.as_str(), digest: Some(file.key.digest) };
-    let entry = Entry::of_refused(out.now(), Some(&file.owner.actor), task, &refused, &problems);
-    out.durable(Effect::Audit(entry));
-    out.durable(Effect::Refuse { drop_box: file.drop_box, key: file.key, problems });
 }

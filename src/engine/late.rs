@@ -10,7 +10,8 @@ use crate::domain::run::{Event, Run};
 use crate::domain::template::Missed;
 use crate::engine::Engine;
 use crate::engine::outbox::Outbox;
-use crate::engine::schedule::{Progress, batch_interval, next_step};
+use crate::engine::progress::Progress;
+use crate::engine::schedule::batch_interval;
 use crate::engine::waits::{Wait, Waits, What};
 
 /// How long the engine may rest until it is asked again.
@@ -48,7 +49,7 @@ impl Engine {
 /// Whether something of a running task may have been to begin by itself before now.
 fn would_have_begun(run: &Run, progress: &Progress, known: &Waits, now: Moment) -> bool {
     // What waits for a while begins when that is over by the clock that nobody sets, and so it would have.
-    let waits = |lane: &usize| match next_step(run, *lane) {
+    let waits = |lane: &usize| match run.next_step(*lane) {
         Next::Start { step, attempt, not_before: Some(until), delay_ms: Some(ms) } => {
             known.is_over(run.id, What::Retry { lane: *lane, step, attempt }, Wait { until, ms }, now)
         }

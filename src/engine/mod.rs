@@ -12,342 +12,53 @@
 //! 5. It asks again after a minute at the latest, with [`Input::Tick`] if with nothing else.
 //! 6. A host starts a step of one attempt at most once; [`Effect::RunStep`] of one that was sent goes on with it.
 
-mod asleep;
 mod busy;
 mod conditions;
+mod effect;
+mod found;
 mod freshness;
 mod heard;
+mod input;
 mod intake;
+mod keys;
 mod late;
 mod names;
 mod orders;
 mod outbox;
+mod progress;
 mod recover;
 mod schedule;
+mod sleepers;
 mod waits;
+mod wake;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use crate::base::digest::Digest;
-use crate::base::ids::{GroupNo, HostName, StepName, TaskId};
+use crate::base::ids::TaskId;
 use crate::base::time::{Moment, Timestamp};
-use crate::domain::audit::{Entry, Head};
-use crate::domain::callback::{Attempt, Callback};
-use crate::domain::delegate::Report;
+use crate::domain::audit::Entry;
 use crate::domain::drop_name::DropName;
-use crate::domain::plan::Library;
-use crate::domain::policy::{Approved, Person, Right};
-use crate::domain::problem::Problem;
-use crate::domain::record::HistoryLine;
-use crate::domain::run::earlier::Earlier;
-use crate::domain::run::{DropKey, Event, Recorded, Run, StepResult, TaskState};
+use crate::domain::library::Library;
+use crate::domain::policy::Person;
+use crate::domain::right::Right;
+use crate::domain::run::{Event, Recorded, Run};
 use crate::domain::share::Loads;
-use crate::domain::token::Scope;
 use crate::domain::wire::read_order;
 
-pub use outbox::NewTask;
-pub use recover::{FoundTask, Past, Waiting, unaudited};
+pub use effect::{Effect, NewTask, Start};
+pub use found::{FoundTask, Past, Waiting};
+pub use input::{DropBox, Dropped, Input, Moved};
+pub use recover::unaudited;
 
-use asleep::{Fired, Sleepers, people};
 use busy::Busy;
-use intake::{KeyOf, Keyed};
+use keys::{KeyOf, Keyed};
 use names::Names;
 use outbox::Outbox;
-use schedule::Progress;
+use progress::Progress;
+use sleepers::{Fired, Sleepers, people};
 use waits::Waits;
-
-/// A drop box of the spool. Orders come first: a cancellation must not stand in line behind new tasks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum DropBox {
-    /// `orders/`: acts on tasks.
-    Orders,
-    /// `new/`: tasks that wait for approval.
-    New,
-    /// `ready/`: tasks that wish to skip it.
-    Ready,
-}
-
-impl DropBox {
-    /// Returns the name of its directory.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            DropBox::Orders => "orders",
-            DropBox::New => "new",
-            DropBox::Ready => "ready",
-        }
-    }
-}
-
-/// A file that stands in a drop box, as it was read.
-#[derive(Clone, Debug)]
-pub struct Dropped {
-    /// Where it stands.
-    pub drop_box: DropBox,
-    /// Which file it is.
-    pub key: DropKey,
-    /// Its owner.
-    pub owner: Person,
-    /// Its bytes.
-    pub bytes: Vec<u8>,
-    /// Whether it may still be written, so that a text that ends too early is left alone.
-    pub may_grow: bool,
-    /// What limits it beside policy, where it came with a token.
-    pub scope: Option<Scope>,
-    /// Of a ref that an update hook reported: whether it stands where the hook said that it would.
-    pub moved: Moved,
-}
-
-/// Whether a ref stands where a hook said that it would; git asks an update hook before it moves a ref, and may still not
-/// move it.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum Moved {
-    /// It does, or nobody reported it before.
-    #[default]
-    Yes,
-    /// It does not.
-    No,
-    /// Nobody can look, for this reason.
-    Unknown(String),
-}
-
-/// What the engine is told.
-#[derive(Debug)]
-pub enum Input {
-    /// Files stood in a drop box.
-    Dropped(Vec<Dropped>),
-    /// A step that [`Effect::RunStep`] began has ended.
-    StepEnded {
-        /// The task.
-        task: TaskId,
-        /// The group.
-        group: GroupNo,
-        /// The host.
-        host: HostName,
-        /// The step.
-        step: StepName,
-        /// How.
-        result: StepResult,
-    },
-    /// A step that was to be ended may live on: its host could not be asked yet. Its end will come in
-    /// [`Input::StepEnded`].
-    KillUnconfirmed {
-        /// The task.
-        task: TaskId,
-        /// The group.
-        group: GroupNo,
-        /// The host.
-        host: HostName,
-        /// The step.
-        step: StepName,
-        /// What stands in the way.
-        why: String,
-    },
-    /// The script of an attempt said how far it is.
-    Said(Attempt, String),
-    /// The engine that an attempt handed its targets to said how they fare.
-    Reported(Attempt, Vec<Report>),
-    /// A task's file did not stand where it belongs: somebody took it away.
-    ViewLost(TaskId),
-    /// Configuration, templates, inventory or policy were read again; with the groups that the system knows now for
-    /// [`Engine::people`].
-    Reloaded(Arc<Library>, HashMap<u32, Person>),
-    /// Whether the host of a step that runs can be asked how it fares, and if not, why.
-    Reach(Attempt, Option<String>),
-    /// Which groups the people are in now whom judgements depend on, asked before something is judged or started.
-    People(HashMap<u32, Person>),
-    /// They changed and cannot be read: until they can, nothing is approved and nothing starts.
-    LibraryBroken(String),
-    /// OpenSSH's configuration was asked about more hosts; what it said before still holds.
-    Asked(Arc<Library>),
-    /// What each [`Effect::Fetch`] of a turn asked for; `None` when it cannot be read.
-    Fetched(Vec<(TaskId, Option<Box<Run>>)>),
-    /// Time passed.
-    Tick,
-}
-
-impl Input {
-    /// Whether something may begin because of it.
-    fn may_start_something(&self) -> bool {
-        let only_tells = matches!(
-            self,
-            Input::Said(..)
-                | Input::Reach(..)
-                | Input::Reported(..)
-                | Input::Reloaded(..)
-                | Input::Asked(_)
-                | Input::People(_)
-                | Input::LibraryBroken(_)
-        );
-        !only_tells
-    }
-}
-
-/// What the engine wants done. What is no act on hosts is durable.
-#[derive(Debug)]
-pub enum Effect {
-    /// Make a task: its directory with plan and events, and its file in the state's directory.
-    Create(NewTask),
-    /// Append events to a task's journal.
-    Append {
-        /// The task.
-        id: TaskId,
-        /// The events.
-        events: Vec<Recorded>,
-    },
-    /// Add a line to the audit, together with the events it stands for.
-    Audit(Entry),
-    /// Put a view in the place of an ended task's record, which goes back to `running/`. Comes before its events.
-    Reopen {
-        /// The task.
-        id: TaskId,
-        /// Its view's bytes.
-        view: Vec<u8>,
-    },
-    /// Write a task's new plan beside the old one, and its view anew.
-    Replan {
-        /// The task.
-        id: TaskId,
-        /// Which plan of the task it is.
-        version: u32,
-        /// The plan's bytes.
-        plan: Vec<u8>,
-        /// The view's bytes.
-        view: Vec<u8>,
-    },
-    /// Move a task's file between the states' directories.
-    Move {
-        /// The task.
-        id: TaskId,
-        /// Where it stands.
-        from: TaskState,
-        /// Where it belongs.
-        to: TaskState,
-    },
-    /// Write a task's record in place of its file, move it to `done/` and add the line to the history.
-    Finish {
-        /// The task.
-        id: TaskId,
-        /// Where its file stands.
-        from: TaskState,
-        /// The record's bytes.
-        record: Vec<u8>,
-        /// The history's line.
-        line: HistoryLine,
-    },
-    /// Remove a dropped file that became a task, or whose order was answered.
-    Consume {
-        /// Where it stands.
-        drop_box: DropBox,
-        /// Which file.
-        key: DropKey,
-        /// The task that it became, or that its order was about; none when nothing was to be done.
-        task: Option<TaskId>,
-    },
-    /// Look at a dropped file again soon: what it needs may come.
-    LookAgain {
-        /// Where it stands.
-        drop_box: DropBox,
-        /// Which file.
-        key: DropKey,
-    },
-    /// Move a dropped file to `bad/` with the reasons.
-    Refuse {
-        /// Where it stands.
-        drop_box: DropBox,
-        /// Which file.
-        key: DropKey,
-        /// Everything wrong with it.
-        problems: Vec<Problem>,
-    },
-    /// Write a task's file again, because it is missing.
-    RestoreView {
-        /// The task.
-        id: TaskId,
-        /// Where it belongs.
-        state: TaskState,
-        /// Its bytes.
-        view: Vec<u8>,
-    },
-    /// Remove a task's file from a directory it does not belong in.
-    RemoveView {
-        /// The task.
-        id: TaskId,
-        /// Where it stands wrongly.
-        state: TaskState,
-    },
-    /// Read a task that waits, or an ended one that an order is about. Its events are to be as all durable effects before this
-    /// one left them.
-    Fetch(TaskId),
-    /// Run one step on one host. Only an approved plan can be named here.
-    RunStep(Start),
-    /// End the step that runs on a host, and prove it.
-    StopStep {
-        /// The task.
-        task: TaskId,
-        /// The group.
-        group: GroupNo,
-        /// The host.
-        host: HostName,
-    },
-    /// The host has taken its last step of this task; its connection is not needed any more.
-    ReleaseHost {
-        /// The task.
-        task: TaskId,
-        /// The group.
-        group: GroupNo,
-        /// The host.
-        host: HostName,
-    },
-}
-
-/// A step to run.
-#[derive(Clone, Debug)]
-pub struct Start {
-    /// The plan, with what entitles it to run.
-    pub approved: Approved,
-    /// The task.
-    pub task: TaskId,
-    /// The group.
-    pub group: GroupNo,
-    /// The host.
-    pub host: HostName,
-    /// The step.
-    pub step: StepName,
-    /// Which attempt, from 1.
-    pub attempt: u32,
-    /// Which batch of its group the host is in, from 1.
-    pub batch: u32,
-    /// When the start was recorded.
-    pub since: Timestamp,
-    /// Tells the run from every other one, of other daemons too.
-    pub run_key: Digest,
-    /// Whether an earlier daemon may have sent it; the host knows.
-    pub resume: bool,
-    /// Whether it was to be sent so long ago that it may only be shown, and not begin any more.
-    pub late: bool,
-    /// What its script is told of the steps before it.
-    pub earlier: Earlier,
-    /// Where the audit ended when it was sent, for the host to keep; whoever performs it fills it in.
-    pub audit: Head,
-    /// Where its script may say how far it is; whoever performs it fills it in.
-    pub callback: Option<Callback>,
-}
-
-impl Start {
-    /// Returns which attempt it is.
-    #[must_use]
-    pub fn attempt_name(&self) -> Attempt {
-        Attempt {
-            task: self.task,
-            group: self.group,
-            host: self.host.clone(),
-            step: self.step.clone(),
-            attempt: self.attempt,
-        }
-    }
-}
 
 /// All unfinished tasks and what may happen next.
 #[derive(Debug)]
@@ -360,7 +71,7 @@ pub struct Engine {
     next_id: u64,
     /// What people mean by a name.
     names: Names,
-    /// The files that became tasks and the orders that were answered, all of them, by [`DropKey::identity`]: what somebody moved
+    /// The files that became tasks and the orders that were answered, all of them, by [`DropKey::identity`](crate::domain::run::DropKey::identity): what somebody moved
     /// before it was taken away is the same, and so is what could not be taken away.
     drops: HashSet<Digest>,
     /// The tasks that carry an idempotency key, by whose key it is.

@@ -10,16 +10,20 @@ use crate::base::ids::{Actor, GroupNo, HostName, StepName, TaskId};
 use crate::base::time::Timestamp;
 use crate::domain::audit::Entry;
 use crate::domain::order::{Order, Which, Wish};
-use crate::domain::policy::{Approval, Person, Policy, Refusal, Right};
+use crate::domain::outcome::Outcome;
+use crate::domain::policy::{Approval, Person, Policy, Refusal};
 use crate::domain::problem::Problem;
+use crate::domain::right::Right;
 use crate::domain::run::lane::{Lane, Next};
-use crate::domain::run::{Event, LaneName, Ordered, Outcome, Place, RefusalKind, Run, Stage, StepState, TaskState};
+use crate::domain::run::{Event, LaneName, Ordered, Place, RefusalKind, Run, Stage, StepState, TaskState};
 use crate::domain::wire::read_order;
-use crate::engine::intake::{own_place, refuse};
+use crate::engine::Engine;
+use crate::engine::effect::Effect;
+use crate::engine::input::Dropped;
+use crate::engine::intake::own_place;
 use crate::engine::names::Meant;
-use crate::engine::outbox::Outbox;
+use crate::engine::outbox::{Outbox, refuse};
 use crate::engine::schedule::frozen;
-use crate::engine::{Dropped, Effect, Engine};
 
 impl Engine {
     pub(super) fn on_order(&mut self, file: Dropped, out: &mut Outbox) {

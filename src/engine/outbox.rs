@@ -3,29 +3,14 @@
 //! **Invariant:** what is durable comes first and in order, acts come last; so no act can overtake the event
 //! that announces it. Events and moves of one task are merged, which costs fewer syncs and says the same.
 
-use std::sync::Arc;
-
 use crate::base::ids::TaskId;
 use crate::base::time::{Moment, Timestamp};
-use crate::domain::plan::Plan;
+use crate::domain::audit::{Entry, RefusedFile};
+use crate::domain::problem::Problem;
 use crate::domain::record::view_file;
 use crate::domain::run::{Recorded, Run, TaskState};
-use crate::engine::Effect;
-
-/// A task that does not exist on disk yet.
-#[derive(Debug)]
-pub struct NewTask {
-    /// Its number.
-    pub id: TaskId,
-    /// Its plan.
-    pub plan: Arc<Plan>,
-    /// Its first events.
-    pub events: Vec<Recorded>,
-    /// The state it is in after them.
-    pub state: TaskState,
-    /// The bytes of its file there.
-    pub view: Vec<u8>,
-}
+use crate::engine::effect::Effect;
+use crate::engine::input::Dropped;
 
 /// The effects of one input, while they are collected.
 #[derive(Debug)]
@@ -105,4 +90,13 @@ impl Outbox {
         effects.extend(self.acts);
         effects
     }
+}
+
+/// Refuses a file into `bad/`. The journal of an ended task says nothing more, and there may be none: the audit has it alone.
+pub(super) fn refuse(file: Dropped, task: Option<TaskId>, problems: Vec<Problem>, out: &mut Outbox) {
+    let refused =
+        RefusedFile { drop_box: file.drop_box.name(), name: file.key.name.as_str(), digest: Some(file.key.digest) };
+    let entry = Entry::of_refused(out.now(), Some(&file.owner.actor), task, &refused, &problems);
+    out.durable(Effect::Audit(entry));
+    out.durable(Effect::Refuse { drop_box: file.drop_box, key: file.key, problems });
 }

@@ -4,110 +4,24 @@
 //! for again under its old name: its host starts it at most once. A host between two steps goes on with the next. No file
 //! that became a task or an order comes in twice, from the first moment on.
 
-use std::collections::{BTreeMap, BTreeSet};
+use crate::engine::found::{FoundTask, Past, Waiting};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::base::ids::{TaskId, is_token_uid};
+use crate::base::ids::TaskId;
 use crate::base::time::{Moment, Timestamp};
 use crate::domain::audit::Entry;
-use crate::domain::plan::{Library, Plan};
-use crate::domain::record::{HistoryLine, view_file};
+use crate::domain::library::Library;
+use crate::domain::record::view_file;
 use crate::domain::run::{DropKey, Event, IllegalEvent, Recorded, Run, Stage, TaskState};
-use crate::engine::asleep::Fired;
-use crate::engine::intake::{KeyOf, Keyed, keyed};
+use crate::engine::Engine;
+use crate::engine::effect::Effect;
+use crate::engine::input::DropBox;
+use crate::engine::keys::{KeyOf, Keyed};
 use crate::engine::outbox::Outbox;
-use crate::engine::schedule::{Progress, finish};
-use crate::engine::{DropBox, Effect, Engine};
-
-/// What an earlier daemon left beside unfinished tasks.
-#[derive(Debug, Default)]
-pub struct Past {
-    /// The finished tasks.
-    pub history: Vec<HistoryLine>,
-    /// The last line of each unfinished task's journal that the audit has.
-    pub audited: BTreeMap<TaskId, u64>,
-    /// When a daemon looked at the time last; `None` where that is not noted.
-    pub seen: Option<Timestamp>,
-    /// The tasks that wait, by their numbers.
-    pub waiting: Vec<Waiting>,
-    /// Unfinished tasks that cannot be read any more, with their first event where that can.
-    pub unread: Vec<(TaskId, Option<Recorded>)>,
-    /// The lines of the audit that speak of cuts which nobody took note of.
-    pub cuts: BTreeSet<u64>,
-}
-
-/// An unfinished task as it stands on disk.
-#[derive(Debug)]
-pub struct FoundTask {
-    /// Its number.
-    pub id: TaskId,
-    /// Its plan.
-    pub plan: Arc<Plan>,
-    /// Its events.
-    pub events: Vec<Recorded>,
-    /// The directories that hold a file of it.
-    pub standing: Vec<TaskState>,
-}
-
-/// An unfinished task that has not begun, as its journal shows it without its plan.
-#[derive(Debug)]
-pub struct Waiting {
-    /// Its number.
-    pub id: TaskId,
-    /// What it was dropped as.
-    name: String,
-    /// Whose it is.
-    by: u32,
-    /// Whose idempotency key it has, and what stands for its submission then.
-    key: Option<(KeyOf, Keyed)>,
-    /// Its file.
-    drop: DropKey,
-    /// Those of its orders.
-    orders: Vec<DropKey>,
-    /// Whom its rights depend on.
-    pub(super) people: BTreeSet<u32>,
-    /// When its last event was written.
-    written: Timestamp,
-    /// The directories that hold a file of it.
-    pub(super) standing: Vec<TaskState>,
-    /// How many bytes its plan has.
-    pub(super) plan_bytes: u64,
-    /// How many its text has.
-    text_bytes: u64,
-    /// The last line of its journal that the audit has.
-    pub(super) audited: Option<u64>,
-}
-
-impl Waiting {
-    /// Returns what a journal says of a task that waits; `None` where it has begun or ended, or begins with something else.
-    #[must_use]
-    pub fn of(id: TaskId, events: &[Recorded], standing: Vec<TaskState>, plan_bytes: u64) -> Option<Waiting> {
-        let Some(Recorded { at, event: Event::Accepted(accepted) }) = events.first() else { return None };
-        let has_begun = |recorded: &Recorded| matches!(recorded.event, Event::Started | Event::Closed { .. });
-        if events.iter().any(has_begun) {
-            return None;
-        }
-        let voter = |recorded: &Recorded| match &recorded.event {
-            Event::Approved { approval, .. } => Some(approval.by.uid),
-            _ => None,
-        };
-        let people = events.iter().filter_map(voter).chain([accepted.by.uid]);
-        Some(Waiting {
-            id,
-            name: accepted.name.clone(),
-            by: accepted.by.uid,
-            key: keyed(id, accepted, *at),
-            drop: accepted.drop.clone(),
-            orders: events.iter().filter_map(|recorded| recorded.event.order().cloned()).collect(),
-            people: people.filter(|uid| !is_token_uid(*uid)).collect(),
-            written: events.last().map_or(*at, |recorded| recorded.at),
-            standing,
-            plan_bytes,
-            text_bytes: accepted.submission.len() as u64,
-            audited: None,
-        })
-    }
-}
+use crate::engine::progress::Progress;
+use crate::engine::schedule::finish;
+use crate::engine::sleepers::Fired;
 
 impl Engine {
     /// Returns the engine that goes on from what is on disk, the effects that repair it, and the tasks whose
@@ -218,9 +132,9 @@ impl Engine {
         self.runs.insert(id, run);
         self.resume_open_steps(id, out);
         if rejected {
-            self.close(id, crate::domain::run::Outcome::Rejected, out);
+            self.close(id, crate::domain::outcome::Outcome::Rejected, out);
         } else if cancelled && !running {
-            self.close(id, crate::domain::run::Outcome::Cancelled, out);
+            self.close(id, crate::domain::outcome::Outcome::Cancelled, out);
         } else if cancelled {
             self.stop_running(id, out);
         }

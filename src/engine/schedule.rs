@@ -4,42 +4,27 @@
 //! while a slot is free. A failed host never stops its siblings, and blocks the next group. A step that waits for a
 //! person or for its time occupies nothing.
 
+use crate::engine::progress::Progress;
 use std::collections::{BTreeSet, HashSet, VecDeque};
 
 use crate::base::ids::{GroupNo, HostName, StepName, TaskId};
 use crate::base::time::Timestamp;
 use crate::domain::audit::Head;
+use crate::domain::outcome::{Outcome, StepResult};
 use crate::domain::policy::{Approval, Frozen, Policy};
 use crate::domain::record::{HistoryLine, record};
 use crate::domain::run::earlier::Earlier;
-use crate::domain::run::lane::{Lane, Next};
-use crate::domain::run::{BatchWait, Event, Outcome, Run, Stage, StepResult, StepState, TaskState};
+use crate::domain::run::lane::Next;
+use crate::domain::run::{BatchWait, Event, Run, Stage, StepState, TaskState};
 use crate::domain::template::{Missed, Trigger};
-use crate::engine::asleep::Fired;
-use crate::engine::conditions;
+use crate::engine::effect::{Effect, Start};
 use crate::engine::outbox::Outbox;
+use crate::engine::sleepers::Fired;
 use crate::engine::waits::{Wait, What};
-use crate::engine::{Effect, Engine, Start};
+use crate::engine::{Engine, conditions};
 
 /// By how much the clock must have been set for what was said of times to be said again.
 const CLOCK_WAS_SET_MS: i64 = 5_000;
-
-/// How far a running task is. Computed from its run, never stored.
-#[derive(Debug, Default)]
-pub(super) struct Progress {
-    /// Lanes of the group it is in that wait for a slot or for their host.
-    pub(super) waiting: VecDeque<usize>,
-    /// Lanes of that group that wait for somebody to release a step.
-    asking: BTreeSet<usize>,
-    /// Lanes that occupy their host.
-    pub(super) active: BTreeSet<usize>,
-    /// On how many hosts of the group a step failed, and on how many it may.
-    failures: (u32, Option<u32>),
-    /// The same of the batch that is open.
-    batch_failures: (u32, Option<u32>),
-    /// The batch that follows, if one does.
-    pub(super) following: Option<(GroupNo, u32)>,
-}
 
 impl Engine {
     /// Sets the timers of a run.
@@ -240,7 +225,7 @@ impl Engine {
         // Nobody is asked to go on with a batch that was cancelled meanwhile.
         let has_work = (0..run.lanes.len()).any(|n| {
             let lane = &run.lanes[n];
-            (lane.group, lane.batch) == (group, batch) && next_step(run, n) != Next::Nothing
+            (lane.group, lane.batch) == (group, batch) && run.next_step(n) != Next::Nothing
         });
         if !has_work {
             Engine::record(run, Event::BatchStarted { group, batch }, out);
@@ -274,7 +259,7 @@ impl Engine {
     /// Occupies the lane's host and starts its next step; false while something else occupies the host.
     fn start_lane(&mut self, id: TaskId, lane: usize, out: &mut Outbox) -> bool {
         let run = &self.runs[&id];
-        let next @ Next::Start { step, .. } = next_step(run, lane) else { return true };
+        let next @ Next::Start { step, .. } = run.next_step(lane) else { return true };
         if !self.has_come(id, lane, next, out) {
             return false;
         }
@@ -296,7 +281,7 @@ impl Engine {
         }
         self.release(id, lane, out);
         // Steps may have been passed over by their conditions; the one behind them waits as it would have alone.
-        match self.runs.get(&id).map(|run| next_step(run, lane)) {
+        match self.runs.get(&id).map(|run| run.next_step(lane)) {
             Some(Next::Start { step: other, .. }) if other != step => self.start_lane(id, lane, out),
             Some(Next::Asks { .. }) => {
                 if let Some(progress) = self.running.get_mut(&id) {
@@ -331,7 +316,7 @@ impl Engine {
         if run.may_start() {
             conditions::pass(run, lane, out);
         }
-        let next @ Next::Start { step, attempt, .. } = next_step(run, lane) else { return false };
+        let next @ Next::Start { step, attempt, .. } = run.next_step(lane) else { return false };
         if !run.may_start() || !self.has_come(id, lane, next, out) {
             return false;
         }
@@ -523,62 +508,4 @@ fn progress(run: &mut Run, out: &mut Outbox) -> Progress {
         passed |= conditions::pass(run, *lane, out);
     }
     if passed { Progress::of(run) } else { progress }
-}
-
-/// Returns what the lane takes next.
-pub(super) fn next_step(run: &Run, lane: usize) -> Next {
-    let lane = &run.lanes[lane];
-    run.plan.group(lane.group).map_or(Next::Nothing, |group| lane.next_step(&group.steps, run.timed_at()))
-}
-
-impl Progress {
-    /// Returns how far a running task is: in the first group that not every host got past.
-    pub(super) fn of(run: &Run) -> Progress {
-        let mut progress = Progress::default();
-        let open = run.lanes.iter().enumerate().filter(|(_, lane)| lane.open_step().is_some());
-        progress.active = open.map(|(n, _)| n).collect();
-        if run.is_ended_early() {
-            return progress;
-        }
-        let behind: BTreeSet<GroupNo> =
-            run.lanes.iter().filter(|lane| !lane.is_passed()).map(|lane| lane.group).collect();
-        let Some(group) = run.plan.groups.iter().find(|group| behind.contains(&group.number)) else { return progress };
-        let open = run.open_batch(group.number);
-        let in_batch =
-            usize::try_from(open).ok().and_then(|open| group.batch_max_fail.get(open.saturating_sub(1))).copied();
-        progress.failures = (run.failures(group, None), group.max_fail);
-        progress.batch_failures = (in_batch.map_or(0, |_| run.failures(group, Some(open))), in_batch);
-        let too_many = progress.has_too_many_failures();
-        let waits =
-            |lane: &Lane| lane.group == group.number && lane.batch <= open && !(too_many && lane.is_untouched());
-        for lane in (0..run.lanes.len()).filter(|lane| waits(&run.lanes[*lane])) {
-            progress.line_up(run, lane);
-        }
-        let more = usize::try_from(open).is_ok_and(|open| open < group.batches.len());
-        progress.following = (more && !too_many).then_some((group.number, open.saturating_add(1)));
-        progress
-    }
-
-    fn has_too_many_failures(&self) -> bool {
-        let over = |(failed, most): (u32, Option<u32>)| most.is_some_and(|most| failed > most);
-        over(self.failures) || over(self.batch_failures)
-    }
-
-    /// Whether nothing is left to do, now or later.
-    fn is_done(&self) -> bool {
-        self.is_idle() && self.following.is_none()
-    }
-
-    /// Lines up a lane that has a step to take.
-    fn line_up(&mut self, run: &Run, lane: usize) {
-        match next_step(run, lane) {
-            Next::Start { .. } => self.waiting.push_back(lane),
-            Next::Asks { .. } => drop(self.asking.insert(lane)),
-            Next::Nothing => {}
-        }
-    }
-
-    pub(super) fn is_idle(&self) -> bool {
-        self.waiting.is_empty() && self.active.is_empty() && self.asking.is_empty()
-    }
 }

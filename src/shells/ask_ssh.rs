@@ -5,7 +5,8 @@
 use std::collections::BTreeSet;
 
 use crate::adapters::config::ssh;
-use crate::domain::plan::{Library, unasked};
+use crate::domain::library::Library;
+use crate::domain::resolve::unasked;
 use crate::domain::ssh_config::Query;
 use crate::domain::submission::Submission;
 use crate::domain::wire::read_task;

@@ -10,7 +10,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use serde_json::Value;
-use spoolgate::adapters::config::{self, ConfigError, Surroundings};
+use spoolgate::adapters::config::ConfigError;
+use spoolgate::adapters::config::{self, Surroundings};
 use spoolgate::domain::inventory::Inventory;
 
 use crate::ansible_cases::{FILES, INI, LAXER, OTHERWISE, SEED_REPAIRED, STRICTER, YAML, YAML_VALUES};

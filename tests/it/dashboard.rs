@@ -408,7 +408,7 @@ fn a_dashboard_that_panics() {
         drop(broken);
         std::process::abort();
     });
-    let _ = spoolgate::shells::show_dashboard(&dirs);
+    let _ = spoolgate::shells::entry::show_dashboard(&dirs);
 }
 
 fn end(screen: &Screen, how: &str, n: usize) {

@@ -31,6 +31,7 @@ mod half_written;
 mod hostile;
 mod http;
 mod http_rights;
+mod imports;
 mod inventory;
 mod kills;
 mod link;

@@ -6,7 +6,9 @@ use std::process::Command;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use spoolgate::adapters::ssh::{Session, SshError, Target};
+use spoolgate::adapters::ssh::Session;
+use spoolgate::adapters::ssh::SshError;
+use spoolgate::adapters::ssh::Target;
 use spoolgate::domain::known_hosts::KnownHosts;
 use spoolgate::domain::output::ExecEnd;
 

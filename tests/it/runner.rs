@@ -12,13 +12,14 @@ use spoolgate::base::ids::{GroupNo, TaskId};
 use spoolgate::base::limits;
 use spoolgate::domain::audit::Head;
 use spoolgate::domain::file_step::INSTALL;
+use spoolgate::domain::outcome::ProvedBy;
 use spoolgate::domain::output::Stream;
 use spoolgate::domain::plan::{Plan, PlannedStep};
-use spoolgate::domain::run::ProvedBy;
 use spoolgate::domain::run::earlier::Earlier;
 use spoolgate::domain::runner::answer::{Answer, Shown, Verdict};
+use spoolgate::domain::runner::told::Told;
 use spoolgate::domain::runner::{
-    Call, Offsets, Program, RunnerId, Told, forget_program, kill_program, run_program, want_program,
+    Call, Offsets, Program, RunnerId, forget_program, kill_program, run_program, want_program,
 };
 
 use crate::patience::end_of;

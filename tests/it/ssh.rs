@@ -6,7 +6,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::RecvTimeoutError;
 use std::time::{Duration, Instant};
 
-use spoolgate::adapters::ssh::{Session, SshError, Target, Workers};
+use spoolgate::adapters::ssh::SshError;
+use spoolgate::adapters::ssh::Target;
+use spoolgate::adapters::ssh::{Session, Workers};
 use spoolgate::domain::output::{ExecEnd, Stream};
 
 use crate::fake_ssh::{Behaviour, FakeSsh, Steps, write_client_key};

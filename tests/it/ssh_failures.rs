@@ -7,7 +7,9 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
-use spoolgate::adapters::ssh::{Session, SshError, Target, descriptors};
+use spoolgate::adapters::ssh::SshError;
+use spoolgate::adapters::ssh::Target;
+use spoolgate::adapters::ssh::{Session, descriptors};
 
 use crate::links::{Firewall, Way};
 use crate::patience::InTime as _;

@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use spoolgate::adapters::ssh::{Passphrase, Session, SshError, Target};
+use spoolgate::adapters::ssh::Session;
+use spoolgate::adapters::ssh::SshError;
+use spoolgate::adapters::ssh::{Passphrase, Target};
 use spoolgate::base::text::Secret;
 use spoolgate::domain::known_hosts::KnownHosts;
 use spoolgate::domain::mask::Masker;

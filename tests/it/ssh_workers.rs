@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use spoolgate::adapters::ssh::{Session, SshError, Target};
+use spoolgate::adapters::ssh::Session;
+use spoolgate::adapters::ssh::SshError;
+use spoolgate::adapters::ssh::Target;
 use spoolgate::domain::output::ExecEnd;
 
 use crate::relay::Shape;

@@ -8,7 +8,7 @@ const FLOORS: [&str; 5] = ["base", "domain", "engine", "adapters", "shells"];
 const CODE_LINES_MAX: usize = 500;
 const PACKAGES_MAX: usize = 345;
 
-fn sources() -> BTreeMap<String, String> {
+pub(crate) fn sources() -> BTreeMap<String, String> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut files = BTreeMap::new();
     let mut open = vec![root.join("src"), root.join("tests/it"), root.join("examples"), root.join("benches")];

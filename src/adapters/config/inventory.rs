@@ -10,9 +10,11 @@ use std::time::{Duration, Instant};
 
 use serde::Deserialize;
 
-use super::{ConfigError, read_text, script};
+use super::error::{ConfigError, read_text};
+use super::script;
 use crate::base::limits;
-use crate::domain::inventory::{Inventory, Parts};
+use crate::domain::inventory::Inventory;
+use crate::domain::inventory::build::Parts;
 use crate::domain::problem::Problem;
 
 /// How deep `group_vars/` may nest.

@@ -5,6 +5,7 @@
 //! others. Secrets in requests are shown by no `Debug`.
 
 mod crowd;
+mod error;
 pub mod names;
 mod patient;
 mod tls;
@@ -32,6 +33,7 @@ use tokio::sync::watch;
 use crate::base::limits;
 
 use crowd::{Crowd, Seat};
+pub use error::HttpError;
 use patient::Patient;
 use tls::Tls;
 
@@ -41,27 +43,6 @@ const HEAD_BYTES_MAX: usize = 16 << 10;
 const HEADERS_MAX: usize = 64;
 /// How long requests that are being answered may go on when the daemon stops.
 const GRACE: Duration = Duration::from_secs(5);
-
-/// Why HTTP cannot be answered.
-#[derive(Debug, thiserror::Error)]
-pub enum HttpError {
-    /// An address cannot be listened on.
-    #[error("cannot listen on {address}: {source}; is another program there, or does it need another port?")]
-    Listen {
-        /// Which.
-        address: String,
-        /// Why.
-        source: io::Error,
-    },
-    /// A certificate or its key cannot be used.
-    #[error("cannot use the certificate {path}: {why}", path = path.display())]
-    Certificate {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        why: String,
-    },
-}
 
 /// One request, whole.
 pub struct Request {

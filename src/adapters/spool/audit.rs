@@ -10,10 +10,10 @@ use std::num::NonZero;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
+use super::FILE_MODE;
 use crate::adapters::spool::audit_head::{self, HeadFile, Memory};
 use crate::adapters::spool::commit::Commit;
 use crate::adapters::spool::layout::Layout;
-use crate::adapters::spool::store::FILE_MODE;
 use crate::adapters::spool::{SpoolError, fault_point};
 use crate::base::digest::Digest;
 use crate::base::ids::TaskId;

@@ -9,8 +9,8 @@ use std::io::{self, Write as _};
 use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
+use super::FILE_MODE;
 use crate::adapters::spool::layout::Layout;
-use crate::adapters::spool::store::FILE_MODE;
 use crate::adapters::spool::{SpoolError, fault_point};
 use crate::domain::audit::{Head, LastEnd};
 

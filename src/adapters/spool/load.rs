@@ -8,11 +8,11 @@ use std::io::{self, Write as _};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
-use crate::adapters::spool::SpoolError;
+use super::FILE_MODE;
 use crate::adapters::spool::commit::Commit;
 use crate::adapters::spool::intake::{HELD, TAKEN, put_back_held};
-use crate::adapters::spool::store::{FILE_MODE, Store, box_of};
-use crate::adapters::spool::{audit, bad};
+use crate::adapters::spool::store::{Store, box_of};
+use crate::adapters::spool::{SpoolError, audit, bad};
 use crate::base::ids::TaskId;
 use crate::base::time::Timestamp;
 use crate::domain::run::TaskState;

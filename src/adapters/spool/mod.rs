@@ -31,6 +31,9 @@ use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 
+/// With this mode files are made: the group may read, nobody else may do anything.
+pub(super) const FILE_MODE: u32 = 0o640;
+
 /// Stands before every operation of the store that changes a file: where tests make one fail, in turn.
 #[cfg(not(test))]
 #[inline]

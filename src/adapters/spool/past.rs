@@ -13,8 +13,8 @@ use serde::Deserialize;
 use crate::adapters::spool::layout::Layout;
 use crate::adapters::spool::{SpoolError, reader};
 use crate::base::ids::{Actor, TaskId};
+use crate::domain::outcome::Outcome;
 use crate::domain::record::HistoryLine;
-use crate::domain::run::Outcome;
 
 /// How much of the history is read at a time.
 const CHUNK: usize = 1 << 20;

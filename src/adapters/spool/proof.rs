@@ -19,9 +19,10 @@ use crate::adapters::spool::{SpoolError, gc, reader};
 use crate::base::digest::{Digest, Digester};
 use crate::base::ids::TaskId;
 use crate::domain::file_check::{Difference, of_line, of_lines};
+use crate::domain::outcome::StepResult;
 use crate::domain::plan::Plan;
 use crate::domain::record::{HistoryLine, record, view};
-use crate::domain::run::{Event, Recorded, Run, StepResult, StepState, TaskState};
+use crate::domain::run::{Event, Recorded, Run, StepState, TaskState};
 
 /// How many findings are kept; whoever has more does not read them.
 const FINDINGS_MAX: usize = 1000;
@@ -436,8 +437,9 @@ impl Look<'_> {
     }
 
     fn log(&self, path: &Path, result: &StepResult, gone: bool, proof: &mut Proof) -> Result<(), SpoolError> {
-        let kept =
-            |facts: &crate::domain::run::OutputFacts| facts.out_bytes.plus(facts.err_bytes).less(facts.dropped_bytes);
+        let kept = |facts: &crate::domain::outcome::OutputFacts| {
+            facts.out_bytes.plus(facts.err_bytes).less(facts.dropped_bytes)
+        };
         match (result.output.sha256, digest_of(path)?) {
             (None, None | Some((_, 0))) => {}
             (Some(_), None) if gone => proof.removed = proof.removed.saturating_add(1),

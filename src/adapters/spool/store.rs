@@ -7,6 +7,7 @@
 //! Journals are the truth. The file in a state's directory is a view that can be written again from its journal, so it
 //! is renamed, never trusted, and the daemon may act before the renames are durable.
 
+use super::FILE_MODE;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
@@ -37,8 +38,6 @@ use crate::engine::DropBox;
 const OPEN_JOURNALS_MAX: u64 = 256;
 /// How many names are tried for what stands in the way.
 const ASIDE_MAX: u32 = 100;
-/// With this mode files are made: the group may read, nobody else may do anything.
-pub(super) const FILE_MODE: u32 = 0o640;
 /// With this one those that not every member of the group may read.
 const CLOSED_MODE: u32 = 0o600;
 

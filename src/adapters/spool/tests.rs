@@ -5,12 +5,10 @@ mod chain;
 use std::collections::BTreeSet;
 use std::fs;
 
-use super::audit;
-use super::fault;
 use super::layout::Layout;
 use super::load::Loaded;
 use super::store::{NewFiles, Store};
-use super::{SpoolError, reader};
+use super::{SpoolError, audit, fault, reader};
 use crate::base::digest::Digest;
 use crate::base::ids::TaskId;
 use crate::base::time::Timestamp;

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use tokio::io::Interest;
 use tokio::net::UnixStream;
 
-use crate::adapters::ssh::{Refused, SshError};
+use super::error::{Refused, SshError};
 use crate::domain::output::ExecEnd;
 
 /// The most bytes of a stream in one frame.

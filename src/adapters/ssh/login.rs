@@ -11,11 +11,12 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::task::spawn_blocking;
 use tokio::time::{Instant, timeout_at};
 
+use super::error::{Refused, SshError};
+use super::target::Target;
 use crate::adapters::ssh::agent::{self, Identity, Keyring, Signer};
 use crate::adapters::ssh::key_file::{self, KeyFile, Unfit, beside, blob};
 use crate::adapters::ssh::session::{Login, Session};
 use crate::adapters::ssh::signing_key::{NotOpened, SigningKey};
-use crate::adapters::ssh::{Refused, SshError, Target};
 use crate::base::text::visible;
 
 /// How many key files are opened with a passphrase at once: that is made to be slow, and done on the processor alone.

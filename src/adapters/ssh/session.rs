@@ -3,34 +3,24 @@
 //! **Invariant:** the host's key is compared before anything else is said; whatever becomes of the worker, a wait for it ends. The
 //! connection is made here and handed over; closing the wire closes it.
 
-use std::io::{self, BufRead};
-use std::os::unix::net::UnixStream;
+use std::io::BufRead;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::timeout;
 
+use super::error::{Refused, SshError};
 use crate::adapters::ssh::agent::Keyring;
-use crate::adapters::ssh::descriptors::is_short;
-use crate::adapters::ssh::dial::{NotDialed, dial, prepare};
 use crate::adapters::ssh::frame::{Frame, Order, PIECE_BYTES_MAX, Report, Wire};
-use crate::adapters::ssh::login::log_in;
 use crate::adapters::ssh::proxy::Proxy;
-use crate::adapters::ssh::workers::{Destination, Seat};
-use crate::adapters::ssh::{LibraryError, Refused, SshError, Target};
-use crate::base::text::visible;
+use crate::adapters::ssh::workers::Seat;
 use crate::domain::output::{ExecEnd, Stream};
 use crate::domain::runner::{Program, command_line};
 
-/// How much longer than it may take a worker is waited for.
-const SLACK: Duration = Duration::from_secs(1);
 /// How long a polite goodbye may take.
 const CLOSE_LIMIT: Duration = Duration::from_secs(4);
 /// How long a worker may take to leave a command alone, or to end a shell.
 const LEAVE_LIMIT: Duration = Duration::from_secs(5);
-/// How long a host may take to say what it offers.
-const EXPLAIN_LIMIT: Duration = Duration::from_secs(8);
-
 /// An open, authenticated connection. Commands run on it one after the other.
 pub struct Session {
     pub(super) wire: Wire<Report, Order>,
@@ -40,11 +30,11 @@ pub struct Session {
     /// Whether somebody stopped waiting for a command.
     busy: bool,
     /// Whether the worker ended, or said what it should not.
-    broken: bool,
+    pub(super) broken: bool,
     /// The shell that waits for the next program.
     shell: Option<Shell>,
     /// The command that leads there; ended with the session.
-    proxy: Option<Proxy>,
+    pub(super) proxy: Option<Proxy>,
 }
 
 /// A shell that takes programs.
@@ -71,52 +61,9 @@ pub(super) struct Login {
 }
 
 impl Session {
-    /// Connects, compares the host's key and logs in, all within the target's limit.
-    ///
-    /// # Errors
-    /// Nothing of any command was sent then: every error of this function is [`SshError::never_sent`].
-    pub async fn connect(target: &Target) -> Result<Session, SshError> {
-        match Session::connect_over(target, None).await {
-            Err(error) if error.is_disagreement() => Err(Session::explain(error, target, None).await),
-            other => other,
-        }
-    }
-
-    /// Like [`Session::connect`], through `way`: the end of a [`Tunnel`](super::Tunnel) to the target.
-    ///
-    /// # Errors
-    /// As [`Session::connect`]; what [`Session::explain`] can say more of is left to the caller.
-    pub async fn connect_over(target: &Target, way: Option<UnixStream>) -> Result<Session, SshError> {
-        let host = place(target);
-        if target.host_keys.is_empty() {
-            return Err(SshError::UnknownHostKey { host });
-        }
-        let (way, mut proxy) = lead(target, way, &host)?;
-        let limit = target.connect_timeout;
-        let begin = Instant::now();
-        let mut session = match (greet(target, &host, way, begin + limit).await, &mut proxy) {
-            (Ok(session), _) => session,
-            (Err(error), Some(proxy)) => return Err(of_proxy(error, limit, &proxy.last_words().await)),
-            (Err(error), None) => return Err(error),
-        };
-        session.proxy = proxy;
-        let left = limit.saturating_sub(begin.elapsed());
-        match log_in(target, &mut session, left).await {
-            Ok(()) => Ok(session),
-            Err(_) if session.broken => Err(SshError::Ended { host: session.host.clone() }),
-            Err(error) => Err(error),
-        }
-    }
-
-    /// Finds out why a host and we do not agree: the library does not say. Asks the host what it offers, over one more
-    /// connection; `way` leads there where it is not reached directly.
-    pub async fn explain(error: SshError, target: &Target, way: Option<UnixStream>) -> SshError {
-        let SshError::Disagreement { host, source } = error else { return error };
-        match timeout(EXPLAIN_LIMIT, explained(target, way, &host)).await {
-            Ok(Some(why)) => SshError::Methods { host, why },
-            // They do agree: it was cut off, and may be tried again.
-            _ => SshError::Handshake { host, source, said: String::new() },
-        }
+    /// Returns the session of a connection whose host proved its key.
+    pub(super) fn new(wire: Wire<Report, Order>, host: String, seat: Seat, key_exchange: Option<String>) -> Session {
+        Session { wire, host, seat, key_exchange, busy: false, broken: false, shell: None, proxy: None }
     }
 
     /// Returns the key exchange that both sides chose, by its name in the protocol.
@@ -339,90 +286,5 @@ impl Session {
     /// Makes the error of a connection that broke.
     fn lost(&self, why: impl Into<String>) -> SshError {
         SshError::Lost { host: self.host.clone(), why: why.into() }
-    }
-}
-
-/// Returns how a target is called in what people read.
-fn place(target: &Target) -> String {
-    format!("{}:{}", target.address, target.port)
-}
-
-/// Starts the command that leads to a target, where there is one and no other way.
-fn lead(target: &Target, way: Option<UnixStream>, host: &str) -> Result<(Option<UnixStream>, Option<Proxy>), SshError> {
-    let (None, Some(command)) = (&way, &target.proxy_command) else { return Ok((way, None)) };
-    let (way, proxy) = Proxy::start(command).map_err(|source| failed(host, &source))?;
-    Ok((Some(way), Some(proxy)))
-}
-
-/// Makes an error of what the system said before there was a connection.
-fn failed(host: &str, error: &io::Error) -> SshError {
-    let (host, why) = (host.to_owned(), error.to_string());
-    if is_short(error) { SshError::Short { host, why } } else { SshError::Connect { host, why } }
-}
-
-/// Makes the error of a connection that did not come about the command's, as far as it may be.
-fn of_proxy(error: SshError, limit: Duration, said: &str) -> SshError {
-    let (host, why) = match error {
-        SshError::Connect { host, why } => (host, why),
-        SshError::Handshake { host, source: LibraryError { message, .. }, .. } => (host, message),
-        SshError::ConnectTimeout { host, .. } => (host, format!("no answer within {limit:?}")),
-        // The host itself answered.
-        other => return other,
-    };
-    SshError::Proxy { host, why, said: said.to_owned() }
-}
-
-/// Connects to a target, and gives the connection to a worker.
-async fn seated(
-    target: &Target,
-    host: &str,
-    way: Option<UnixStream>,
-    deadline: Instant,
-    explain: bool,
-) -> Result<(Seat, Wire<Report, Order>), SshError> {
-    let left = || deadline.saturating_duration_since(Instant::now());
-    if let Some(way) = way {
-        return target.workers.seat(Destination::of(target, host, left(), false), way, explain).await;
-    }
-    let stream = match dial(&target.address, target.port, target.connect_timeout).await {
-        Ok(stream) => stream.into_std().map_err(|error| failed(host, &error))?,
-        Err(NotDialed::Late(why)) => return Err(SshError::ConnectTimeout { host: host.to_owned(), why }),
-        Err(NotDialed::Failed(why)) => return Err(SshError::Connect { host: host.to_owned(), why }),
-        Err(NotDialed::Short(source)) => return Err(failed(host, &source)),
-    };
-    prepare(&stream, target.keepalive).map_err(|error| failed(host, &error))?;
-    target.workers.seat(Destination::of(target, host, left(), true), stream, explain).await
-}
-
-/// Connects and has the host's key compared.
-async fn greet(target: &Target, host: &str, way: Option<UnixStream>, deadline: Instant) -> Result<Session, SshError> {
-    let (seat, mut wire) = seated(target, host, way, deadline, false).await?;
-    match timeout_at(deadline + SLACK, wire.next()).await {
-        Ok(Ok(Some(Frame::Said(Report::Greeted { key_exchange })))) => {
-            let (host, shell, proxy) = (host.to_owned(), None, None);
-            Ok(Session { wire, host, seat, key_exchange, busy: false, broken: false, shell, proxy })
-        }
-        Ok(Ok(Some(Frame::Said(Report::Failed(error))))) => Err(error.of_host(host)),
-        Ok(_) => {
-            seat.suspect();
-            Err(SshError::Ended { host: host.to_owned() })
-        }
-        // It has limits of its own for everything that hosts may do.
-        Err(_) => {
-            seat.retire();
-            Err(SshError::Ended { host: host.to_owned() })
-        }
-    }
-}
-
-/// Asks a host what it offers; returns what we have not in common.
-async fn explained(target: &Target, way: Option<UnixStream>, host: &str) -> Option<String> {
-    // It lives as long as the connection through it.
-    let (way, _proxy) = lead(target, way, host).ok()?;
-    let deadline = Instant::now() + target.connect_timeout;
-    let (_seat, mut wire) = seated(target, host, way, deadline, true).await.ok()?;
-    match wire.next().await {
-        Ok(Some(Frame::Said(Report::Explained(why)))) => why.map(|why| visible(&why)),
-        _ => None,
     }
 }

@@ -10,8 +10,9 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
+use super::error::SshError;
+use crate::adapters::ssh::Session;
 use crate::adapters::ssh::frame::{Frame, Order, Report};
-use crate::adapters::ssh::{Session, SshError};
 use crate::base::text::visible;
 
 /// How long somebody waits for a way, behind others that are opened before.

@@ -27,10 +27,10 @@ use tokio::process::{Child, Command};
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout};
 
+use super::error::SshError;
 use crate::adapters::ssh::agent::{Agent, Keyring, SOCKET};
 use crate::adapters::ssh::descriptors::is_short;
 use crate::adapters::ssh::frame::{Order, Report, Wire};
-use crate::adapters::ssh::{SshError, Target};
 use crate::base::text::visible;
 
 /// How many connections one worker has before another is started.
@@ -79,22 +79,6 @@ pub(super) struct Destination {
     pub(super) keepalive_ms: u64,
     /// Whether the connection is TCP, or the end of a way.
     pub(super) tcp: bool,
-}
-
-impl Destination {
-    pub(super) fn of(target: &Target, place: &str, left: Duration, tcp: bool) -> Destination {
-        let ms = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
-        Destination {
-            place: place.to_owned(),
-            address: target.address.clone(),
-            port: target.port,
-            host_keys: target.host_keys.clone(),
-            left_ms: ms(left),
-            limit_ms: ms(target.connect_timeout),
-            keepalive_ms: ms(target.keepalive),
-            tcp,
-        }
-    }
 }
 
 /// The processes that speak SSH. A clone is another handle of the same ones.

@@ -5,9 +5,9 @@
 
 use std::collections::BTreeSet;
 
-use super::groups::Vars;
+use super::address::{check_address, check_user};
+use super::host::{Connection, Host, JOBS_MAX, Says, Vars};
 use super::ssh_args::Way;
-use super::{Connection, Host, JOBS_MAX, Says, check_address, check_user};
 use crate::base::ids::{HostName, SecretName};
 
 /// What is wrong with a host: what it is, and what would be right. No value stands in it, since it may be a password.

@@ -6,15 +6,17 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::ansible;
 use super::ansible::Fault;
-use super::data::Data;
-use super::groups::{self, ALL, Group, UNGROUPED, Vars};
+use super::groups::{self, ALL, Group, UNGROUPED};
+use super::host::Vars;
+use super::part::Part;
 use super::vars_files::VarsFiles;
-use super::{Part, ansible};
 use crate::base::ids::HostName;
 use crate::base::limits;
 use crate::base::text::is_hidden;
 use crate::domain::problem::Problem;
+use crate::domain::read::data::Data;
 
 /// The hosts and groups of one file.
 pub(super) struct Draft<'a> {

@@ -14,55 +14,12 @@
 //! **Invariant:** pure. A host is in an application when one of its groups says so, in however many groups it stands;
 //! its variable is the one that Ansible's precedence leaves, and so one of them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
-use super::groups::Vars;
-use super::{Host, Inventory};
+use super::Inventory;
+use super::host::{Host, first};
+use super::levels::Level;
 use crate::base::ids::HostName;
-
-/// What a group may be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Level {
-    /// The whole of something: `ZDOPS_PROJECT`.
-    Project,
-    /// A part of a project: `ZDOPS_CLUSTER`.
-    Cluster,
-    /// What is published: `ZDOPS_APP`.
-    App,
-}
-
-impl Level {
-    /// All of them, the widest first.
-    pub const ALL: [Level; 3] = [Level::Project, Level::Cluster, Level::App];
-
-    /// Returns the word that selectors use.
-    #[must_use]
-    pub fn word(self) -> &'static str {
-        match self {
-            Level::Project => "project",
-            Level::Cluster => "cluster",
-            Level::App => "app",
-        }
-    }
-
-    /// Returns the variables that name it, the one that counts first.
-    #[must_use]
-    pub fn variables(self) -> [&'static str; 2] {
-        match self {
-            Level::Project => ["ZDOPS_PROJECT", "project"],
-            Level::Cluster => ["ZDOPS_CLUSTER", "cluster"],
-            Level::App => ["ZDOPS_APP", "app"],
-        }
-    }
-
-    /// Reads the word that selectors use.
-    pub(super) fn of_word(word: &str) -> Option<Level> {
-        Level::ALL.into_iter().find(|level| level.word() == word)
-    }
-}
-
-/// The hosts of each project, cluster and application that a group says it is.
-pub type Levels = BTreeMap<(Level, String), BTreeSet<HostName>>;
 
 /// What is known of a host beside how it is reached; empty where the inventory does not say it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -79,41 +36,6 @@ pub struct Facts {
     pub location: String,
     /// The narrowest of application, cluster and project that is known: what it is (`app`) and its name.
     pub group: Option<(String, String)>,
-}
-
-/// The variables that say where a host stands, the one that counts first.
-pub(super) const LOCATION: [&str; 2] = ["ZDOPS_LOCATION", "location"];
-/// The variables that say which environment a host belongs to, the one that counts first.
-pub(super) const ENVIRONMENT: [&str; 3] = ["ZDOPS_SYSTEM_ENV", "environment", "env"];
-
-/// Returns the first of some variables that is not empty.
-pub(super) fn first<'a>(vars: &'a Vars, names: &[&str]) -> &'a str {
-    names.iter().filter_map(|name| vars.get(*name)).find(|value| !value.is_empty()).map_or("", String::as_str)
-}
-
-/// Adds what a group says that it is.
-pub(super) fn note(levels: &mut Levels, own: &Vars, members: &BTreeSet<HostName>) {
-    for level in Level::ALL {
-        let name = first(own, &level.variables());
-        if !name.is_empty() {
-            levels.entry((level, name.to_owned())).or_default().extend(members.iter().cloned());
-        }
-    }
-}
-
-impl Host {
-    /// Returns the environment it belongs to: its variable `ZDOPS_SYSTEM_ENV`, or else `environment`, or else `env`;
-    /// empty when it has none.
-    #[must_use]
-    pub fn environment(&self) -> &str {
-        first(&self.vars, &ENVIRONMENT)
-    }
-
-    /// Returns where it stands: its variable `ZDOPS_LOCATION`, or else `location`; empty when it has none.
-    #[must_use]
-    pub fn location(&self) -> &str {
-        first(&self.vars, &LOCATION)
-    }
 }
 
 impl Inventory {

@@ -5,12 +5,10 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use super::facts::{self, Levels};
+use super::host::Vars;
+use super::levels::{self, Levels};
 use crate::base::ids::HostName;
 use crate::domain::problem::Problem;
-
-/// Variables by name, as text.
-pub(super) type Vars = BTreeMap<String, String>;
 
 /// The group that every host is in.
 pub(super) const ALL: &str = "all";
@@ -89,7 +87,7 @@ pub(super) fn resolve(
     for (_, _, name) in &ranked {
         let mut own = groups[*name].vars.clone();
         own.extend(outer.get(*name).cloned().unwrap_or_default());
-        facts::note(&mut levels, &own, inside(name));
+        levels::note(&mut levels, &own, inside(name));
     }
     let members = members.into_iter().filter(|(name, _)| !special(name));
     Ok(Resolved { members: members.map(|(name, hosts)| (name.to_owned(), hosts)).collect(), inherited, levels })

@@ -8,8 +8,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::draft::Draft;
 use super::groups::{ALL, UNGROUPED};
+use super::ini_words;
+use super::part::Part;
 use super::vars_files::VarsFiles;
-use super::{Part, ini_words};
 use crate::base::text::is_hidden;
 use crate::domain::problem::Problem;
 

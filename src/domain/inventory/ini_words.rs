@@ -2,8 +2,8 @@
 //!
 //! **Invariant:** pure, and the same answers as ansible-core 2.19 except where a comment says otherwise.
 
-use super::data::Data;
-use crate::domain::wire::python_literal;
+use crate::domain::read::data::Data;
+use crate::domain::read::python_literal;
 
 /// The most hosts one pattern may stand for; bounds memory for a mistyped range.
 const PATTERN_HOSTS_MAX: usize = 100_000;

@@ -2,7 +2,7 @@
 //!
 //! **Invariant:** pure. A hop is a name or an address, never an option or a command.
 
-use super::{check_address, check_user};
+use super::address::{check_address, check_user};
 
 /// One host on the way.
 #[derive(Clone, Debug, PartialEq, Eq)]

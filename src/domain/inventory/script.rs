@@ -10,12 +10,13 @@
 
 use std::collections::BTreeMap;
 
-use super::data::{Data, Node};
 use super::draft::Draft;
+use super::part::Part;
 use super::vars_files::VarsFiles;
-use super::{Part, json};
 use crate::base::ids::HostName;
 use crate::domain::problem::Problem;
+use crate::domain::read::data::{Data, Node};
+use crate::domain::read::data_json;
 
 /// What a script said.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -31,7 +32,7 @@ pub struct Script {
 /// Returns the hosts whose variables must be asked for one by one: all of them when a list has no `_meta`.
 #[must_use]
 pub fn hosts_to_ask(list: &str) -> Vec<HostName> {
-    let Ok(Node { data: Data::Map(groups), .. }) = json::read(list) else { return Vec::new() };
+    let Ok(Node { data: Data::Map(groups), .. }) = data_json::read(list) else { return Vec::new() };
     let mut hosts = std::collections::BTreeSet::new();
     for (key, group) in &groups {
         let Data::Text(name) = &key.data else { continue };
@@ -78,7 +79,7 @@ fn shape(data: &Data) -> Shape<'_> {
 /// Everything wrong with it, under its file's name.
 pub(super) fn parse(script: &Script, around: &VarsFiles) -> Result<Part, Vec<Problem>> {
     let mut draft = Draft::new(&script.file);
-    match json::read(&script.list) {
+    match data_json::read(&script.list) {
         Err(bad) => {
             let found = format!("--list: no JSON in line {} of what it printed", bad.line);
             draft.problem(0, found, bad.wanted);
@@ -173,7 +174,7 @@ impl Reader<'_, '_> {
                     .hosts
                     .get(host.as_str())
                     .filter(|text| !text.trim().is_empty())
-                    .map(|text| json::read(text))
+                    .map(|text| data_json::read(text))
                 {
                     None => {}
                     Some(Ok(node)) => self.read_host_vars(&host, &node.data),

@@ -10,10 +10,11 @@
 use std::collections::{BTreeSet, HashMap};
 use std::rc::Rc;
 
+use super::Inventory;
+use super::host::{Host, first};
+use super::levels::Level;
 use crate::base::ids::HostName;
 use crate::base::limits;
-use crate::domain::inventory::facts::{Level, first};
-use crate::domain::inventory::{Host, Inventory};
 use crate::domain::problem::excerpt;
 
 /// What may stand before a colon in a selector.

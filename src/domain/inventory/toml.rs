@@ -27,12 +27,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::groups::{self, ALL, Group, UNGROUPED, Vars};
+use super::address::{check_address, check_user};
+use super::groups::{self, ALL, Group, UNGROUPED};
+use super::host::{Connection, Host, JOBS_MAX, Says, Vars};
 use super::jump::Jump;
-use super::{Connection, Host, JOBS_MAX, Part, Says, check_address, check_user, proxy_command};
+use super::part::Part;
+use super::proxy_command;
 use crate::base::ids::{HostName, SecretName};
 use crate::domain::problem::Problem;
-use crate::domain::toml_table::{Fields, Sheet, Text};
+use crate::domain::read::toml_table::{Fields, Sheet, Text};
 
 /// What holds for hosts that do not say otherwise.
 #[derive(Default)]

@@ -14,11 +14,13 @@
 //! group that is no mapping, a key that is none of `hosts`, `vars` and `children`), the file is refused: hosts that are
 //! silently missing are hosts that a task silently misses.
 
-use super::data::{Data, Node};
 use super::draft::Draft;
+use super::ini_words;
+use super::part::Part;
 use super::vars_files::VarsFiles;
-use super::{Part, ini_words, yaml};
 use crate::domain::problem::Problem;
+use crate::domain::read::data::{Data, Node};
+use crate::domain::read::yaml;
 
 /// Reads one file.
 ///

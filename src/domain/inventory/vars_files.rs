@@ -6,10 +6,10 @@
 
 use std::collections::BTreeMap;
 
-use super::data::Data;
-use super::groups::Vars;
-use super::yaml;
+use super::host::Vars;
 use crate::domain::problem::Problem;
+use crate::domain::read::data::Data;
+use crate::domain::read::yaml;
 
 /// The endings that count, in the order they are looked for.
 const ENDINGS: [&str; 4] = ["", ".yml", ".yaml", ".json"];

@@ -7,12 +7,8 @@
 //! their fields in alphabetical order and hold sorted maps, so serialising them *is* the canonical form; a test
 //! keeps that true.
 
-mod files;
-mod find_hosts;
-mod host_env;
-mod reach;
-mod resolve;
-mod sizes;
+pub mod diff;
+pub(in crate::domain) mod sizes;
 mod warnings;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -22,64 +18,14 @@ use serde::{Deserialize, Serialize};
 use crate::base::digest::Digest;
 use crate::base::ids::{GroupNo, HostName, ParamName, SecretName, StepName, TemplateName, UserName};
 use crate::base::time::Timestamp;
-use crate::domain::condition::Typed;
+use crate::domain::condition::{Facts, Typed};
 use crate::domain::delegate::Delegate;
-use crate::domain::file_step::{PlannedFetch, PlannedFile, SharedFiles, Texts};
-use crate::domain::hook::Hooks;
-use crate::domain::inventory::{Connection, Inventory};
-use crate::domain::known_hosts::{HostKey, KnownHosts};
-use crate::domain::policy::Policy;
-use crate::domain::risk::Level;
-use crate::domain::share::Shares;
-use crate::domain::ssh_config::Answers;
-use crate::domain::template::{Catalogue, Missed, OnFailure, Trigger};
-
-pub use find_hosts::unasked;
-pub use resolve::resolve;
-
-/// Everything that a submission is resolved against.
-#[derive(Clone, Debug)]
-pub struct Library {
-    /// The templates.
-    pub catalogue: Catalogue,
-    /// The hosts.
-    pub inventory: Inventory,
-    /// Which keys hosts answer with.
-    pub known_hosts: KnownHosts,
-    /// What OpenSSH's configuration says of hosts, where it is to be asked.
-    pub ssh: Option<Answers>,
-    /// Who may do what.
-    pub policy: Policy,
-    /// What holds where a host or a task says nothing.
-    pub defaults: Defaults,
-    /// The tags of the git repositories that templates name, with the commits they point at.
-    pub tags: BTreeMap<String, BTreeMap<String, String>>,
-    /// The files that can be copied to hosts.
-    pub files: SharedFiles,
-    /// The zone of times without an offset.
-    pub zone: crate::base::time::Zone,
-    /// Which tasks pushes and alerts make.
-    pub hooks: Hooks,
-    /// How much one person may take.
-    pub shares: Shares,
-}
-
-/// What holds where a host or a task says nothing.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Defaults {
-    /// The user to log in as.
-    pub user: String,
-    /// The private key file; the agent only when `None`.
-    pub key: Option<String>,
-    /// The secret that is the passphrase of key files, where the inventory names no other.
-    pub key_passphrase: Option<SecretName>,
-    /// How many hosts a group may hold.
-    pub hosts_per_group: usize,
-    /// How many hosts may be in flight over all tasks.
-    pub hosts_in_flight: usize,
-    /// How long after its time a task counts as late, in milliseconds.
-    pub late_after_ms: i64,
-}
+use crate::domain::file_step::{PlannedFetch, PlannedFile, Texts};
+use crate::domain::inventory::host::Connection;
+use crate::domain::known_hosts::HostKey;
+use crate::domain::level::Level;
+use crate::domain::outcome::Outcome;
+use crate::domain::template::{Missed, OnFailure, Trigger};
 
 /// What will run. Immutable; named by its digest.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -331,6 +277,29 @@ pub struct PlannedHost {
     /// Its variables that conditions may ask for while the task runs.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub vars: BTreeMap<String, String>,
+}
+
+impl PlannedHost {
+    /// Returns what conditions may ask about the host, with these variables and results.
+    #[must_use]
+    pub fn facts<'a>(
+        &'a self,
+        name: &'a HostName,
+        (params, typed): (&'a BTreeMap<ParamName, String>, &'a BTreeMap<ParamName, Typed>),
+        vars: &'a BTreeMap<String, String>,
+        steps: Vec<(&'a str, Outcome, Option<i32>)>,
+    ) -> Facts<'a> {
+        Facts {
+            params,
+            typed,
+            name: name.as_str(),
+            address: &self.address,
+            environment: &self.environment,
+            tags: &self.tags,
+            vars,
+            steps,
+        }
+    }
 }
 
 /// A host that a connection passes.

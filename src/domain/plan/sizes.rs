@@ -19,7 +19,7 @@ const NUMBER_BYTES: usize = 20;
 ///
 /// # Errors
 /// All of them.
-pub(super) fn check(plan: &Plan, submission: &Submission) -> Result<(), Vec<Problem>> {
+pub(in crate::domain) fn check(plan: &Plan, submission: &Submission) -> Result<(), Vec<Problem>> {
     let mut sizes = Sizes { plan, submission, found: BTreeSet::new(), problems: Problems::default() };
     let shared = sizes.variables(&plan.env, |name| pointer_of(submission, name));
     let shared_twice = sizes.prefixed();

@@ -9,10 +9,9 @@ use regex_lite::Regex;
 
 use super::Plan;
 use crate::base::digest::Digest;
-use crate::base::ids::HostName;
-use crate::base::ids::ParamName;
+use crate::base::ids::{HostName, ParamName};
 use crate::base::text::{is_hidden, mixed_alphabets, visible};
-use crate::domain::inventory::Connection;
+use crate::domain::inventory::host::Connection;
 
 /// What a shell reads as more than text, where a script hands a value on without quotes.
 const SHELL_CHARACTERS: &[char] = &[';', '|', '&', '$', '`', '<', '>', '(', ')', '\'', '"', '\\', '*', '?', '\n'];

@@ -5,23 +5,36 @@
 
 use std::collections::BTreeMap;
 
+use super::Policy;
 use super::freeze::{Freeze, Span};
-use super::{
-    ApproveRule, AuditRule, ControlRule, Part, RequireRule, Right, Rules, Scope, SeeRule, SubmitRule, Unproved,
-};
+use super::rule::{ApproveRule, AuditRule, ControlRule, RequireRule, SubmitRule};
+use super::rules::{Rules, Unproved};
+use super::scope::Scope;
+use super::see::{Part, SeeRule};
 use crate::base::time::{BadTime, Timestamp, Zone, parse_end, parse_time};
 use crate::base::week::{WeekSpan, WeekTime};
+use crate::domain::level::Level;
 use crate::domain::problem::Problem;
-use crate::domain::risk::Level;
+use crate::domain::read::toml_table::{Fields, Sheet, Text};
+use crate::domain::right::Right;
 use crate::domain::submission::Schedule;
-use crate::domain::toml_table::{Fields, Sheet, Text};
 
 /// The most approvals a rule may ask for; more is a typing error that no task would survive.
 const APPROVALS_MAX: u32 = 100;
 
 type Roles = BTreeMap<String, Vec<String>>;
 
-pub(super) fn read(file: &str, text: &str, zone: &Zone) -> Result<Rules, Vec<Problem>> {
+impl Policy {
+    /// Reads `policy.toml`; wall-clock times in it are meant in `zone`.
+    ///
+    /// # Errors
+    /// Every problem of the file, each with `file:line`.
+    pub fn parse(file: &str, text: &str, zone: &Zone) -> Result<Policy, Vec<Problem>> {
+        read(file, text, zone).map(|rules| Policy::Rules(Box::new(rules)))
+    }
+}
+
+fn read(file: &str, text: &str, zone: &Zone) -> Result<Rules, Vec<Problem>> {
     let sheet = Sheet::new(file, text);
     let mut fields = sheet.fields();
     let mut rules = Rules::default();

@@ -4,8 +4,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::rule::is_named;
-use super::{Approval, Scope};
+use super::scope::{Scope, is_named};
+use super::vote::Approval;
 use crate::base::time::{Timestamp, Zone};
 use crate::base::week::WeekSpan;
 

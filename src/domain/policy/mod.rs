@@ -6,8 +6,14 @@
 
 mod file;
 mod freeze;
+mod opinion;
+mod person;
 mod rule;
+mod rules;
+mod scope;
 mod see;
+mod sight;
+mod subject;
 mod vote;
 
 use std::collections::BTreeSet;
@@ -15,27 +21,22 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 
 use crate::base::ids::Actor;
-use crate::base::time::{Timestamp, Zone};
-use crate::domain::plan::{Library, Plan};
-use crate::domain::problem::Problem;
-use crate::domain::risk::{Bounds, Level, Risk};
-use crate::domain::submission::{Claims, Schedule};
+use crate::base::time::Timestamp;
+use crate::domain::inventory::Inventory;
+use crate::domain::level::Level;
+use crate::domain::right::Right;
+use crate::domain::risk::Bounds;
+use crate::domain::submission::Schedule;
+use crate::domain::template::Catalogue;
 
-use freeze::Freeze;
 pub use freeze::Frozen;
-use rule::{ApproveRule, AuditRule, ControlRule, RequireRule, Scope, SubmitRule};
-use see::SeeRule;
+use opinion::PERSONAL;
+pub use opinion::{Opinion, Refusal};
+pub use person::Person;
+pub use rules::{Rules, Unproved};
 pub use see::{Part, Readers, Reading, Sight};
+pub use subject::Subject;
 pub use vote::{Approval, Approved, Grant, Need, approve, missing};
-
-/// A person who acts: the owner of a file, with the groups the system knows for them.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Person {
-    /// Who.
-    pub actor: Actor,
-    /// The names of their Unix groups.
-    pub groups: BTreeSet<String>,
-}
 
 /// The rules of `policy.toml`, or personal mode without one.
 #[derive(Clone, Debug, PartialEq)]
@@ -47,154 +48,6 @@ pub enum Policy {
     },
     /// With a policy file nothing is allowed that no rule allows.
     Rules(Box<Rules>),
-}
-
-/// The rules of a policy file.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Rules {
-    submit: Vec<SubmitRule>,
-    approve: Vec<ApproveRule>,
-    require: Vec<RequireRule>,
-    control: Vec<ControlRule>,
-    audit: Vec<AuditRule>,
-    see: Vec<SeeRule>,
-    freeze: Vec<Freeze>,
-    bounds: Bounds,
-    unproved: Unproved,
-}
-
-/// What is asked more of a task whose file somebody else may have put where it lay.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Unproved {
-    /// It is marked, and one approval more is asked where its risk is high.
-    #[default]
-    Mark,
-    /// One approval more is asked, whatever its risk.
-    OneMore,
-    /// It is refused.
-    Refuse,
-}
-
-impl Unproved {
-    /// Reads the word, as in `policy.toml`.
-    #[must_use]
-    pub fn parse(word: &str) -> Option<Unproved> {
-        match word {
-            "mark" => Some(Unproved::Mark),
-            "one-more" => Some(Unproved::OneMore),
-            "refuse" => Some(Unproved::Refuse),
-            _ => None,
-        }
-    }
-}
-
-/// What somebody may want to do with a task that exists, or with the audit.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Right {
-    /// Let a plan run.
-    Approve,
-    /// Refuse it for good.
-    Reject,
-    /// Take back an approval of one's own.
-    Withdraw,
-    /// End it, or its work on some hosts.
-    Cancel,
-    /// Let nothing more start for now.
-    Hold,
-    /// Let it go on, or a manual step begin.
-    Release,
-    /// Start again what did not end well.
-    Retry,
-    /// Go on without a step.
-    Skip,
-    /// Let the next batch begin.
-    Continue,
-    /// Take note of what was removed from the audit. It is about no task, and no rule about tasks gives it.
-    Acknowledge,
-}
-
-impl Right {
-    /// Every right, in the order of a task's life.
-    pub const ALL: [Right; 10] = [
-        Right::Approve,
-        Right::Reject,
-        Right::Withdraw,
-        Right::Cancel,
-        Right::Hold,
-        Right::Release,
-        Right::Retry,
-        Right::Skip,
-        Right::Continue,
-        Right::Acknowledge,
-    ];
-
-    /// Returns the word, as in orders and rules.
-    #[must_use]
-    pub fn word(self) -> &'static str {
-        match self {
-            Right::Approve => "approve",
-            Right::Reject => "reject",
-            Right::Withdraw => "withdraw",
-            Right::Cancel => "cancel",
-            Right::Hold => "hold",
-            Right::Release => "release",
-            Right::Retry => "retry",
-            Right::Skip => "skip",
-            Right::Continue => "continue",
-            Right::Acknowledge => "acknowledge",
-        }
-    }
-}
-
-/// A task as rules see it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Subject {
-    /// The template's name, or `script`.
-    pub work: String,
-    /// The environments and tags of its hosts, each combination once.
-    pub places: BTreeSet<(String, BTreeSet<String>)>,
-    /// How much it can break.
-    pub level: Level,
-    /// Who submitted it.
-    pub submitter: Actor,
-    /// The people it names in `associated_user`.
-    pub named: BTreeSet<String>,
-    /// The people behind it beside its submitter: whom it says it comes from, and who made the token it came with.
-    pub behind: BTreeSet<String>,
-    /// Whether somebody else may have put its file where it lay.
-    pub unproved: bool,
-}
-
-impl Subject {
-    /// Looks at a plan.
-    #[must_use]
-    pub fn of(plan: &Plan, submitter: &Actor, claims: &Claims, policy: &Policy) -> Subject {
-        let places = plan.hosts.values().map(|host| (host.environment.clone(), host.tags.clone())).collect();
-        Subject {
-            work: plan.work_name().to_owned(),
-            places,
-            level: Risk::of(plan, &policy.bounds()).level,
-            submitter: submitter.clone(),
-            named: claims.associated_user.values().flatten().cloned().collect(),
-            behind: claims.behind(),
-            unproved: false,
-        }
-    }
-
-    /// Whether it is somebody's own, or comes from them by another's hand: then they are no second person.
-    fn is_of(&self, person: &Person) -> bool {
-        // The number or the name: whoever was given either of them anew is not a second person.
-        let submitted = self.submitter.uid == person.actor.uid || self.submitter.user == person.actor.user;
-        submitted || self.behind.contains(&person.actor.user)
-    }
-
-    /// Stands for a task whose plan could not be made.
-    #[must_use]
-    pub fn unresolved(work: String, submitter: &Actor) -> Subject {
-        let (places, named, behind) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
-        let (level, submitter, unproved) = (Level::Low, submitter.clone(), false);
-        Subject { work, places, level, submitter, named, behind, unproved }
-    }
 }
 
 /// How a submission is let in.
@@ -216,75 +69,7 @@ pub enum Admission {
     },
 }
 
-/// Why somebody may not do something, in words for them.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{why}")]
-pub struct Refusal {
-    /// Why.
-    pub why: String,
-    /// Who wanted to do what, where the rules say more about it.
-    asked: Option<(String, String)>,
-}
-
-impl Refusal {
-    fn new(why: String) -> Refusal {
-        Refusal { why, asked: None }
-    }
-
-    /// Says before why it was asked at all.
-    #[must_use]
-    pub fn because(self, before: &str) -> Refusal {
-        Refusal { why: format!("{before}: {}", self.why), ..self }
-    }
-
-    /// Returns the command that says more about it; `what` is the task's number, or `FILE`.
-    #[must_use]
-    pub fn more(&self, what: &str) -> Option<String> {
-        self.asked.as_ref().map(|(who, act)| format!("spoolgate policy explain {who} {act} {what}"))
-    }
-
-    /// Says why, and which command says more.
-    #[must_use]
-    pub fn said_of(&self, what: &str) -> String {
-        self.more(what).map_or_else(|| self.why.clone(), |more| format!("{}; try: {more}", self.why))
-    }
-}
-
-/// What one rule says of one wish.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Opinion {
-    /// The rule.
-    pub rule: String,
-    /// Why it does not allow it; `None` when it does.
-    pub objection: Option<String>,
-    /// Whether it is for this person and this work and looks at more of a task: hosts, risk, whom it names or whose it is.
-    pub depends: bool,
-}
-
-impl Opinion {
-    fn yes(rule: impl Into<String>) -> Opinion {
-        Opinion { rule: rule.into(), objection: None, depends: false }
-    }
-
-    fn of(rule: &str, objection: Option<String>) -> Opinion {
-        Opinion { rule: rule.to_owned(), objection, depends: false }
-    }
-
-    /// Says what the rule looks at beside the person and the work.
-    fn looking(self, is_meant: bool, at_more: bool) -> Opinion {
-        Opinion { depends: is_meant && at_more, ..self }
-    }
-}
-
 impl Policy {
-    /// Reads `policy.toml`; wall-clock times in it are meant in `zone`.
-    ///
-    /// # Errors
-    /// Every problem of the file, each with `file:line`.
-    pub fn parse(file: &str, text: &str, zone: &Zone) -> Result<Policy, Vec<Problem>> {
-        file::read(file, text, zone).map(|rules| Policy::Rules(Box::new(rules)))
-    }
-
     /// Returns where the levels of risk begin.
     #[must_use]
     pub fn bounds(&self) -> Bounds {
@@ -371,7 +156,7 @@ impl Policy {
     pub fn allows(&self, person: &Person, right: Right, subject: &Subject) -> Result<String, Refusal> {
         if right == Right::Approve
             && let Policy::Rules(_) = self
-            && subject.is_of(person)
+            && subject.is_of(&person.actor)
         {
             let others = Subject { submitter: nobody(), behind: BTreeSet::new(), ..subject.clone() };
             let but_for_that = self.opinions(person, right, &others).iter().any(|o| o.objection.is_none());
@@ -421,7 +206,7 @@ impl Policy {
         };
         match right {
             Right::Approve => {
-                rules.approve.iter().map(|rule| rule.opinion(person, subject, subject.is_of(person))).collect()
+                rules.approve.iter().map(|rule| rule.opinion(person, subject, subject.is_of(&person.actor))).collect()
             }
             // Whoever could approve it, had they not submitted it.
             Right::Reject => rules.approve.iter().map(|rule| rule.opinion(person, subject, false)).collect(),
@@ -451,12 +236,12 @@ impl Policy {
 
     /// Returns the names in rules that nothing has, one sentence each: a rule that is for nothing is mostly a typing error.
     #[must_use]
-    pub fn strangers(&self, library: &Library) -> Vec<String> {
+    pub fn strangers(&self, catalogue: &Catalogue, inventory: &Inventory) -> Vec<String> {
         let Policy::Rules(rules) = self else { return Vec::new() };
-        let hosts = || library.inventory.hosts.values();
-        let templates: BTreeSet<String> = library.catalogue.iter().map(|template| template.name.to_string()).collect();
+        let hosts = || inventory.hosts.values();
+        let templates: BTreeSet<String> = catalogue.iter().map(|template| template.name.to_string()).collect();
         let environments: BTreeSet<String> = hosts().map(|host| host.environment().to_owned()).collect();
-        let tags: BTreeSet<String> = hosts().flat_map(|host| library.inventory.tags(host)).collect();
+        let tags: BTreeSet<String> = hosts().flat_map(|host| inventory.tags(host)).collect();
         let scopes = (rules.submit.iter().map(|rule| (&rule.rule, &rule.scope)))
             .chain(rules.approve.iter().map(|rule| (&rule.rule, &rule.scope)))
             .chain(rules.require.iter().map(|rule| (&rule.rule, &rule.scope)))
@@ -511,9 +296,6 @@ impl Policy {
         })
     }
 }
-
-/// What stands where a rule would stand, without a policy file.
-const PERSONAL: &str = "personal mode: no policy file";
 
 fn personal(owner: u32, person: &Person) -> Vec<Opinion> {
     let objection =

@@ -1,6 +1,7 @@
 //! The rules against an independent reading of them.
 
 use super::*;
+use crate::base::time::Zone;
 use crate::base::time::parse_time;
 
 const RULES: &str = r#"

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::rule::is_named;
+use super::scope::is_named;
 use crate::base::digest::Digest;
 use crate::base::ids::Actor;
 use crate::base::time::Timestamp;

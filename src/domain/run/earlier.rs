@@ -5,8 +5,9 @@
 use serde_json::json;
 
 use crate::base::ids::StepName;
+use crate::domain::outcome::{Ending, StepResult};
 use crate::domain::run::lane::Role;
-use crate::domain::run::{Ending, Run, StepResult, StepState};
+use crate::domain::run::{Run, StepState};
 
 /// What came before a step.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

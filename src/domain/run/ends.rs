@@ -4,8 +4,9 @@
 //! that and never believed against it.
 
 use super::lane::Lane;
-use super::{Outcome, Run, Stage, TaskState};
+use super::{Run, Stage, TaskState};
 use crate::base::time::Timestamp;
+use crate::domain::outcome::Outcome;
 
 impl Run {
     /// Ends the task. `said` is what the event calls it.

@@ -9,10 +9,10 @@ use crate::base::ids::{Actor, GroupNo, HostName, StepName, is_token_uid};
 use crate::base::time::Timestamp;
 use crate::domain::delegate::Report;
 use crate::domain::drop_name::DropName;
+use crate::domain::outcome::{Outcome, StepResult};
 use crate::domain::plan::Plan;
-use crate::domain::plan_diff::{Difference, brief};
+use crate::domain::plan::diff::{Difference, brief};
 use crate::domain::policy::{Admission, Approval, Frozen, Need, Policy, Subject};
-use crate::domain::run::outcome::{Outcome, StepResult};
 use crate::domain::submission::Claims;
 
 /// One line of `events.jsonl`.
@@ -354,7 +354,7 @@ impl Accepted {
     /// Returns the task as rules see it, with a plan.
     #[must_use]
     pub fn subject(&self, plan: &Plan, policy: &Policy) -> Subject {
-        Subject { unproved: self.unproved, ..Subject::of(plan, &self.by, &self.claims, policy) }
+        Subject { unproved: self.unproved, ..Subject::of(plan, &self.by, &self.claims, &policy.bounds()) }
     }
 }
 

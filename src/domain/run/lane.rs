@@ -8,9 +8,9 @@ use std::collections::BTreeMap;
 use crate::base::ids::{GroupNo, HostName, StepName};
 use crate::base::time::Timestamp;
 use crate::domain::delegate::{Report, progress};
+use crate::domain::outcome::{Ending, Outcome, StepResult};
 use crate::domain::plan::{Part, PlannedStep};
 use crate::domain::run::event::Event;
-use crate::domain::run::outcome::{Ending, Outcome, StepResult};
 use crate::domain::template::{OnFailure, Trigger};
 
 /// Where one step stands on one host.
@@ -501,7 +501,7 @@ impl Lane {
 mod tests {
     use super::*;
     use crate::base::digest::Digest;
-    use crate::domain::run::outcome::OutputFacts;
+    use crate::domain::outcome::OutputFacts;
 
     /// Four steps; the third one rolls back, and has a handler. The first two have rollbacks.
     fn planned(on_failure: OnFailure) -> Vec<PlannedStep> {

@@ -9,8 +9,8 @@ mod ends;
 mod event;
 mod facts;
 pub mod lane;
-mod outcome;
 
+use crate::domain::outcome::Outcome;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -22,12 +22,11 @@ use crate::base::time::Timestamp;
 use crate::domain::plan::{Plan, PlannedGroup};
 use crate::domain::policy::{Admission, Approval, Approved, Frozen, Grant, Need, Policy, Subject, approve, missing};
 use crate::domain::template::Trigger;
-use lane::{Lane, Skip};
+use lane::{Lane, Next, Skip};
 
 pub use event::{Accepted, DropKey, Event, LaneName, Ordered, Place, Recorded, RefusalKind};
 pub use facts::{BatchWait, Ended, Hold};
 pub use lane::StepState;
-pub use outcome::{Ending, Outcome, OutputFacts, ProvedBy, StepResult};
 
 /// The four states, which are directories of the spool.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -622,6 +621,13 @@ impl Run {
     #[must_use]
     pub fn step_index(&self, group: GroupNo, step: &StepName) -> Option<usize> {
         self.plan.group(group)?.steps.iter().position(|planned| planned.name == *step)
+    }
+
+    /// Returns what a lane takes next.
+    #[must_use]
+    pub fn next_step(&self, lane: usize) -> Next {
+        let lane = &self.lanes[lane];
+        self.plan.group(lane.group).map_or(Next::Nothing, |group| lane.next_step(&group.steps, self.timed_at()))
     }
 
     /// Returns the name of a step of a lane.

@@ -1,5 +1,6 @@
 //! The transition table, written out: what may happen in which stage.
 
+use crate::domain::outcome::{Ending, OutputFacts, ProvedBy, StepResult};
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::*;

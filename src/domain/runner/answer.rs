@@ -8,8 +8,8 @@
 //! the pieces, and everything on standard error, is noise: a login shell's, a login file's, `sudo`'s.
 
 use crate::base::count::Count;
+use crate::domain::outcome::ProvedBy;
 use crate::domain::output::Stream;
-use crate::domain::run::ProvedBy;
 use crate::domain::runner::{Offsets, RunnerId, frame};
 
 /// How much is kept of what came before the runner's first line: it may say why there is none.

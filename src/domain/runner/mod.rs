@@ -9,20 +9,18 @@
 
 pub mod answer;
 pub mod frame;
+pub mod told;
 mod variables;
 
-use std::collections::BTreeMap;
 use std::sync::LazyLock;
+use told::Told;
 
 use crate::base::digest::Digest;
-use crate::base::ids::{GroupNo, HostName, ParamName, TaskId, UserName};
+use crate::base::ids::{GroupNo, HostName, TaskId, UserName};
 use crate::base::limits;
-use crate::base::text::Secret;
 use crate::domain::audit::Head;
-use crate::domain::callback::Callback;
 use crate::domain::file_step;
 use crate::domain::plan::{Plan, PlannedStep};
-use crate::domain::run::earlier::Earlier;
 use crate::domain::template::tokens::FLOW_ID;
 
 /// What is sent to a host.
@@ -122,29 +120,6 @@ pub struct Call<'a> {
     pub sent_s: Option<u64>,
     /// Where the audit ended when it was sent, for the host to keep beside the gate.
     pub audit: Head,
-}
-
-/// What a step's script is told beside what the plan says.
-#[derive(Clone, Debug)]
-pub struct Told<'a> {
-    /// Which attempt, from 1.
-    pub attempt: u32,
-    /// Which batch of its group, from 1.
-    pub batch: u32,
-    /// What came before it on the host.
-    pub earlier: &'a Earlier,
-    /// Where it may say how far it is.
-    pub callback: Option<&'a Callback>,
-    /// The values of the secrets that the plan names for it.
-    pub secrets: &'a BTreeMap<ParamName, Secret>,
-}
-
-impl Told<'_> {
-    /// Returns what a script is told that nothing came before, in a plan that nobody runs yet.
-    #[must_use]
-    pub fn preview<'a>(earlier: &'a Earlier, secrets: &'a BTreeMap<ParamName, Secret>) -> Told<'a> {
-        Told { attempt: 1, batch: 1, earlier, callback: None, secrets }
-    }
 }
 
 /// Returns the program that starts a step, or shows the one that was started under the same name.
@@ -407,7 +382,10 @@ fn push_quoted(text: &mut String, word: &str) {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
+    use crate::domain::run::earlier::Earlier;
 
     fn written(script: &str, args: &[&str], account: Option<&str>, nice: u8) -> (String, String) {
         let digest = Digest::of(script.as_bytes());

@@ -17,7 +17,7 @@
 //!
 //! **Invariant:** pure.
 
-use super::Told;
+use super::told::Told;
 use crate::base::ids::{GroupNo, HostName, ParamName, TaskId};
 use crate::domain::arguments::{ALL_BYTES_MAX, ONE_BYTES_MAX, counted, variable};
 use crate::domain::plan::{Plan, PlannedStep};

@@ -43,16 +43,17 @@
 //! **Invariant:** pure. The scripts that a file names are handed in; nothing is read here. A field that is not one
 //! of these is a problem.
 
+use super::step_context::StepContext;
 use std::collections::BTreeMap;
 
-use super::step_file::{Surroundings, read_step};
+use super::step_file::read_step;
 use super::{GroupHosts, Missed, Param, ParamKind, Pattern, RESERVED, Step, Template, bind};
 use crate::base::digest::Digest;
 use crate::base::ids::{GroupNo, HostName, ParamName, SecretName};
 use crate::base::limits;
+use crate::domain::level::Level;
 use crate::domain::problem::Problem;
-use crate::domain::risk::Level;
-use crate::domain::toml_table::{Fields, Sheet, Text};
+use crate::domain::read::toml_table::{Fields, Sheet, Text};
 
 impl Template {
     /// Reads the template in the text of `file`; `scripts` holds the texts of the script files of the same folder by
@@ -94,7 +95,7 @@ fn read(sheet: &Sheet<'_>, file: Digest, scripts: &BTreeMap<String, String>) -> 
     let mut steps: Vec<Step> = Vec::new();
     let mut forced = BTreeMap::new();
     for (position, table) in tables.into_iter().enumerate() {
-        let surroundings = Surroundings { params: &params, other_params, scripts, before: &steps };
+        let surroundings = StepContext { params: &params, other_params, scripts, before: &steps };
         let span = table.span().clone();
         let Some((step, host)) = read_step(table, position, &surroundings) else { continue };
         if steps.iter().any(|other| other.group == step.group) && forced.get(&step.group) != Some(&host) {

@@ -4,16 +4,16 @@
 
 use std::collections::BTreeMap;
 
-use super::step_file::{Surroundings, check_placeholders};
+use super::step_context::{StepContext, check_placeholders};
 use crate::base::limits;
 use crate::domain::file_step::{FETCH, FileWork, INSTALL, Place, Source, is_mode, is_owner};
-use crate::domain::toml_table::{Fields, Sheet, Text};
+use crate::domain::read::toml_table::{Fields, Sheet, Text};
 
 /// What a step may do with files, by its word.
 pub(super) const WORDS: [&str; 3] = ["copy", "render", "fetch"];
 
 /// Reads what a step does with files, if its table says one of [`WORDS`]; what runs on the host comes with it.
-pub(super) fn read_file_work(table: &mut Fields<'_>, around: &Surroundings<'_>) -> Option<(FileWork, &'static str)> {
+pub(super) fn read_file_work(table: &mut Fields<'_>, around: &StepContext<'_>) -> Option<(FileWork, &'static str)> {
     let sheet = table.sheet();
     let mut words: Vec<(&str, Text)> = WORDS.into_iter().filter_map(|word| Some((word, table.string(word)?))).collect();
     if words.len() > 1 {
@@ -39,7 +39,7 @@ pub(super) fn read_file_work(table: &mut Fields<'_>, around: &Surroundings<'_>) 
     Some((work, INSTALL))
 }
 
-fn read_place(table: &mut Fields<'_>, around: &Surroundings<'_>) -> Option<Place> {
+fn read_place(table: &mut Fields<'_>, around: &StepContext<'_>) -> Option<Place> {
     let sheet = table.sheet();
     let (to, mode, owner) = (table.string("to"), table.scalar("mode"), table.string("owner"));
     if let Some(mode) = mode.as_ref().filter(|mode| !is_mode(&mode.value)) {

@@ -9,6 +9,7 @@
 pub mod bind;
 mod file;
 mod file_work;
+mod step_context;
 mod step_file;
 pub mod tokens;
 
@@ -19,8 +20,8 @@ use crate::base::ids::{GroupNo, HostName, ParamName, SecretName, StepName, Templ
 use crate::domain::condition::Condition;
 use crate::domain::delegate::Delegate;
 use crate::domain::file_step::FileWork;
+use crate::domain::level::Level;
 use crate::domain::problem::Problem;
-use crate::domain::risk::Level;
 use crate::domain::submission::TemplateRef;
 
 /// A template of the catalogue.

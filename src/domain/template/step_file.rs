@@ -2,33 +2,24 @@
 //!
 //! **Invariant:** pure, and as strict as the rest of the file: every problem is noted on the sheet.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use super::bind::secret_name;
 use super::file_work::{WORDS, read_file_work};
-use super::{Args, OnFailure, Param, Rollback, Step, StepWork, Trigger, placeholders, tokens};
+use super::step_context::{StepContext, check_placeholders};
+use super::{Args, OnFailure, Rollback, Step, StepWork, Trigger, tokens};
 use crate::base::ids::{GroupNo, HostName, ParamName, SecretName, StepName};
 use crate::base::limits;
 use crate::domain::condition::Condition;
 use crate::domain::delegate::Delegate;
+use crate::domain::read::toml_table::{Fields, Sheet, Text, Texts};
 use crate::domain::script_text::flaw;
-use crate::domain::toml_table::{Fields, Sheet, Text, Texts};
-
-/// What a step is read against.
-pub(super) struct Surroundings<'a> {
-    pub(super) params: &'a [Param],
-    pub(super) other_params: bool,
-    /// The script files of the folder, by name.
-    pub(super) scripts: &'a BTreeMap<String, String>,
-    /// The steps before it.
-    pub(super) before: &'a [Step],
-}
 
 /// Reads a step, and the host that it forces.
 pub(super) fn read_step(
     mut table: Fields<'_>,
     position: usize,
-    around: &Surroundings<'_>,
+    around: &StepContext<'_>,
 ) -> Option<(Step, Option<HostName>)> {
     let sheet = table.sheet();
     let name = table.string("name");
@@ -98,7 +89,7 @@ impl Step {
 }
 
 /// Reads a script and how it is run; a handler and a rollback run as their step does where they do not say otherwise.
-fn read_work(table: &mut Fields<'_>, around: &Surroundings<'_>, of: Option<&StepWork>) -> Option<StepWork> {
+fn read_work(table: &mut Fields<'_>, around: &StepContext<'_>, of: Option<&StepWork>) -> Option<StepWork> {
     let sheet = table.sheet();
     let files = read_file_work(table, around);
     let engine = table.choice("engine", &[("ansible", Delegate::Ansible), ("salt", Delegate::Salt)]);
@@ -160,7 +151,7 @@ fn check_engine_args(sheet: &Sheet<'_>, args: &Texts) {
     }
 }
 
-fn read_args(sheet: &Sheet<'_>, args: Texts, around: &Surroundings<'_>) -> Args {
+fn read_args(sheet: &Sheet<'_>, args: Texts, around: &StepContext<'_>) -> Args {
     match args {
         Texts::List(list) => {
             for text in &list {
@@ -248,7 +239,7 @@ fn read_function(table: &mut Fields<'_>) -> Option<String> {
 fn read_env(
     sheet: &Sheet<'_>,
     pairs: Vec<(Text, Text)>,
-    around: &Surroundings<'_>,
+    around: &StepContext<'_>,
 ) -> (BTreeMap<ParamName, String>, BTreeMap<ParamName, SecretName>) {
     let (mut env, mut secrets) = (BTreeMap::new(), BTreeMap::new());
     for (name, value) in pairs {
@@ -269,7 +260,7 @@ fn read_env(
     (env, secrets)
 }
 
-fn read_condition(sheet: &Sheet<'_>, text: &Text, around: &Surroundings<'_>) -> Option<Condition> {
+fn read_condition(sheet: &Sheet<'_>, text: &Text, around: &StepContext<'_>) -> Option<Condition> {
     let condition = match Condition::parse(&text.value) {
         Ok(condition) => condition,
         Err(wanted) => {
@@ -287,29 +278,6 @@ fn read_condition(sheet: &Sheet<'_>, text: &Text, around: &Surroundings<'_>) -> 
         }
     }
     Some(condition)
-}
-
-/// Checks that every `{NAME}` of an argument or variable will have a value that may stand there.
-pub(super) fn check_placeholders(sheet: &Sheet<'_>, text: &Text, around: &Surroundings<'_>, no_secret: &str) {
-    if text.value.contains('\0') {
-        sheet.problem(&text.span, &text.value, "text without NUL");
-    }
-    let names = match placeholders(&text.value) {
-        Ok(names) => names,
-        Err(found) => return sheet.problem(&text.span, found, "{NAME} of a parameter, or {{ for a brace"),
-    };
-    for name in names.iter().collect::<BTreeSet<_>>() {
-        let param = around.params.iter().find(|param| param.name == *name);
-        let always = param.is_some_and(|param| param.required || param.default.is_some());
-        if param.is_some_and(|param| param.secret.is_some()) {
-            sheet.problem(&text.span, format!("the secret {{{name}}}"), no_secret);
-        } else if param.is_some() && !always {
-            sheet.problem(&text.span, format!("{{{name}}}"), format!("a default for {name}, or required = true"));
-        } else if param.is_none() && !around.other_params {
-            let known: Vec<&str> = around.params.iter().map(|param| param.name.as_str()).collect();
-            sheet.problem(&text.span, format!("{{{name}}}"), format!("one of {}", known.join(", ")));
-        }
-    }
 }
 
 /// Reads `90`, `90s`, `5m`, `2h` or `1d` as seconds.

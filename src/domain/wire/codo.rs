@@ -9,12 +9,12 @@ use std::collections::BTreeSet;
 use crate::base::ids::HostName;
 use crate::base::limits;
 use crate::base::time::Zone;
-use crate::domain::plan::Library;
+use crate::domain::library::Library;
 use crate::domain::problem::Problem;
+use crate::domain::read::json::{self, Member, Node, Value};
 use crate::domain::submission::TemplateRef;
 use crate::domain::template::Template;
 use crate::domain::wire::fields::Fields;
-use crate::domain::wire::json::{self, Member, Node, Value};
 use crate::domain::wire::native;
 
 /// How many hosts CODO takes in one group.

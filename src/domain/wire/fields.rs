@@ -9,9 +9,9 @@ use crate::base::limits;
 use crate::base::time::{Timestamp, Zone, parse_time};
 use crate::domain::inventory::selector::KINDS;
 use crate::domain::problem::{Problem, Problems};
+use crate::domain::read::json::{self, Member, Node, Value};
+use crate::domain::read::python_literal;
 use crate::domain::submission::Hosts;
-use crate::domain::wire::json::{self, Member, Node, Value};
-use crate::domain::wire::python_literal;
 
 /// The fields that nobody has asked for yet.
 pub(super) struct Fields<'a> {

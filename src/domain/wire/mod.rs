@@ -12,24 +12,23 @@ mod alert;
 mod codo;
 pub mod codo_template;
 mod fields;
-pub(crate) mod json;
 mod native;
 mod open_devops;
 mod order;
 mod push;
-pub(crate) mod python_literal;
 
 use crate::base::time::Zone;
 use crate::domain::hook::{Alert, Push};
 use crate::domain::order::Order;
 use crate::domain::problem::Problem;
+use crate::domain::read::json;
 use crate::domain::submission::Submission;
 
 pub use codo::{CODO_BODY_BYTES_MAX, CodoBody, CodoRefusal, read_codo};
 pub(crate) use fields::parse_seconds;
 
+use crate::domain::read::json::Value;
 use fields::Fields;
-use json::Value;
 
 /// A file that is not a task.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -6,9 +6,9 @@ use std::collections::BTreeMap;
 
 use crate::base::limits;
 use crate::domain::batch::{Batching, Share};
+use crate::domain::read::json::{Node, Value};
 use crate::domain::submission::{Claims, Schedule, Submission, TemplateRef, Work};
 use crate::domain::wire::fields::Fields;
-use crate::domain::wire::json::{Node, Value};
 use crate::domain::wire::open_devops;
 
 /// Fields of the design that this version does not obey yet. To ignore one would be to run something else than what

@@ -8,9 +8,9 @@ use std::collections::BTreeMap;
 use crate::base::ids::{GroupNo, UserName};
 use crate::base::limits;
 use crate::domain::batch::Batching;
+use crate::domain::read::json::Value;
 use crate::domain::submission::{Claims, Hosts, Submission, Work};
 use crate::domain::wire::fields::Fields;
-use crate::domain::wire::json::Value;
 
 /// Reads the fields of an open-devops file; the problems stay in `fields`.
 pub(super) fn read(fields: &mut Fields<'_>) -> Option<Submission> {

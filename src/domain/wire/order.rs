@@ -7,9 +7,9 @@ use crate::base::digest::Digest;
 use crate::base::ids::{GroupNo, HostName};
 use crate::base::limits;
 use crate::domain::order::{FAILED, Order, UNFINISHED, Which, Wish};
-use crate::domain::policy::Right;
+use crate::domain::read::json::Value;
+use crate::domain::right::Right;
 use crate::domain::wire::fields::Fields;
-use crate::domain::wire::json::Value;
 
 /// Reads the fields of an order; the problems stay in `fields`.
 pub(super) fn read(fields: &mut Fields<'_>) -> Option<Order> {

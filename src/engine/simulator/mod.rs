@@ -12,16 +12,19 @@ mod people;
 mod sleep;
 mod time_laws;
 
+use crate::base::ids::{Actor, GroupNo, HostName, StepName};
+use crate::domain::outcome::{Ending, Outcome, OutputFacts, StepResult};
+use crate::domain::record::HistoryLine;
+use crate::domain::run::{DropKey, Stage, TaskState};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use super::*;
-use crate::base::ids::Actor;
 use crate::domain::drop_name::DropName;
 use crate::domain::plan::Plan;
-use crate::domain::policy::{Admission, Policy, Right, missing};
-use crate::domain::run::{Ending, Outcome, OutputFacts, Stage};
+use crate::domain::policy::{Admission, Policy, missing};
+use crate::domain::right::Right;
 
 use crate::domain::submission::Schedule;
 use parts::{Dice, SLOTS, WAIT_MS, library, no_failure_is_laundered, orders_count_once, wanted_releases};

@@ -7,9 +7,10 @@ use crate::base::ids::HostName;
 use crate::base::time::Zone;
 use crate::domain::file_step::NoFiles;
 use crate::domain::hook::Hooks;
-use crate::domain::inventory::{Connection, Host, Inventory, Says};
+use crate::domain::inventory::Inventory;
+use crate::domain::inventory::host::{Connection, Host, Says};
 use crate::domain::known_hosts::KnownHosts;
-use crate::domain::plan::{Defaults, Library};
+use crate::domain::library::{Defaults, Library};
 use crate::domain::policy::Policy;
 use crate::domain::run::{Run, Stage};
 use crate::domain::share::Shares;
@@ -173,8 +174,9 @@ pub(super) fn wanted_releases(run: &Run) -> Vec<String> {
 
 /// What handles or undoes is only taken after a failure, in order, and never makes it good.
 pub(super) fn no_failure_is_laundered(run: &Run) {
+    use crate::domain::outcome::Outcome;
+    use crate::domain::run::StepState;
     use crate::domain::run::lane::Role;
-    use crate::domain::run::{Outcome, StepState};
     for lane in &run.lanes {
         let bad = |n: usize| match &lane.steps[n].state {
             StepState::Ended(result) => result.ending.outcome() != Outcome::Ok,

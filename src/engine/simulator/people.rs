@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::base::digest::Digest;
 use crate::base::ids::TaskId;
 use crate::domain::run::Run;
-use crate::engine::DropBox;
+use crate::engine::input::DropBox;
 
 use super::World;
 use super::parts::Dice;

@@ -6,9 +6,11 @@ use std::sync::Arc;
 use super::World;
 use super::parts::{LATE_AFTER_MS, library};
 use crate::base::ids::TaskId;
-use crate::domain::run::{Ending, Event, OutputFacts, Recorded, Run, StepResult, TaskState};
-use crate::engine::asleep::{Asleep, Known};
-use crate::engine::{DropBox, Engine, FoundTask, Input, Waiting};
+use crate::domain::outcome::{Ending, OutputFacts, StepResult};
+use crate::domain::run::{Event, Recorded, Run, TaskState};
+use crate::engine::input::{DropBox, Input};
+use crate::engine::sleepers::{Asleep, Known};
+use crate::engine::{Engine, FoundTask, Waiting};
 
 impl World {
     fn fold(&self, id: TaskId) -> Run {

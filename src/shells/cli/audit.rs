@@ -10,7 +10,7 @@ use crate::base::text::visible;
 use crate::domain::audit::Line;
 use crate::domain::order::{Order, Wish};
 use crate::engine::DropBox;
-use crate::shells::cli::Context;
+use crate::shells::cli::context::Context;
 use crate::shells::cli::failure::{Failure, Kind};
 use crate::shells::cli::submit::{put, refused};
 use crate::shells::cli::tasks;
@@ -19,7 +19,7 @@ use crate::shells::clock::{now, unique};
 
 /// Arguments of `audit`.
 #[derive(Debug, Args)]
-pub(super) struct Audit {
+pub(in crate::shells) struct Audit {
     #[command(subcommand)]
     verb: Verb,
 }
@@ -54,7 +54,7 @@ enum Verb {
 }
 
 impl Audit {
-    pub(super) fn run(self, context: &Context) -> Result<(), Failure> {
+    pub(in crate::shells) fn run(self, context: &Context) -> Result<(), Failure> {
         // Where there is no state there is no chain, which is something else than an empty one.
         let dir = context.layout.audit();
         std::fs::read_dir(&dir).map_err(|source| SpoolError::Io { act: "list", path: dir, source })?;

@@ -10,25 +10,28 @@ use clap::Args;
 use crate::adapters::spool::reader;
 use crate::base::ids::TaskId;
 use crate::base::text::{visible, visible_lines};
-use crate::domain::plan::{Plan, resolve};
-use crate::domain::plan_diff::{differences, script_changes};
+use crate::domain::plan::Plan;
+use crate::domain::plan::diff::{differences, script_changes};
 use crate::domain::record::HistoryLine;
+use crate::domain::resolve::resolve;
 use crate::domain::wire::read_task;
 use crate::shells::ask_ssh;
-use crate::shells::cli::describe::{describe, push};
+use crate::shells::cli::context::Context;
 use crate::shells::cli::failure::{Failure, Kind};
+use crate::shells::cli::login_keys;
 use crate::shells::cli::submit::read_file;
-use crate::shells::cli::{Context, login_keys, tasks};
+use crate::shells::cli::tasks;
+use crate::shells::describe::{describe, push};
 
 /// Arguments of `check`.
 #[derive(Debug, Args)]
-pub(super) struct Check {
+pub(in crate::shells) struct Check {
     /// The task file; `-` reads standard input.
     file: PathBuf,
 }
 
 impl Check {
-    pub(super) fn run(self, context: &Context) -> Result<(), Failure> {
+    pub(in crate::shells) fn run(self, context: &Context) -> Result<(), Failure> {
         let (shown, plan, more) = plan_of_file(context, &self.file)?;
         for warning in plan.warnings().into_iter().chain(more) {
             context.output.say(format!("{shown}: warning: {warning}"));
@@ -42,7 +45,7 @@ impl Check {
 
 /// Arguments of `plan`.
 #[derive(Debug, Args)]
-pub(super) struct PlanOf {
+pub(in crate::shells) struct PlanOf {
     /// A task file, `-` for standard input, or a task's number or name.
     what: PathBuf,
     /// Print also the exact bytes that each host's shell reads.
@@ -51,7 +54,7 @@ pub(super) struct PlanOf {
 }
 
 impl PlanOf {
-    pub(super) fn run(self, context: &Context) -> Result<(), Failure> {
+    pub(in crate::shells) fn run(self, context: &Context) -> Result<(), Failure> {
         let word = self.what.to_string_lossy();
         let (id, plan, more) = if word == "-" || tasks::is_file(&word) {
             let (_, plan, more) = plan_of_file(context, &self.what)?;

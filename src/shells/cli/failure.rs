@@ -5,15 +5,15 @@
 use crate::adapters::config::ConfigError;
 use crate::adapters::spool::SpoolError;
 use crate::base::ids::TaskId;
+use crate::domain::outcome::{Ending, Outcome};
 use crate::domain::problem::Problem;
 use crate::domain::run::lane::Lane;
-use crate::domain::run::{Ending, Outcome, Run, StepState};
-use crate::shells::cli::show::ended;
-use crate::shells::daemon::DaemonError;
+use crate::domain::run::{Run, StepState};
+use crate::shells::cli::sentences::ended;
 
 /// What kind of failure it was.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(in crate::shells) enum Kind {
     /// Our own broken promise.
     Bug,
     /// Words that mean nothing here.
@@ -44,31 +44,31 @@ pub(super) enum Kind {
 
 /// A command that did not do what was asked.
 #[derive(Debug)]
-pub(super) struct Failure {
-    pub(super) kind: Kind,
+pub(in crate::shells) struct Failure {
+    pub(in crate::shells) kind: Kind,
     /// What happened, to what.
-    pub(super) message: String,
+    pub(in crate::shells) message: String,
     /// What to do next.
-    pub(super) hint: Option<String>,
+    pub(in crate::shells) hint: Option<String>,
 }
 
 impl Failure {
-    pub(super) fn new(kind: Kind, message: impl Into<String>) -> Failure {
+    pub(in crate::shells) fn new(kind: Kind, message: impl Into<String>) -> Failure {
         Failure { kind, message: message.into(), hint: None }
     }
 
-    pub(super) fn hint(mut self, hint: impl Into<String>) -> Failure {
+    pub(in crate::shells) fn hint(mut self, hint: impl Into<String>) -> Failure {
         self.hint = Some(hint.into());
         self
     }
 
     /// The end of a command whose reader has seen enough; says nothing.
-    pub(super) fn closed_pipe() -> Failure {
+    pub(in crate::shells) fn closed_pipe() -> Failure {
         Failure::new(Kind::ClosedPipe, "")
     }
 
     /// The failure of a file with problems, each on its line.
-    pub(super) fn invalid(name: &str, problems: &[Problem]) -> Failure {
+    pub(in crate::shells) fn invalid(name: &str, problems: &[Problem]) -> Failure {
         let lines: Vec<String> = problems
             .iter()
             .map(|problem| match (problem.line, problem.column) {
@@ -85,7 +85,7 @@ impl Failure {
     }
 
     /// Returns the exit code, and the word that names the failure in every language.
-    pub(super) fn exit_code(&self) -> (u8, &'static str) {
+    pub(in crate::shells) fn exit_code(&self) -> (u8, &'static str) {
         match self.kind {
             Kind::Bug => (1, "E-BUG"),
             Kind::Usage => (2, "E-USAGE"),
@@ -104,7 +104,7 @@ impl Failure {
 }
 
 /// Returns how a command ends that ends with the task's own result.
-pub(super) fn of_outcome(task: &str, outcome: Outcome) -> Result<(), Failure> {
+pub(in crate::shells) fn of_outcome(task: &str, outcome: Outcome) -> Result<(), Failure> {
     let kind = match outcome {
         Outcome::Ok => return Ok(()),
         Outcome::Failed | Outcome::TimedOut | Outcome::RolledBack | Outcome::RollbackFailed | Outcome::Skipped => {
@@ -120,7 +120,7 @@ pub(super) fn of_outcome(task: &str, outcome: Outcome) -> Result<(), Failure> {
 const HOSTS_NAMED: usize = 5;
 
 /// Returns how a command ends that ends with a task's result: where it failed, and why, stands in it.
-pub(super) fn of_run(run: &Run, outcome: Outcome) -> Result<(), Failure> {
+pub(in crate::shells) fn of_run(run: &Run, outcome: Outcome) -> Result<(), Failure> {
     of_outcome(&run.id.to_string(), outcome).map_err(|mut failure| {
         let reasons: Vec<String> = run.lanes.iter().filter_map(|lane| why(run, lane)).collect();
         for reason in reasons.iter().take(HOSTS_NAMED) {
@@ -167,15 +167,6 @@ impl From<ConfigError> for Failure {
             }
         }
         Failure::new(Kind::Unavailable, message)
-    }
-}
-
-impl From<DaemonError> for Failure {
-    fn from(error: DaemonError) -> Failure {
-        match error {
-            DaemonError::Config(error) => error.into(),
-            other => Failure::new(Kind::Unavailable, other.to_string()),
-        }
     }
 }
 

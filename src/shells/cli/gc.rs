@@ -9,13 +9,13 @@ use clap::Args;
 use crate::adapters::spool::{gc, reader};
 use crate::adapters::users;
 use crate::base::time::Timestamp;
-use crate::shells::cli::Context;
+use crate::shells::cli::context::Context;
 use crate::shells::cli::failure::Failure;
 use crate::shells::clock::now;
 
 /// Arguments of `gc`.
 #[derive(Debug, Args)]
-pub(super) struct Gc {
+pub(in crate::shells) struct Gc {
     /// Since when a task must have ended, or a file stood in bad/: days such as 365d.
     #[arg(long, value_parser = days)]
     older_than: Duration,
@@ -31,7 +31,7 @@ fn days(text: &str) -> Result<Duration, String> {
 }
 
 impl Gc {
-    pub(super) fn run(self, context: &Context) -> Result<(), Failure> {
+    pub(in crate::shells) fn run(self, context: &Context) -> Result<(), Failure> {
         let old = Timestamp(now().0.saturating_sub(i64::try_from(self.older_than.as_millis()).unwrap_or(i64::MAX)));
         let layout = &context.layout;
         let failed = |error| Failure::from(error).hint("run it as the daemon's user");

@@ -18,11 +18,11 @@ use crate::adapters::spool::layout::Layout;
 use crate::adapters::users;
 use crate::base::text::visible;
 use crate::domain::hook::{BRANCHES, Push, TAGS};
-use crate::domain::plan::resolve;
+use crate::domain::resolve::resolve;
 use crate::domain::wire::read_task;
 use crate::engine::DropBox;
 use crate::shells::ask_ssh;
-use crate::shells::cli::Context;
+use crate::shells::cli::context::Context;
 use crate::shells::cli::failure::{Failure, Kind};
 use crate::shells::clock::{now, unique};
 
@@ -36,7 +36,7 @@ const REFS_MAX: usize = 200;
 
 /// Arguments of `hook`.
 #[derive(Debug, Args)]
-pub(super) struct Hook {
+pub(in crate::shells) struct Hook {
     #[command(subcommand)]
     verb: Verb,
 }
@@ -73,11 +73,11 @@ enum Verb {
 
 impl Hook {
     /// Whether git runs it: then it ends well whatever happens.
-    pub(super) fn is_for_git(&self) -> bool {
+    pub(in crate::shells) fn is_for_git(&self) -> bool {
         matches!(self.verb, Verb::Git { .. })
     }
 
-    pub(super) fn run(self, context: &Context) -> Result<(), Failure> {
+    pub(in crate::shells) fn run(self, context: &Context) -> Result<(), Failure> {
         match self.verb {
             Verb::Git { print, words } => git(context, print, &words),
             Verb::Install { repository, name, update } => install(context, &repository, name.as_deref(), update),

@@ -2,12 +2,12 @@
 //!
 //! **Invariant:** what is listed is what the daemon would resolve against, were it started now.
 
-use crate::domain::inventory::Connection;
-use crate::shells::cli::Context;
+use crate::domain::inventory::host::Connection;
+use crate::shells::cli::context::Context;
 use crate::shells::cli::failure::Failure;
 
 /// Lists the hosts of the inventory.
-pub(super) fn hosts(context: &Context) -> Result<(), Failure> {
+pub(in crate::shells) fn hosts(context: &Context) -> Result<(), Failure> {
     let library = context.config()?.library;
     let keys = |address: &str, port| library.known_hosts.keys_for(address, port).len();
     if context.output.json {

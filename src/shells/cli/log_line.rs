@@ -9,7 +9,7 @@ use crate::base::text::visible;
 
 /// Standard error, a line an event.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct LogLine;
+pub(in crate::shells) struct LogLine;
 
 impl Write for LogLine {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {

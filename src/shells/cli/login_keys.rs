@@ -7,7 +7,7 @@ use std::path::Path;
 
 use crate::adapters::ssh::key_file::{self, Unfit};
 use crate::base::ids::HostName;
-use crate::domain::inventory::Connection;
+use crate::domain::inventory::host::Connection;
 use crate::domain::plan::Plan;
 use crate::domain::problem::Problem;
 
@@ -20,7 +20,7 @@ struct Login<'p> {
 }
 
 /// Returns what is wrong with the key files of a plan, and what may be.
-pub(super) fn judge(plan: &Plan, agent: bool) -> (Vec<Problem>, Vec<String>) {
+pub(in crate::shells) fn judge(plan: &Plan, agent: bool) -> (Vec<Problem>, Vec<String>) {
     let (mut problems, mut warnings) = (Vec::new(), Vec::new());
     for (login, host) in logins(plan) {
         let place = |file: &str| format!("key {file} of {host}");

@@ -18,19 +18,20 @@ use crate::adapters::spool::reader::Follower;
 use crate::base::digest::Digester;
 use crate::base::text::{visible, visible_lines};
 use crate::base::time::Timestamp;
+use crate::domain::outcome::StepResult;
 use crate::domain::output::Stream;
 use crate::domain::plan::PlannedStep;
 use crate::domain::run::lane::{Lane, LaneStep};
-use crate::domain::run::{Run, StepResult, StepState};
-use crate::shells::cli::Context;
+use crate::domain::run::{Run, StepState};
+use crate::shells::cli::context::Context;
 use crate::shells::cli::failure::{Failure, Kind};
 use crate::shells::cli::tasks::{self, wait_for};
 use crate::shells::cli::watch::{end_of, outcome_of};
-use crate::shells::dashboard::text::coloured;
+use crate::shells::text::coloured;
 
 /// Arguments of `logs`.
 #[derive(Debug, Args)]
-pub(super) struct Logs {
+pub(in crate::shells) struct Logs {
     /// The task's number, or the name it was dropped under.
     task: String,
     /// Only this host.
@@ -70,7 +71,7 @@ struct Tail {
 }
 
 impl Logs {
-    pub(super) fn run(self, context: &Context) -> Result<(), Failure> {
+    pub(in crate::shells) fn run(self, context: &Context) -> Result<(), Failure> {
         if self.raw && context.output.is_terminal() {
             return Err(
                 Failure::new(Kind::Usage, "--raw would let hosts command your terminal").hint("redirect it to a file")

@@ -13,14 +13,15 @@ use crate::adapters::spool::reader::{self, Follower};
 use crate::base::ids::{HostName, TaskId};
 use crate::base::text::visible;
 use crate::base::time::Zone;
-use crate::domain::run::{Outcome, Run, TaskState};
-use crate::shells::cli::Context;
+use crate::domain::outcome::Outcome;
+use crate::domain::run::{Run, TaskState};
+use crate::shells::cli::context::Context;
 use crate::shells::cli::failure::Failure;
 use crate::shells::cli::tasks::{self, Known};
 
 /// Arguments of `ls`.
 #[derive(Debug, Args)]
-pub(super) struct Ls {
+pub(in crate::shells) struct Ls {
     /// Only tasks in these states.
     #[arg(long = "in", value_name = "STATE", value_delimiter = ',', value_parser = ["new", "ready", "running", "done"])]
     states: Vec<String>,
@@ -64,7 +65,7 @@ impl Row {
 }
 
 impl Ls {
-    pub(super) fn run(self, context: &Context) -> Result<(), Failure> {
+    pub(in crate::shells) fn run(self, context: &Context) -> Result<(), Failure> {
         let mut rows = rows(context, self.done)?;
         rows.retain(|row| self.states.is_empty() || self.states.iter().any(|state| state == row.state));
         rows.retain(|row| self.by.as_ref().is_none_or(|by| *by == row.submitter));
@@ -230,7 +231,7 @@ fn hosts(run: &Run) -> (usize, usize) {
 }
 
 /// Cuts or pads a text to so many cells of a terminal, in which Chinese characters take two.
-pub(super) fn fit(text: &str, cells: usize) -> String {
+pub(in crate::shells) fn fit(text: &str, cells: usize) -> String {
     let width = |c: char| c.width().unwrap_or(0);
     let total: usize = text.chars().map(width).sum();
     let mut fitted = String::new();

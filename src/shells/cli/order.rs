@@ -15,20 +15,21 @@ use crate::base::ids::{GroupNo, HostName, StepName, TaskId};
 use crate::base::text::visible;
 use crate::base::time::{Timestamp, parse_time};
 use crate::domain::audit::{Entry, Line};
+use crate::domain::level::Level;
 use crate::domain::order::{Order, Which, Wish};
-use crate::domain::risk::{Level, Risk};
+use crate::domain::risk::Risk;
 use crate::domain::run::{Event, RefusalKind, Run, TaskState};
 use crate::engine::DropBox;
-use crate::shells::cli::Context;
-use crate::shells::cli::describe::describe;
+use crate::shells::cli::context::Context;
 use crate::shells::cli::failure::{Failure, Kind};
 use crate::shells::cli::submit::{put, refused};
 use crate::shells::cli::tasks::{self, ANSWER_LIMIT, daemon_runs, queued, wait_for};
 use crate::shells::clock::{now, unique};
+use crate::shells::describe::describe;
 
 /// Arguments of `approve`.
 #[derive(Debug, Args)]
-pub(super) struct Approve {
+pub(in crate::shells) struct Approve {
     /// The task's number, or the name it was dropped under.
     task: String,
     /// The digest of the plan you saw; without a terminal it must be given.
@@ -47,7 +48,7 @@ pub(super) struct Approve {
 
 /// Arguments of acts that want a reason.
 #[derive(Debug, Args)]
-pub(super) struct WithReason {
+pub(in crate::shells) struct WithReason {
     /// The task's number, or the name it was dropped under.
     task: String,
     /// Why, for the record.
@@ -57,7 +58,7 @@ pub(super) struct WithReason {
 
 /// Arguments of `withdraw` and `continue`.
 #[derive(Debug, Args)]
-pub(super) struct Withdraw {
+pub(in crate::shells) struct Withdraw {
     /// The task's number, or the name it was dropped under.
     task: String,
     /// Why, for the record.
@@ -67,7 +68,7 @@ pub(super) struct Withdraw {
 
 /// Arguments of `cancel`.
 #[derive(Debug, Args)]
-pub(super) struct Cancel {
+pub(in crate::shells) struct Cancel {
     /// The task's number, or the name it was dropped under.
     task: String,
     /// Only on these hosts.
@@ -86,7 +87,7 @@ pub(super) struct Cancel {
 
 /// Arguments of `release`.
 #[derive(Debug, Args)]
-pub(super) struct Release {
+pub(in crate::shells) struct Release {
     /// The task's number, or the name it was dropped under.
     task: String,
     /// The manual or timed step to let begin [the whole task, if it is held].
@@ -101,7 +102,7 @@ pub(super) struct Release {
 
 /// Arguments of `retry`.
 #[derive(Debug, Args)]
-pub(super) struct Retry {
+pub(in crate::shells) struct Retry {
     /// The task's number, or the name it was dropped under.
     task: String,
     /// Only these hosts [those on which a step did not end well].
@@ -123,7 +124,7 @@ pub(super) struct Retry {
 
 /// Arguments of `skip`.
 #[derive(Debug, Args)]
-pub(super) struct Skip {
+pub(in crate::shells) struct Skip {
     /// The task's number, or the name it was dropped under.
     task: String,
     /// The step to go on without.
@@ -137,7 +138,7 @@ pub(super) struct Skip {
 }
 
 impl Approve {
-    pub(super) fn run(self, context: &Context) -> Result<(), Failure> {
+    pub(in crate::shells) fn run(self, context: &Context) -> Result<(), Failure> {
         let mut follower = tasks::open(context, &self.task)?;
         let start = time(context, "--start", self.start.as_deref())?;
         let until = time(context, "--until", self.until.as_deref())?;
@@ -172,17 +173,17 @@ fn time(context: &Context, option: &str, text: Option<&str>) -> Result<Option<Ti
 }
 
 impl WithReason {
-    pub(super) fn reject(self, context: &Context) -> Result<(), Failure> {
+    pub(in crate::shells) fn reject(self, context: &Context) -> Result<(), Failure> {
         order(context, &self.task, Wish::Reject, Some(self.reason))
     }
 
-    pub(super) fn hold(self, context: &Context) -> Result<(), Failure> {
+    pub(in crate::shells) fn hold(self, context: &Context) -> Result<(), Failure> {
         order(context, &self.task, Wish::Hold, Some(self.reason))
     }
 }
 
 impl Withdraw {
-    pub(super) fn go_on(self, context: &Context) -> Result<(), Failure> {
+    pub(in crate::shells) fn go_on(self, context: &Context) -> Result<(), Failure> {
         let mut follower = tasks::open(context, &self.task)?;
         let run = tasks::run_of(&follower)?;
         let Some(wait) = run.batch_wait else {
@@ -195,13 +196,13 @@ impl Withdraw {
         give(context, &mut follower, wish, self.reason)
     }
 
-    pub(super) fn run(self, context: &Context) -> Result<(), Failure> {
+    pub(in crate::shells) fn run(self, context: &Context) -> Result<(), Failure> {
         order(context, &self.task, Wish::Withdraw, self.reason)
     }
 }
 
 impl Cancel {
-    pub(super) fn run(self, context: &Context) -> Result<(), Failure> {
+    pub(in crate::shells) fn run(self, context: &Context) -> Result<(), Failure> {
         let wish = match self.batch {
             Some(batch) => Wish::CancelBatch { group: GroupNo(self.group), batch },
             None => Wish::Cancel { hosts: self.hosts },
@@ -211,14 +212,14 @@ impl Cancel {
 }
 
 impl Release {
-    pub(super) fn run(self, context: &Context) -> Result<(), Failure> {
+    pub(in crate::shells) fn run(self, context: &Context) -> Result<(), Failure> {
         let wish = self.step.map_or(Wish::Release, |step| Wish::ReleaseStep { step, hosts: self.hosts });
         order(context, &self.task, wish, self.reason)
     }
 }
 
 impl Retry {
-    pub(super) fn run(self, context: &Context) -> Result<(), Failure> {
+    pub(in crate::shells) fn run(self, context: &Context) -> Result<(), Failure> {
         let which = match (self.unfinished, self.hosts.is_empty()) {
             (true, _) => Which::Unfinished,
             (false, true) => Which::Failed,
@@ -229,7 +230,7 @@ impl Retry {
 }
 
 impl Skip {
-    pub(super) fn run(self, context: &Context) -> Result<(), Failure> {
+    pub(in crate::shells) fn run(self, context: &Context) -> Result<(), Failure> {
         order(context, &self.task, Wish::Skip { step: self.step, hosts: self.hosts }, Some(self.reason))
     }
 }
@@ -291,7 +292,7 @@ fn ask(context: &Context, run: &Run) -> Result<Digest, Failure> {
     }
     context.output.bytes(describe(&run.plan, None).as_bytes())?;
     let risk = Risk::of(&run.plan, &context.config()?.library.policy.bounds());
-    let phrase = risk.level.phrase(&run.plan);
+    let phrase = risk.phrase(&run.plan);
     let what = match risk.level {
         Level::Low => "yes",
         Level::Medium => "the number of its hosts",
@@ -369,5 +370,5 @@ fn give(context: &Context, follower: &mut Follower, wish: Wish, reason: Option<S
     }
     let missing = follower.run().map_or(0, Run::approvals_missing);
     let more = if missing > 0 { format!("; {missing} more approval(s) needed") } else { String::new() };
-    context.output.line(format!("task {id}: {}{more}", crate::shells::cli::show::said(&answer.event)))
+    context.output.line(format!("task {id}: {}{more}", crate::shells::cli::sentences::said(&answer.event)))
 }

@@ -9,29 +9,29 @@ use crate::shells::cli::failure::Failure;
 
 /// The two streams of a command.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Output {
-    pub(super) json: bool,
+pub(in crate::shells) struct Output {
+    pub(in crate::shells) json: bool,
     quiet: bool,
 }
 
 impl Output {
-    pub(super) fn new(json: bool, quiet: bool) -> Output {
+    pub(in crate::shells) fn new(json: bool, quiet: bool) -> Output {
         Output { json, quiet }
     }
 
     /// Writes a line of data.
-    pub(super) fn line(self, text: impl AsRef<str>) -> Result<(), Failure> {
+    pub(in crate::shells) fn line(self, text: impl AsRef<str>) -> Result<(), Failure> {
         self.bytes(format!("{}\n", text.as_ref()).as_bytes())
     }
 
     /// Writes a line that is JSON already.
-    pub(super) fn json_line(self, json: &[u8]) -> Result<(), Failure> {
+    pub(in crate::shells) fn json_line(self, json: &[u8]) -> Result<(), Failure> {
         self.line(escaped_text(&String::from_utf8_lossy(json)))
     }
 
     /// Writes data as it is.
     #[expect(clippy::unused_self, reason = "callers write through what they were given")]
-    pub(super) fn bytes(self, bytes: &[u8]) -> Result<(), Failure> {
+    pub(in crate::shells) fn bytes(self, bytes: &[u8]) -> Result<(), Failure> {
         let mut out = io::stdout().lock();
         match out.write_all(bytes).and_then(|()| out.flush()) {
             // Nobody reads any more, which is no failure of ours: `spoolgate ls | head`.
@@ -41,7 +41,7 @@ impl Output {
     }
 
     /// Writes one JSON object with the schema's name in it.
-    pub(super) fn object(self, mut value: serde_json::Value) -> Result<(), Failure> {
+    pub(in crate::shells) fn object(self, mut value: serde_json::Value) -> Result<(), Failure> {
         if let Some(object) = value.as_object_mut() {
             object.insert("schema".to_owned(), "spoolgate/v1".into());
         }
@@ -49,7 +49,7 @@ impl Output {
     }
 
     /// Says how a command failed, and what to do next: the last line of stderr, in JSON an object of its own.
-    pub(super) fn fail(self, failure: &Failure) {
+    pub(in crate::shells) fn fail(self, failure: &Failure) {
         let (code, word) = failure.exit_code();
         if word.is_empty() {
             return;
@@ -66,7 +66,7 @@ impl Output {
     }
 
     /// Says something to the person, not to the program that reads the data.
-    pub(super) fn say(self, text: impl AsRef<str>) {
+    pub(in crate::shells) fn say(self, text: impl AsRef<str>) {
         if !self.quiet {
             // A closed stderr leaves nobody to tell.
             let _ = writeln!(io::stderr().lock(), "{}", text.as_ref());
@@ -75,7 +75,7 @@ impl Output {
 
     /// Whether a person reads the data.
     #[expect(clippy::unused_self, reason = "callers ask what they were given")]
-    pub(super) fn is_terminal(self) -> bool {
+    pub(in crate::shells) fn is_terminal(self) -> bool {
         io::stdout().is_terminal()
     }
 }

@@ -10,19 +10,21 @@ use clap::{Args, Subcommand};
 
 use crate::adapters::users;
 use crate::base::ids::Actor;
-use crate::domain::plan::resolve;
-use crate::domain::policy::{Opinion, Part, Person, Policy, Readers, Right, Subject};
+use crate::domain::policy::{Opinion, Part, Person, Policy, Readers, Subject};
+use crate::domain::resolve::resolve;
+use crate::domain::right::Right;
 use crate::domain::risk::Risk;
 use crate::domain::submission::Schedule;
 use crate::domain::wire::read_task;
 use crate::shells::ask_ssh;
+use crate::shells::cli::context::Context;
 use crate::shells::cli::failure::{Failure, Kind};
 use crate::shells::cli::submit::read_file;
-use crate::shells::cli::{Context, tasks};
+use crate::shells::cli::tasks;
 
 /// Arguments of `policy`.
 #[derive(Debug, Args)]
-pub(super) struct PolicyVerb {
+pub(in crate::shells) struct PolicyVerb {
     #[command(subcommand)]
     verb: Verb,
 }
@@ -44,7 +46,7 @@ enum Verb {
 }
 
 impl PolicyVerb {
-    pub(super) fn run(self, context: &Context) -> Result<(), Failure> {
+    pub(in crate::shells) fn run(self, context: &Context) -> Result<(), Failure> {
         let config = context.config().map_err(|failure| match (&self.verb, failure.kind) {
             // Here the configuration is what was asked about.
             (Verb::Check, Kind::Unavailable) => Failure { kind: Kind::Invalid, ..failure },
@@ -53,13 +55,20 @@ impl PolicyVerb {
         match self.verb {
             Verb::Check if context.output.json => {
                 let policy = &config.library.policy;
-                let strangers: Vec<String> =
-                    policy.strangers(&config.library).into_iter().chain(unknown_people(policy)).collect();
+                let strangers: Vec<String> = policy
+                    .strangers(&config.library.catalogue, &config.library.inventory)
+                    .into_iter()
+                    .chain(unknown_people(policy))
+                    .collect();
                 context.output.object(serde_json::json!({"ok": true, "warnings": strangers}))
             }
             Verb::Check => {
                 let policy = &config.library.policy;
-                for stranger in policy.strangers(&config.library).into_iter().chain(unknown_people(policy)) {
+                for stranger in policy
+                    .strangers(&config.library.catalogue, &config.library.inventory)
+                    .into_iter()
+                    .chain(unknown_people(policy))
+                {
                     context.output.say(format!("warning: {stranger}"));
                 }
                 context.output.line(match config.library.policy {
@@ -114,7 +123,7 @@ struct Asked {
 /// Finds out what the task is that the question is about.
 fn subject(
     context: &Context,
-    library: &crate::domain::plan::Library,
+    library: &crate::domain::library::Library,
     what: &str,
     submits: Option<&Person>,
 ) -> Result<Asked, Failure> {
@@ -127,7 +136,7 @@ fn subject(
         let mut library = library.clone();
         ask_ssh::complete(&mut library, std::slice::from_ref(&submission));
         let plan = resolve(&submission, &library).map_err(|problems| Failure::invalid(&shown, &problems))?;
-        let subject = Subject::of(&plan, &submitter, &submission.claims, &library.policy);
+        let subject = Subject::of(&plan, &submitter, &submission.claims, &library.policy.bounds());
         return Ok(Asked { subject, risk: Risk::of(&plan, &bounds), is_template: false });
     }
     // The audit is no task's, and what may be done with it no rule about tasks says.

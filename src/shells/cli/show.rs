@@ -2,30 +2,30 @@
 //!
 //! **Invariant:** what a file claims about people is shown as a claim, beside what the kernel says.
 
+use crate::shells::cli::sentences::said;
 use clap::Args;
 
 use crate::adapters::config;
 use crate::adapters::spool::reader::{self, Follower};
-use crate::base::count::Count;
 use crate::base::ids::{HostName, StepName, TaskId};
 use crate::base::limits::KILL_CONFIRM_S;
 use crate::base::text::visible;
 use crate::base::time::Zone;
-use crate::domain::delegate::Report;
+use crate::domain::outcome::Outcome;
 use crate::domain::policy::{Admission, Part};
 use crate::domain::record::{StepRecord, step_records, view};
 use crate::domain::run::lane::Lane;
-use crate::domain::run::{Act, Ending, Event, Outcome, OutputFacts, Recorded, Run, Stage, StepState, TaskState};
-use crate::shells::cli::Context;
-use crate::shells::cli::describe::describe;
+use crate::domain::run::{Act, Event, Recorded, Run, Stage, StepState, TaskState};
+use crate::shells::cli::context::Context;
 use crate::shells::cli::failure::{Failure, Kind};
+use crate::shells::cli::sentences::contradiction;
 use crate::shells::cli::tasks::{self, Meant};
-use crate::shells::cli::watch::contradiction;
 use crate::shells::clock::now;
+use crate::shells::describe::describe;
 
 /// Arguments of `show`.
 #[derive(Debug, Args)]
-pub(super) struct Show {
+pub(in crate::shells) struct Show {
     /// The task's number, or the name it was dropped under.
     task: String,
     /// Show the plan too.
@@ -34,7 +34,7 @@ pub(super) struct Show {
 }
 
 impl Show {
-    pub(super) fn run(self, context: &Context) -> Result<(), Failure> {
+    pub(in crate::shells) fn run(self, context: &Context) -> Result<(), Failure> {
         let meant = tasks::meant(context, &self.task).map_err(|failure| match failure.kind {
             Kind::Withheld(id) => show_known(context, id).err().unwrap_or(failure),
             _ => failure,
@@ -286,90 +286,4 @@ fn sentence(recorded: &Recorded, zone: &Zone) -> Option<String> {
     use Event::{HostReachable, HostUnreachable, KillUnconfirmed};
     matches!(recorded.event, KillUnconfirmed { .. } | HostUnreachable { .. } | HostReachable { .. })
         .then(|| format!("{}  {}", recorded.at.in_zone(zone), said(&recorded.event)))
-}
-
-/// Says what happened.
-pub(super) fn said(event: &Event) -> String {
-    match event {
-        Event::Accepted(accepted) => format!("accepted from {}", accepted.by),
-        Event::Approved { approval, .. } => {
-            let start = approval.start.map(|start| format!(", to start at {start}")).unwrap_or_default();
-            let until = approval.until.map(|until| format!(", until {until}")).unwrap_or_default();
-            format!("approved by {} for plan {}{start}{until}", approval.by, approval.digest.short())
-        }
-        Event::Stale { differences, .. } => {
-            let differences: Vec<String> = differences.iter().map(|found| visible(&found.to_string())).collect();
-            format!("what would run has changed and waits for approval again:\n  {}", differences.join("\n  "))
-        }
-        Event::Withdrawn(_)
-        | Event::Lapsed { .. }
-        | Event::Readmitted { .. }
-        | Event::Unresolvable { .. }
-        | Event::Rejected(_)
-        | Event::Cancelled(_)
-        | Event::HostsStopped { .. }
-        | Event::Held { .. }
-        | Event::Released(_)
-        | Event::HoldReleased(_)
-        | Event::StepsReleased { .. }
-        | Event::Retried { .. }
-        | Event::StepsSkipped { .. }
-        | Event::BatchWaits { .. }
-        | Event::Continued { .. }
-        | Event::BatchStarted { .. }
-        | Event::Frozen(_) => {
-            let by = event.actor().map(|by| format!(" by {by}")).unwrap_or_default();
-            let detail = event.detail().map(|detail| format!(": {}", visible(&detail))).unwrap_or_default();
-            format!("{}{by}{detail}", event.word().replace('_', " "))
-        }
-        Event::OrderRefused { by, act, why, .. } => format!("{act} by {by} refused: {}", visible(why)),
-        Event::Started => "started".to_owned(),
-        Event::KillUnconfirmed { host, step, why, .. } => {
-            format!("{host}: {step} may live on until its host is asked: {}", visible(why))
-        }
-        Event::TargetsReported { host, step, reports, .. } => {
-            let told = |report: &Report| format!("{} {}", report.target, report.state.word());
-            let told: Vec<String> = reports.iter().map(told).collect();
-            format!("{host}: {step} reports {}", visible(&told.join(", ")))
-        }
-        Event::StepPassedOver { host, step, .. } => {
-            format!("{host}: goes on without {step}: its condition does not hold")
-        }
-        Event::StepStarted { host, step, .. } => format!("{host}: {step} started"),
-        Event::HostUnreachable { host, step, why, .. } => {
-            format!("{host}: cannot be reached while {step} runs there: {}", visible(why))
-        }
-        Event::HostReachable { host, step, .. } => format!("{host}: is reached again, where {step} runs"),
-        Event::StepSaid { host, step, text, .. } => format!("{host}: {step} says: {}", visible(text)),
-        Event::StepEnded { host, step, result, .. } => {
-            format!("{host}: {step} {}{}", ended(&result.ending), unkept(&result.output))
-        }
-        Event::Closed { outcome } => format!("ended: {}", outcome.word()),
-    }
-}
-
-/// Says how much of what a step printed is kept nowhere.
-fn unkept(output: &OutputFacts) -> String {
-    match (output.dropped_bytes, output.host_full) {
-        (Count::ZERO, _) => String::new(),
-        (bytes, true) => format!("; at least {bytes} byte(s) of its output found no room on the host's disk"),
-        (bytes, false) => format!("; {bytes} byte(s) of its output are kept nowhere"),
-    }
-}
-
-/// Says how a step ended.
-pub(super) fn ended(ending: &Ending) -> String {
-    match ending {
-        Ending::Exit(code) => format!("exit {code}"),
-        Ending::Signal(name) => format!("signal {name}"),
-        Ending::TimedOut => "ran too long and was ended".to_owned(),
-        Ending::IdleTimedOut => "printed nothing for too long and was ended".to_owned(),
-        Ending::NotAllDone(why) => visible(why),
-        Ending::Died(why) => format!("was cut down: {}", visible(why)),
-        Ending::Unreachable(why) => format!("was not reached: {}", visible(why)),
-        Ending::Cancelled => "was ended".to_owned(),
-        Ending::NotSent(why) => format!("was not sent: {}", visible(why)),
-        Ending::Lost(why) => format!("is lost: {}", visible(why)),
-        Ending::KillUnconfirmed(why) => format!("may still run: {}", visible(why)),
-    }
 }

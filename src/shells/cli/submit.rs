@@ -21,14 +21,15 @@ use crate::domain::record::HistoryLine;
 use crate::domain::run::TaskState;
 use crate::domain::wire::read_task;
 use crate::engine::DropBox;
+use crate::shells::cli::context::Context;
 use crate::shells::cli::failure::{Failure, Kind};
 use crate::shells::cli::tasks::{self, ANSWER_LIMIT, daemon_runs, queued, wait_for};
-use crate::shells::cli::{Context, watch};
+use crate::shells::cli::watch;
 use crate::shells::clock::{now, unique};
 
 /// Arguments of `submit`.
 #[derive(Debug, Args)]
-pub(super) struct Submit {
+pub(in crate::shells) struct Submit {
     /// The task file; `-` reads standard input.
     file: PathBuf,
     /// Ask to run it without approval; policy decides.
@@ -43,7 +44,7 @@ pub(super) struct Submit {
 }
 
 impl Submit {
-    pub(super) fn run(self, context: &Context) -> Result<(), Failure> {
+    pub(in crate::shells) fn run(self, context: &Context) -> Result<(), Failure> {
         let (shown, bytes) = read_file(&self.file)?;
         let config = context.config()?;
         let read = read_task(&bytes, &config.library.zone);
@@ -139,7 +140,7 @@ fn name_of(file: &Path) -> Result<String, Failure> {
 }
 
 /// Returns why a file was refused that this process dropped.
-pub(super) fn refused(context: &Context, drop_box: DropBox, put: &Put, since: i64) -> Option<Why> {
+pub(in crate::shells) fn refused(context: &Context, drop_box: DropBox, put: &Put, since: i64) -> Option<Why> {
     reader::refusal(&context.layout, &[drop_box], &put.name, since, |why| why.name == put.name.as_str())
 }
 
@@ -197,7 +198,7 @@ fn accepted_as(
 }
 
 /// Reads a file, or standard input for `-`; also returns the name to show.
-pub(super) fn read_file(path: &Path) -> Result<(String, Vec<u8>), Failure> {
+pub(in crate::shells) fn read_file(path: &Path) -> Result<(String, Vec<u8>), Failure> {
     let (shown, read) = if path.as_os_str() == "-" {
         ("stdin".to_owned(), read_most(std::io::stdin().lock()))
     } else {
@@ -219,7 +220,7 @@ fn read_most(from: impl Read) -> std::io::Result<Vec<u8>> {
 }
 
 /// Puts a file into a box, under the name `stem.json` or one with a number.
-pub(super) fn put(context: &Context, drop_box: DropBox, stem: &str, bytes: &[u8]) -> Result<Put, Failure> {
+pub(in crate::shells) fn put(context: &Context, drop_box: DropBox, stem: &str, bytes: &[u8]) -> Result<Put, Failure> {
     let me = users::actor(users::current_uid());
     drop_file::put(&context.layout, drop_box, &me, (stem, &unique("submit")), bytes).map_err(|error| {
         let hint = "is this the right --state, and are you in the group that spoolgate.toml names?";

@@ -14,48 +14,49 @@ use crate::base::ids::{Actor, TaskId};
 use crate::base::text::visible;
 use crate::base::time::Timestamp;
 use crate::domain::drop_name::{DropName, broken_rule_of_choice, stem};
+use crate::domain::outcome::Outcome;
 use crate::domain::record::HistoryLine;
-use crate::domain::run::{Outcome, Recorded, Run, TaskState};
+use crate::domain::run::{Recorded, Run, TaskState};
 use crate::engine::DropBox;
-use crate::shells::cli::Context;
+use crate::shells::cli::context::Context;
 use crate::shells::cli::failure::{Failure, Kind};
 
 /// How often files are looked at while waiting for somebody else to change them.
 const POLL: Duration = Duration::from_millis(50);
 /// How long the daemon may take to answer.
-pub(super) const ANSWER_LIMIT: Duration = Duration::from_secs(10);
+pub(in crate::shells) const ANSWER_LIMIT: Duration = Duration::from_secs(10);
 
 /// Whether a word that may be a task's name is a file: one that is there, or what no task is called.
-pub(super) fn is_file(word: &str) -> bool {
+pub(in crate::shells) fn is_file(word: &str) -> bool {
     std::path::Path::new(word).is_file() || word.contains('/') || stem(word) != word
 }
 
 /// Opens the task that a word means.
-pub(super) fn open(context: &Context, word: &str) -> Result<Follower, Failure> {
+pub(in crate::shells) fn open(context: &Context, word: &str) -> Result<Follower, Failure> {
     read(context, find(context, word)?).map(|(follower, _)| follower)
 }
 
 /// Reads a task, unless its files are for others.
-pub(super) fn read(context: &Context, id: TaskId) -> Result<(Follower, Vec<Recorded>), Failure> {
+pub(in crate::shells) fn read(context: &Context, id: TaskId) -> Result<(Follower, Vec<Recorded>), Failure> {
     Follower::open(&context.layout, id)
         .map_err(|error| if error.is_denied() { withheld(context, id) } else { error.into() })
 }
 
 /// What everybody may know of a task.
 #[derive(Debug)]
-pub(super) struct Known {
-    pub(super) name: String,
-    pub(super) task_name: String,
-    pub(super) submitter: Actor,
-    pub(super) state: TaskState,
-    pub(super) outcome: Option<Outcome>,
-    pub(super) accepted_at: Timestamp,
-    pub(super) hosts: usize,
-    pub(super) unproved: bool,
+pub(in crate::shells) struct Known {
+    pub(in crate::shells) name: String,
+    pub(in crate::shells) task_name: String,
+    pub(in crate::shells) submitter: Actor,
+    pub(in crate::shells) state: TaskState,
+    pub(in crate::shells) outcome: Option<Outcome>,
+    pub(in crate::shells) accepted_at: Timestamp,
+    pub(in crate::shells) hosts: usize,
+    pub(in crate::shells) unproved: bool,
 }
 
 /// Returns what everybody may know of a task; nothing where it is on its way from one state to the next.
-pub(super) fn known(context: &Context, id: TaskId) -> Option<Known> {
+pub(in crate::shells) fn known(context: &Context, id: TaskId) -> Option<Known> {
     if let Some((view, state)) = reader::view(&context.layout, id) {
         return Some(Known {
             name: view.name,
@@ -118,7 +119,7 @@ fn withheld(context: &Context, id: TaskId) -> Failure {
 }
 
 /// Refuses where what a task printed is for others.
-pub(super) fn check_output(context: &Context, id: TaskId) -> Result<(), Failure> {
+pub(in crate::shells) fn check_output(context: &Context, id: TaskId) -> Result<(), Failure> {
     match std::fs::read_dir(context.layout.run(id).join("output")) {
         Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
             let message = format!(
@@ -166,7 +167,7 @@ fn find(context: &Context, word: &str) -> Result<TaskId, Failure> {
 
 /// What a word means that may be the name of a file which was dropped a moment ago: the newest thing of that name.
 #[derive(Debug)]
-pub(super) enum Meant {
+pub(in crate::shells) enum Meant {
     /// A task.
     Task(Box<Follower>),
     /// A file that was refused, and why.
@@ -176,7 +177,7 @@ pub(super) enum Meant {
 }
 
 /// Finds out what a word means.
-pub(super) fn meant(context: &Context, word: &str) -> Result<Meant, Failure> {
+pub(in crate::shells) fn meant(context: &Context, word: &str) -> Result<Meant, Failure> {
     const BOXES: [DropBox; 2] = [DropBox::New, DropBox::Ready];
     let file = format!("{word}.json");
     if broken_rule_of_choice(word).is_some() {
@@ -207,7 +208,7 @@ pub(super) fn meant(context: &Context, word: &str) -> Result<Meant, Failure> {
 }
 
 /// Waits until a word means no file in a box any more; `None` when the limit passed before.
-pub(super) fn taken(
+pub(in crate::shells) fn taken(
     context: &Context,
     word: &str,
     limit: Option<Duration>,
@@ -226,12 +227,12 @@ fn no_task(word: &str) -> Failure {
 }
 
 /// Returns the fold of an opened task.
-pub(super) fn run_of(follower: &Follower) -> Result<&Run, Failure> {
+pub(in crate::shells) fn run_of(follower: &Follower) -> Result<&Run, Failure> {
     follower.run().ok_or_else(|| Failure::new(Kind::Unavailable, "the task's journal is empty"))
 }
 
 /// Looks again and again until there is an answer, or the limit has passed.
-pub(super) fn wait_for<T>(
+pub(in crate::shells) fn wait_for<T>(
     limit: Option<Duration>,
     mut look: impl FnMut() -> Result<Option<T>, Failure>,
 ) -> Result<Option<T>, Failure> {
@@ -248,12 +249,12 @@ pub(super) fn wait_for<T>(
 }
 
 /// Whether a daemon serves this state.
-pub(super) fn daemon_runs(context: &Context) -> Result<bool, Failure> {
+pub(in crate::shells) fn daemon_runs(context: &Context) -> Result<bool, Failure> {
     Ok(reader::daemon(&context.layout)?.is_some())
 }
 
 /// The failure of something that is in its box, and that nobody takes.
-pub(super) fn queued(what: &str) -> Failure {
+pub(in crate::shells) fn queued(what: &str) -> Failure {
     let message = format!("{what} is in its box; the daemon does not run, and takes it when it does");
     Failure::new(Kind::Unavailable, message).hint("spoolgate daemon")
 }

@@ -18,13 +18,13 @@ use crate::domain::template::{
     Args as StepArgs, GroupHosts, OnFailure, Param, ParamKind, Step, StepWork, Template, Trigger,
 };
 use crate::domain::wire::codo_template::{Naming, import};
-use crate::shells::cli::Context;
+use crate::shells::cli::context::Context;
 use crate::shells::cli::failure::{Failure, Kind};
 use crate::shells::cli::submit::read_file;
 
 /// Arguments of `template`.
 #[derive(Debug, Args)]
-pub(super) struct TemplateVerb {
+pub(in crate::shells) struct TemplateVerb {
     #[command(subcommand)]
     verb: Verb,
 }
@@ -66,7 +66,7 @@ struct Import {
 }
 
 impl TemplateVerb {
-    pub(super) fn run(self, context: &Context) -> Result<(), Failure> {
+    pub(in crate::shells) fn run(self, context: &Context) -> Result<(), Failure> {
         match self.verb {
             Verb::Ls => list(context),
             Verb::Show { template } => show(context, &template),

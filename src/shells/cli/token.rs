@@ -15,13 +15,13 @@ use crate::base::ids::{TokenName, UserName};
 use crate::base::time::{Timestamp, Zone, parse_time};
 use crate::domain::token::{PER_MINUTE, SECRET_PREFIX, Token, Tokens, Verb as Use};
 use crate::domain::wire::parse_seconds;
-use crate::shells::cli::Context;
+use crate::shells::cli::context::Context;
 use crate::shells::cli::failure::{Failure, Kind};
 use crate::shells::clock::now;
 
 /// Arguments of `token`.
 #[derive(Debug, Args)]
-pub(super) struct TokenVerb {
+pub(in crate::shells) struct TokenVerb {
     #[command(subcommand)]
     verb: Verb,
 }
@@ -70,7 +70,7 @@ impl From<TokensError> for Failure {
 }
 
 impl TokenVerb {
-    pub(super) fn run(self, context: &Context) -> Result<(), Failure> {
+    pub(in crate::shells) fn run(self, context: &Context) -> Result<(), Failure> {
         let zone = context.config()?.library.zone;
         match self.verb {
             Verb::Create(create) => create.run(context, &zone),

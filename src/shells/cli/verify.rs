@@ -13,7 +13,7 @@ use crate::adapters::spool::proof::{self, Finding, Proof};
 use crate::base::text::visible;
 use crate::domain::audit::Head;
 use crate::domain::file_check::Difference;
-use crate::shells::cli::Context;
+use crate::shells::cli::context::Context;
 use crate::shells::cli::failure::{Failure, Kind};
 use crate::shells::cli::tasks;
 
@@ -24,7 +24,7 @@ const PAUSES: [Duration; 3] = [Duration::from_millis(300), Duration::from_secs(1
 
 /// Arguments of `audit verify`.
 #[derive(Debug, Args)]
-pub(super) struct Verify {
+pub(in crate::shells) struct Verify {
     /// A head that was kept elsewhere, as NUMBER:sha256:…; the chain must pass through it.
     #[arg(long)]
     head: Option<String>,
@@ -34,7 +34,7 @@ pub(super) struct Verify {
 }
 
 impl Verify {
-    pub(super) fn run(self, context: &Context) -> Result<(), Failure> {
+    pub(in crate::shells) fn run(self, context: &Context) -> Result<(), Failure> {
         let known: Option<Head> = match &self.head {
             None => None,
             Some(text) => Some(

@@ -12,23 +12,24 @@ use crate::adapters::spool::past::Past;
 use crate::adapters::spool::reader::{self, Follower};
 use crate::base::ids::TaskId;
 use crate::base::time::Zone;
-use crate::domain::run::{Outcome, Recorded, Stage};
+use crate::domain::outcome::Outcome;
+use crate::domain::run::{Recorded, Stage};
 use crate::domain::wire::parse_seconds;
-use crate::shells::cli::Context;
+use crate::shells::cli::context::Context;
 use crate::shells::cli::failure::{Failure, Kind, of_outcome, of_run};
-use crate::shells::cli::show::said;
+use crate::shells::cli::sentences::{contradiction, said};
 use crate::shells::cli::tasks::{self, Meant, wait_for};
 
 /// Arguments of `watch`.
 #[derive(Debug, Args)]
-pub(super) struct Watch {
+pub(in crate::shells) struct Watch {
     /// The task's number or name [all tasks, until interrupted].
     task: Option<String>,
 }
 
 /// Arguments of `wait`.
 #[derive(Debug, Args)]
-pub(super) struct Wait {
+pub(in crate::shells) struct Wait {
     /// The tasks' numbers or names.
     #[arg(required = true)]
     tasks: Vec<String>,
@@ -42,7 +43,7 @@ fn duration(text: &str) -> Result<Duration, String> {
 }
 
 impl Watch {
-    pub(super) fn run(self, context: &Context) -> Result<(), Failure> {
+    pub(in crate::shells) fn run(self, context: &Context) -> Result<(), Failure> {
         let Some(word) = &self.task else { return watch_all(context) };
         let id = tasks::run_of(&tasks::open(context, word)?)?.id;
         let (mut follower, events) = tasks::read(context, id)?;
@@ -93,7 +94,7 @@ fn if_seen<T>(read: Result<T, Failure>) -> Result<Option<T>, Failure> {
 }
 
 /// Waits for the end of a task of which no more than that may be seen, and ends with its result.
-pub(super) fn wait_for_known(context: &Context, id: TaskId, limit: Option<Duration>) -> Result<(), Failure> {
+pub(in crate::shells) fn wait_for_known(context: &Context, id: TaskId, limit: Option<Duration>) -> Result<(), Failure> {
     let mut past = Past::default();
     let ended = wait_for(limit, || {
         past.look(&context.layout)?;
@@ -124,7 +125,7 @@ fn print(context: &Context, id: TaskId, events: &[Recorded]) -> Result<(), Failu
 }
 
 impl Wait {
-    pub(super) fn run(self, context: &Context) -> Result<(), Failure> {
+    pub(in crate::shells) fn run(self, context: &Context) -> Result<(), Failure> {
         let begin = Instant::now();
         // What is no task at all is said before anything is waited for.
         for word in &self.tasks {
@@ -163,7 +164,7 @@ fn wait_for_one(context: &Context, word: &str, limit: Option<Duration>, begin: I
 }
 
 /// Waits for a task and ends with its result.
-pub(super) fn wait_until_done(
+pub(in crate::shells) fn wait_until_done(
     context: &Context,
     mut follower: Follower,
     limit: Option<Duration>,
@@ -188,7 +189,7 @@ pub(super) fn wait_until_done(
 }
 
 /// Returns how a command ends that ends with a task's own result. What a journal says against its own steps is never good.
-pub(super) fn end_of(follower: &Follower, task: &str, outcome: Outcome) -> Result<(), Failure> {
+pub(in crate::shells) fn end_of(follower: &Follower, task: &str, outcome: Outcome) -> Result<(), Failure> {
     let Some(said) = follower.run().and_then(|run| run.contradicted) else {
         return follower.run().map_or_else(|| of_outcome(task, outcome), |run| of_run(run, outcome));
     };
@@ -197,13 +198,7 @@ pub(super) fn end_of(follower: &Follower, task: &str, outcome: Outcome) -> Resul
     Err(Failure::new(kind, contradiction(task, outcome, said)).hint("spoolgate audit verify"))
 }
 
-/// Says that a journal contradicts itself.
-pub(super) fn contradiction(task: &str, outcome: Outcome, said: Outcome) -> String {
-    let (by_steps, said) = (outcome.word(), said.word());
-    format!("task {task} ended {by_steps} by its steps, and its last event says {said}: somebody changed its journal")
-}
-
-pub(super) fn outcome_of(follower: &Follower) -> Option<Outcome> {
+pub(in crate::shells) fn outcome_of(follower: &Follower) -> Option<Outcome> {
     match follower.run()?.stage {
         Stage::Done { outcome, .. } => Some(outcome),
         _ => None,

@@ -16,8 +16,9 @@ use crate::adapters::ssh::descriptors::wait_if_short;
 use crate::base::ids::{GroupNo, HostName, TaskId};
 use crate::base::limits;
 use crate::base::time::Timestamp;
-use crate::domain::run::{Ending, StepResult};
-use crate::engine::{Input, Start};
+use crate::domain::outcome::{Ending, StepResult};
+use crate::engine::Input;
+use crate::engine::Start;
 use crate::shells::clock::now;
 use crate::shells::daemon::link::{DESCRIPTORS_LIMIT, Link, LinkSettings};
 use crate::shells::daemon::log_sync::LogSync;
@@ -242,11 +243,6 @@ fn leaves_something(start: &Start) -> bool {
     let planned = plan.group(start.group).and_then(|g| g.steps.iter().find(|step| step.name == start.step));
     let carries = planned.is_some_and(|step| step.fetch.is_some() || !step.files.is_empty());
     carries || plan.secret_names().next().is_some()
-}
-
-/// Returns how long ago a step was sent first, by the clock on the wall.
-pub(super) fn elapsed(start: &Start) -> Duration {
-    Duration::from_millis(u64::try_from(now().0.saturating_sub(start.since.0)).unwrap_or(0))
 }
 
 /// Waits until the step is to be ended. Also when the daemon stops: then nobody is left to be told anything.

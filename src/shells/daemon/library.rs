@@ -11,22 +11,24 @@ use memchr::memmem;
 use tokio::time::Instant;
 
 use crate::adapters::config::{ConfigError, Http};
-use crate::adapters::repo;
 use crate::adapters::sources::Sources;
 use crate::adapters::spool::SpoolError;
-use crate::adapters::users;
+use crate::adapters::{repo, users};
 use crate::base::ids::is_token_uid;
-use crate::domain::plan::Library;
+use crate::domain::library::Library;
 use crate::domain::policy::{Person, Policy};
 use crate::domain::run::TaskState;
 use crate::domain::wire::{Wish, read_wish};
-use crate::engine::{Dropped, Engine, Input, Moved};
+use crate::engine::Engine;
+use crate::engine::{Dropped, Input, Moved};
+use crate::shells::Dirs;
 use crate::shells::ask_ssh;
 use crate::shells::clock::now;
+use crate::shells::configuration::Configuration;
+use crate::shells::configuration::read_trusted_configuration;
 use crate::shells::daemon::perform::Performer;
 use crate::shells::daemon::web::{Serving, Web};
 use crate::shells::daemon::{fit_to_descriptors, say_notes, serving};
-use crate::shells::{Configuration, Dirs, read_trusted_configuration};
 
 /// What every file of a git hook holds.
 const PUSH_MARK: &[u8] = b"git_push";

@@ -6,6 +6,7 @@
 
 mod at_limits;
 mod carry;
+mod error;
 mod host;
 mod lack;
 mod library;
@@ -14,6 +15,7 @@ mod log_sync;
 mod perform;
 mod progress;
 mod reported;
+mod settings;
 mod sight;
 mod spool_inbox;
 mod stop;
@@ -34,39 +36,41 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep, timeout};
 
-use crate::adapters::callback_key;
-use crate::adapters::config::{Config, ConfigError};
-use crate::adapters::http::names::Names;
+use crate::adapters::config::Config;
 use crate::adapters::http::{HttpError, Listen, Server};
-use crate::adapters::service;
 use crate::adapters::spool::SpoolError;
 use crate::adapters::spool::layout::Layout;
 use crate::adapters::spool::lock::Lock;
 use crate::adapters::spool::store::Store;
-use crate::adapters::ssh::{Workers, descriptors};
-use crate::adapters::strict_modes;
+use crate::adapters::ssh::Workers;
 use crate::adapters::tokens::TokensOnDisk;
-use crate::adapters::users;
 use crate::adapters::watch::{Notice, SpoolWatch};
+use crate::adapters::{callback_key, service, strict_modes, users};
 use crate::base::digest::Digest;
 use crate::base::limits;
 use crate::domain::callback::{Attempt, CallbackKey};
 use crate::domain::policy::{Person, Policy};
 use crate::domain::problem::Problem;
 use crate::domain::run::DropKey;
-use crate::engine::{DropBox, Dropped, Effect, Engine, Input, Moved};
+use crate::engine::Effect;
+use crate::engine::Engine;
+use crate::engine::{DropBox, Dropped, Input, Moved};
+use crate::shells::Dirs;
 use crate::shells::clock::{moment, now, unique};
-use crate::shells::{Configuration, Dirs, read_trusted_configuration};
+use crate::shells::configuration::Configuration;
+use crate::shells::configuration::read_trusted_configuration;
 
 use at_limits::AtLimits;
+pub use error::DaemonError;
 use lack::{Kept, KeptHttp, Waited};
 use library::{LibraryOnDisk, Look};
 use link::LinkSettings;
 use perform::Performer;
+use settings::{callback, fit_to_descriptors, group_of, names, say_notes, serving};
 use spool_inbox::SpoolInbox;
 use stop::Stop;
 use sweeper::Sweeper;
-use web::{Post, Posted, Serving, Web};
+use web::{Post, Posted, Web};
 
 /// How many facts are taken in before their effects are performed together, which costs one sync for all of them.
 const INPUTS_PER_TURN: usize = 512;
@@ -77,32 +81,6 @@ const SLEEP_MAX: Duration = Duration::from_secs(30);
 const HEAR_ORDERS: Duration = Duration::from_secs(3);
 /// How long requests that are being answered are waited for at the end.
 const HTTP_GRACE: Duration = Duration::from_secs(2);
-
-/// Why the daemon did not start, or stopped.
-#[derive(Debug, thiserror::Error)]
-pub enum DaemonError {
-    /// The configuration is missing or wrong.
-    #[error(transparent)]
-    Config(#[from] ConfigError),
-    /// The spool could not be read or written.
-    #[error(transparent)]
-    Spool(#[from] SpoolError),
-    /// The runtime could not be set up.
-    #[error("cannot set up the event loop: {0}")]
-    Runtime(#[from] std::io::Error),
-    /// HTTP is configured and cannot be answered.
-    #[error(transparent)]
-    Http(#[from] HttpError),
-    /// The configuration names a group that the system does not have.
-    #[error("spoolgate.toml names the group {0}, which this system does not have; create it or name another")]
-    NoGroup(String),
-    /// Without its policy everything would be allowed to the owner of the state.
-    #[error("policy.toml is missing, and this state was under a policy; put it back, or remove {mark} to go on in personal mode", mark = mark.display())]
-    PolicyGone {
-        /// What remembers the policy.
-        mark: std::path::PathBuf,
-    },
-}
 
 /// Runs the daemon until it is told to stop (TERM or INT).
 ///
@@ -209,12 +187,6 @@ async fn serve_once(dirs: &Dirs, layout: &Layout, kept: &mut Kept, stop: &mut St
     ended
 }
 
-/// Returns the group that may drop files, where the configuration names one.
-fn group_of(config: &Config) -> Result<Option<u32>, DaemonError> {
-    let named = config.settings.group.as_ref();
-    named.map(|name| users::gid_of(name).ok_or_else(|| DaemonError::NoGroup(name.clone()))).transpose()
-}
-
 /// Checks that nobody else can put another state in the place of ours, or a link into it while it is made.
 fn check_above(state: &Path) -> Result<(), DaemonError> {
     let above = std::path::absolute(state)?.parent().map(Path::to_owned);
@@ -257,21 +229,6 @@ async fn listen(config: &Config, group: Option<u32>, web: &Arc<Web>) -> Result<O
         tracing::info!(%address, tls = http.tls.is_some(), "HTTP");
     }
     Ok(Some(server))
-}
-
-/// Returns where scripts may say how far they are.
-fn callback(config: &Config, key: Option<&CallbackKey>) -> Option<(String, CallbackKey)> {
-    config.settings.http.as_ref()?.callback.clone().zip(key.cloned())
-}
-
-/// Returns the names that HTTP is answered to.
-fn names(config: &Config) -> Names {
-    config.settings.http.as_ref().map_or_else(Names::default, |http| Names::new(&http.listen, &http.names))
-}
-
-/// Returns what HTTP requests are answered from.
-fn serving(config: &Config) -> Serving {
-    Serving { library: Arc::new(config.library.clone()), broken: None }
 }
 
 /// Everything that the loop listens to.
@@ -442,23 +399,6 @@ impl Pulse {
 /// Returns how long to sleep when the engine wants to be asked in `ms`.
 fn rest(ms: Option<i64>) -> Duration {
     Duration::from_millis(u64::try_from(ms.unwrap_or(i64::MAX)).unwrap_or(0)).min(SLEEP_MAX)
-}
-
-fn say_notes(notes: &[String]) {
-    for note in notes {
-        tracing::warn!("{note}");
-    }
-}
-
-/// Lets as many hosts be at work at once as this process may open ways to; the others wait for their turn.
-fn fit_to_descriptors(config: &mut Config) {
-    let (wanted, most) = (&mut config.library.defaults.hosts_in_flight, descriptors::ways());
-    if *wanted > most {
-        tracing::warn!(
-            "this process may open too few files for {wanted} hosts at once: {most} (LimitNOFILE in its unit)"
-        );
-        *wanted = most;
-    }
 }
 
 /// Allows as many open files as the system lets this process have: one connection is one of them.

@@ -6,6 +6,7 @@
 
 mod began;
 mod ending;
+mod heard;
 mod reach;
 mod secrets;
 
@@ -27,23 +28,24 @@ use crate::base::limits;
 use crate::base::text::Secret;
 use crate::domain::delegate::{Report, Reports, last_words, not_done};
 use crate::domain::mask::{Masked, Masker};
+use crate::domain::outcome::{Ending, OutputFacts};
 use crate::domain::output::{ExecEnd, Stream};
 use crate::domain::plan::{PlannedHost, PlannedStep};
-use crate::domain::run::{Ending, OutputFacts};
 use crate::domain::runner::answer::{Answer, Shown, Verdict};
+use crate::domain::runner::told::Told;
 use crate::domain::runner::{
-    Call, Offsets, Program, RunnerId, Told, forget_program, kill_program, run_program, take_program, want_program,
+    Call, Offsets, Program, RunnerId, forget_program, kill_program, run_program, take_program, want_program,
 };
-use crate::engine::{Input, Start};
+use crate::engine::Input;
+use crate::engine::Start;
 use crate::shells::clock::now;
 use crate::shells::daemon::carry::{self, NotCarried};
-use crate::shells::daemon::host::elapsed;
 use crate::shells::daemon::link::{Link, LinkError, LinkSettings};
 use crate::shells::daemon::progress::Progress;
 use crate::shells::daemon::reported::Reported;
-use began::Wordless;
 pub(super) use ending::Ended;
 use ending::{ToldEnd, ending};
+use heard::{Begun, Heard, Wordless};
 use reach::Reach;
 
 /// How long after the first failure a host is tried again; each time twice as long.
@@ -61,40 +63,6 @@ const LAST_OUTPUT_LEAST: Duration = Duration::from_millis(500);
 const CLOCK_SLACK_S: u64 = 5;
 /// For longer than that no host runs.
 const LONG_AGO_S: u64 = 1 << 30;
-
-/// What is known of a step's beginning on its host.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Begun {
-    /// The host may have started it, and may still.
-    Perhaps,
-    /// The host may have started it, and must not any more.
-    NeverIfNotYet,
-    /// The host said that it runs: it is shown or lost.
-    Yes,
-}
-
-/// What one conversation came to.
-enum Heard {
-    /// The runner said how the step ended.
-    Ended(Verdict),
-    /// The runner would not let it run, or something else answered.
-    Refused(String),
-    /// The conversation broke off.
-    Broken(LinkError),
-    /// It ended as the host does not say: what it fetched cannot be kept here, or it never began, and never will.
-    Over(Ending),
-    /// sshd took the program, and nothing of it said a word in time.
-    Silent(String),
-}
-
-impl From<NotCarried> for Heard {
-    fn from(why: NotCarried) -> Heard {
-        match why {
-            NotCarried::Refused(why) => Heard::Refused(why),
-            NotCarried::Broken(error) => Heard::Broken(error),
-        }
-    }
-}
 
 /// One attempt, over as many connections as it takes.
 pub(super) struct Talk<'a> {
@@ -210,7 +178,7 @@ impl<'a> Talk<'a> {
             Some(at) if !self.start.resume => at.elapsed().as_secs(),
             // A clock that shows a time before it was sent tells nothing: it may be as long ago as can be.
             _ if now() < self.start.since => LONG_AGO_S,
-            _ => elapsed(self.start).max(self.known_since.elapsed()).as_secs(),
+            _ => Duration::from_millis(self.start.elapsed_ms(now())).max(self.known_since.elapsed()).as_secs(),
         };
         let sent_s = self.sent.then(|| ago_s.saturating_add(CLOCK_SLACK_S));
         Call { id: &self.id, nonce, offsets, clean, begun, sent_s, audit }

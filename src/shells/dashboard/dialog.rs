@@ -9,10 +9,10 @@ use crate::base::digest::Digest;
 use crate::base::ids::TaskId;
 use crate::base::limits::TITLE_BYTES_MAX;
 use crate::base::time::Timestamp;
+use crate::domain::level::Level;
 use crate::domain::order::Wish;
 use crate::domain::plan::Plan;
-use crate::domain::policy::Right;
-use crate::domain::risk::Level;
+use crate::domain::right::Right;
 use crate::domain::run::TaskState;
 use crate::shells::dashboard::edit::Edit;
 use crate::shells::dashboard::form::Form;
@@ -167,7 +167,7 @@ impl Approval {
 
     /// What is to be typed.
     pub(super) fn phrase(&self, model: &Model) -> Option<String> {
-        self.shown.as_ref().map(|(_, plan)| model.risk(plan).level.phrase(plan))
+        self.shown.as_ref().map(|(_, plan)| model.risk(plan).phrase(plan))
     }
 
     /// Puts on the screen what would run now; whatever was typed or read of another plan counts no longer.

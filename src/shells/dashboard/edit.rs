@@ -3,7 +3,7 @@
 //! **Invariant:** pure. The cursor stands on the edge of a character; what is shown of it is safe to show, and the cursor's
 //! cell is where the terminal shows the next character.
 
-use crate::shells::dashboard::text::{cells, shown};
+use crate::shells::text::{cells, shown};
 
 /// A text of one line or of many, and where the next character goes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -7,9 +7,10 @@ use std::collections::BTreeMap;
 
 use crate::base::ids::GroupNo;
 use crate::base::time::Timestamp;
+use crate::domain::outcome::Ending;
 use crate::domain::plan::PlannedStep;
 use crate::domain::run::lane::Lane;
-use crate::domain::run::{Ending, Run, StepState, TaskState};
+use crate::domain::run::{Run, StepState, TaskState};
 use crate::domain::template::Trigger;
 
 /// How many steps must have ended before anything is said.

@@ -26,10 +26,10 @@ use crate::domain::policy::Part;
 use crate::domain::record::view;
 use crate::domain::run::{Run, TaskState};
 use crate::engine::DropBox;
+use crate::shells::configuration::{Dirs, read_configuration};
 use crate::shells::dashboard::log_parts::Logs;
 use crate::shells::dashboard::message::{HistoryWant, Message, Wants};
 use crate::shells::dashboard::refused::Refused;
-use crate::shells::{Dirs, read_configuration};
 
 /// How often everything is looked at anew, notices or not, in milliseconds.
 const RESCAN_MS: i64 = 30_000;

@@ -9,8 +9,10 @@ use serde_json::{Value, json};
 
 use crate::base::ids::{GroupNo, ParamName, TemplateName};
 use crate::domain::inventory::selector::select;
-use crate::domain::plan::{Library, Plan, resolve};
+use crate::domain::library::Library;
+use crate::domain::plan::Plan;
 use crate::domain::problem::Problem;
+use crate::domain::resolve::resolve;
 use crate::domain::run::Run;
 use crate::domain::submission::{Hosts, Schedule, TemplateRef, Work};
 use crate::domain::template::{ParamKind, Template};

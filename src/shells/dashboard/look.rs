@@ -8,10 +8,10 @@ use ratatui::layout::Rect;
 use ratatui::style::{Color, Modifier, Style};
 
 use crate::base::text::is_hidden;
-use crate::domain::run::Outcome;
-use crate::shells::dashboard::cells::units;
-use crate::shells::dashboard::text::{cells, cut, fit, fit_right, shown};
+use crate::domain::outcome::Outcome;
 use crate::shells::dashboard::words::Words;
+use crate::shells::text::cells::units;
+use crate::shells::text::{cells, cut, fit, fit_right, shown};
 
 /// What a piece of text is, for the eye.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -13,13 +13,14 @@ use crate::adapters::spool::reader::Serving;
 use crate::base::ids::{HostName, StepName, TaskId};
 use crate::base::time::Timestamp;
 use crate::domain::audit::Line;
+use crate::domain::library::Library;
 use crate::domain::output::Stream;
-use crate::domain::plan::{Library, Plan};
+use crate::domain::plan::Plan;
 use crate::domain::policy::Part;
 use crate::domain::record::{HistoryLine, View};
 use crate::domain::run::{Recorded, Run, TaskState};
 use crate::engine::DropBox;
-use crate::shells::dashboard::text::coloured;
+use crate::shells::text::coloured;
 
 /// Something that happened.
 #[derive(Debug)]

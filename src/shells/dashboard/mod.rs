@@ -6,7 +6,6 @@
 //! **Invariant:** opens the state for reading only. What people decide here is dropped as the same small files that
 //! everybody drops, and the daemon checks it again; ending the dashboard at any moment changes nothing.
 
-mod cells;
 mod dialog;
 mod edit;
 mod editor;
@@ -26,7 +25,6 @@ mod rows;
 mod screens;
 mod table;
 pub(super) mod terminal;
-pub(crate) mod text;
 mod update;
 mod view;
 mod words;
@@ -40,9 +38,8 @@ use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 
-use crate::adapters::config;
 use crate::adapters::spool::drop_file;
-use crate::adapters::users;
+use crate::adapters::{config, users};
 use crate::base::ids::TaskId;
 use crate::base::time::{Timestamp, Zone};
 use crate::domain::policy::Person;

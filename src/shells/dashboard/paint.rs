@@ -5,8 +5,8 @@
 
 use ratatui::buffer::{Buffer, Cell};
 
-use crate::shells::dashboard::cells::is_delicate;
-use crate::shells::dashboard::text::cells;
+use crate::shells::text::cells;
+use crate::shells::text::cells::is_delicate;
 
 /// One thing to write.
 #[derive(Debug, PartialEq)]
@@ -84,7 +84,7 @@ mod tests {
     use ratatui::style::Style;
 
     use super::*;
-    use crate::shells::dashboard::cells::units;
+    use crate::shells::text::cells::units;
 
     fn frame(text: &str) -> Buffer {
         let mut buffer = Buffer::empty(Rect { x: 0, y: 0, width: 12, height: 1 });

@@ -7,9 +7,10 @@ use std::collections::BTreeMap;
 
 use crate::base::ids::GroupNo;
 use crate::base::time::Timestamp;
+use crate::domain::outcome::{Ending, Outcome};
 use crate::domain::plan::{PlannedGroup, PlannedStep};
 use crate::domain::run::lane::{Lane, Next};
-use crate::domain::run::{Ending, Outcome, Run, StepState, TaskState};
+use crate::domain::run::{Run, StepState, TaskState};
 use crate::shells::dashboard::look::Mark;
 use crate::shells::dashboard::model::matches;
 use crate::shells::dashboard::words::{Lang, Words, names};

@@ -13,7 +13,7 @@ use base64::engine::general_purpose::STANDARD_NO_PAD;
 use ssh2::{ErrorCode, HashType, HostKeyType, MethodType, Session as Ssh2};
 use tokio::time::{Instant, timeout, timeout_at};
 
-use crate::adapters::ssh::SshError;
+use crate::adapters::ssh::error::SshError;
 use crate::adapters::ssh::worker::inlet::{Inlet, OUR_NAME};
 use crate::adapters::ssh::worker::methods::{self, Methods, Offer};
 use crate::adapters::ssh::worker::socket::{Readiness, Socket};

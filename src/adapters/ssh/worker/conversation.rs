@@ -10,7 +10,7 @@ use std::time::Duration;
 use ssh2::{BlockDirections, Channel, ErrorCode};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
-use crate::adapters::ssh::SshError;
+use crate::adapters::ssh::error::SshError;
 use crate::adapters::ssh::frame::{Frame, Order, Report, Wire};
 use crate::adapters::ssh::worker::connection::Connection;
 use crate::adapters::ssh::worker::socket::{AGAIN, Held, is_again};

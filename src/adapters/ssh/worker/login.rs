@@ -8,7 +8,7 @@ use ssh2::{Agent, ErrorCode, PublicKey, Session as Ssh2};
 use tokio::sync::{Mutex, Semaphore};
 use tokio::task::spawn_blocking;
 
-use crate::adapters::ssh::Refused;
+use crate::adapters::ssh::error::Refused;
 use crate::adapters::ssh::frame::{Frame, Order, Report};
 use crate::adapters::ssh::worker::connection::Connection;
 use crate::adapters::ssh::worker::conversation::{After, Caller};

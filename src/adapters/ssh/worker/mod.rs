@@ -27,8 +27,9 @@ use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg}
 use tokio::sync::mpsc;
 
 use crate::adapters::ssh::frame::Wire;
-use crate::adapters::ssh::worker::serve::{FarEnd, serve};
+use crate::adapters::ssh::worker::serve::serve;
 use crate::adapters::ssh::worker::socket::Socket;
+use crate::adapters::ssh::worker::tunnel::FarEnd;
 use crate::adapters::ssh::workers::{HandOver, VERB};
 
 pub use confinement::Confinement;

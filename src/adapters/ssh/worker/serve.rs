@@ -2,24 +2,15 @@
 //!
 //! **Invariant:** one thing after the other; the connection ends when nobody is at the other end any more, whatever is under way.
 
-use std::os::unix::net::UnixStream;
-
 use tokio::sync::mpsc;
 
 use crate::adapters::ssh::frame::{Frame, Order, Report};
 use crate::adapters::ssh::worker::connection::{Connection, explain, greet};
 use crate::adapters::ssh::worker::conversation::{After, Caller};
 use crate::adapters::ssh::worker::socket::Socket;
+use crate::adapters::ssh::worker::tunnel::FarEnd;
 use crate::adapters::ssh::worker::{login, tunnel};
 use crate::adapters::ssh::workers::Destination;
-
-/// A wish for a way: where it leads, and its far end.
-pub(super) struct FarEnd {
-    pub(super) number: u64,
-    pub(super) address: String,
-    pub(super) port: u16,
-    pub(super) end: UnixStream,
-}
 
 /// Serves one connection to its end.
 pub(super) async fn serve(

@@ -6,6 +6,7 @@
 use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::io::{self, Read as _, Write as _};
+use std::os::unix::net::UnixStream;
 use std::task::Poll;
 use std::time::Duration;
 
@@ -16,8 +17,15 @@ use tokio::time::{Instant, sleep_until};
 use crate::adapters::ssh::frame::Report;
 use crate::adapters::ssh::worker::connection::Connection;
 use crate::adapters::ssh::worker::conversation::Caller;
-use crate::adapters::ssh::worker::serve::FarEnd;
 use crate::adapters::ssh::worker::socket::{Held, is_again};
+
+/// A wish for a way: where it leads, and its far end.
+pub(super) struct FarEnd {
+    pub(super) number: u64,
+    pub(super) address: String,
+    pub(super) port: u16,
+    pub(super) end: UnixStream,
+}
 
 /// How much of each direction of a way is held at once.
 const BUFFER_BYTES: usize = 64 << 10;

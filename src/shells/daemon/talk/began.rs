@@ -6,49 +6,17 @@
 
 use std::time::Duration;
 
-use super::{Begun, Ended, Heard, Link, LinkError, Talk, Verdict, ending};
-use crate::domain::output::ExecEnd;
-use crate::domain::run::Ending;
+use super::heard::{Begun, Heard, Wordless};
+use super::{Ended, Link, LinkError, Talk, Verdict, ending};
+use crate::domain::outcome::Ending;
 
 /// Why what was not sent in time is not sent any more.
 const TOO_LATE: &str = "the daemon was not running when it was to be sent, and too long for it to begin now; retry it";
 /// Why what was sent once is not sent again.
 const CUT_SHORT: &str = "its shell on the host was killed before it began";
 
-/// What may run in the place of a shell.
-const ELSE: &str = "; does its sshd force a command or close the channel (ForceCommand, ChrootDirectory, ChannelTimeout in its \
-     sshd_config; command= in authorized_keys), or is the account's shell none? Look at what `ssh HOST echo ok` does";
-
 /// How long a host that said no word is given for one when it is asked again.
 const ASKED_LIMIT: Duration = Duration::from_secs(5);
-
-/// How a conversation ended in which the runner did not say what became of the step.
-pub(super) struct Wordless {
-    /// What came in the place of its words, and how the command ended.
-    why: String,
-}
-
-impl Wordless {
-    /// Makes one of how the command ended, and what it printed.
-    pub(super) fn new(end: Option<&ExecEnd>, noise: &str) -> Wordless {
-        let how = match end {
-            None => "it waits".to_owned(),
-            Some(ExecEnd::Exit(code)) => format!("exit code {code}"),
-            Some(ExecEnd::Signal(name)) => format!("signal {name}"),
-        };
-        let noise = noise.trim_end_matches('.');
-        let said = if noise.is_empty() { String::new() } else { format!(": {noise}") };
-        // That one says what is wrong.
-        let hint = if noise.starts_with("sudo:") { "" } else { ELSE };
-        let why = format!("the host ran no shell for it ({how}){said}{hint}");
-        Wordless { why }
-    }
-
-    /// Returns what the conversation came to, where the host knows no more of the step than before.
-    pub(super) fn into_refused(self) -> Heard {
-        Heard::Refused(self.why)
-    }
-}
 
 impl Talk<'_> {
     /// Finds out whether a step began whose runner was there, and said nothing of it any more.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use nix::sys::signal::Signal;
 
-use crate::domain::run::{Ending, OutputFacts, ProvedBy};
+use crate::domain::outcome::{Ending, OutputFacts, ProvedBy};
 use crate::domain::runner::answer::{Shown, Verdict};
 
 /// How an attempt ended.

@@ -7,7 +7,8 @@ use std::time::Duration;
 use tokio::sync::mpsc::UnboundedSender;
 
 use crate::domain::callback::Attempt;
-use crate::engine::{Input, Start};
+use crate::engine::Input;
+use crate::engine::Start;
 
 /// After how long without a connection people are told.
 const UNREACHABLE_AFTER: Duration = Duration::from_secs(5);

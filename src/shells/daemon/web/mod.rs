@@ -24,7 +24,7 @@ use crate::base::ids::{Actor, TaskId};
 use crate::base::text::visible;
 use crate::base::time::Timestamp;
 use crate::domain::callback::{Attempt, CallbackKey};
-use crate::domain::plan::Library;
+use crate::domain::library::Library;
 use crate::domain::problem::Problem;
 use crate::domain::token::{Allowance, Scope, Token, Verb};
 use crate::engine::DropBox;

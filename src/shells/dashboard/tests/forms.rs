@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::base::time::Zone;
-use crate::domain::plan::resolve;
+use crate::domain::resolve::resolve;
 use crate::domain::submission::Hosts;
 use crate::domain::template::{Catalogue, Template};
 use crate::domain::wire::read_task;

@@ -20,7 +20,7 @@ use crate::base::ids::TaskId;
 use crate::base::time::Zone;
 use crate::domain::order::Wish;
 use crate::domain::output::Stream;
-use crate::domain::plan::resolve;
+use crate::domain::resolve::resolve;
 use crate::domain::run::TaskState;
 use crate::domain::wire::{read_order, read_task};
 use crate::engine::DropBox;
@@ -28,11 +28,10 @@ use crate::shells::dashboard::dialog::Dialog;
 use crate::shells::dashboard::look::Theme;
 use crate::shells::dashboard::message::{Anchor, Command, LogKey, LogLine, LogPage, LogPart, Message};
 use crate::shells::dashboard::model::Model;
-use crate::shells::dashboard::screens;
-use crate::shells::dashboard::text::{cells, fit, shown};
 use crate::shells::dashboard::update::update;
-use crate::shells::dashboard::view;
 use crate::shells::dashboard::words::Lang;
+use crate::shells::dashboard::{screens, view};
+use crate::shells::text::{cells, fit, shown};
 
 use stage::{NOW, ctrl, key, keys, library, stage};
 
@@ -163,7 +162,7 @@ fn check_cells(buffer: &Buffer, what: &str) {
             let symbol = buffer[(x, y)].symbol();
             assert!(!symbol.chars().any(crate::base::text::is_hidden), "{what}: {symbol:?} at {x},{y}");
             let wide = cells(symbol);
-            let alone = symbol.chars().filter(|c| crate::shells::dashboard::cells::width(*c) > 0).count() == 1;
+            let alone = symbol.chars().filter(|c| crate::shells::text::cells::width(*c) > 0).count() == 1;
             assert!(alone, "{what}: {symbol:?} at {x},{y} are several characters");
             assert!(wide == 1 || wide == 2, "{what}: {symbol:?} at {x},{y} takes {wide} cells");
             if wide == 2 {
@@ -399,12 +398,12 @@ fn any_key_at_any_time_approves_nothing_but_what_was_typed_for() {
         };
         let before: Option<(Digest, String)> = typed.as_ref().and_then(|(_, id)| {
             let run = model.runs.get(id)?;
-            Some((run.digest, model.risk(&run.plan).level.phrase(&run.plan)))
+            Some((run.digest, model.risk(&run.plan).phrase(&run.plan)))
         });
         if dice.roll(40) == 0 && model.dialog.is_none() && model.prompt.is_none() {
             let id = TaskId(dice.roll(6) + 1);
             keys(&mut model, &format!(":approve {id}\n"));
-            let phrase = model.runs.get(&id).map(|run| model.risk(&run.plan).level.phrase(&run.plan));
+            let phrase = model.runs.get(&id).map(|run| model.risk(&run.plan).phrase(&run.plan));
             keys(&mut model, &phrase.unwrap_or_default());
             eager = true;
             continue;

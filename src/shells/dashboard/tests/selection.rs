@@ -3,8 +3,9 @@
 use crossterm::event::KeyCode;
 
 use crate::base::ids::{HostName, TaskId};
+use crate::domain::outcome::{Ending, OutputFacts, StepResult};
 use crate::domain::record::view as view_of;
-use crate::domain::run::{Ending, Event, Ordered, OutputFacts, Place, Recorded, Run, StepResult, StepState, TaskState};
+use crate::domain::run::{Event, Ordered, Place, Recorded, Run, StepState, TaskState};
 use crate::shells::dashboard::dialog::Dialog;
 use crate::shells::dashboard::look::Theme;
 use crate::shells::dashboard::message::{HistoryWant, Message};

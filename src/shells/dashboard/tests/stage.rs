@@ -15,11 +15,13 @@ use crate::domain::file_step::NoFiles;
 use crate::domain::hook::Hooks;
 use crate::domain::inventory::Inventory;
 use crate::domain::known_hosts::KnownHosts;
-use crate::domain::plan::{Defaults, Library, resolve};
+use crate::domain::library::{Defaults, Library};
+use crate::domain::outcome::{Ending, Outcome, OutputFacts, StepResult};
 use crate::domain::policy::{Admission, Approval, Person, Policy, Subject};
 use crate::domain::problem::Problem;
 use crate::domain::record::{HistoryLine, record, view as view_of};
-use crate::domain::run::{Accepted, DropKey, Ending, Event, Outcome, OutputFacts, Recorded, Run, StepResult};
+use crate::domain::resolve::resolve;
+use crate::domain::run::{Accepted, DropKey, Event, Recorded, Run};
 use crate::domain::share::Shares;
 use crate::domain::template::{Catalogue, Template};
 use crate::domain::wire::read_task;
@@ -81,7 +83,7 @@ pub(super) fn accept(library: &Library, id: u64, file: &serde_json::Value, by: &
     let text = file.to_string();
     let submission = read_task(text.as_bytes(), &library.zone).unwrap();
     let plan = resolve(&submission, library).unwrap();
-    let subject = Subject::of(&plan, by, &submission.claims, &library.policy);
+    let subject = Subject::of(&plan, by, &submission.claims, &library.policy.bounds());
     let digest = plan.digest();
     let drop = DropKey {
         name: format!("{}/task-{id}.json", by.user).into(),

@@ -3,8 +3,9 @@
 use crate::adapters::spool::Lack;
 use crate::adapters::spool::reader::Serving;
 use crate::base::ids::TaskId;
+use crate::domain::outcome::{Ending, Outcome};
 use crate::domain::policy::Part;
-use crate::domain::run::{Ending, Event, Ordered, Outcome};
+use crate::domain::run::{Event, Ordered};
 use crate::shells::dashboard::eta::left_ms;
 use crate::shells::dashboard::look::Theme;
 use crate::shells::dashboard::message::{LogPage, Message};

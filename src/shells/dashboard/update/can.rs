@@ -5,9 +5,10 @@
 
 use crate::base::ids::TaskId;
 use crate::domain::order::{Which, Wish};
-use crate::domain::policy::Right;
+use crate::domain::outcome::Outcome;
+use crate::domain::right::Right;
 use crate::domain::run::lane::{Lane, Next};
-use crate::domain::run::{Outcome, Run, Stage, StepState, TaskState};
+use crate::domain::run::{Run, Stage, StepState, TaskState};
 use crate::shells::dashboard::keys::Action;
 use crate::shells::dashboard::model::Model;
 use crate::shells::dashboard::update::acts::targets;

@@ -7,9 +7,9 @@ use crate::shells::dashboard::look::Tone;
 use crate::shells::dashboard::message::{Anchor, Command};
 use crate::shells::dashboard::model::{Model, log_keys};
 use crate::shells::dashboard::screens::{LogScreen, Screen};
-use crate::shells::dashboard::text::coloured;
 use crate::shells::dashboard::view;
 use crate::shells::dashboard::words::fill;
+use crate::shells::text::coloured;
 
 pub(super) fn scroll_log(screen: &mut LogScreen, by: isize, seen: usize) -> Vec<Command> {
     let Some(page) = &screen.page else { return Vec::new() };

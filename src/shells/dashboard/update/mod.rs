@@ -215,7 +215,7 @@ fn news(model: &mut Model, id: TaskId, events: &[Recorded]) -> Vec<Command> {
             }
         }
         if let Event::Closed { outcome } = &recorded.event
-            && *outcome != crate::domain::run::Outcome::Ok
+            && *outcome != crate::domain::outcome::Outcome::Ok
             && model.bell
             && model.now.0.saturating_sub(recorded.at.0) < RING_MS
         {

@@ -6,19 +6,19 @@
 use ratatui::layout::{Position, Rect};
 
 use crate::base::ids::HostName;
-use crate::domain::inventory::Connection;
+use crate::domain::inventory::host::Connection;
+use crate::domain::level::Level;
+use crate::domain::plan::diff::{differences, script_changes};
 use crate::domain::plan::{Part, Plan, PlannedStep};
-use crate::domain::plan_diff::{differences, script_changes};
-use crate::domain::risk::Level;
 use crate::domain::run::Run;
 use crate::domain::template::Trigger;
 use crate::shells::dashboard::dialog::{Approval, Closed, DIFF, SECTIONS};
 use crate::shells::dashboard::look::{Pen, Row, Tone};
 use crate::shells::dashboard::model::{LOW, Model};
-use crate::shells::dashboard::text::{cells, cut, sentence, shown, wrapped};
 use crate::shells::dashboard::view::dialogs::hint;
 use crate::shells::dashboard::view::span;
 use crate::shells::dashboard::words::{fill, names};
+use crate::shells::text::{cells, cut, sentence, shown, wrapped};
 
 /// Where the parts of the window stand.
 struct Parts {

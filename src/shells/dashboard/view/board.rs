@@ -7,8 +7,9 @@ use ratatui::style::{Modifier, Style};
 
 use crate::base::ids::TaskId;
 use crate::base::time::Timestamp;
+use crate::domain::outcome::Outcome;
 use crate::domain::record::{HistoryLine, View};
-use crate::domain::run::{Outcome, Run, TaskState};
+use crate::domain::run::{Run, TaskState};
 use crate::shells::dashboard::look::{Mark, Pen, Row, Tone, bar, outcome_tone};
 use crate::shells::dashboard::model::{Model, NEWS_MS, Standing};
 use crate::shells::dashboard::screens::{Board, BoardRow};
@@ -262,7 +263,7 @@ fn when(model: &Model, task: &Standing, run: Option<&Run>) -> (String, Tone) {
 }
 
 fn risk(model: &Model, run: Option<&Run>) -> (&'static str, Tone) {
-    use crate::domain::risk::Level;
+    use crate::domain::level::Level;
     let words = model.look.words;
     match run.map(|run| model.risk(&run.plan).level) {
         None => ("", Tone::Plain),

@@ -7,8 +7,8 @@ use ratatui::layout::{Position, Rect};
 use crate::shells::dashboard::dialog::{Choose, Confirm};
 use crate::shells::dashboard::look::{Pen, Row, Tone};
 use crate::shells::dashboard::model::Model;
-use crate::shells::dashboard::text::{cells, sentence, shown, skip_cells};
 use crate::shells::dashboard::words::fill;
+use crate::shells::text::{cells, sentence, shown, skip_cells};
 
 /// A window in the middle, as wide as it may be and as high as it must.
 pub(super) fn centred(screen: Rect, width: u16, height: u16) -> Rect {

@@ -7,8 +7,9 @@ use std::collections::BTreeMap;
 use ratatui::layout::Rect;
 
 use crate::base::ids::HostName;
-use crate::domain::plan_diff::differences;
-use crate::domain::run::{Outcome, Run};
+use crate::domain::outcome::Outcome;
+use crate::domain::plan::diff::differences;
+use crate::domain::run::Run;
 use crate::shells::dashboard::look::{Pen, Row, Tone, outcome_tone};
 use crate::shells::dashboard::model::Model;
 use crate::shells::dashboard::screens::DiffScreen;

@@ -4,14 +4,14 @@
 
 use ratatui::layout::{Position, Rect};
 
-use crate::domain::inventory::Host;
-use crate::domain::plan::Library;
+use crate::domain::inventory::host::Host;
+use crate::domain::library::Library;
 use crate::shells::dashboard::form::{FieldKind, Form, Picker, Tab};
 use crate::shells::dashboard::look::{Pen, Row, Tone};
 use crate::shells::dashboard::model::{Model, matches};
-use crate::shells::dashboard::text::{cells, fit, sentence, shown, skip_cells, wrapped};
 use crate::shells::dashboard::view::dialogs::{centred, hint};
 use crate::shells::dashboard::words::{fill, names};
+use crate::shells::text::{cells, fit, sentence, shown, skip_cells, wrapped};
 
 const FORM_WIDTH: u16 = 160;
 const LABEL: usize = 27;
@@ -246,7 +246,7 @@ fn plan(pen: &mut Pen<'_>, form: &Form, area: Rect) {
             for warning in plan.warnings() {
                 rows.push(Row::new().put("! ", Tone::Warn).put(&warning, Tone::Warn));
             }
-            let text = crate::shells::cli::describe::describe(plan, None);
+            let text = crate::shells::describe::describe(plan, None);
             for line in text.lines() {
                 rows.extend(
                     wrapped(&shown(&line.replace('\t', "    ")), width)

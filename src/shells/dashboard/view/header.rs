@@ -8,9 +8,9 @@ use crate::domain::run::TaskState;
 use crate::shells::dashboard::look::{Row, Tone};
 use crate::shells::dashboard::model::Model;
 use crate::shells::dashboard::screens::Screen;
-use crate::shells::dashboard::text::{cells, cut};
 use crate::shells::dashboard::view::one_line;
 use crate::shells::dashboard::words::fill;
+use crate::shells::text::{cells, cut};
 
 /// How many cells say something of what is wrong.
 const ENOUGH: usize = 40;

@@ -8,8 +8,8 @@ use crate::shells::dashboard::dialog::Help;
 use crate::shells::dashboard::keys::{BINDINGS, Place};
 use crate::shells::dashboard::look::{Pen, Row, Tone};
 use crate::shells::dashboard::model::{Model, matches};
-use crate::shells::dashboard::text::{cells, sentence, shown};
 use crate::shells::dashboard::view::dialogs::centred;
+use crate::shells::text::{cells, sentence, shown};
 
 const WIDTH: u16 = 78;
 

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use ratatui::layout::Rect;
 
 use crate::base::ids::{HostName, TaskId};
-use crate::domain::inventory::{Connection, Host};
+use crate::domain::inventory::host::{Connection, Host};
 use crate::domain::run::TaskState;
 use crate::shells::dashboard::look::{Pen, Row, Tone};
 use crate::shells::dashboard::model::{Model, matches};

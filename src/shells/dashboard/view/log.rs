@@ -6,13 +6,13 @@ use ratatui::layout::Rect;
 use ratatui::style::Style;
 
 use crate::domain::output::Stream;
-use crate::shells::dashboard::cells::units;
 use crate::shells::dashboard::look::{Pen, Row, Tone};
 use crate::shells::dashboard::message::{Anchor, LINE_BYTES_MAX, LogLine};
 use crate::shells::dashboard::screens::LogScreen;
-use crate::shells::dashboard::text::{cells, coloured, wrapped};
 use crate::shells::dashboard::view::size;
 use crate::shells::dashboard::words::{Words, fill};
+use crate::shells::text::cells::units;
+use crate::shells::text::{cells, coloured, wrapped};
 
 pub(super) fn draw(pen: &mut Pen<'_>, screen: &LogScreen, is_withheld: bool, body: Rect) {
     let words = pen.look.words;

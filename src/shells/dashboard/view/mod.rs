@@ -28,8 +28,8 @@ use crate::shells::dashboard::keys::{Action, BINDINGS, key_of};
 use crate::shells::dashboard::look::{Pen, Row, Tone, harmless};
 use crate::shells::dashboard::model::{Model, Prompt, SMALLEST};
 use crate::shells::dashboard::screens::{List, Screen};
-use crate::shells::dashboard::text::{cells, shown};
 use crate::shells::dashboard::words::{Words, fill};
+use crate::shells::text::{cells, shown};
 
 /// Paints the whole screen; returns where the terminal's cursor goes.
 pub(super) fn draw(model: &Model, buffer: &mut Buffer) -> Option<Position> {

@@ -8,9 +8,9 @@ use crate::shells::dashboard::look::{Pen, Row, Tone};
 use crate::shells::dashboard::message::RefusedFile;
 use crate::shells::dashboard::model::{Model, matches};
 use crate::shells::dashboard::screens::List;
-use crate::shells::dashboard::text::{sentence, shown};
 use crate::shells::dashboard::view::one_line;
 use crate::shells::dashboard::words::{Words, names};
+use crate::shells::text::{sentence, shown};
 
 /// The files that pass the filter.
 pub(in crate::shells::dashboard) fn rows<'m>(model: &'m Model, list: &List) -> Vec<&'m RefusedFile> {

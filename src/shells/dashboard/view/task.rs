@@ -4,16 +4,17 @@
 
 use ratatui::layout::{Position, Rect};
 
+use crate::domain::outcome::{Ending, Outcome};
 use crate::domain::run::lane::{Lane, LaneStep};
-use crate::domain::run::{Ending, Outcome, Run, Stage, StepState, TaskState};
+use crate::domain::run::{Run, Stage, StepState, TaskState};
 use crate::shells::dashboard::look::{Mark, Pen, Row, Tone, bar, outcome_tone};
 use crate::shells::dashboard::message::Tail;
 use crate::shells::dashboard::model::{Model, log_key};
 use crate::shells::dashboard::screens::{TaskScreen, Zoom};
 use crate::shells::dashboard::table::{HostRow, LaneLine, RowKey, StepLine, Table, doubt, heat, reason, slot};
-use crate::shells::dashboard::text::{cells, coloured, sentence};
 use crate::shells::dashboard::view::{one_line, span, withheld};
 use crate::shells::dashboard::words::{Words, fill, names};
+use crate::shells::text::{cells, coloured, sentence};
 
 /// How many lines stand above everything: what it is, and how many hosts stand where.
 const TITLE: u16 = 2;
@@ -167,7 +168,7 @@ fn title(model: &Model, run: &Run) -> Row {
     row = row.join(left);
     if row.used() > room {
         // The state is never cut off: the name is.
-        let name = crate::shells::dashboard::text::cut(&one_line(&run.plan.task_name), room.saturating_sub(12));
+        let name = crate::shells::text::cut(&one_line(&run.plan.task_name), room.saturating_sub(12));
         row = Row::new().gap(1).put(&run.id.to_string(), Tone::Title).gap(1).put(&name, Tone::Strong);
     }
     row.to(room).join(right)

@@ -9,9 +9,9 @@ use crate::domain::policy::Part;
 use crate::domain::run::TaskState;
 use crate::shells::dashboard::look::{Pen, Row, Tone, outcome_tone};
 use crate::shells::dashboard::model::Model;
-use crate::shells::dashboard::text::wrapped;
 use crate::shells::dashboard::view::one_line;
 use crate::shells::dashboard::words::names;
+use crate::shells::text::wrapped;
 
 /// Paints what everybody may know of a task; `false`, and nothing, where it is not withheld.
 pub(super) fn draw(pen: &mut Pen<'_>, model: &Model, id: TaskId, body: Rect) -> bool {

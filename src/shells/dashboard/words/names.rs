@@ -3,9 +3,10 @@
 //! **Invariant:** pure.
 
 use crate::base::ids::Actor;
+use crate::domain::level::Level;
+use crate::domain::outcome::{Ending, Outcome, ProvedBy};
 use crate::domain::problem::Problem;
-use crate::domain::risk::Level;
-use crate::domain::run::{Ending, Outcome, ProvedBy, Run, StepState, TaskState};
+use crate::domain::run::{Run, StepState, TaskState};
 use crate::domain::template::{Missed, OnFailure, Trigger};
 use crate::shells::dashboard::look::Mark;
 use crate::shells::dashboard::message::LogKey;

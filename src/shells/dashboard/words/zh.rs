@@ -2,7 +2,7 @@
 //!
 //! **Invariant:** texts only.
 
-use super::Words;
+use super::catalogue::Words;
 
 pub(super) const WORDS: Words = Words {
     daemon_up: "守护进程运行中",
