@@ -14,14 +14,12 @@ use crate::domain::plan::Plan;
 use crate::domain::plan::diff::differences;
 use crate::domain::policy::{Admission, Approval, Need, Person, missing};
 use crate::domain::problem::Problem;
-use crate::domain::record::view_file;
 use crate::domain::resolve::resolve;
 use crate::domain::right::Right;
 use crate::domain::run::{Event, Run, TaskState};
 use crate::domain::submission::Schedule;
 use crate::domain::wire::read_task;
 use crate::engine::Engine;
-use crate::engine::effect::Effect;
 use crate::engine::orders::Refused;
 use crate::engine::outbox::Outbox;
 use crate::engine::sleepers::people;
@@ -58,8 +56,7 @@ impl Engine {
         }
         out.relocate(id, before, run.state());
         if run.plan_version != version {
-            let view = view_file(run);
-            out.durable(Effect::Replan { id, version: run.plan_version, plan: run.plan.canonical(), view });
+            out.replan(run);
         }
         if run.state() == TaskState::New {
             self.due.remove(&id);

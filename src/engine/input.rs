@@ -74,7 +74,7 @@ pub enum Moved {
 pub enum Input {
     /// Files stood in a drop box.
     Dropped(Vec<Dropped>),
-    /// A step that [`Effect::RunStep`](crate::engine::Effect::RunStep) began has ended.
+    /// A step that [`Act::RunStep`](crate::engine::Act::RunStep) began has ended.
     StepEnded {
         /// The task.
         task: TaskId,
@@ -118,7 +118,7 @@ pub enum Input {
     LibraryBroken(String),
     /// OpenSSH's configuration was asked about more hosts; what it said before still holds.
     Asked(Arc<Library>),
-    /// What each [`Effect::Fetch`](crate::engine::Effect::Fetch) of a turn asked for; `None` when it cannot be read.
+    /// What [`Stage::Fetch`](crate::engine::Stage::Fetch) of a turn asked for; `None` when it cannot be read.
     Fetched(Vec<(TaskId, Option<Box<Run>>)>),
     /// Time passed.
     Tick,

@@ -22,9 +22,9 @@ use crate::domain::run::{Accepted, DropKey, Event, Recorded, Run, TaskState};
 use crate::domain::submission::{Claims, Schedule, Submission, Work};
 use crate::domain::wire::{Wish, read_task, read_wish};
 use crate::engine::Engine;
-use crate::engine::effect::{Effect, NewTask};
 use crate::engine::input::{DropBox, Dropped, Moved};
-use crate::engine::outbox::{Outbox, refuse};
+use crate::engine::outbox::Outbox;
+use crate::engine::turn::NewTask;
 
 /// How long a ref may not be where a hook says that it will be.
 const SETTLES_MS: i64 = 30_000;
@@ -47,7 +47,7 @@ impl Engine {
         let wish = match read_wish(&file.bytes, &self.library.zone) {
             Ok(wish) => wish,
             Err(unreadable) if unreadable.truncated && file.may_grow => return,
-            Err(unreadable) => return refuse(file, None, unreadable.problems, out),
+            Err(unreadable) => return out.refuse(file, None, unreadable.problems),
         };
         match wish {
             Wish::Task(submission) => {
@@ -74,7 +74,7 @@ impl Engine {
                         }
                         self.on_made(made, Some((push.hook, unsettled)), file, out);
                     }
-                    Some(Err(problem)) => refuse(file, None, vec![problem], out),
+                    Some(Err(problem)) => out.refuse(file, None, vec![problem]),
                     None => consume(file, None, out),
                 }
             }
@@ -97,7 +97,7 @@ impl Engine {
     fn on_made(&mut self, made: Made, hook: Option<(String, bool)>, mut file: Dropped, out: &mut Outbox) {
         let submission = match read_task(made.text.as_bytes(), &self.library.zone) {
             Ok(submission) => submission,
-            Err(unreadable) => return refuse(file, None, unreadable.problems, out),
+            Err(unreadable) => return out.refuse(file, None, unreadable.problems),
         };
         let (hook, unsettled) = hook.map_or((None, false), |(hook, unsettled)| (Some(hook), unsettled));
         let key = submission.idempotency_key.as_ref().map(|key| KeyOf::new(key, file.key.uid));
@@ -106,7 +106,7 @@ impl Engine {
         }
         // Over HTTP somebody waits for the answer.
         if unsettled && !file.key.is_posted() && resolve(&submission, &self.library).is_err() {
-            return out.act(Effect::LookAgain { drop_box: file.drop_box, key: file.key });
+            return out.look_again(file);
         }
         file.bytes = made.text.into_bytes();
         self.on_new(submission, made.into, file, hook, out);
@@ -127,12 +127,12 @@ impl Engine {
     fn on_task(&mut self, submission: Submission, into: Schedule, file: Dropped, out: &mut Outbox) {
         if let Some(key) = submission.idempotency_key.as_ref().filter(|key| key.starts_with(PUSH_KEY)) {
             let wanted = format!("a key that does not begin with {PUSH_KEY}: those stand for pushes");
-            return refuse(file, None, vec![Problem::new("/idempotency_key", key, wanted)], out);
+            return out.refuse(file, None, vec![Problem::new("/idempotency_key", key, wanted)]);
         }
         if let Some(answer) = self.repeated(&submission, &file) {
             return match answer {
                 Ok(id) => consume(file, Some(id), out),
-                Err(problem) => refuse(file, None, vec![problem], out),
+                Err(problem) => out.refuse(file, None, vec![problem]),
             };
         }
         self.on_new(submission, into, file, None, out);
@@ -174,7 +174,7 @@ impl Engine {
                 self.accept(file, submission, (plan, admission), hook, out);
             }
             Ok(judged) => self.accept(file, submission, judged, hook, out),
-            Err(problems) => refuse(file, None, problems, out),
+            Err(problems) => out.refuse(file, None, problems),
         }
     }
 
@@ -278,7 +278,7 @@ impl Engine {
         let bytes = (canonical.len() as u64).saturating_add(file.bytes.len() as u64);
         let load = self.loads.of(file.key.uid);
         if let Some(problem) = self.library.shares.refusal(&file.owner.actor, load, bytes) {
-            return refuse(file, None, vec![problem], out);
+            return out.refuse(file, None, vec![problem]);
         }
         self.meet(&file.owner);
         let id = TaskId(self.next_id);
@@ -305,9 +305,9 @@ impl Engine {
         };
         let run = Run::begin(id, Arc::clone(&plan), &accepted).expect("the digest is the plan's own");
         let view = view_file(&run);
-        out.durable(Effect::Create(NewTask { id, plan, events: vec![accepted], state: run.state(), view }));
-        out.durable(Effect::Audit(Entry::of(id, &run.acts[0])));
-        out.durable(Effect::Consume { drop_box: file.drop_box, key: file.key, task: Some(id) });
+        out.create(NewTask { id, plan, events: vec![accepted], state: run.state(), view });
+        out.audit(Entry::of(id, &run.acts[0]));
+        out.consume(file.drop_box, file.key, Some(id));
         self.index(&run);
         self.watch(&run);
         self.verified.insert(id, self.generation);
@@ -331,12 +331,12 @@ impl Engine {
 /// Answers a hook whose ref is not where it said: it may come there, and git may have refused it for another one's sake.
 fn not_moved(push: &Push, unsettled: bool, file: Dropped, out: &mut Outbox) {
     if unsettled {
-        return out.act(Effect::LookAgain { drop_box: file.drop_box, key: file.key });
+        return out.look_again(file);
     }
     let found = format!("{} does not point at {}", push.reference, push.new);
     let wanted = "a ref that git moved after its update hook was asked; it did not (push --atomic, another hook), or moved \
                   it on since";
-    refuse(file, None, vec![Problem::new("/ref", found, wanted)], out);
+    out.refuse(file, None, vec![Problem::new("/ref", found, wanted)]);
 }
 
 /// Returns where a file would have to lie to prove its owner.
@@ -345,5 +345,5 @@ pub(super) fn own_place(file: &Dropped) -> String {
 }
 
 fn consume(file: Dropped, task: Option<TaskId>, out: &mut Outbox) {
-    out.durable(Effect::Consume { drop_box: file.drop_box, key: file.key, task });
+    out.consume(file.drop_box, file.key, task);
 }

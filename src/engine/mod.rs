@@ -1,20 +1,19 @@
-//! Floor 2: the engine. Facts come in as values, effects go out as values.
+//! Floor 2: the engine. Facts come in as values, what is to be done goes out as values.
 //!
 //! **Invariant:** no clock, no async, no IO, nothing random. The same inputs at the same times give the same
 //! effects, so a seed replays a whole day.
 //!
 //! The contract with whoever drives it:
 //!
-//! 1. Effects are performed in order; the next one starts only after a durable one has returned.
-//! 2. [`Effect::RunStep`] and [`Effect::StopStep`] return at once; the end comes back as [`Input::StepEnded`].
-//! 3. A failed durable effect stops the driver; a new start recovers.
+//! 1. The stages of a [`Turn`] are performed in their order; the next one begins only when the one before is done.
+//! 2. [`Act::RunStep`] and [`Act::StopStep`] return at once; the end comes back as [`Input::StepEnded`].
+//! 3. A stage that fails stops the driver; a new start recovers.
 //! 4. Every run's events are on disk before anything they announce is done.
 //! 5. It asks again after a minute at the latest, with [`Input::Tick`] if with nothing else.
-//! 6. A host starts a step of one attempt at most once; [`Effect::RunStep`] of one that was sent goes on with it.
+//! 6. A host starts a step of one attempt at most once; [`Act::RunStep`] of one that was sent goes on with it.
 
 mod busy;
 mod conditions;
-mod effect;
 mod found;
 mod freshness;
 mod heard;
@@ -29,6 +28,8 @@ mod progress;
 mod recover;
 mod schedule;
 mod sleepers;
+mod start;
+mod turn;
 mod waits;
 mod wake;
 
@@ -47,10 +48,11 @@ use crate::domain::run::{Event, Recorded, Run};
 use crate::domain::share::Loads;
 use crate::domain::wire::read_order;
 
-pub use effect::{Effect, NewTask, Start};
 pub use found::{FoundTask, Past, Waiting};
 pub use input::{DropBox, Dropped, Input, Moved};
 pub use recover::unaudited;
+pub use start::Start;
+pub use turn::{Act, Commit, NewTask, Reopened, Stage, Taken, Turn, ViewChange};
 
 use busy::Busy;
 use keys::{KeyOf, Keyed};
@@ -138,7 +140,7 @@ impl Engine {
     /// Takes in one fact and returns what is to be done, in order.
     ///
     /// Total: whatever comes from outside yields an event, a refusal or nothing, never a panic.
-    pub fn handle(&mut self, now: Moment, input: Input) -> Vec<Effect> {
+    pub fn handle(&mut self, now: Moment, input: Input) -> Turn {
         let mut out = Outbox::new(now);
         // Of what only tells nothing starts: what came meanwhile is heard before, and a tick or another input follows.
         let may_start = input.may_start_something();
@@ -151,7 +153,7 @@ impl Engine {
         }
         self.lie_down();
         self.read_more(&mut out);
-        out.into_effects()
+        out.into_turn()
     }
 
     fn take_in(&mut self, input: Input, out: &mut Outbox) {
@@ -266,7 +268,7 @@ impl Engine {
         let is_act = recorded.event.is_act();
         out.append(run.id, recorded);
         if let Some(act) = run.acts.last().filter(|_| is_act) {
-            out.durable(Effect::Audit(Entry::of(run.id, act)));
+            out.audit(Entry::of(run.id, act));
         }
     }
 }

@@ -18,11 +18,10 @@ use crate::domain::run::lane::{Lane, Next};
 use crate::domain::run::{Event, LaneName, Ordered, Place, RefusalKind, Run, Stage, StepState, TaskState};
 use crate::domain::wire::read_order;
 use crate::engine::Engine;
-use crate::engine::effect::Effect;
 use crate::engine::input::Dropped;
 use crate::engine::intake::own_place;
 use crate::engine::names::Meant;
-use crate::engine::outbox::{Outbox, refuse};
+use crate::engine::outbox::Outbox;
 use crate::engine::schedule::frozen;
 
 impl Engine {
@@ -30,7 +29,7 @@ impl Engine {
         let order = match read_order(&file.bytes, &self.library.zone) {
             Ok(order) => order,
             Err(unreadable) if unreadable.truncated && file.may_grow => return,
-            Err(unreadable) => return refuse(file, None, unreadable.problems, out),
+            Err(unreadable) => return out.refuse(file, None, unreadable.problems),
         };
         if self.is_unproved(&file) {
             let found = format!("an order that lies flat in {}/", file.drop_box.name());
@@ -39,7 +38,7 @@ impl Engine {
                  spoolgate and the dashboard do so, a script does mkdir -m 0750 {0} and renames it in there",
                 own_place(&file)
             );
-            return refuse(file, None, vec![Problem::new("", found, wanted)], out);
+            return out.refuse(file, None, vec![Problem::new("", found, wanted)]);
         }
         if let Wish::Acknowledge { line } = order.wish {
             return self.acknowledge(line, order.reason.unwrap_or_default(), file, out);
@@ -48,12 +47,12 @@ impl Engine {
             Meant::Task(id) => self.on_order_about(id, &order, file, out),
             Meant::Nothing => {
                 let wanted = "the number or name of a task; try: spoolgate ls";
-                refuse(file, None, vec![Problem::new("/task", &order.task, wanted)], out);
+                out.refuse(file, None, vec![Problem::new("/task", &order.task, wanted)]);
             }
             Meant::Several(ids) => {
                 let ids: Vec<String> = ids.iter().map(ToString::to_string).collect();
                 let wanted = format!("the number of a task: {} are called so", ids.join(", "));
-                refuse(file, None, vec![Problem::new("/task", &order.task, wanted)], out);
+                out.refuse(file, None, vec![Problem::new("/task", &order.task, wanted)]);
             }
         }
     }
@@ -62,26 +61,26 @@ impl Engine {
     pub(super) fn on_order_read(&mut self, id: TaskId, file: Dropped, out: &mut Outbox) {
         match read_order(&file.bytes, &self.library.zone) {
             Ok(order) => self.on_order_about(id, &order, file, out),
-            Err(unreadable) => refuse(file, Some(id), unreadable.problems, out),
+            Err(unreadable) => out.refuse(file, Some(id), unreadable.problems),
         }
     }
 
     fn on_order_about(&mut self, id: TaskId, order: &Order, file: Dropped, out: &mut Outbox) {
         if let Some(run) = self.runs.get(&id) {
-            let consume = Effect::Consume { drop_box: file.drop_box, key: file.key.clone(), task: Some(id) };
+            let (drop_box, key) = (file.drop_box, file.key.clone());
             // What was answered before a crash is not answered twice.
             let answered = run.orders.contains(&file.key);
             let identity = file.key.identity();
             if answered || self.obey(id, order, file, out) {
                 self.drops.extend(identity);
-                out.durable(consume);
+                out.consume(drop_box, key, Some(id));
             }
         } else if self.sleepers.holds(id) || matches!(order.wish, Wish::Retry { .. }) {
             // A task that waits or has ended is not kept in memory; it is read for this.
             self.sleepers.order(id, file);
         } else {
             let wanted = format!("a task that has not ended; task {id} has");
-            refuse(file, Some(id), vec![Problem::new("/task", &order.task, wanted)], out);
+            out.refuse(file, Some(id), vec![Problem::new("/task", &order.task, wanted)]);
         }
     }
 
@@ -101,11 +100,11 @@ impl Engine {
         };
         if let Some((field, wanted)) = refusal {
             let found = if field == "/line" { line.to_string() } else { Right::Acknowledge.word().to_owned() };
-            return refuse(file, None, vec![Problem::new(field, found, wanted)], out);
+            return out.refuse(file, None, vec![Problem::new(field, found, wanted)]);
         }
         self.cuts.remove(&line);
-        out.durable(Effect::Audit(Entry::of_acknowledged(out.now(), file.owner.actor, line, reason)));
-        out.durable(Effect::Consume { drop_box: file.drop_box, key: file.key, task: None });
+        out.audit(Entry::of_acknowledged(out.now(), file.owner.actor, line, reason));
+        out.consume(file.drop_box, file.key, None);
     }
 
     /// Finds a task by its number or by the name it was dropped under, as somebody means it.
@@ -127,7 +126,13 @@ impl Engine {
             _ => Ok(()),
         };
         self.meet(&file.owner);
-        let Some(run) = self.runs.get_mut(&id) else { return true };
+        let Some(run) = self.runs.get_mut(&id) else {
+            let wanted = format!(
+                "a task that can be approved; what task {id} would run cannot be planned any more: spoolgate show {id}"
+            );
+            out.refuse(file, Some(id), vec![Problem::new("/task", &order.task, wanted)]);
+            return false;
+        };
         let before = run.state();
         let by = file.owner.actor.clone();
         let (rule, key) = (String::new(), file.key.clone());
@@ -157,7 +162,7 @@ impl Engine {
             // the journal of somebody's task with what they may not do: their answer stands in `bad/` then.
             Err(Refused { why, .. }) if before == TaskState::Done || refusals(run, &by) >= REFUSALS_MAX => {
                 let said = format!("{} of task {id} refused: {why}", order.wish.right().word());
-                refuse(file, Some(id), vec![Problem::denied(said, "")], out);
+                out.refuse(file, Some(id), vec![Problem::denied(said, "")]);
                 return false;
             }
             Err(Refused { kind, why }) => {

@@ -1,28 +1,27 @@
-//! Collects the effects of one input.
+//! Collects what one input wants done.
 //!
-//! **Invariant:** what is durable comes first and in order, acts come last; so no act can overtake the event
-//! that announces it. Events and moves of one task are merged, which costs fewer syncs and says the same.
+//! **Invariant:** events and moves of one task are merged, which costs fewer syncs and says the same.
 
-use crate::base::ids::TaskId;
+use crate::base::ids::{GroupNo, HostName, TaskId};
 use crate::base::time::{Moment, Timestamp};
 use crate::domain::audit::{Entry, RefusedFile};
 use crate::domain::problem::Problem;
 use crate::domain::record::view_file;
-use crate::domain::run::{Recorded, Run, TaskState};
-use crate::engine::effect::Effect;
-use crate::engine::input::Dropped;
+use crate::domain::run::{DropKey, Recorded, Run, TaskState};
+use crate::engine::input::{DropBox, Dropped};
+use crate::engine::start::Start;
+use crate::engine::turn::{Act, NewTask, Reopened, Taken, Turn, ViewChange};
 
-/// The effects of one input, while they are collected.
+/// What one input wants done, while it is collected.
 #[derive(Debug)]
 pub(super) struct Outbox {
     moment: Moment,
-    durable: Vec<Effect>,
-    acts: Vec<Effect>,
+    turn: Turn,
 }
 
 impl Outbox {
     pub(super) fn new(moment: Moment) -> Outbox {
-        Outbox { moment, durable: Vec::new(), acts: Vec::new() }
+        Outbox { moment, turn: Turn::default() }
     }
 
     /// Returns the time of the input.
@@ -35,68 +34,100 @@ impl Outbox {
         self.moment
     }
 
-    /// Adds a durable effect.
-    pub(super) fn durable(&mut self, effect: Effect) {
-        self.durable.push(effect);
+    /// Makes a task.
+    pub(super) fn create(&mut self, task: NewTask) {
+        self.turn.commit.creates.push(task);
     }
 
-    /// Adds an act.
-    pub(super) fn act(&mut self, effect: Effect) {
-        self.acts.push(effect);
-    }
-
-    /// Adds an event to the task's last creation or append in this outbox, or a new append.
+    /// Adds an event to what is created or appended of the task.
     pub(super) fn append(&mut self, task: TaskId, recorded: Recorded) {
-        for effect in self.durable.iter_mut().rev() {
-            match effect {
-                Effect::Create(new) if new.id == task => return new.events.push(recorded),
-                Effect::Append { id, events } if *id == task => return events.push(recorded),
-                _ => {}
-            }
+        let commit = &mut self.turn.commit;
+        if let Some(new) = commit.creates.iter_mut().find(|new| new.id == task) {
+            return new.events.push(recorded);
         }
-        self.durable.push(Effect::Append { id: task, events: vec![recorded] });
+        match commit.appends.iter_mut().find(|(id, _)| *id == task) {
+            Some((_, events)) => events.push(recorded),
+            None => commit.appends.push((task, vec![recorded])),
+        }
+    }
+
+    /// Adds a line to the audit.
+    pub(super) fn audit(&mut self, entry: Entry) {
+        self.turn.commit.audit.push(entry);
+    }
+
+    /// Takes away a file that became a task, or whose order was answered.
+    pub(super) fn consume(&mut self, drop_box: DropBox, key: DropKey, task: Option<TaskId>) {
+        self.turn.taken.push(Taken::Consumed { drop_box, key, task });
+    }
+
+    /// Refuses a file into `bad/`. The journal of an ended task says nothing more, and there may be none: the audit has it alone.
+    pub(super) fn refuse(&mut self, file: Dropped, task: Option<TaskId>, problems: Vec<Problem>) {
+        let refused =
+            RefusedFile { drop_box: file.drop_box.name(), name: file.key.name.as_str(), digest: Some(file.key.digest) };
+        self.audit(Entry::of_refused(self.now(), Some(&file.owner.actor), task, &refused, &problems));
+        self.turn.taken.push(Taken::Refused { drop_box: file.drop_box, key: file.key, problems });
+    }
+
+    /// Has a file looked at again soon.
+    pub(super) fn look_again(&mut self, file: Dropped) {
+        self.turn.acts.push(Act::LookAgain { drop_box: file.drop_box, key: file.key });
+    }
+
+    /// Changes what people see of a task.
+    pub(super) fn show(&mut self, change: ViewChange) {
+        self.turn.views.push(change);
+    }
+
+    /// Shows the plan of a task as it is now.
+    pub(super) fn replan(&mut self, run: &Run) {
+        let (version, plan, view) = (run.plan_version, run.plan.canonical(), view_file(run));
+        self.show(ViewChange::Replanned { id: run.id, version, plan, view });
     }
 
     /// Takes an ended task's file back to the running ones, before anything else is said of it.
     pub(super) fn reopen(&mut self, run: &Run) {
-        let view = view_file(run);
-        self.durable.insert(0, Effect::Reopen { id: run.id, view });
+        self.turn.reopened.push(Reopened { id: run.id, view: view_file(run) });
     }
 
     /// Moves a task's file; one that is only being created is created where it belongs.
     pub(super) fn relocate(&mut self, task: TaskId, from: TaskState, to: TaskState) {
-        let moves = |effect: &Effect| match effect {
-            Effect::Create(new) => new.id == task,
-            Effect::Move { id, .. } => *id == task,
-            _ => false,
-        };
-        if let Some(n) = self.durable.iter().rposition(moves) {
-            match &mut self.durable[n] {
-                Effect::Create(new) => new.state = to,
-                // There and back is not moved at all.
-                Effect::Move { from, .. } if *from == to => drop(self.durable.remove(n)),
-                Effect::Move { to: known, .. } => *known = to,
-                _ => {}
-            }
+        if let Some(new) = self.turn.commit.creates.iter_mut().find(|new| new.id == task) {
+            new.state = to;
             return;
         }
-        if from != to {
-            self.durable.push(Effect::Move { id: task, from, to });
+        let views = &mut self.turn.views;
+        let known = views.iter().rposition(|change| matches!(change, ViewChange::Moved { id, .. } if *id == task));
+        match known.map(|n| (n, &mut views[n])) {
+            // There and back is not moved at all.
+            Some((n, ViewChange::Moved { from, .. })) if *from == to => drop(views.remove(n)),
+            Some((_, ViewChange::Moved { to: known, .. })) => *known = to,
+            _ if from != to => self.show(ViewChange::Moved { id: task, from, to }),
+            _ => {}
         }
     }
 
-    pub(super) fn into_effects(self) -> Vec<Effect> {
-        let mut effects = self.durable;
-        effects.extend(self.acts);
-        effects
+    /// Runs a step.
+    pub(super) fn run_step(&mut self, start: Start) {
+        self.turn.acts.push(Act::RunStep(Box::new(start)));
     }
-}
 
-/// Refuses a file into `bad/`. The journal of an ended task says nothing more, and there may be none: the audit has it alone.
-pub(super) fn refuse(file: Dropped, task: Option<TaskId>, problems: Vec<Problem>, out: &mut Outbox) {
-    let refused =
-        RefusedFile { drop_box: file.drop_box.name(), name: file.key.name.as_str(), digest: Some(file.key.digest) };
-    let entry = Entry::of_refused(out.now(), Some(&file.owner.actor), task, &refused, &problems);
-    out.durable(Effect::Audit(entry));
-    out.durable(Effect::Refuse { drop_box: file.drop_box, key: file.key, problems });
+    /// Ends the step that runs on a host.
+    pub(super) fn stop_step(&mut self, task: TaskId, group: GroupNo, host: HostName) {
+        self.turn.acts.push(Act::StopStep { task, group, host });
+    }
+
+    /// Lets go of a host.
+    pub(super) fn release_host(&mut self, task: TaskId, group: GroupNo, host: HostName) {
+        self.turn.acts.push(Act::ReleaseHost { task, group, host });
+    }
+
+    /// Has a task read.
+    pub(super) fn fetch(&mut self, id: TaskId) {
+        self.turn.fetched.push(id);
+    }
+
+    pub(super) fn into_turn(self) -> Turn {
+        self.turn
+    }
 }

@@ -15,13 +15,13 @@ use crate::domain::library::Library;
 use crate::domain::record::view_file;
 use crate::domain::run::{DropKey, Event, IllegalEvent, Recorded, Run, Stage, TaskState};
 use crate::engine::Engine;
-use crate::engine::effect::Effect;
 use crate::engine::input::DropBox;
 use crate::engine::keys::{KeyOf, Keyed};
 use crate::engine::outbox::Outbox;
 use crate::engine::progress::Progress;
 use crate::engine::schedule::finish;
 use crate::engine::sleepers::Fired;
+use crate::engine::turn::{Turn, ViewChange};
 
 impl Engine {
     /// Returns the engine that goes on from what is on disk, the effects that repair it, and the tasks whose
@@ -36,7 +36,7 @@ impl Engine {
         found: Vec<FoundTask>,
         past: Past,
         now: Moment,
-    ) -> (Engine, Vec<Effect>, Vec<IllegalEvent>) {
+    ) -> (Engine, Turn, Vec<IllegalEvent>) {
         let mut engine = Engine::new(library, next_id);
         // Where no time is noted, the journals say when a daemon wrote last. Where one is, they say nothing more: an event may
         // be from before the clock was set back, and look newer than it is.
@@ -70,7 +70,7 @@ impl Engine {
             match Run::fold(task.id, task.plan, &task.events) {
                 Ok(run) => {
                     let lines = unaudited(&run, past.audited.get(&run.id).copied());
-                    lines.for_each(|line| out.durable(Effect::Audit(line)));
+                    lines.for_each(|line| out.audit(line));
                     consume_again(run.id, &run.accepted.drop, &run.orders, &mut out);
                     engine.index(&run);
                     engine.take_up(run, &task.standing, &mut out);
@@ -83,7 +83,7 @@ impl Engine {
         }
         waiting.for_each(|task| engine.find_asleep(task, &past.audited, &mut out));
         // Nothing starts yet: orders that came while no daemon ran are heard first.
-        (engine, out.into_effects(), unbelievable)
+        (engine, out.into_turn(), unbelievable)
     }
 
     /// Remembers of a task that cannot be believed what keeps it from coming in a second time.
@@ -109,7 +109,7 @@ impl Engine {
 
     /// Looks at a task that waited when the daemon started, for the first time.
     pub(super) fn look_at(&mut self, run: Run, audited: Option<u64>, standing: &[TaskState], out: &mut Outbox) {
-        unaudited(&run, audited).for_each(|line| out.durable(Effect::Audit(line)));
+        unaudited(&run, audited).for_each(|line| out.audit(line));
         self.take_up(run, standing, out);
     }
 
@@ -120,8 +120,7 @@ impl Engine {
         }
         correct_directory(&run, run.state(), standing, out);
         if run.plan_version > 1 {
-            let view = view_file(&run);
-            out.durable(Effect::Replan { id, version: run.plan_version, plan: run.plan.canonical(), view });
+            out.replan(&run);
         }
         let (rejected, cancelled) = (run.rejected.is_some(), run.cancelled.is_some());
         let running = matches!(run.stage, Stage::Running { .. });
@@ -145,7 +144,7 @@ impl Engine {
     /// Writes the file of an unfinished task again; of one that sleeps, when it was read.
     pub(super) fn restore_view(&mut self, id: TaskId, out: &mut Outbox) {
         match self.runs.get(&id) {
-            Some(run) => out.durable(restore(run, run.state())),
+            Some(run) => out.show(restore(run, run.state())),
             None => self.sleepers.want_view(id),
         }
     }
@@ -158,19 +157,19 @@ pub fn unaudited(run: &Run, last: Option<u64>) -> impl Iterator<Item = Entry> {
     missing.map(|act| Entry { recovered: true, ..Entry::of(run.id, act) })
 }
 
-fn restore(run: &Run, state: TaskState) -> Effect {
+fn restore(run: &Run, state: TaskState) -> ViewChange {
     let view = view_file(run);
-    Effect::RestoreView { id: run.id, state, view }
+    ViewChange::Restored { id: run.id, state, view }
 }
 
 /// Removes the files that a run came from and that were answered in it: a crash may have left them in their boxes,
 /// and nobody may take them for new ones.
 fn consume_again<'o>(id: TaskId, drop: &DropKey, orders: impl IntoIterator<Item = &'o DropKey>, out: &mut Outbox) {
     for drop_box in [DropBox::New, DropBox::Ready] {
-        out.durable(Effect::Consume { drop_box, key: drop.clone(), task: Some(id) });
+        out.consume(drop_box, drop.clone(), Some(id));
     }
     for key in orders {
-        out.durable(Effect::Consume { drop_box: DropBox::Orders, key: key.clone(), task: Some(id) });
+        out.consume(DropBox::Orders, key.clone(), Some(id));
     }
 }
 
@@ -178,23 +177,23 @@ fn consume_again<'o>(id: TaskId, drop: &DropKey, orders: impl IntoIterator<Item 
 fn finish_again(run: &Run, standing: &[TaskState], out: &mut Outbox) {
     let right = standing.first().copied().unwrap_or(TaskState::Running);
     correct_directory(run, right, standing, out);
-    out.durable(finish(run, right));
+    out.show(finish(run, right));
 }
 
 /// Makes the task's file stand in the right directory, and nowhere else.
 fn correct_directory(run: &Run, right: TaskState, standing: &[TaskState], out: &mut Outbox) {
     if standing.contains(&right) {
         for state in standing.iter().filter(|state| **state != right) {
-            out.durable(Effect::RemoveView { id: run.id, state: *state });
+            out.show(ViewChange::Removed { id: run.id, state: *state });
         }
         return;
     }
     match standing {
-        [] => out.durable(restore(run, right)),
+        [] => out.show(restore(run, right)),
         [from, others @ ..] => {
-            out.durable(Effect::Move { id: run.id, from: *from, to: right });
+            out.show(ViewChange::Moved { id: run.id, from: *from, to: right });
             for state in others {
-                out.durable(Effect::RemoveView { id: run.id, state: *state });
+                out.show(ViewChange::Removed { id: run.id, state: *state });
             }
         }
     }

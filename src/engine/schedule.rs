@@ -17,9 +17,10 @@ use crate::domain::run::earlier::Earlier;
 use crate::domain::run::lane::Next;
 use crate::domain::run::{BatchWait, Event, Run, Stage, StepState, TaskState};
 use crate::domain::template::{Missed, Trigger};
-use crate::engine::effect::{Effect, Start};
 use crate::engine::outbox::Outbox;
 use crate::engine::sleepers::Fired;
+use crate::engine::start::Start;
+use crate::engine::turn::ViewChange;
 use crate::engine::waits::{Wait, What};
 use crate::engine::{Engine, conditions};
 
@@ -169,7 +170,7 @@ impl Engine {
         for lane in &progress.active {
             let lane = &run.lanes[*lane];
             if lane.stopped {
-                out.act(Effect::StopStep { task: id, group: lane.group, host: lane.host.clone() });
+                out.stop_step(id, lane.group, lane.host.clone());
             }
         }
         self.running.insert(id, progress);
@@ -345,7 +346,7 @@ impl Engine {
             audit: Head::default(),
             callback: None,
         };
-        out.act(Effect::RunStep(start));
+        out.run_step(start);
         true
     }
 
@@ -375,9 +376,9 @@ impl Engine {
                 callback: None,
             };
             self.busy.resume(lane.host.clone());
-            out.act(Effect::RunStep(start));
+            out.run_step(start);
             if lane.stopped {
-                out.act(Effect::StopStep { task: id, group: lane.group, host: lane.host.clone() });
+                out.stop_step(id, lane.group, lane.host.clone());
             }
         }
     }
@@ -390,7 +391,7 @@ impl Engine {
         if let Some(progress) = self.running.get_mut(&id) {
             progress.active.remove(&lane);
         }
-        out.act(Effect::ReleaseHost { task: id, group, host });
+        out.release_host(id, group, host);
     }
 
     pub(super) fn on_step_ended(
@@ -438,7 +439,7 @@ impl Engine {
         progress.asking.clear();
         for lane in &progress.active {
             let lane = &run.lanes[*lane];
-            out.act(Effect::StopStep { task: id, group: lane.group, host: lane.host.clone() });
+            out.stop_step(id, lane.group, lane.host.clone());
         }
     }
 
@@ -452,7 +453,7 @@ impl Engine {
         self.verified.remove(&id);
         self.waits.forget(id);
         self.loads.forget(id);
-        out.durable(finish(&run, from));
+        out.show(finish(&run, from));
     }
 }
 
@@ -493,11 +494,11 @@ fn say_until_again(run: &mut Run, wait: BatchWait, until: Timestamp, out: &mut O
 }
 
 /// Returns the effect that writes a closed run's record.
-pub(super) fn finish(run: &Run, from: TaskState) -> Effect {
+pub(super) fn finish(run: &Run, from: TaskState) -> ViewChange {
     let record = record(run).expect("the run is closed");
     let line = HistoryLine::of(run, &record);
     let record = serde_json::to_vec_pretty(&record).expect("a record holds nothing that JSON cannot say");
-    Effect::Finish { id: run.id, from, record, line }
+    ViewChange::Finished { id: run.id, from, record, line: Box::new(line) }
 }
 
 /// Works out how far a running task is. A host is asked for nothing that its condition says it does not take.

@@ -10,8 +10,7 @@ use crate::base::ids::{HostName, TaskId};
 use crate::domain::problem::Problem;
 use crate::domain::run::{Run, TaskState};
 use crate::engine::Engine;
-use crate::engine::effect::Effect;
-use crate::engine::outbox::{Outbox, refuse};
+use crate::engine::outbox::Outbox;
 use crate::engine::sleepers::{Asleep, Fired, Known, TASK_COSTS};
 
 /// How many tasks are read at once at most.
@@ -48,7 +47,7 @@ impl Engine {
             let own = self.sleepers.tasks.get(&id).map_or(TASK_COSTS, Asleep::cost);
             if chosen.insert(id, own).is_none() {
                 cost = cost.saturating_add(own);
-                out.act(Effect::Fetch(id));
+                out.fetch(id);
             }
         }
         self.sleepers.reading.append(&mut chosen);
@@ -65,7 +64,7 @@ impl Engine {
         if !self.wake(id, found, &mut fired, out) {
             for file in files {
                 let wanted = "a task whose files can be read";
-                refuse(file, Some(id), vec![Problem::new("/task", id.to_string(), wanted)], out);
+                out.refuse(file, Some(id), vec![Problem::new("/task", id.to_string(), wanted)]);
             }
             return;
         }

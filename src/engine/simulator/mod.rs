@@ -7,6 +7,9 @@
 
 #![expect(clippy::cast_possible_truncation, clippy::cast_possible_wrap, reason = "rolls of dice are small")]
 
+mod disk;
+mod knobs;
+mod mutants;
 mod parts;
 mod people;
 mod sleep;
@@ -14,7 +17,6 @@ mod time_laws;
 
 use crate::base::ids::{Actor, GroupNo, HostName, StepName};
 use crate::domain::outcome::{Ending, Outcome, OutputFacts, StepResult};
-use crate::domain::record::HistoryLine;
 use crate::domain::run::{DropKey, Stage, TaskState};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -22,29 +24,16 @@ use std::sync::{Arc, Mutex};
 
 use super::*;
 use crate::domain::drop_name::DropName;
-use crate::domain::plan::Plan;
 use crate::domain::policy::{Admission, Policy, missing};
 use crate::domain::right::Right;
+use disk::Disk;
 
 use crate::domain::submission::Schedule;
+use knobs::Knobs;
+use mutants::Mutant;
 use parts::{Dice, SLOTS, WAIT_MS, library, no_failure_is_laundered, orders_count_once, wanted_releases};
 use sleep::{is_found, sleeps_well};
 use time_laws::TimeLaws;
-
-/// What is on disk.
-#[derive(Default)]
-struct Disk {
-    runs: BTreeMap<TaskId, (Arc<Plan>, Vec<Recorded>)>,
-    views: BTreeSet<(TaskState, TaskId)>,
-    records: BTreeSet<TaskId>,
-    boxes: BTreeMap<(DropBox, DropName), Dropped>,
-    /// What was taken out of the boxes, in order: the last of it may be back after a crash.
-    taken: Vec<Dropped>,
-    bad: BTreeSet<DropName>,
-    history: Vec<HistoryLine>,
-    /// The audit: which line of which task's journal, in order.
-    audit: Vec<(TaskId, u64)>,
-}
 
 /// A step that was sent to a host and has not answered.
 type Flight = (TaskId, GroupNo, HostName, StepName, u32);
@@ -58,13 +47,24 @@ struct World {
     engine: Option<Engine>,
     disk: Disk,
     dropped: u64,
+    /// Every file that was dropped, and whether it may be the same task as another one.
+    files: Vec<(DropName, bool)>,
     flights: Vec<Flight>,
     /// Tasks that the engine wants to see.
     fetched: Vec<TaskId>,
     stopped: BTreeSet<(TaskId, HostName)>,
-    /// What the hosts' runners know: every step that was ever started, and whether it still runs.
-    started: BTreeMap<(TaskId, HostName, StepName, u32), bool>,
+    /// What the hosts' runners know: every step that was ever started, and how it ended.
+    started: BTreeMap<(TaskId, HostName, StepName, u32), Option<Ending>>,
     crashes: bool,
+    knobs: Knobs,
+    /// What a turn wants that is performed together with the next one.
+    pending: Turn,
+    /// How many more things are done to the disk and the hosts before a crash.
+    fuse: Option<u64>,
+    /// How long journals were before the last turn that appended to them.
+    unsynced: Vec<(TaskId, usize)>,
+    /// What is done wrongly, to see whether the laws find it.
+    mutant: Option<Mutant>,
     /// Which library is on disk.
     library: u64,
     /// When an engine looked at the time last.
@@ -77,14 +77,21 @@ struct World {
 
 impl World {
     fn new(seed: u64) -> World {
+        let mut dice = Dice(seed);
         World {
-            dice: Dice(seed),
+            knobs: Knobs::draw(&mut dice),
+            pending: Turn::default(),
+            fuse: None,
+            unsynced: Vec::new(),
+            mutant: None,
+            dice,
             now: Timestamp(1_000_000),
             steady_ms: 0,
             laws: TimeLaws::default(),
             engine: None,
             disk: Disk::default(),
             dropped: 0,
+            files: Vec::new(),
             flights: Vec::new(),
             fetched: Vec::new(),
             stopped: BTreeSet::new(),
@@ -97,37 +104,13 @@ impl World {
         }
     }
 
-    /// Performs effects until the end or a crash.
-    fn perform(&mut self, effects: Vec<Effect>) {
-        let crash_at = (self.crashes && self.dice.one_in(8)).then(|| self.dice.roll(effects.len() as u64 + 1) as usize);
-        for (n, effect) in effects.into_iter().enumerate() {
-            if Some(n) == crash_at {
-                self.tear(&effect);
-                self.crash();
-                return;
-            }
-            self.perform_one(effect);
-        }
-        if crash_at.is_some() {
-            self.crash();
-        }
-    }
-
-    /// A crash inside an append leaves any prefix of its lines.
-    fn tear(&mut self, effect: &Effect) {
-        if let Effect::Append { id, events } = effect {
-            let kept = self.dice.roll(events.len() as u64 + 1) as usize;
-            let journal = &mut self.disk.runs.get_mut(id).expect("the task exists").1;
-            journal.extend_from_slice(&events[..kept]);
-        }
-    }
-
     fn moment(&self) -> Moment {
         Moment { wall: self.now, steady_ms: self.steady_ms }
     }
 
-    /// Lets time pass on both clocks.
+    /// Lets time pass on both clocks; a turn takes none.
     fn pass_ms(&mut self, ms: i64) {
+        self.perform_pending();
         self.now = self.now.plus_ms(ms);
         self.steady_ms += ms;
     }
@@ -135,78 +118,14 @@ impl World {
     fn crash(&mut self) {
         self.laws.crashed();
         self.lose_renames();
+        self.lose_unsynced();
+        self.pending = Turn::default();
+        self.fuse = None;
         self.known.clear();
         self.engine = None;
         self.fetched.clear();
         self.flights.clear();
         self.stopped.clear();
-    }
-
-    fn perform_one(&mut self, effect: Effect) {
-        let disk = &mut self.disk;
-        match effect {
-            Effect::Create(new) => {
-                assert!(disk.runs.insert(new.id, (new.plan, new.events)).is_none(), "task {} made twice", new.id);
-                disk.views.insert((new.state, new.id));
-            }
-            Effect::Append { id, events } => {
-                let begins = events.iter().any(|recorded| recorded.event == Event::Started);
-                self.laws.appended(id, &events, self.steady_ms);
-                disk.runs.get_mut(&id).expect("the task exists").1.extend(events);
-                if begins {
-                    let (plan, events) = &disk.runs[&id];
-                    let run = Run::fold(id, Arc::clone(plan), events).expect("the journal folds");
-                    let today = format!("ops{}", self.library / 2);
-                    assert!(run.plan.hosts.values().all(|host| host.user == today), "task {id} began with an old plan");
-                    assert!(
-                        is_entitled(&run, &library(self.library).policy),
-                        "task {id} began without enough approvals"
-                    );
-                }
-            }
-            Effect::Move { id, from, to } => {
-                assert!(disk.views.remove(&(from, id)), "task {id} is not in {from:?}");
-                disk.views.insert((to, id));
-            }
-            Effect::Finish { id, from, line, .. } => {
-                assert!(disk.views.remove(&(from, id)), "task {id} is not in {from:?}");
-                disk.views.insert((TaskState::Done, id));
-                disk.records.insert(id);
-                disk.history.push(line);
-            }
-            Effect::Consume { drop_box, key, .. } => disk.taken.extend(disk.boxes.remove(&(drop_box, key.name))),
-            Effect::Refuse { drop_box, key, .. } => {
-                disk.boxes.remove(&(drop_box, key.name.clone())).expect("the file is there");
-                disk.bad.insert(key.name);
-            }
-            Effect::RestoreView { id, state, .. } => drop(disk.views.insert((state, id))),
-            Effect::RemoveView { id, state } => assert!(disk.views.remove(&(state, id))),
-            Effect::RunStep(start) => {
-                let key = (start.task, start.host.clone(), start.step.clone(), start.attempt);
-                let known = self.started.insert(key, true).is_some();
-                if !start.resume {
-                    self.laws.begins(&start, self.steady_ms);
-                    self.stopped.remove(&(start.task, start.host.clone()));
-                }
-                assert!(!known || start.resume, "{} of task {} sent twice to {}", start.step, start.task, start.host);
-                self.flights.push((start.task, start.group, start.host, start.step, start.attempt));
-            }
-            // A file that was refused, perhaps once more after a crash.
-            Effect::Audit(entry) if entry.event.is_none() => assert_eq!(entry.act, "refused"),
-            Effect::Audit(entry) => {
-                let (task, event) = (entry.task.expect("a task's"), entry.event.expect("a line's"));
-                assert!(!disk.audit.contains(&(task, event)), "line {event} of task {task} audited twice");
-                disk.audit.push((task, event));
-            }
-            Effect::Reopen { id, .. } => {
-                disk.views.insert((TaskState::Running, id));
-                disk.views.remove(&(TaskState::Done, id));
-                disk.records.remove(&id);
-            }
-            Effect::Fetch(id) => self.fetched.push(id),
-            Effect::StopStep { task, host, .. } => drop(self.stopped.insert((task, host))),
-            Effect::ReleaseHost { .. } | Effect::Replan { .. } | Effect::LookAgain { .. } => {}
-        }
     }
 
     fn start_engine(&mut self) {
@@ -216,34 +135,46 @@ impl World {
         let next_id = self.disk.runs.keys().last().map_or(1, |id| id.0 + 1);
         let audited = self.disk.audit.iter().copied().collect();
         let past = Past { history: self.disk.history.clone(), audited, seen: self.noted, waiting, ..Past::default() };
-        let (engine, effects, bad) = Engine::recover(library(self.library), next_id, found, past, self.moment());
+        let (engine, turn, bad) = Engine::recover(library(self.library), next_id, found, past, self.moment());
         assert_eq!(bad, vec![], "a journal of our own cannot be believed");
         self.engine = Some(engine);
-        self.perform(effects);
+        self.perform(turn);
     }
 
     fn input(&mut self, input: Input) {
         let now = self.moment();
         let Some(engine) = &mut self.engine else { return };
         self.laws.looks(self.seen, now, engine.running.keys().copied());
-        let effects = engine.handle(now, input);
+        let turn = engine.handle(now, input);
         // However the clock was set, nothing waits longer than it was to; the intervals and delays here are all the same.
         assert!(engine.waits.longest(now) <= WAIT_MS, "{:?}", engine.waits);
         self.seen = Some(self.now);
-        self.perform(effects);
+        self.pending.extend(turn);
+        if self.crashes && self.dice.one_in(self.knobs.merge) {
+            return;
+        }
+        self.perform_pending();
         if self.engine.as_ref().is_some_and(Engine::is_settled) {
             self.noted = Some(self.now);
         }
         // What is wanted is not read at once.
-        if !self.crashes || !self.dice.one_in(4) {
+        if !self.crashes || !self.dice.one_in(self.knobs.read_late) {
             self.answer_fetches();
+        }
+    }
+
+    fn perform_pending(&mut self) {
+        let turn = std::mem::take(&mut self.pending);
+        if !turn.is_empty() {
+            self.perform(turn);
         }
     }
 
     /// Shows the engine everything in the boxes, as a rescan does.
     fn rescan(&mut self) {
+        self.perform_pending();
         let mut files: Vec<Dropped> = self.disk.boxes.values().cloned().collect();
-        if self.dice.one_in(4) {
+        if self.dice.one_in(self.knobs.shown_twice) {
             // A watcher and a rescan may both have seen a file.
             files.extend(files.clone());
         }
@@ -254,7 +185,7 @@ impl World {
         self.dropped += 1;
         // What lies flat in a box gives no orders; of tasks either kind comes.
         let file = format!("f{}.json", self.dropped);
-        let is_flat = drop_box != DropBox::Orders && self.dropped.is_multiple_of(8);
+        let is_flat = drop_box != DropBox::Orders && self.dropped.is_multiple_of(self.knobs.flat);
         let name = if is_flat { file.into() } else { DropName::within(user, &file) };
         let uid = u32::try_from(user.len()).expect("short");
         let key = DropKey {
@@ -266,6 +197,7 @@ impl World {
             mtime_ns: self.now.0.to_string(),
             digest: Digest::of(text.as_bytes()),
         };
+        self.files.push((name.clone(), text.contains("idempotency_key")));
         let owner = Person { actor: Actor { uid, user: user.to_owned() }, groups: BTreeSet::new() };
         let file =
             Dropped { drop_box, key, owner, bytes: text.into_bytes(), may_grow: false, scope: None, moved: Moved::Yes };
@@ -278,24 +210,23 @@ impl World {
         }
         let (task, group, host, step, attempt) =
             self.flights.swap_remove(self.dice.roll(self.flights.len() as u64) as usize);
-        let ending = match self.dice.roll(8) {
-            _ if self.stopped.contains(&(task, host.clone())) => {
-                if self.dice.one_in(3) {
-                    let why = "not reached".to_owned();
-                    self.input(Input::KillUnconfirmed { task, group, host: host.clone(), step: step.clone(), why });
-                    if self.engine.is_none() {
-                        return;
-                    }
+        let key = (task, host.clone(), step.clone(), attempt);
+        let ending = if let Some(known) = self.started.get(&key).cloned().flatten() {
+            known
+        } else if self.stopped.contains(&(task, host.clone())) {
+            if self.dice.one_in(self.knobs.kill_unconfirmed) {
+                let why = "not reached".to_owned();
+                self.input(Input::KillUnconfirmed { task, group, host: host.clone(), step: step.clone(), why });
+                if self.engine.is_none() {
+                    return;
                 }
-                if self.dice.one_in(6) { Ending::KillUnconfirmed("not reached".to_owned()) } else { Ending::Cancelled }
             }
-            0 => Ending::Exit(1),
-            1 => Ending::TimedOut,
-            2 => Ending::NotSent("refused".to_owned()),
-            3 if self.dice.one_in(2) => Ending::Lost("rebooted".to_owned()),
-            _ => Ending::Exit(0),
+            let fails = self.dice.one_in(self.knobs.kill_fails);
+            if fails { Ending::KillUnconfirmed("not reached".to_owned()) } else { Ending::Cancelled }
+        } else {
+            self.ending()
         };
-        self.started.insert((task, host.clone(), step.clone(), attempt), false);
+        self.started.insert(key, Some(ending.clone()));
         let result = StepResult {
             attempt,
             ending,
@@ -307,12 +238,30 @@ impl World {
         self.input(Input::StepEnded { task, group, host, step, result });
     }
 
+    /// Chooses how a step ends that nobody stopped.
+    fn ending(&mut self) -> Ending {
+        let (dice, knobs) = (&mut self.dice, &self.knobs);
+        if dice.one_in(knobs.fails) {
+            Ending::Exit(1)
+        } else if dice.one_in(knobs.times_out) {
+            Ending::TimedOut
+        } else if dice.one_in(knobs.not_sent) {
+            Ending::NotSent("refused".to_owned())
+        } else if dice.one_in(knobs.lost) {
+            Ending::Lost("rebooted".to_owned())
+        } else {
+            Ending::Exit(0)
+        }
+    }
+
     fn step(&mut self) {
         if self.engine.is_none() {
             self.start_engine();
             return;
         }
-        if self.dice.one_in(40) {
+        if self.dice.one_in(self.knobs.reload) {
+            // What stands on disk is looked at before anything else of a turn.
+            self.perform_pending();
             self.library += 1;
             self.input(Input::Reloaded(library(self.library), HashMap::new()));
             return;
@@ -320,27 +269,37 @@ impl World {
         if self.dice.one_in(4) && !self.fetched.is_empty() {
             return self.answer_fetches();
         }
-        match self.dice.roll(7) {
-            0 => self.drop_task(),
-            1 => self.drop_order(),
-            2 | 3 => self.end_flight(),
-            4 => self.rescan(),
-            5 => {
-                let ms = self.dice.roll(5_000) as i64;
+        let Knobs { tasks, orders, ends, looks, ticks, .. } = self.knobs;
+        let mut at = self.dice.roll(tasks + orders + ends + looks + ticks + 1);
+        let mut falls_to = |share: u64| {
+            let falls = at < share;
+            at = at.saturating_sub(share);
+            falls
+        };
+        if falls_to(tasks) {
+            self.drop_task();
+        } else if falls_to(orders) {
+            self.drop_order();
+        } else if falls_to(ends) {
+            self.end_flight();
+        } else if falls_to(looks) {
+            self.rescan();
+        } else if falls_to(ticks) {
+            let ms = self.dice.roll(self.knobs.tick_ms) as i64;
+            self.pass_ms(ms);
+            self.input(Input::Tick);
+        } else {
+            if self.crashes && self.dice.one_in(self.knobs.crash_between) {
+                self.crash();
+                // Now and then no daemon runs for a while.
+                let is_down = self.dice.one_in(self.knobs.downtime);
+                let ms = if is_down { self.dice.roll(self.knobs.downtime_ms) as i64 } else { 0 };
                 self.pass_ms(ms);
-                self.input(Input::Tick);
             }
-            _ => {
-                if self.crashes && self.dice.one_in(20) {
-                    self.crash();
-                    // Now and then no daemon runs for a while.
-                    let ms = if self.dice.one_in(3) { self.dice.roll(60_000) as i64 } else { 0 };
-                    self.pass_ms(ms);
-                }
-                // And somebody sets the clock, while one runs or not.
-                if self.dice.one_in(40) {
-                    self.now = self.now.plus_ms(self.dice.roll(200_000) as i64 - 100_000);
-                }
+            // And somebody sets the clock, while one runs or not.
+            if self.dice.one_in(self.knobs.clock_set) {
+                let most = self.knobs.clock_ms as i64;
+                self.now = self.now.plus_ms(self.dice.roll(2 * self.knobs.clock_ms) as i64 - most);
             }
         }
     }
@@ -348,6 +307,10 @@ impl World {
     /// The laws.
     fn check(&mut self) {
         let Some(engine) = &self.engine else { return };
+        // What the engine decided is not on the disk yet.
+        if !self.pending.is_empty() {
+            return;
+        }
         for (id, (plan, events)) in &self.disk.runs {
             if is_found(engine, *id, events) {
                 continue;
@@ -376,9 +339,15 @@ impl World {
                 assert!(self.disk.records.contains(id), "task {id} is done without a record");
             }
         }
-        assert!(self.flights.len() <= SLOTS, "more hosts in flight than slots");
-        let hosts: BTreeSet<&HostName> = self.flights.iter().map(|flight| &flight.2).collect();
-        assert_eq!(hosts.len(), self.flights.len(), "two steps at once on one host");
+        // After a crash in the middle of a commit one is asked for that has ended, beside what began in its place.
+        let runs = |flight: &&Flight| {
+            let (task, _, host, step, attempt) = flight;
+            self.started[&(*task, host.clone(), step.clone(), *attempt)].is_none()
+        };
+        let running: Vec<&Flight> = self.flights.iter().filter(runs).collect();
+        assert!(running.len() <= SLOTS, "more hosts in flight than slots");
+        let hosts: BTreeSet<&HostName> = running.iter().map(|flight| &flight.2).collect();
+        assert_eq!(hosts.len(), running.len(), "two steps at once on one host");
         let tasks: BTreeMap<&str, usize> = self.disk.runs.values().fold(BTreeMap::new(), |mut names, (_, events)| {
             if let Event::Accepted(accepted) = &events[0].event {
                 *names.entry(accepted.drop.name.as_str()).or_default() += 1;
@@ -386,9 +355,6 @@ impl World {
             names
         });
         assert!(tasks.values().all(|count| *count == 1), "one drop made two tasks: {tasks:?}");
-        for (task, host, step, attempt) in self.flights.iter().map(|(t, _, h, s, a)| (t, h, s, a)) {
-            assert!(self.started.contains_key(&(*task, host.clone(), step.clone(), *attempt)));
-        }
         orders_count_once(&self.disk);
         let mut keys: BTreeSet<(u32, &str)> = BTreeSet::new();
         for (_, events) in self.disk.runs.values() {
@@ -403,6 +369,9 @@ impl World {
     /// Without crashes, with every vote given, every task must end.
     fn calm_down(&mut self) {
         self.crashes = false;
+        if !self.pending.is_empty() {
+            self.input(Input::Tick);
+        }
         for round in 0..2_000 {
             if self.engine.is_none() {
                 self.start_engine();
@@ -439,6 +408,19 @@ impl World {
     }
 }
 
+/// Every file that was dropped is a task, an answer in a journal, or refused.
+fn nothing_dropped_is_lost(world: &World) {
+    let events = world.disk.runs.values().flat_map(|(_, events)| events);
+    let told = events.filter_map(|recorded| match &recorded.event {
+        Event::Accepted(accepted) => Some(&accepted.drop.name),
+        event => event.order().map(|key| &key.name),
+    });
+    let told: BTreeSet<&DropName> = told.chain(&world.disk.bad).collect();
+    for (name, is_repeated) in &world.files {
+        assert!(*is_repeated || told.contains(name), "{name} is lost");
+    }
+}
+
 /// Whether the policy of today lets a run begin with the approvals it has.
 fn is_entitled(run: &Run, policy: &Policy) -> bool {
     let person = |actor: &Actor| Person { actor: actor.clone(), groups: BTreeSet::new() };
@@ -453,13 +435,16 @@ fn is_entitled(run: &Run, policy: &Policy) -> bool {
     of_this_plan && entitled && missing(&policy.needs(&subject), &votes) == 0
 }
 
-fn live(seed: u64) -> World {
+/// Lives the day of a seed.
+fn live(seed: u64, mutant: Option<Mutant>) -> World {
     let mut world = World::new(seed);
-    for _ in 0..150 {
+    world.mutant = mutant;
+    for _ in 0..world.knobs.things {
         world.step();
         world.check();
     }
     world.calm_down();
+    nothing_dropped_is_lost(&world);
     world
 }
 
@@ -478,9 +463,10 @@ fn simulator_seeds_lose_nothing_and_start_nothing_twice() {
             if seed >= seeds.end {
                 return;
             }
-            let world = std::panic::catch_unwind(|| live(seed));
-            let world =
-                world.unwrap_or_else(|_| panic!("seed {seed}; replay: SIM_SEED={seed} cargo test --lib simulator"));
+            let world = std::panic::catch_unwind(|| live(seed, None)).unwrap_or_else(|_| {
+                let knobs = World::new(seed).knobs;
+                panic!("seed {seed} with {knobs}; replay: SIM_SEED={seed} cargo test --lib simulator")
+            });
             let mut outcomes = outcomes.lock().expect("nobody panicked with it");
             for line in world.disk.history {
                 *outcomes.entry(line.outcome).or_default() += 1;

@@ -15,7 +15,7 @@ use crate::domain::policy::Policy;
 use crate::domain::run::{Run, Stage};
 use crate::domain::share::Shares;
 use crate::domain::template::{Catalogue, Template};
-use crate::engine::simulator::{Disk, World};
+use crate::engine::simulator::disk::Disk;
 
 pub(super) const SLOTS: usize = 3;
 /// How long every interval between batches and every delay before a retry is.
@@ -49,6 +49,11 @@ impl Dice {
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         (z ^ (z >> 31)) % sides
+    }
+
+    /// Rolls a number from `least` to `most`.
+    pub(super) fn between(&mut self, least: u64, most: u64) -> u64 {
+        least + self.roll(most - least + 1)
     }
 
     pub(super) fn one_in(&mut self, n: u64) -> bool {
@@ -202,18 +207,6 @@ pub(super) fn no_failure_is_laundered(run: &Run) {
         }
         if let (Stage::Done { outcome, .. }, true) = (&run.stage, failed.is_some()) {
             assert!(*outcome != Outcome::Ok, "task {} is ok with a failure on {}", run.id, lane.host);
-        }
-    }
-}
-
-impl World {
-    /// Puts files back into their boxes that were taken out of them: renames that were not durable, or that the disk refused,
-    /// however long ago.
-    pub(super) fn lose_renames(&mut self) {
-        while !self.disk.taken.is_empty() && self.dice.one_in(2) {
-            let at = self.dice.roll(self.disk.taken.len() as u64) as usize;
-            let back = self.disk.taken.swap_remove(at);
-            self.disk.boxes.insert((back.drop_box, back.key.name.clone()), back);
         }
     }
 }

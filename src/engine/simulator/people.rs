@@ -13,7 +13,8 @@ use super::parts::Dice;
 impl World {
     pub(super) fn drop_task(&mut self) {
         let host = |dice: &mut Dice| format!("h{}", dice.roll(6) + 1);
-        let mut hosts: Vec<String> = (0..=self.dice.roll(4)).map(|_| host(&mut self.dice)).collect();
+        let mut hosts: Vec<String> =
+            (0..self.dice.between(1, self.knobs.hosts)).map(|_| host(&mut self.dice)).collect();
         hosts.sort();
         hosts.dedup();
         let hosts = serde_json::to_string(&hosts).expect("strings");
@@ -25,23 +26,23 @@ impl World {
             _ => ("plain", format!("{{\"1\": {hosts}}}")),
         };
         let mut text = format!(r#"{{"task_name": "t", "temp_id": "{template}", "hosts": {groups}"#);
-        if self.dice.one_in(3) {
+        if self.dice.one_in(self.knobs.exec_time) {
             let at = self.now.plus_ms(self.dice.roll(60_000) as i64 - 10_000);
             text += &format!(r#", "exec_time": "{at}""#);
         }
-        if self.dice.one_in(6) {
+        if self.dice.one_in(self.knobs.not_after) {
             text += &format!(r#", "not_after": "{}""#, self.now.plus_ms(self.dice.roll(30_000) as i64));
         }
-        if self.dice.one_in(6) {
-            text += &format!(r#", "idempotency_key": "k{}""#, self.dice.roll(4));
+        if self.dice.one_in(self.knobs.keys) {
+            text += &format!(r#", "idempotency_key": "k{}""#, self.dice.roll(self.knobs.different_keys));
         }
-        if self.dice.one_in(4) {
+        if self.dice.one_in(self.knobs.batches) {
             text += r#", "batches": ["1", "2"]"#;
             text += ["", r#", "batch_interval": 3"#, r#", "batch_gate": true"#][self.dice.roll(3) as usize];
             text += ["", r#", "max_fail": 0"#][self.dice.roll(2) as usize];
             text += ["", r#", "batch_max_fail": 0"#][self.dice.roll(2) as usize];
         }
-        let drop_box = if self.dice.one_in(2) { DropBox::New } else { DropBox::Ready };
+        let drop_box = if self.dice.one_in(self.knobs.ready) { DropBox::Ready } else { DropBox::New };
         let user = ["bob", "boss"][self.dice.roll(2) as usize];
         self.drop_file(drop_box, user, text + "}");
     }

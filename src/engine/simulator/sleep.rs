@@ -55,7 +55,8 @@ impl World {
         let mut found = Vec::new();
         for id in wanted {
             let known = self.engine.as_ref().and_then(|engine| engine.sleepers.get(id));
-            let is_lost = self.crashes && matches!(known, Some(Asleep::Known(_))) && self.dice.one_in(40);
+            let is_lost =
+                self.crashes && matches!(known, Some(Asleep::Known(_))) && self.dice.one_in(self.knobs.read_fails);
             found.push((id, (!is_lost).then(|| Box::new(self.fold(id)))));
         }
         self.input(Input::Fetched(found));
@@ -86,8 +87,8 @@ fn calm() -> World {
 }
 
 fn drop_ready(world: &mut World, host: &str, more: &str) {
-    // Every eighth file lies flat in its box and does not skip approval.
-    world.dropped += u64::from((world.dropped + 1).is_multiple_of(8));
+    // A file that lies flat in its box does not skip approval.
+    world.dropped += u64::from((world.dropped + 1).is_multiple_of(world.knobs.flat));
     let text = format!(r#"{{"task_name": "t", "temp_id": "plain", "hosts": {{"1": ["{host}"]}}{more}}}"#);
     world.drop_file(DropBox::Ready, "boss", text);
 }
@@ -95,8 +96,8 @@ fn drop_ready(world: &mut World, host: &str, more: &str) {
 /// Hands an input to the engine and performs what it says, but for what it wants to read: that is returned.
 fn hand_in(world: &mut World, input: Input) -> Vec<TaskId> {
     let now = world.moment();
-    let effects = world.engine.as_mut().expect("it runs").handle(now, input);
-    world.perform(effects);
+    let turn = world.engine.as_mut().expect("it runs").handle(now, input);
+    world.perform(turn);
     std::mem::take(&mut world.fetched)
 }
 

@@ -6,8 +6,8 @@ use crate::base::ids::{GroupNo, HostName, StepName, TaskId};
 use crate::base::time::{Moment, Timestamp};
 use crate::domain::run::{Event, Recorded, Run};
 use crate::domain::template::Missed;
-use crate::engine::effect::Start;
 use crate::engine::input::{DropBox, Input};
+use crate::engine::start::Start;
 
 use super::World;
 use super::parts::{LATE_AFTER_MS, WAIT_MS};

@@ -52,8 +52,8 @@ use crate::domain::callback::{Attempt, CallbackKey};
 use crate::domain::policy::{Person, Policy};
 use crate::domain::problem::Problem;
 use crate::domain::run::DropKey;
-use crate::engine::Effect;
 use crate::engine::Engine;
+use crate::engine::Turn;
 use crate::engine::{DropBox, Dropped, Input, Moved};
 use crate::shells::Dirs;
 use crate::shells::clock::{moment, now, unique};
@@ -247,11 +247,11 @@ fn take_word(
     attempt: Attempt,
     text: &str,
     reply: oneshot::Sender<bool>,
-) -> Vec<Effect> {
-    let effects = engine.handle(moment(), Input::Said(attempt, performer.masker().text(text)));
+) -> Turn {
+    let turn = engine.handle(moment(), Input::Said(attempt, performer.masker().text(text)));
     // The script may have gone.
-    let _ = reply.send(!effects.is_empty());
-    effects
+    let _ = reply.send(!turn.is_empty());
+    turn
 }
 
 /// Makes a post what a dropped file is: where it came from, and what it says.
@@ -299,7 +299,7 @@ async fn turn(
     // And the engine does not know yet which groups the people of the tasks it found are in.
     let mut look = Look::Now;
     let (begun, mut files, mut hearing) = (Instant::now(), Vec::new(), true);
-    let (mut come, mut said) = (Vec::new(), Vec::new());
+    let (mut come, mut said) = (Vec::new(), Turn::default());
     loop {
         let mut inputs = std::mem::take(&mut waited);
         tokio::select! {
@@ -346,13 +346,13 @@ async fn turn(
         let read = library.look(look, new.iter().chain(&inputs), engine, performer)?;
         // People come first: nothing starts that somebody has just stopped.
         let then = read.is_some().then_some(Input::Tick);
-        let mut effects = std::mem::take(&mut said);
+        let mut wanted = std::mem::take(&mut said);
         for input in read.into_iter().chain(people).chain(new).chain(inputs).chain(then) {
-            effects.extend(engine.handle(moment(), input));
+            wanted.extend(engine.handle(moment(), input));
         }
         look = Look::IfNeeded;
         performer.set_downtime_over(engine.is_settled());
-        performer.perform(effects, !posts.is_empty())?;
+        performer.perform(wanted, !posts.is_empty())?;
         inbox.take_answers(performer, &library.library);
         pulse.limits.look(engine, &mut inbox, performer, &library.web);
         pulse.turned(engine, &library.web);
@@ -361,7 +361,7 @@ async fn turn(
     tracing::info!(hosts_in_flight = engine.hosts_in_flight(), "stopping");
     performer.audit("daemon_stopped", None);
     performer.look_around()?;
-    Ok(performer.perform(Vec::new(), false)?)
+    Ok(performer.perform(Turn::default(), false)?)
 }
 
 /// What tells others that the loop turns, and that the threads do that talk to hosts.

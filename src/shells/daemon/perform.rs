@@ -18,7 +18,7 @@ use crate::adapters::spool::bad::Refused;
 use crate::adapters::spool::intake::{Consumed, Whose};
 use crate::adapters::spool::layout::Layout;
 use crate::adapters::spool::load::Found;
-use crate::adapters::spool::store::Store;
+use crate::adapters::spool::store::{NewFiles, Store};
 use crate::adapters::spool::{SpoolError, bad, intake};
 use crate::adapters::syslog;
 use crate::base::digest::Digest;
@@ -35,8 +35,8 @@ use crate::domain::policy::Policy;
 use crate::domain::problem::Problem;
 use crate::domain::record::HistoryLine;
 use crate::domain::run::{DropKey, Event, Recorded, Run};
+use crate::engine::{Act, Commit, Reopened, Stage, Start, Taken, Turn, ViewChange};
 use crate::engine::{DropBox, Input};
-use crate::engine::{Effect, Start};
 use crate::engine::{Engine, FoundTask, Past, Waiting, unaudited};
 use crate::shells::clock::now;
 use crate::shells::daemon::host::{Command, HostOwner};
@@ -254,67 +254,28 @@ impl Performer {
         }
     }
 
-    /// Performs the effects of one turn; `more_waits` when the next one begins at once.
-    pub(super) fn perform(&mut self, effects: Vec<Effect>, more_waits: bool) -> Result<(), SpoolError> {
-        let (mut created, mut appended, mut audit) = (Vec::new(), Vec::new(), Vec::new());
-        let (mut dropped, mut moved, mut acts, mut wanted) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-        let mut answers = self.answers(&effects);
-        for effect in effects {
-            match effect {
-                Effect::Create(new) => created.push(new_files(&new, &self.sight)),
-                Effect::Append { id, events } => appended.push((id, lines(&events))),
-                Effect::Audit(entry) => audit.push(entry),
-                // What is said of a task that runs again must not be ahead of where it stands.
-                Effect::Reopen { id, view } => {
-                    self.store.reopen(id, &view)?;
-                    // What it printed may have been removed, with the gate before it.
-                    self.sight.set_again(id)?;
+    /// Performs a turn; `more_waits` when the next one begins at once.
+    pub(super) fn perform(&mut self, turn: Turn, more_waits: bool) -> Result<(), SpoolError> {
+        let (mut answers, mut created) = (self.answers(&turn), Vec::new());
+        for stage in turn.stages() {
+            match stage {
+                Stage::Reopen(tasks) => {
+                    for Reopened { id, view } in tasks {
+                        self.store.reopen(id, &view)?;
+                        // What it printed may have been removed, with the gate before it.
+                        self.sight.set_again(id)?;
+                    }
                 }
-                Effect::LookAgain { drop_box, key } => self.again.push((drop_box, key.name)),
-                Effect::RunStep(_) | Effect::StopStep { .. } | Effect::ReleaseHost { .. } => acts.push(effect),
-                Effect::Fetch(id) => wanted.push(id),
-                Effect::Consume { .. } | Effect::Refuse { .. } => dropped.push(effect),
-                Effect::Move { .. }
-                | Effect::Finish { .. }
-                | Effect::RestoreView { .. }
-                | Effect::RemoveView { .. }
-                | Effect::Replan { .. } => moved.push(effect),
+                Stage::Commit(commit) => created = self.commit(commit)?,
+                Stage::Take(files) => self.take_away(files, &mut answers)?,
+                Stage::Show(changes) => {
+                    self.show(&created, changes)?;
+                    // Who posted hears of it when it stands on disk, where everybody sees it.
+                    self.answer(std::mem::take(&mut answers));
+                }
+                Stage::Act(acts) => acts.into_iter().for_each(|act| self.act(act)),
+                Stage::Fetch(ids) => self.fetch_all(ids)?,
             }
-        }
-        audit.append(&mut self.audit);
-        let audited = !audit.is_empty();
-        self.store.write(&created, appended, audit)?;
-        if audited {
-            self.tell_head();
-        }
-        // A dropped file goes only after what it became is on disk, and before anything acts on it.
-        self.take_away(dropped, &mut answers)?;
-        self.list_taken();
-        self.store.publish_views(&created)?;
-        for effect in moved {
-            self.relocate(effect)?;
-        }
-        // Who posted hears of it when it stands on disk, where everybody sees it.
-        for (key, answer) in answers {
-            if let Some(reply) = self.posts.remove(&key) {
-                // The client may have gone.
-                let _ = reply.send(answer);
-            }
-        }
-        self.sweeper.go_on(&mut self.store)?;
-        for id in self.store.take_lost_views() {
-            // The loop that receives this lives as long as the daemon.
-            let _ = self.inputs.send(Input::ViewLost(id));
-        }
-        if self.downtime_is_over && std::mem::take(&mut self.notes_seen) {
-            self.keep_seen();
-        }
-        for act in acts {
-            self.act(act);
-        }
-        if !wanted.is_empty() {
-            let read: Result<Vec<_>, SpoolError> = wanted.into_iter().map(|id| Ok((id, self.fetch(id)?))).collect();
-            let _ = self.inputs.send(Input::Fetched(read?));
         }
         // Renames can be done again from the journals, so nothing waits for them but the next turn; and where that begins
         // at once, it syncs the whole file system anyway.
@@ -326,29 +287,76 @@ impl Performer {
         self.store.settle()
     }
 
-    fn relocate(&mut self, effect: Effect) -> Result<(), SpoolError> {
-        match effect {
-            Effect::Move { id, from, to } => self.store.move_task(id, from, to),
-            Effect::Finish { id, from, record, line } => self.store.finish(id, from, &record, &history_line(&line)),
-            Effect::RestoreView { id, state, view } => self.store.restore_view(id, state, &view),
-            Effect::RemoveView { id, state } => self.store.remove_view(id, state),
-            Effect::Replan { id, version, plan, view } => {
+    /// Writes what happened, with what the daemon did of itself; returns the files of the new tasks.
+    fn commit(&mut self, commit: Commit) -> Result<Vec<NewFiles>, SpoolError> {
+        let Commit { creates, appends, mut audit } = commit;
+        let created: Vec<NewFiles> = creates.iter().map(|new| new_files(new, &self.sight)).collect();
+        let appended = appends.iter().map(|(id, events)| (*id, lines(events))).collect();
+        audit.append(&mut self.audit);
+        let audited = !audit.is_empty();
+        self.store.write(&created, appended, audit)?;
+        if audited {
+            self.tell_head();
+        }
+        Ok(created)
+    }
+
+    /// Shows what was written, and what is known of the state's files beside.
+    fn show(&mut self, created: &[NewFiles], changes: Vec<ViewChange>) -> Result<(), SpoolError> {
+        self.list_taken();
+        self.store.publish_views(created)?;
+        for change in changes {
+            self.change_view(change)?;
+        }
+        self.sweeper.go_on(&mut self.store)?;
+        for id in self.store.take_lost_views() {
+            // The loop that receives this lives as long as the daemon.
+            let _ = self.inputs.send(Input::ViewLost(id));
+        }
+        if self.downtime_is_over && std::mem::take(&mut self.notes_seen) {
+            self.keep_seen();
+        }
+        Ok(())
+    }
+
+    fn change_view(&mut self, change: ViewChange) -> Result<(), SpoolError> {
+        match change {
+            ViewChange::Moved { id, from, to } => self.store.move_task(id, from, to),
+            ViewChange::Finished { id, from, record, line } => {
+                self.store.finish(id, from, &record, &history_line(&line))
+            }
+            ViewChange::Restored { id, state, view } => self.store.restore_view(id, state, &view),
+            ViewChange::Removed { id, state } => self.store.remove_view(id, state),
+            ViewChange::Replanned { id, version, plan, view } => {
                 self.store.replan(id, version, &plan, &view)?;
                 self.sight.set_again(id)
             }
-            other => unreachable!("{other:?} moves no task"),
         }
     }
 
+    fn answer(&mut self, answers: HashMap<DropKey, PostAnswer>) {
+        for (key, answer) in answers {
+            if let Some(reply) = self.posts.remove(&key) {
+                // The client may have gone.
+                let _ = reply.send(answer);
+            }
+        }
+    }
+
+    fn fetch_all(&mut self, ids: Vec<TaskId>) -> Result<(), SpoolError> {
+        if !ids.is_empty() {
+            let read: Result<Vec<_>, SpoolError> = ids.into_iter().map(|id| Ok((id, self.fetch(id)?))).collect();
+            let _ = self.inputs.send(Input::Fetched(read?));
+        }
+        Ok(())
+    }
+
     /// Returns the answers to orders that were posted and not obeyed.
-    fn answers(&self, effects: &[Effect]) -> HashMap<DropKey, PostAnswer> {
+    fn answers(&self, turn: &Turn) -> HashMap<DropKey, PostAnswer> {
         if self.posts.is_empty() {
             return HashMap::new();
         }
-        let events = effects
-            .iter()
-            .filter_map(|effect| if let Effect::Append { events, .. } = effect { Some(events) } else { None });
-        let refused = events.flatten().filter_map(|recorded| match &recorded.event {
+        let refused = turn.appended().filter_map(|recorded| match &recorded.event {
             Event::OrderRefused { act, why, order, .. } if order.is_posted() => {
                 Some((order.clone(), Err(vec![Problem::denied(format!("{act} refused: {why}"), "")])))
             }
@@ -357,28 +365,24 @@ impl Performer {
         refused.collect()
     }
 
-    fn take_away(
-        &mut self,
-        effects: Vec<Effect>,
-        answers: &mut HashMap<DropKey, PostAnswer>,
-    ) -> Result<(), SpoolError> {
-        for effect in effects {
-            match effect {
-                Effect::Consume { key, task, .. } if key.is_posted() => {
+    fn take_away(&mut self, files: Vec<Taken>, answers: &mut HashMap<DropKey, PostAnswer>) -> Result<(), SpoolError> {
+        for file in files {
+            match file {
+                Taken::Consumed { key, task, .. } if key.is_posted() => {
                     answers.entry(key).or_insert(Ok(task));
                 }
-                Effect::Refuse { key, problems, .. } if key.is_posted() => {
+                Taken::Refused { key, problems, .. } if key.is_posted() => {
                     answers.insert(key, Err(problems));
                 }
-                Effect::Consume { drop_box, key, .. } => {
+                Taken::Consumed { drop_box, key, .. } => {
                     if let Consumed::Stays(error) = intake::consume(&self.layout, drop_box, &key)? {
                         self.stays(drop_box, key, &error);
                     }
                     self.store.touched(self.layout.drop_box(drop_box));
                 }
                 // A file that replaced it meanwhile was not judged; it is looked at in its turn.
-                Effect::Refuse { drop_box, key, .. } if !intake::stands(&self.layout, drop_box, &key) => {}
-                Effect::Refuse { drop_box, key, problems } => {
+                Taken::Refused { drop_box, key, .. } if !intake::stands(&self.layout, drop_box, &key) => {}
+                Taken::Refused { drop_box, key, problems } => {
                     tracing::info!(file = %visible(key.name.as_str()), owner = key.uid, problems = problems.len(), "refused");
                     let refused = bad::refuse(&mut self.store, drop_box, &key.name, Some(key.uid), &problems, now())?;
                     self.refused.push(key.uid);
@@ -386,7 +390,6 @@ impl Performer {
                         self.settled.push((drop_box, key.name, key.ino));
                     }
                 }
-                other => unreachable!("{other:?} takes no dropped file away"),
             }
         }
         Ok(())
@@ -440,9 +443,9 @@ impl Performer {
         Ok(None)
     }
 
-    fn act(&mut self, effect: Effect) {
-        match effect {
-            Effect::RunStep(mut start) => {
+    fn act(&mut self, act: Act) {
+        match act {
+            Act::RunStep(mut start) => {
                 start.audit = self.store.audit_head();
                 start.callback = self.callback_of(&start);
                 let key = (start.task, start.group, start.host.clone());
@@ -468,25 +471,25 @@ impl Performer {
                     sender
                 });
                 // An owner ends only when it is released or the daemon stops; then nobody waits for an answer.
-                let _ = owner.send(Command::Run(Box::new(start)));
+                let _ = owner.send(Command::Run(start));
             }
-            Effect::StopStep { task, group, host } => {
+            Act::StopStep { task, group, host } => {
                 if let Some(owner) = self.owners.get(&(task, group, host)) {
                     let _ = owner.send(Command::Stop);
                 }
             }
-            Effect::ReleaseHost { task, group, host } => {
+            Act::ReleaseHost { task, group, host } => {
                 if let Some(owner) = self.owners.remove(&(task, group, host)) {
                     let _ = owner.send(Command::Release);
                 }
             }
-            other => unreachable!("{other:?} is no act"),
+            Act::LookAgain { drop_box, key } => self.again.push((drop_box, key.name)),
         }
     }
 }
 
 /// What a recovery found: the engine, what repairs the disk, and the tasks that nobody can believe, with why.
-pub(super) type Recovered = (Engine, Vec<Effect>, Vec<(TaskId, String)>);
+pub(super) type Recovered = (Engine, Turn, Vec<(TaskId, String)>);
 
 /// Reads the spool and makes the engine that goes on from it.
 pub(super) fn recover(store: &mut Store, library: Arc<Library>, now: Moment) -> Result<Recovered, SpoolError> {
