@@ -72,6 +72,7 @@ mod ssh_failures;
 mod ssh_ways;
 mod ssh_workers;
 mod sshd;
+mod state_v1;
 mod systemd;
 mod templates;
 mod terminal;

@@ -156,6 +156,8 @@ struct History {
     lines: HashMap<TaskId, Vec<(u64, u32)>>,
     /// Whole lines that are about no task, with their numbers from 1.
     strange: Vec<(usize, Vec<u8>)>,
+    /// Where the first line stands that remembers files: versions that remembered none wrote what stands before it.
+    files_from: Option<u64>,
 }
 
 impl History {
@@ -165,7 +167,8 @@ impl History {
             let path = path.clone();
             move |e: io::Error| SpoolError::io(act, &path, e)
         };
-        let mut history = History { path: path.clone(), file: None, lines: HashMap::new(), strange: Vec::new() };
+        let mut history =
+            History { path: path.clone(), file: None, lines: HashMap::new(), strange: Vec::new(), files_from: None };
         let file = match File::open(&path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(history),
             other => other.map_err(fail("open"))?,
@@ -183,6 +186,10 @@ impl History {
             match id_of(&line) {
                 Some(id) => {
                     let length = u32::try_from(line.len()).unwrap_or(u32::MAX);
+                    // Inside of a string every quotation mark has a backslash before it, so this stands for itself.
+                    if history.files_from.is_none() && memchr::memmem::find(&line, b",\"drops\":[").is_some() {
+                        history.files_from = Some(at);
+                    }
                     history.lines.entry(id).or_default().push((at, length));
                 }
                 None if history.strange.len() < FINDINGS_MAX => history.strange.push((number, line.clone())),
@@ -194,14 +201,23 @@ impl History {
         Ok(history)
     }
 
-    /// Reads the lines of a task.
-    fn of(&self, id: TaskId) -> Result<Vec<Vec<u8>>, SpoolError> {
+    /// Reads the lines of a task, each with its place.
+    fn of(&self, id: TaskId) -> Result<Vec<(u64, Vec<u8>)>, SpoolError> {
         let (Some(file), Some(places)) = (&self.file, self.lines.get(&id)) else { return Ok(Vec::new()) };
         let read = |(at, length): &(u64, u32)| {
             let mut line = vec![0; *length as usize];
-            file.read_exact_at(&mut line, *at).map(|()| line)
+            file.read_exact_at(&mut line, *at).map(|()| (*at, line))
         };
         places.iter().map(|place| read(place).map_err(|e| SpoolError::io("read", &self.path, e))).collect()
+    }
+
+    /// Returns how a line differs from an end of its task.
+    fn difference(&self, (at, line): &(u64, Vec<u8>), end: &HistoryLine) -> Option<Difference> {
+        let difference = of_line(line, end)?;
+        if self.files_from.is_some_and(|from| *at >= from) {
+            return Some(difference);
+        }
+        of_line(line, &HistoryLine { drops: Vec::new(), ..end.clone() })
     }
 }
 
@@ -396,8 +412,9 @@ impl Look<'_> {
         let (id, path) = (self.id, self.layout.history());
         let lines = self.history.of(id)?;
         let again = format!("{{\"id\":{id},\"reopened\":true}}");
-        for (n, line) in lines.iter().filter(|line| **line != again.as_bytes()).enumerate() {
-            let differences: Option<Vec<Difference>> = ends.iter().map(|end| of_line(line, end)).collect();
+        for (n, line) in lines.iter().filter(|(_, line)| line != again.as_bytes()).enumerate() {
+            let differences: Option<Vec<Difference>> =
+                ends.iter().map(|end| self.history.difference(line, end)).collect();
             // Where it is none of the ends, it is most like the one that has its place.
             let Some(mut differences) = differences else { continue };
             match differences.len() {
@@ -405,10 +422,10 @@ impl Look<'_> {
                 count => proof.find(&path, id, differences.swap_remove(n.min(count.saturating_sub(1)))),
             }
         }
-        let last = lines.last().filter(|line| **line != again.as_bytes());
+        let last = lines.last().filter(|(_, line)| line != again.as_bytes());
         match (ends.last().filter(|_| run.state() == TaskState::Done), last) {
             (Some(_), None) => proof.differs(&path, id, format!("a line of task {id}: it has ended"), "none"),
-            (Some(end), Some(line)) if lines.len() > 1 && of_line(line, end).is_some() => {
+            (Some(end), Some(line)) if lines.len() > 1 && self.history.difference(line, end).is_some() => {
                 proof.differs(&path, id, format!("the last end of task {id} in its last line"), "an earlier one");
             }
             (None, Some(_)) if !ends.is_empty() => {
