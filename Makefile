@@ -5,7 +5,7 @@ PREFIX ?= /usr/local
 SYSCONFDIR ?= /etc
 DESTDIR ?=
 
-.PHONY: help demo test lint bench bench-peers sim http ui kill powercut full links flood waiting hostile fuzz install
+.PHONY: help demo test lint bench bench-peers sim http ui kill powercut full links flood waiting hostile fuzz tmpfiles install
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' Makefile
@@ -85,6 +85,11 @@ hostile: ## People who try to act as one another, a flood of hostile files, host
 fuzz: ## Feed every reader of bytes from outside with random ones, ten minutes each: FUZZ_SECONDS=600 FUZZ_TARGETS="order journal"
 	.ci/fuzz
 
+# The service may not give directories to a group or set their group bit, so systemd makes them before.
+tmpfiles: ## Print the rules by which systemd-tmpfiles makes the state of the service, from the table in spool/README.md
+	@awk -F '|' '/^\| `/ { gsub(/[` ]/, "", $$2); gsub(/ /, "", $$4); path = $$2 == "." ? "" : "/" $$2; \
+		print "d /var/lib/spoolgate" path " " $$4 " spoolgate spoolgate-submit -" }' spool/README.md
+
 install: ## Install the binary, the templates and an example configuration
 	$(CARGO) build --release
 	install -D -m 0755 target/release/spoolgate $(DESTDIR)$(PREFIX)/bin/spoolgate
@@ -102,7 +107,8 @@ install: ## Install the binary, the templates and an example configuration
 	for unit in systemd/*.service systemd/*.timer; do \
 		sed 's|/usr/bin/spoolgate|$(PREFIX)/bin/spoolgate|; s|/usr/share/doc|$(PREFIX)/share/doc|' $$unit >$(DESTDIR)$(PREFIX)/lib/systemd/system/$${unit##*/}; done
 	install -D -m 0644 systemd/spoolgate.sysusers $(DESTDIR)$(PREFIX)/lib/sysusers.d/spoolgate.conf
-	install -D -m 0644 systemd/spoolgate.tmpfiles $(DESTDIR)$(PREFIX)/lib/tmpfiles.d/spoolgate.conf
+	install -d -m 0755 $(DESTDIR)$(PREFIX)/lib/tmpfiles.d
+	$(MAKE) --silent tmpfiles >$(DESTDIR)$(PREFIX)/lib/tmpfiles.d/spoolgate.conf
 	install -D -m 0755 hooks/spoolgate-git-hook $(DESTDIR)$(PREFIX)/share/spoolgate/hooks/spoolgate-git-hook
 	install -D -m 0644 docs/example-hooks.toml $(DESTDIR)$(PREFIX)/share/doc/spoolgate/hooks.toml
 	install -D -m 0644 docs/example-policy.toml $(DESTDIR)$(PREFIX)/share/doc/spoolgate/policy.toml

@@ -73,6 +73,15 @@ fn systemds_own_tools_find_nothing_wrong() {
     assert!(!analyze(&["verify"], &dir.path().join("bad.service")).status.success());
 }
 
+/// The rules for systemd-tmpfiles, as `make install` installs them.
+fn tmpfiles() -> String {
+    let mut make = Command::new("make");
+    make.args(["--silent", "tmpfiles"]).current_dir(env!("CARGO_MANIFEST_DIR"));
+    let made = make.env_remove("MAKEFLAGS").output_in_time().unwrap();
+    assert!(made.status.success(), "{}", said(&made));
+    String::from_utf8(made.stdout).unwrap()
+}
+
 #[test]
 fn users_and_directories_are_made_as_the_units_want_them() {
     let root = tempfile::tempdir().unwrap();
@@ -83,7 +92,10 @@ fn users_and_directories_are_made_as_the_units_want_them() {
         ("systemd-tmpfiles", vec![option.as_str(), "--create"], "spoolgate.tmpfiles"),
     ] {
         let copy = root.path().join(format!("{file}.conf"));
-        fs::copy(folder().join(file), &copy).unwrap();
+        match file {
+            "spoolgate.tmpfiles" => fs::write(&copy, tmpfiles()).unwrap(),
+            file => drop(fs::copy(folder().join(file), &copy).unwrap()),
+        }
         let made = Command::new(tool).args(words).arg(&copy).output_in_time().unwrap();
         assert!(made.status.success(), "{tool}: {}", said(&made));
     }
@@ -139,7 +151,7 @@ fn the_service_manager_hears_that_the_loop_turns() {
 #[test]
 fn a_daemon_that_may_change_no_owner_and_no_group_bit_finds_its_directories_made() {
     let mut world = World::new(&[], None);
-    let tmpfiles = fs::read_to_string(folder().join("spoolgate.tmpfiles")).unwrap();
+    let tmpfiles = tmpfiles();
     let mut made = Vec::new();
     for line in tmpfiles.lines().filter(|line| line.starts_with("d ")) {
         let words: Vec<&str> = line.split(' ').collect();

@@ -16,6 +16,31 @@ use crate::engine::DropBox;
 /// The magic number of CIFS (linux/magic.h), which nix does not name.
 const CIFS_MAGIC: i64 = 0xff53_4d42;
 
+/// The description of a state: the table in it says which directories there are, and their modes.
+const SKELETON: &str = include_str!("../../../spool/README.md");
+
+/// A directory of a state.
+struct Place {
+    /// Its path below the state.
+    path: &'static str,
+    /// Its mode where no group shares the state.
+    alone: u32,
+    /// Its mode where one does.
+    with_group: u32,
+}
+
+/// Reads the directories of a state out of its description, each before those below it.
+fn places() -> impl Iterator<Item = Place> {
+    let rows = SKELETON.lines().filter_map(|line| line.strip_prefix("| `"));
+    rows.map(|row| {
+        let mut cells = row.split('|').map(str::trim);
+        let mut cell = || cells.next().expect("a row has a path and two modes").trim_end_matches('`');
+        let (path, alone, with_group) = (cell(), cell(), cell());
+        let mode = |cell| u32::from_str_radix(cell, 8).expect("a mode is octal");
+        Place { path, alone: mode(alone), with_group: mode(with_group) }
+    })
+}
+
 /// The paths below one state directory.
 #[derive(Clone, Debug)]
 pub struct Layout {
@@ -173,7 +198,7 @@ impl Layout {
         self.root.join("history.jsonl")
     }
 
-    /// Makes every directory with its owner's group and mode, and checks that they can hold a spool.
+    /// Makes every directory of `spool/README.md` with its group and mode, and checks that they can hold a spool.
     ///
     /// Drop boxes are mode 3730: members of `group` can put files in, and can neither list nor take away what others
     /// put in. With `group` the rest can be read by its members, without it by the owner only.
@@ -182,22 +207,14 @@ impl Layout {
     /// When a directory cannot be made, others could write to it, or it stands on a file system where renames and
     /// owners cannot be relied on (unless `network_spool`).
     pub fn create(&self, group: Option<u32>, network_spool: bool) -> Result<(), SpoolError> {
-        let shared = if group.is_some() { 0o2750 } else { 0o700 };
-        // What is made below keeps the group, the history among it.
-        let outer = if group.is_some() { 0o2755 } else { 0o700 };
         self.check_place()?;
-        make(&self.root, outer, group)?;
-        make(&self.spool(), outer, group)?;
-        for drop_box in [DropBox::New, DropBox::Ready, DropBox::Orders] {
-            make(&self.drop_box(drop_box), 0o3730, group)?;
-        }
-        for dir in [self.state(TaskState::Running), self.state(TaskState::Done), self.bad(), self.runs(), self.audit()]
-        {
-            make(&dir, shared, group)?;
-        }
-        // What is written here is renamed into the directories above and keeps its group.
-        if !group.is_some_and(|group| is_closed(&self.staging(), group)) {
-            make(&self.staging(), shared, group)?;
+        for place in places() {
+            let dir = if place.path == "." { self.root.clone() } else { self.root.join(place.path) };
+            // What is written there is renamed into the others and keeps its group; rules about who sees what close it.
+            if dir == self.staging() && group.is_some_and(|group| is_closed(&dir, group)) {
+                continue;
+            }
+            make(&dir, if group.is_some() { place.with_group } else { place.alone }, group)?;
         }
         self.check(network_spool)
     }
@@ -317,6 +334,27 @@ mod tests {
         let error = Layout::new(root.to_owned()).create(None, true).unwrap_err();
         assert!(error.to_string().contains(why), "{error}");
         assert_eq!(fs::metadata(root).map(|meta| meta.mode()).ok(), before, "it was left as it was");
+    }
+
+    #[test]
+    fn the_skeleton_has_the_boxes_that_its_table_names() {
+        let skeleton = Path::new(env!("CARGO_MANIFEST_DIR")).join("spool");
+        let boxes =
+            places().filter_map(|place| place.path.strip_prefix("spool/")).filter(|name| !name.starts_with('.'));
+        let named: Vec<String> = boxes.map(str::to_owned).collect();
+        let dirs = fs::read_dir(skeleton).unwrap().map(|entry| entry.unwrap());
+        let there = dirs.filter(|entry| entry.file_type().unwrap().is_dir()).map(|entry| entry.file_name());
+        let mut there: Vec<String> = there.map(|name| name.into_string().unwrap()).collect();
+        let layout = Layout::new(PathBuf::new());
+        let mut known: Vec<PathBuf> = [TaskState::New, TaskState::Ready, TaskState::Running, TaskState::Done]
+            .map(|state| layout.state(state))
+            .to_vec();
+        known.extend([layout.bad(), layout.drop_box(DropBox::Orders)]);
+        let mut known: Vec<String> =
+            known.iter().map(|dir| dir.file_name().unwrap().to_str().unwrap().to_owned()).collect();
+        let mut sorted = named.clone();
+        (sorted.sort(), there.sort(), known.sort());
+        assert_eq!((&sorted, &sorted), (&there, &known));
     }
 
     #[test]
