@@ -15,6 +15,10 @@ use crate::world::{ALICE, EVE, GROUP_ID, World, wait_for};
 
 /// How long the other one's slowest task but for one in a hundred may take from its rename on.
 const P99: Duration = Duration::from_millis(200);
+/// How many tasks the other one submits before the flood.
+const ALONE: usize = 20;
+/// Where the slowest of these took longer than that already: how much slower one may be in the flood.
+const SLOWER_AT_MOST: u32 = 2;
 const MEMORY_KIB: u64 = 64 << 10;
 const AUDIT_BYTES_EACH: u64 = 1_000;
 /// How many of the hostile ones come before the other one submits again.
@@ -99,6 +103,18 @@ fn a_flood_of_hostile_things_keeps_nobody_waiting() {
     let (mut dice, new, before) = (Dice(seed), world.box_dir("new"), audit_bytes(&world));
     let task = json!({"task_name": "t", "hosts": {"1": ["here"]}, "script": "true"}).to_string();
     let immutable: Vec<u64> = (0..10).filter(|n| make_immutable(&new, *n)).collect();
+    let mut submit = |n: usize| {
+        let name = format!("mine-{n}");
+        world.drop_file("new", &format!("{name}.json"), task.as_bytes(), ALICE);
+        let begun = Instant::now();
+        wait_for("the other one's task", || {
+            // Numbers may pass over what stands in a task's place.
+            (world.own_dir("new", ALICE).read_dir().unwrap().count() == 0).then_some(())
+        });
+        begun.elapsed()
+    };
+    // The same before the flood: this machine may have other things to do.
+    let alone = (0..ALONE).map(&mut submit).max().unwrap();
     let (mut times, mut left_files, mut left_directories) = (Vec::new(), files, directories);
     while left_files + left_directories > 0 {
         for _ in 0..BURST.min(left_files + left_directories) {
@@ -106,15 +122,7 @@ fn a_flood_of_hostile_things_keeps_nobody_waiting() {
             *(if is_directory { &mut left_directories } else { &mut left_files }) -= 1;
             make(&mut dice, &new, left_files * 10_000 + left_directories, is_directory);
         }
-        let id = times.len() as u64 + 1;
-        let name = format!("mine-{id}");
-        world.drop_file("new", &format!("{name}.json"), task.as_bytes(), ALICE);
-        let begun = Instant::now();
-        wait_for("the other one's task", || {
-            // Numbers may pass over what stands in a task's place.
-            (world.own_dir("new", ALICE).read_dir().unwrap().count() == 0).then_some(())
-        });
-        times.push(begun.elapsed());
+        times.push(submit(ALONE + times.len()));
     }
     times.sort();
     let (p99, slowest) = (times[times.len() * 99 / 100], times.last().unwrap());
@@ -133,6 +141,9 @@ fn a_flood_of_hostile_things_keeps_nobody_waiting() {
         times.len()
     );
     assert!(world.ended().is_none(), "the daemon ended");
-    assert_eq!(world.tasks().iter().filter(|(_, events)| events[0]["by"]["uid"] == ALICE).count(), times.len());
-    assert!(p99 < P99 && memory < MEMORY_KIB && each < AUDIT_BYTES_EACH, "{p99:?} {memory} KiB {each} bytes each");
+    assert_eq!(world.tasks().iter().filter(|(_, events)| events[0]["by"]["uid"] == ALICE).count(), ALONE + times.len());
+    assert!(
+        p99 < P99.max(alone * SLOWER_AT_MOST) && memory < MEMORY_KIB && each < AUDIT_BYTES_EACH,
+        "{p99:?} (alone {alone:?}) {memory} KiB {each} bytes each"
+    );
 }
