@@ -289,7 +289,7 @@ pub enum Fault {
     #[error("the line before it was changed, or this one's link to it")]
     Changed,
     /// It is not the line that comes next.
-    #[error("line {wanted} was to stand here: lines were removed, added or moved")]
+    #[error("expected line {wanted} here: lines were removed, added or moved")]
     Missing {
         /// The number of the line that was to come.
         wanted: u64,

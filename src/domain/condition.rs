@@ -135,7 +135,7 @@ impl Condition {
         if answer.kind() == ValueKind::Bool {
             return Ok(answer.is_true());
         }
-        Err(format!("the condition {} says neither yes nor no on {}: compare it with something", self.text, facts.name))
+        Err(format!("the condition {} is not true or false on {}; add a comparison", self.text, facts.name))
     }
 }
 
@@ -279,7 +279,7 @@ mod tests {
     fn what_is_not_there_is_an_error_and_no_no() {
         check("host.vars.rack == 'b'", "the condition host.vars.rack == 'b' has no answer on web1: undefined value");
         check("OTHER == 'x'", "the condition OTHER == 'x' has no answer on web1: undefined value");
-        check("TAG", "the condition TAG says neither yes nor no on web1: compare it with something");
+        check("TAG", "the condition TAG is not true or false on web1; add a comparison");
         let long = "an expression without *: a text times a number is a long text";
         check("TAG * 1000000000 == ''", long);
         check("TAG != '*' and TAG != \"it's*\"", "true");

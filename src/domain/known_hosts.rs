@@ -242,7 +242,8 @@ fn parse_line(line: &str) -> Result<Entry, (String, &'static str)> {
         match marker {
             "revoked" => revoked = true,
             "cert-authority" => {
-                let wanted = "the hosts' own keys (ssh-keyscan): certificates of hosts are not checked, so it counts for nothing";
+                let wanted =
+                    "the hosts' own keys (ssh-keyscan): certificates of hosts are not checked, so the line is ignored";
                 return Err((format!("@cert-authority for {}", next()), wanted));
             }
             _ => return Err((names.to_owned(), "@revoked or @cert-authority as marker")),
@@ -398,7 +399,7 @@ mod tests {
         assert_eq!(
             notes,
             [
-                "known_hosts:5: found @cert-authority for *; wanted the hosts' own keys (ssh-keyscan): certificates of hosts are not checked, so it counts for nothing"
+                "known_hosts:5: found @cert-authority for *; wanted the hosts' own keys (ssh-keyscan): certificates of hosts are not checked, so the line is ignored"
             ]
         );
     }

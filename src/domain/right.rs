@@ -21,7 +21,7 @@ pub enum Right {
     Retry,
     /// Go on without a step.
     Skip,
-    /// Let the next batch begin.
+    /// Start the next batch.
     Continue,
     /// Take note of what was removed from the audit. It is about no task, and no rule about tasks gives it.
     Acknowledge,

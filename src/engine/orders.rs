@@ -535,6 +535,6 @@ fn retry(run: &Run, redo: &Redo<'_>, ordered: Ordered, policy: &Policy, person: 
     if let Some((step, host)) = second {
         twice(run, (step, host), again, policy, person)?;
     }
-    none_is_refused(&steps, || "no such host has a step that could be taken again now".to_owned())?;
+    none_is_refused(&steps, || "none of these hosts has a step to retry".to_owned())?;
     Ok(Event::Retried { ordered, steps })
 }

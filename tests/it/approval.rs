@@ -449,7 +449,7 @@ fn policy_explains_itself() {
     let yes = world.run(0, &["policy", "explain", "uid-61002", "approve", "hello"]).ok();
     assert!(yes.starts_with("yes: policy.toml:10 [[approve]]"), "{yes}");
     let no = world.run(0, &["policy", "explain", "uid-61003", "submit", "hello"]).ok();
-    assert!(no.starts_with("no: ") && no.contains("uid-61003 is none of them"), "{no}");
+    assert!(no.starts_with("no: ") && no.contains("uid-61003 is not included"), "{no}");
     assert_eq!(world.run(0, &["policy", "explain", "root", "eat", "hello"]).code, 2);
     let typo =
         "[[require]]\nenvironments = [\"prodd\"]\n[[approve]]\nwho = [\"*\"]\ntemplates = [\"hello\", \"hallo\"]\n";

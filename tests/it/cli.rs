@@ -151,7 +151,7 @@ fn the_name_of_a_dropped_file_is_good_for_show_and_wait_whatever_became_of_it() 
     world.kill_daemon();
     world.drop_file("ready", "later.json", TASK.as_bytes(), 0);
     let said = world.run(0, &["wait", "later", "--timeout", "0"]);
-    assert!(said.code == 124 && said.err.contains("the daemon does not run"), "{said:?}");
+    assert!(said.code == 124 && said.err.contains("no daemon is running"), "{said:?}");
     assert_eq!(world.run(0, &["show", "later"]).code, 7);
     world.start();
     let said = world.run(0, &["wait", "later", "nightly"]);

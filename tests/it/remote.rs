@@ -256,7 +256,7 @@ fn a_step_that_was_not_sent_before_the_daemon_was_down_for_long_does_not_begin_b
 }
 
 #[test]
-fn a_host_that_cannot_be_reached_while_a_step_runs_there_is_said_to_be() {
+fn unreachable_host_of_a_running_step_is_reported() {
     let sshd = Sshd::start();
     let mut world = World::new(&[], Some(&sshd));
     let relays = BTreeMap::from([("web1".to_owned(), Relay::start(sshd.port(), 0))]);

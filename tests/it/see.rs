@@ -162,7 +162,7 @@ fn a_stranger_sees_that_a_task_exists_and_no_more() {
         assert!(status == 403 && said["error"].to_string().contains("[[see]]"), "{part}: {status} {said}");
     }
     let explained = world.run(0, &["policy", "explain", "token:other", "see-output", &id.to_string()]).ok();
-    assert!(explained.starts_with("no: ") && explained.contains("none of them"), "{explained}");
+    assert!(explained.starts_with("no: ") && explained.contains("not included"), "{explained}");
     let checked = world.run(0, &["policy", "check"]);
     assert!(checked.err.contains("[[see]]: this system has no group watch"), "{checked:?}");
 }

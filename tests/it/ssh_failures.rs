@@ -147,7 +147,7 @@ fn what_a_jump_host_refuses_is_asked_once_and_names_it_and_whom_it_was_for() {
     let (count, inner) = (40, Sshd::start());
     for (line, want, connections) in [
         // It lets in another key.
-        ("MaxStartups 10000", "does not let root in: key ", 1),
+        ("MaxStartups 10000", "rejected the login as root: key ", 1),
         ("KexAlgorithms sntrup761x25519-sha512@openssh.com", "no key exchange in common", 2),
     ] {
         let bastion = Sshd::start_with(line);
@@ -172,7 +172,7 @@ fn what_a_jump_host_refuses_is_asked_once_and_names_it_and_whom_it_was_for() {
     behind(&world, 1, &bastion, &inner);
     world.start();
     let said = reasons(&world, "inner", &names(1)).remove(0);
-    assert!(said.starts_with(&format!("cannot agree with 127.0.4.1:{}", inner.port())), "{said}");
+    assert!(said.starts_with(&format!("SSH handshake with 127.0.4.1:{}", inner.port())), "{said}");
     assert!(said.contains(MISFITS[1].1), "{said}");
     // One that leads nowhere says so.
     let closed = Sshd::start_with("AllowTcpForwarding no");
@@ -194,7 +194,7 @@ fn an_agent_with_more_keys_than_the_host_lets_be_tried_is_explained_and_there_is
     world.start();
     let said = reasons(&world, "many", &names(1)).remove(0);
     assert!(
-        said.contains("does not let root in: agent: it hung up after 3 keys (MaxAuthTries in its sshd_config), and the agent holds 6")
+        said.contains("rejected the login as root: agent: it hung up after 3 keys (MaxAuthTries in its sshd_config), and the agent holds 6")
             && said.contains("choose one with `key`"),
         "{said}"
     );

@@ -192,6 +192,12 @@ impl Layout {
         self.root.join("ssh")
     }
 
+    /// Returns the file that holds how far an observer has come.
+    #[must_use]
+    pub fn observer(&self, name: &str) -> PathBuf {
+        self.root.join("notify").join(name)
+    }
+
     /// Returns the index of finished tasks.
     #[must_use]
     pub fn history(&self) -> PathBuf {
@@ -353,7 +359,9 @@ mod tests {
         let mut known: Vec<String> =
             known.iter().map(|dir| dir.file_name().unwrap().to_str().unwrap().to_owned()).collect();
         let mut sorted = named.clone();
-        (sorted.sort(), there.sort(), known.sort());
+        sorted.sort();
+        there.sort();
+        known.sort();
         assert_eq!((&sorted, &sorted), (&there, &known));
     }
 

@@ -277,7 +277,7 @@ impl Look<'_> {
                 dir,
                 id,
                 format!("{} act(s) of task {id}", run.acts.len()),
-                format!("{acts}: lines were cut off"),
+                format!("{acts}; lines are missing"),
             );
         }
         self.files(&run, &mut proof)?;

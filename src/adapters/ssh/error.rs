@@ -117,7 +117,7 @@ pub enum SshError {
     },
     /// The two sides have no methods in common, or the host hung up before it named its own:
     /// [`Session::explain`](super::Session::explain) finds out.
-    #[error("cannot agree with {host} on how to speak: {source}")]
+    #[error("SSH handshake with {host} failed: {source}")]
     Disagreement {
         /// `address:port`.
         host: String,
@@ -125,7 +125,7 @@ pub enum SshError {
         source: LibraryError,
     },
     /// The two sides have no methods in common.
-    #[error("cannot agree with {host} on how to speak: {why}")]
+    #[error("SSH handshake with {host} failed: {why}")]
     Methods {
         /// `address:port`.
         host: String,
@@ -155,7 +155,7 @@ pub enum SshError {
         wanted: String,
     },
     /// The host did not let us in.
-    #[error("{host} does not let {user} in: {why}")]
+    #[error("{host} rejected the login as {user}: {why}")]
     Auth {
         /// `address:port`.
         host: String,

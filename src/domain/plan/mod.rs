@@ -243,7 +243,7 @@ fn is_false(value: &bool) -> bool {
 pub struct PlannedHost {
     /// Name or address to connect to.
     pub address: String,
-    /// The certificate of the key, where it is not beside it.
+    /// The certificate of the key, if not `KEY-cert.pub`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub certificate: Option<String>,
     /// Over SSH or on this machine.
@@ -308,7 +308,7 @@ impl PlannedHost {
 pub struct PlannedHop {
     /// Name or address to connect to, as seen from the hop before.
     pub address: String,
-    /// The certificate of the key, where it is not beside it.
+    /// The certificate of the key, if not `KEY-cert.pub`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub certificate: Option<String>,
     /// The keys it may answer with; with none of them it is refused.

@@ -31,7 +31,7 @@ pub(super) fn stranger(person: &Person, who: &[String]) -> Option<String> {
     let unknown = || format!("it is for everybody with an account, and the system knows no user {}", person.actor.uid);
     let objection = |who: &[String]| {
         (!person.is_one_of(who))
-            .then(|| format!("it is for {}, and {} is none of them", who.join(", "), person.actor.user))
+            .then(|| format!("it applies to {}; {} is not included", who.join(", "), person.actor.user))
     };
     match (objection(who), objection(&by_name)) {
         (None, Some(_)) => Some(unknown()),

@@ -145,7 +145,7 @@ fn demands_hold_as_soon_as_one_host_is_touched() {
 }
 
 #[test]
-fn in_personal_mode_the_owner_may_everything_and_nobody_else_anything() {
+fn personal_mode_allows_only_the_owner() {
     let policy = Policy::Personal { owner: 1000 };
     let (owner, other) = (person(1000, "me", &[]), person(1001, "you", &[]));
     let task = subject("x", &["prod"], &owner);

@@ -3,7 +3,7 @@
 //! | variable | what it holds |
 //! | --- | --- |
 //! | `SPOOLGATE_TASK`, `_TASK_NAME`, `_TEMPLATE` | the task's number and name, its template's name |
-//! | `SPOOLGATE_HOST`, `_GROUP`, `_BATCH`, `_STEP`, `_ATTEMPT` | where it runs, and the how manieth time |
+//! | `SPOOLGATE_HOST`, `_GROUP`, `_BATCH`, `_STEP`, `_ATTEMPT` | where it runs, and which attempt this is |
 //! | `SPOOLGATE_ATTEMPT_ID` | a name that no other attempt has; the runner sets it, and looks for it |
 //! | `SPOOLGATE_PREVIOUS_STEP`, `_ARGV`, `_CODE` | the step before it on this host: name, arguments as JSON, exit code |
 //! | `SPOOLGATE_FAILED_STEP`, `_CODE`, `_RESULT` | for handlers and rollbacks: the step that failed, and what it came to, as JSON |

@@ -26,28 +26,28 @@ pub(in crate::shells) struct Audit {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
-    /// Check every link of the chain, and compare journals, plans, records, history and logs with what was recorded; ends
+    /// Verify the chain, and compare journals, plans, records, history and logs with what was recorded; exits
     /// with 4 and names what is wrong.
     Verify(Verify),
-    /// Print the last acts.
+    /// Print the last entries.
     Tail {
         /// How many.
         #[arg(default_value_t = 20)]
         count: usize,
     },
-    /// Print the acts on one task.
+    /// Print the entries about one task.
     Show {
         /// The task's number or name.
         task: String,
     },
-    /// Print where the chain ends, to be kept elsewhere.
+    /// Print the head of the chain, to be kept elsewhere.
     Head,
-    /// Take note of lines that were removed, so that nobody is told of them any more; policy says who may.
+    /// Acknowledge removed lines, so that they are no longer reported; policy says who may.
     Acknowledge {
-        /// The number of the line that says so, as `audit verify` names it.
+        /// The number of the entry that reports them, as printed by `audit verify`.
         #[arg(value_parser = clap::value_parser!(u64).range(1..))]
         line: u64,
-        /// What is known of it, for the record.
+        /// What you know about it, for the record.
         #[arg(long)]
         reason: String,
     },

@@ -48,7 +48,7 @@ impl Check {
 pub(in crate::shells) struct PlanOf {
     /// A task file, `-` for standard input, or a task's number or name.
     what: PathBuf,
-    /// Print also the exact bytes that each host's shell reads.
+    /// Also print the exact bytes that each host's shell reads.
     #[arg(long)]
     bytes: bool,
 }

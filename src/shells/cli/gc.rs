@@ -16,10 +16,10 @@ use crate::shells::clock::now;
 /// Arguments of `gc`.
 #[derive(Debug, Args)]
 pub(in crate::shells) struct Gc {
-    /// Since when a task must have ended, or a file stood in bad/: days such as 365d.
+    /// The age from which output and refused files are deleted, in days, such as 365d.
     #[arg(long, value_parser = days)]
     older_than: Duration,
-    /// Say what would be removed, and remove nothing.
+    /// Print what would be deleted, and delete nothing.
     #[arg(long)]
     dry_run: bool,
 }

@@ -43,28 +43,28 @@ pub(in crate::shells) struct Hook {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
-    /// What hooks run: tell the daemon of a push (`REF OLD NEW`, or such lines on standard input).
+    /// Run as the hook: report a push to the daemon (`REF OLD NEW`, or such lines on standard input).
     Git {
-        /// Print what would be dropped, and drop nothing.
+        /// Print the file that would be dropped, and drop nothing.
         #[arg(long)]
         print: bool,
         /// An update hook's three arguments; none for post-receive.
         words: Vec<OsString>,
     },
-    /// Put the hook into a repository.
+    /// Install the hook in a repository.
     Install {
         /// The repository's directory.
         repository: PathBuf,
-        /// What rules call it [its directory's name, or what its server says].
+        /// The name that rules use for it [its directory's name, or the server's name for it].
         #[arg(long)]
         name: Option<String>,
-        /// As update hook, which sees a ref before it moves [post-receive].
+        /// Install it as update hook, which runs before a ref moves [post-receive].
         #[arg(long)]
         update: bool,
     },
-    /// Say which task the rules make of a push, and what is wrong with it; drops nothing.
+    /// Print the task that the rules make of a push, and its problems; drops nothing.
     Test {
-        /// What rules call the repository.
+        /// The name that rules use for the repository.
         repository: String,
         /// The ref: refs/tags/v1, or a tag's name.
         reference: String,

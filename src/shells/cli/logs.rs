@@ -43,10 +43,10 @@ pub(in crate::shells) struct Logs {
     /// Only standard output, or only standard error.
     #[arg(long, value_enum)]
     stream: Option<StreamName>,
-    /// Print what comes until the task ends, and end with its result.
+    /// Follow the output until the task ends, and exit with its result.
     #[arg(long, short)]
     follow: bool,
-    /// Print the bytes as they came; not to a terminal.
+    /// Print the raw bytes; refused on a terminal.
     #[arg(long)]
     raw: bool,
 }

@@ -28,10 +28,10 @@ pub(in crate::shells) struct Ls {
     /// Only tasks that this user submitted.
     #[arg(long)]
     by: Option<String>,
-    /// At most so many finished tasks, the newest.
+    /// How many finished tasks to list, newest first.
     #[arg(long, default_value_t = 20)]
     done: usize,
-    /// Print columns separated by tabs, without a heading: number, state, name, task name, submitter, hosts ended of all,
+    /// Print tab-separated columns without a heading: number, state, name, task name, submitter, hosts ended of all,
     /// time (UTC), `held` or nothing, `unproved` or nothing.
     #[arg(long)]
     plain: bool,

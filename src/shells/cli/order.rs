@@ -32,16 +32,16 @@ use crate::shells::describe::describe;
 pub(in crate::shells) struct Approve {
     /// The task's number, or the name it was dropped under.
     task: String,
-    /// The digest of the plan you saw; without a terminal it must be given.
+    /// The digest of the plan you reviewed; required without a terminal.
     #[arg(long)]
     digest: Option<Digest>,
-    /// When it may start, as in a task file [the plan's own time].
+    /// Earliest start, as in a task file [the plan's own time].
     #[arg(long, value_name = "TIME")]
     start: Option<String>,
-    /// When your approval ends, if it has not started by then [never].
+    /// When your approval expires, unless the task has started [never].
     #[arg(long, value_name = "TIME")]
     until: Option<String>,
-    /// A remark for the record.
+    /// A comment for the record.
     #[arg(long)]
     reason: Option<String>,
 }
@@ -74,7 +74,7 @@ pub(in crate::shells) struct Cancel {
     /// Only on these hosts.
     #[arg(long = "host", value_name = "HOST", value_delimiter = ',', conflicts_with = "batch")]
     hosts: Vec<HostName>,
-    /// Only this batch, from 1: what has not begun of it never begins.
+    /// Only this batch, counted from 1; what has not started of it never starts.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     batch: Option<u32>,
     /// The group whose batch it is.
@@ -90,7 +90,7 @@ pub(in crate::shells) struct Cancel {
 pub(in crate::shells) struct Release {
     /// The task's number, or the name it was dropped under.
     task: String,
-    /// The manual or timed step to let begin [the whole task, if it is held].
+    /// The manual or timed step to start [the whole task, if it is held].
     step: Option<StepName>,
     /// Only on these hosts.
     #[arg(long = "host", value_name = "HOST", value_delimiter = ',', requires = "step")]
@@ -105,16 +105,16 @@ pub(in crate::shells) struct Release {
 pub(in crate::shells) struct Retry {
     /// The task's number, or the name it was dropped under.
     task: String,
-    /// Only these hosts [those on which a step did not end well].
+    /// Only these hosts [those with a failed step].
     #[arg(long = "host", value_name = "HOST", value_delimiter = ',')]
     hosts: Vec<HostName>,
-    /// Also hosts that never came to their end.
+    /// Also hosts that did not finish.
     #[arg(long, conflicts_with = "hosts")]
     unfinished: bool,
-    /// Take this step and all after it again [the step that each host did not get past].
+    /// Run this step and all later ones again [from the step at which each host stopped].
     #[arg(long = "from", value_name = "STEP")]
     step: Option<StepName>,
-    /// Also steps of which nobody knows whether they ran, or still run.
+    /// Also steps that succeeded or whose result is unknown; they may run twice.
     #[arg(long)]
     again: bool,
     /// Why, for the record.
@@ -127,9 +127,9 @@ pub(in crate::shells) struct Retry {
 pub(in crate::shells) struct Skip {
     /// The task's number, or the name it was dropped under.
     task: String,
-    /// The step to go on without.
+    /// The step to skip.
     step: StepName,
-    /// Only on these hosts [all that stand still at it].
+    /// Only on these hosts [all that are stopped at it].
     #[arg(long = "host", value_name = "HOST", value_delimiter = ',')]
     hosts: Vec<HostName>,
     /// Why, for the record.

@@ -31,9 +31,9 @@ pub(in crate::shells) struct PolicyVerb {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
-    /// Say everything that is wrong with the policy file.
+    /// Check the policy file and list every problem.
     Check,
-    /// Say whether somebody may do something, and what every rule says of it.
+    /// Explain whether somebody may do something: what every rule says.
     Explain {
         /// The user.
         who: String,

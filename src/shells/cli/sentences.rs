@@ -16,7 +16,7 @@ pub(in crate::shells) fn ended(ending: &Ending) -> String {
         Ending::TimedOut => "ran too long and was ended".to_owned(),
         Ending::IdleTimedOut => "printed nothing for too long and was ended".to_owned(),
         Ending::NotAllDone(why) => visible(why),
-        Ending::Died(why) => format!("was cut down: {}", visible(why)),
+        Ending::Died(why) => format!("its runner was killed: {}", visible(why)),
         Ending::Unreachable(why) => format!("was not reached: {}", visible(why)),
         Ending::Cancelled => "was ended".to_owned(),
         Ending::NotSent(why) => format!("was not sent: {}", visible(why)),
@@ -62,7 +62,7 @@ pub(in crate::shells) fn said(event: &Event) -> String {
         Event::OrderRefused { by, act, why, .. } => format!("{act} by {by} refused: {}", visible(why)),
         Event::Started => "started".to_owned(),
         Event::KillUnconfirmed { host, step, why, .. } => {
-            format!("{host}: {step} may live on until its host is asked: {}", visible(why))
+            format!("{host}: {step} could not be confirmed stopped; it may still be running: {}", visible(why))
         }
         Event::TargetsReported { host, step, reports, .. } => {
             let told = |report: &Report| format!("{} {}", report.target, report.state.word());

@@ -210,7 +210,7 @@ fn text(run: &Run, events: &[Recorded], zone: &Zone) -> String {
     }
     push("digest", run.digest.to_string());
     if run.plan_version > 1 {
-        push("plan", format!("the {}. of this task; the first is no longer what would run", run.plan_version));
+        push("plan", format!("number {}; the original plan no longer applies", run.plan_version));
     }
     match &run.accepted.admission {
         Admission::Ready { rule } if run.needs.is_empty() => push("approvals", format!("none needed: {rule}")),

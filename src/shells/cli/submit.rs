@@ -32,13 +32,13 @@ use crate::shells::clock::{now, unique};
 pub(in crate::shells) struct Submit {
     /// The task file; `-` reads standard input.
     file: PathBuf,
-    /// Ask to run it without approval; policy decides.
+    /// Ask to skip approval; policy decides.
     #[arg(long)]
     ready: bool,
-    /// The name the task answers to [the file's own].
+    /// The name of the task [the file's name].
     #[arg(long)]
     name: Option<String>,
-    /// Wait until the task has ended, and end with its result.
+    /// Wait for the task and exit with its result.
     #[arg(long)]
     wait: bool,
 }

@@ -255,6 +255,6 @@ pub(in crate::shells) fn daemon_runs(context: &Context) -> Result<bool, Failure>
 
 /// The failure of something that is in its box, and that nobody takes.
 pub(in crate::shells) fn queued(what: &str) -> Failure {
-    let message = format!("{what} is in its box; the daemon does not run, and takes it when it does");
+    let message = format!("{what} is queued; no daemon is running: it takes the file when it starts");
     Failure::new(Kind::Unavailable, message).hint("spoolgate daemon")
 }

@@ -38,26 +38,26 @@ enum Verb {
         /// Its name or number.
         template: String,
     },
-    /// Say everything that is wrong with template files [the whole catalogue].
+    /// Check template files and list every problem [the whole catalogue].
     Check {
         /// Template files, with their scripts beside them.
         files: Vec<PathBuf>,
     },
-    /// Write CODO's templates (its details or commands as JSON) as template files.
+    /// Import CODO's templates (its details or commands as JSON) as template files.
     Import(Import),
 }
 
 #[derive(Debug, Args)]
 struct Import {
-    /// What CODO's API answered; `-` reads standard input.
+    /// The answer of CODO's API; `-` reads standard input.
     file: PathBuf,
-    /// CODO's list of parameters as JSON: their aliases become labels.
+    /// CODO's list of parameters as JSON; its aliases become labels.
     #[arg(long, value_name = "FILE")]
     args: Option<PathBuf>,
-    /// The template's name, where the file does not say.
+    /// The template's name, if the file has none.
     #[arg(long)]
     name: Option<TemplateName>,
-    /// The template's number, where the file does not say.
+    /// The template's number, if the file has none.
     #[arg(long)]
     id: Option<u32>,
     /// Write NAME.toml there instead of printing.

@@ -28,11 +28,11 @@ pub(in crate::shells) struct TokenVerb {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
-    /// Make a token and print its secret, once. Policy knows it as token:NAME.
+    /// Create a token and print its secret, once. In policy its name is token:NAME.
     Create(Create),
     /// List the tokens.
     List,
-    /// Make a token good for nothing.
+    /// Revoke a token.
     Revoke {
         /// Its name or number.
         token: String,
@@ -49,16 +49,16 @@ struct Create {
     /// Which templates: names, `script`, or `*`.
     #[arg(long, value_delimiter = ',', required = true)]
     templates: Vec<String>,
-    /// Let it ask for tasks that skip approval; policy decides.
+    /// Let it ask to skip approval; policy decides.
     #[arg(long)]
     ready: bool,
-    /// Who stands behind it: they do not approve what it submits [who makes it].
+    /// Whose tasks its submissions count as; they may not approve them [who creates it].
     #[arg(long)]
     owner: Option<UserName>,
-    /// Until when: a time, or a span such as 90d.
+    /// When it expires: a time, or a span such as 90d.
     #[arg(long, default_value = "365d")]
     expires: String,
-    /// How many requests a minute.
+    /// How many requests per minute it may make.
     #[arg(long, default_value_t = PER_MINUTE)]
     per_minute: u32,
 }
@@ -183,5 +183,5 @@ fn revoke(context: &Context, zone: &Zone, word: &str) -> Result<(), Failure> {
         let why = format!("there is no token {word} that is not revoked");
         Failure::new(Kind::NotFound, why).hint("spoolgate token list")
     })?;
-    context.output.line(format!("token {name} is good for nothing now"))
+    context.output.line(format!("token {name} is revoked"))
 }

@@ -25,10 +25,10 @@ const PAUSES: [Duration; 3] = [Duration::from_millis(300), Duration::from_secs(1
 /// Arguments of `audit verify`.
 #[derive(Debug, Args)]
 pub(in crate::shells) struct Verify {
-    /// A head that was kept elsewhere, as NUMBER:sha256:…; the chain must pass through it.
+    /// A head kept elsewhere, as NUMBER:sha256:…; the chain must contain it.
     #[arg(long)]
     head: Option<String>,
-    /// Only the chain; not journals, plans, records, history and logs.
+    /// Verify only the chain, not journals, plans, records, history and logs.
     #[arg(long)]
     only_chain: bool,
 }
@@ -117,7 +117,7 @@ fn of_chain(context: &Context, chain: &Verified, known: Option<Head>) -> Result<
         find(dir.clone(), format!("a chain that passes through {known}"), found);
     }
     if chain.unfinished && !tasks::daemon_runs(context)? {
-        let found = "a line without an end, and no daemon that writes it".to_owned();
+        let found = "an incomplete line, and no daemon that is writing it".to_owned();
         find(dir.clone(), format!("nothing after line {end}"), found);
     }
     match chain.last {

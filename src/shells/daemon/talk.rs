@@ -251,7 +251,7 @@ impl<'a> Talk<'a> {
             if since.elapsed() >= Duration::from_secs(limits::REATTACH_S) {
                 return self.ended(Ending::Lost(why));
             }
-            tracing::info!(task = %self.start.task, host = %self.start.host, "goes back to the host soon: {why}");
+            tracing::info!(task = %self.start.task, host = %self.start.host, "connection lost; retrying: {why}");
             sleep(backoff).await;
             backoff = (backoff * 2).min(BACKOFF_LAST);
         }

@@ -19,72 +19,72 @@ pub(super) struct Arguments {
     /// State directory [/var/lib/spoolgate, else ~/.local/state/spoolgate].
     #[arg(long, global = true, value_name = "DIR")]
     pub(super) state: Option<PathBuf>,
-    /// Print JSON: one object, or one line each for streams; a failure is an object on stderr, its last line.
+    /// Print JSON: one object, or one line per item for streams; an error is one object, the last line on stderr.
     #[arg(long, global = true)]
     pub(super) json: bool,
-    /// Say nothing but data and failures.
+    /// Print only data and errors.
     #[arg(long, short, global = true)]
     pub(super) quiet: bool,
     #[command(flatten)]
     pub(super) looks: looks::Looks,
-    /// What to do [on a terminal: show the dashboard].
+    /// The command [on a terminal: the dashboard].
     #[command(subcommand)]
     pub(super) verb: Option<Verb>,
 }
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Verb {
-    /// Show the dashboard: every task and host, live, and the place to approve.
+    /// Show the dashboard: every task and host live, and approvals.
     Top(top::Top),
-    /// Make a terminal sane again that a killed dashboard left odd.
+    /// Restore the terminal after the dashboard was killed.
     ResetTty,
-    /// Serve the spool until told to stop (TERM, INT); HUP reads the configuration again.
+    /// Serve the spool until stopped (TERM, INT); HUP reloads the configuration.
     Daemon,
-    /// Drop a task into the spool and wait for its number.
+    /// Submit a task file and print the task's number.
     Submit(submit::Submit),
-    /// Say everything that is wrong with a task file; needs no daemon.
+    /// Check a task file and list every problem; needs no daemon.
     Check(check::Check),
-    /// Print what exactly would run where, and the digest; needs no daemon and no network.
+    /// Print exactly what would run where, and its digest; needs no daemon and no network.
     Plan(check::PlanOf),
     /// List tasks.
     Ls(ls::Ls),
-    /// Show everything about a task.
+    /// Show a task: its state, hosts, results and history.
     Show(show::Show),
-    /// Let exactly the plan you saw run.
+    /// Approve the plan you reviewed.
     Approve(order::Approve),
-    /// Refuse a task for good.
+    /// Reject a task; it never runs.
     Reject(order::WithReason),
-    /// Take back your approval, while the task has not begun.
+    /// Withdraw your approval before the task starts.
     Withdraw(order::Withdraw),
-    /// Stop a task, or its work on some hosts: what runs is ended, what has not started never starts.
+    /// Cancel a task, or its work on some hosts: running steps are stopped, the rest never starts.
     Cancel(order::Cancel),
-    /// Start nothing more of a task for now; what runs goes on.
+    /// Hold a task: nothing more of it starts; running steps go on.
     Hold(order::WithReason),
-    /// Let a held task go on, or a manual step begin.
+    /// Release a held task, or start a manual step.
     Release(order::Release),
-    /// Take again what did not end well, also when the task has ended.
+    /// Run failed steps again, also of a task that has ended.
     Retry(order::Retry),
-    /// Let the next batch begin.
+    /// Start the next batch.
     Continue(order::Withdraw),
-    /// Let hosts go on without a step.
+    /// Skip a step on hosts that are stopped at it.
     Skip(order::Skip),
-    /// Print what steps printed.
+    /// Print the output of steps.
     Logs(logs::Logs),
-    /// Print what happens, one sentence or one JSON line each.
+    /// Follow tasks: one line per event, or one JSON object.
     Watch(watch::Watch),
-    /// Wait until tasks have ended and end with their result.
+    /// Wait for tasks and exit with their result.
     Wait(watch::Wait),
-    /// Look at the chain of acts: verify, tail, show, head.
+    /// Read and verify the audit log: verify, tail, show, head.
     Audit(audit::Audit),
-    /// Look at the rules: check, explain.
+    /// Check the policy, or explain a decision: check, explain.
     Policy(policy::PolicyVerb),
-    /// Make, list and revoke HTTP tokens.
+    /// Create, list and revoke HTTP tokens.
     Token(token::TokenVerb),
-    /// Remove what tasks printed that ended long ago, and files that stood in bad/ as long; everything else stays.
+    /// Delete old task output and old refused files; everything else is kept.
     Gc(gc::Gc),
-    /// Git hooks: install one, try the rules, or be one.
+    /// Install a Git hook, test its rules, or run as one.
     Hook(hook::Hook),
-    /// List, show and check templates; make some of CODO's.
+    /// List, show and check templates, or import CODO's.
     Template(template::TemplateVerb),
     /// List the hosts of the inventory.
     Hosts,

@@ -10,7 +10,7 @@ use crate::shells::dashboard::Options;
 /// How the dashboard looks and what it may: options of `top`, and of no verb at all, which is `top` on a terminal.
 #[derive(Debug, Args)]
 pub(super) struct Looks {
-    /// Only look: no key of the dashboard changes anything.
+    /// Read-only: no key changes anything.
     #[arg(long)]
     pub(super) readonly: bool,
     /// Draw the dashboard's lines with - and |.

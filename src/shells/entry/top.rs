@@ -15,13 +15,13 @@ use crate::shells::entry::looks::Looks;
 /// Arguments of `top`.
 #[derive(Debug, Args)]
 pub(super) struct Top {
-    /// Print one frame as text and end.
+    /// Print one frame as text and exit.
     #[arg(long)]
     once: bool,
     /// The size of that frame [the terminal's, or 80x24].
     #[arg(long, value_name = "COLUMNSxROWS", value_parser = size)]
     size: Option<(u16, u16)>,
-    /// Which view that frame shows: board, hosts, history, audit, templates, or a task's number.
+    /// The screen of that frame: board, hosts, history, audit, templates, or a task's number.
     #[arg(long)]
     view: Option<String>,
     #[command(flatten)]
