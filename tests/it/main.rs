@@ -42,6 +42,7 @@ mod login_shells;
 mod main_job;
 mod mixed_load;
 mod numbers;
+mod observers;
 mod odd_sshds;
 mod orders;
 mod other_accounts;

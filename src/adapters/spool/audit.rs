@@ -257,7 +257,7 @@ fn month_of(path: &Path) -> String {
 }
 
 /// Returns the head that a line is.
-fn head_of(line: &[u8]) -> Option<Head> {
+pub(super) fn head_of(line: &[u8]) -> Option<Head> {
     let parsed: Line = serde_json::from_slice(line).ok()?;
     Some(Head { seq: parsed.seq, digest: Digest::of(line) })
 }

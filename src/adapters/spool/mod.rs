@@ -10,6 +10,7 @@ pub mod bad;
 mod commit;
 pub mod drop_file;
 mod folder;
+pub mod follow_audit;
 pub mod gates;
 pub mod gc;
 pub mod intake;

@@ -141,8 +141,7 @@ impl LibraryOnDisk<'_> {
                     performer.store_mut().note_ruled()?;
                 }
                 say_notes(&notes);
-                performer.set_link_settings(&config.settings, &self.dirs.config);
-                performer.set_syslog(config.settings.audit_syslog.clone());
+                performer.set_settings(&config.settings, &self.dirs.config);
                 performer.set_sight(&config.library.policy, config.settings.group.is_some())?;
                 self.web.serve(serving(&config));
                 if self.http != config.settings.http {

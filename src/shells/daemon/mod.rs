@@ -12,6 +12,7 @@ mod lack;
 mod library;
 mod link;
 mod log_sync;
+mod observers;
 mod perform;
 mod progress;
 mod reported;
@@ -65,6 +66,7 @@ pub use error::DaemonError;
 use lack::{Kept, KeptHttp, Waited};
 use library::{LibraryOnDisk, Look};
 use link::LinkSettings;
+use observers::Observers;
 use perform::Performer;
 use settings::{callback, fit_to_descriptors, group_of, names, say_notes, serving};
 use spool_inbox::SpoolInbox;
@@ -143,14 +145,14 @@ async fn serve_once(dirs: &Dirs, layout: &Layout, kept: &mut Kept, stop: &mut St
     let key = callback_key::read_or_make(&layout.callback_key())?;
     let mut settings = LinkSettings::of(&config.settings, &dirs.config, Workers::of_this_program(layout.ssh()));
     settings.secrets = settings.secrets.sealed_with(key.clone());
+    let observers = Observers::start(layout, &config.settings, store.audit_head().seq);
     let mut performer = Performer::new(
         layout.clone(),
         store,
         settings,
         ended_sender,
-        Sweeper::new(layout.clone(), layout.is_remote()?),
+        (Sweeper::new(layout.clone(), layout.is_remote()?), observers),
     );
-    performer.set_syslog(config.settings.audit_syslog.clone());
     performer.set_sight(&config.library.policy, group.is_some())?;
     let act = if again { "daemon_went_on" } else { "daemon_started" };
     performer.audit(act, Some(format!("version {}", env!("CARGO_PKG_VERSION"))));
@@ -357,11 +359,18 @@ async fn turn(
         pulse.limits.look(engine, &mut inbox, performer, &library.web);
         pulse.turned(engine, &library.web);
     }
+    end(engine, performer).await
+}
+
+/// Ends the loop: says so, and writes what is not written yet.
+async fn end(engine: &Engine, performer: &mut Performer) -> Result<(), DaemonError> {
     service::stopping();
     tracing::info!(hosts_in_flight = engine.hosts_in_flight(), "stopping");
     performer.audit("daemon_stopped", None);
     performer.look_around()?;
-    Ok(performer.perform(Turn::default(), false)?)
+    performer.perform(Turn::default(), false)?;
+    performer.finish_telling().await;
+    Ok(())
 }
 
 /// What tells others that the loop turns, and that the threads do that talk to hosts.

@@ -4,7 +4,7 @@
 //! turn are written together and synced once; nothing is acted on before that sync has returned.
 
 use std::collections::{BTreeSet, HashMap};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,7 +20,6 @@ use crate::adapters::spool::layout::Layout;
 use crate::adapters::spool::load::Found;
 use crate::adapters::spool::store::{NewFiles, Store};
 use crate::adapters::spool::{SpoolError, bad, intake};
-use crate::adapters::syslog;
 use crate::base::digest::Digest;
 use crate::base::ids::{GroupNo, HostName, TaskId};
 use crate::base::text::visible;
@@ -42,6 +41,7 @@ use crate::shells::clock::now;
 use crate::shells::daemon::host::{Command, HostOwner};
 use crate::shells::daemon::link::LinkSettings;
 use crate::shells::daemon::log_sync::LogSync;
+use crate::shells::daemon::observers::Observers;
 use crate::shells::daemon::sight::Sight;
 use crate::shells::daemon::sweeper::Sweeper;
 use crate::shells::daemon::web::PostAnswer;
@@ -53,6 +53,8 @@ const UNSETTLED_TURNS_MAX: u32 = 50;
 const ENTRIES_AT_ONCE: usize = 1000;
 /// How long connections may take to be closed when the daemon lets go of all hosts.
 const LET_GO: Duration = Duration::from_secs(5);
+/// How long observers may take for what they were not told yet when the daemon stops.
+const TELL_AT_THE_END: Duration = Duration::from_millis(500);
 /// Every so many tasks, the hosts of one remove what earlier tasks left there a month ago.
 const CLEAN_EVERY: u64 = 32;
 
@@ -67,8 +69,8 @@ pub(super) struct Performer {
     at_work: JoinSet<()>,
     /// What the daemon did of itself since the last turn, for the audit.
     audit: Vec<Entry>,
-    /// Where the audit's head is sent to.
-    syslog: Option<PathBuf>,
+    /// Who is told of what was recorded.
+    observers: Observers,
     /// Who gets at the files of tasks.
     sight: Sight,
     /// Where scripts may say how far they are, and what their tokens are signed with.
@@ -106,7 +108,7 @@ impl Performer {
         store: Store,
         settings: LinkSettings,
         inputs: UnboundedSender<Input>,
-        sweeper: Sweeper,
+        (sweeper, observers): (Sweeper, Observers),
     ) -> Performer {
         Performer {
             sight: Sight::new(layout.clone()),
@@ -117,7 +119,7 @@ impl Performer {
             owners: HashMap::new(),
             at_work: JoinSet::new(),
             audit: Vec::new(),
-            syslog: None,
+            observers,
             callback: None,
             again: Vec::new(),
             stuck: HashMap::new(),
@@ -132,18 +134,6 @@ impl Performer {
             sweeper,
             posts: HashMap::new(),
         }
-    }
-
-    /// Sends the audit's head out of the daemon's reach, where the configuration names a place.
-    fn tell_head(&mut self) {
-        let Some(path) = &self.syslog else { return };
-        if let Err(error) = syslog::send(path, &format!("audit head {}", self.store.audit_head())) {
-            tracing::warn!("{error}");
-        }
-    }
-
-    pub(super) fn set_syslog(&mut self, syslog: Option<PathBuf>) {
-        self.syslog = syslog;
     }
 
     /// Follows these rules about who sees what; `shared` is whether the state has a group.
@@ -166,13 +156,19 @@ impl Performer {
         self.settings.secrets.masker()
     }
 
-    /// Takes other settings for connections that are made from now on.
-    pub(super) fn set_link_settings(&mut self, settings: &Settings, config_dir: &Path) {
+    /// Takes other settings, for connections that are made from now on, and for observers.
+    pub(super) fn set_settings(&mut self, settings: &Settings, config_dir: &Path) {
+        self.observers.set(settings);
         // Connections that are open go on.
         let (tunnels, workers) = (self.settings.tunnels.clone(), self.settings.workers.clone());
         let settings = LinkSettings::of(settings, config_dir, workers);
         let secrets = self.settings.secrets.moved_to(&settings.secrets);
         self.settings = LinkSettings { tunnels, secrets, ..settings };
+    }
+
+    /// Waits a moment until those are told of everything who are told of what was recorded.
+    pub(super) async fn finish_telling(&mut self) {
+        self.observers.catch_up(TELL_AT_THE_END).await;
     }
 
     /// Lets scripts say how far they are.
@@ -293,11 +289,8 @@ impl Performer {
         let created: Vec<NewFiles> = creates.iter().map(|new| new_files(new, &self.sight)).collect();
         let appended = appends.iter().map(|(id, events)| (*id, lines(events))).collect();
         audit.append(&mut self.audit);
-        let audited = !audit.is_empty();
         self.store.write(&created, appended, audit)?;
-        if audited {
-            self.tell_head();
-        }
+        self.observers.set_durable(self.store.audit_head().seq);
         Ok(created)
     }
 
