@@ -1,4 +1,4 @@
-//! Which names this server answers to, and who counts as one guesser. Floor 3.
+//! Which names this server answers to, and who counts as one machine_of. Floor 3.
 //!
 //! **Invariant:** a page in somebody's browser reaches this server only under a name that its owner chose for it: any other name may
 //! be one of the page's own that points here (DNS rebinding).
@@ -47,7 +47,7 @@ fn plain(host: &str) -> &str {
 
 /// Returns who somebody at an address counts as: one machine is one, however many addresses it has.
 #[must_use]
-pub fn guesser(address: IpAddr) -> IpAddr {
+pub fn machine_of(address: IpAddr) -> IpAddr {
     let address = address.to_canonical();
     let IpAddr::V6(long) = address else {
         return if address.is_loopback() { Ipv4Addr::LOCALHOST.into() } else { address };
@@ -114,7 +114,7 @@ mod tests {
             ("2001:db8:1:2::", "2001:db8:1:2::"),
             ("2001:db8:1:3::", "2001:db8:1:3::"),
         ] {
-            assert_eq!(guesser(address.parse().unwrap()).to_string(), want, "{address}");
+            assert_eq!(machine_of(address.parse().unwrap()).to_string(), want, "{address}");
         }
     }
 }

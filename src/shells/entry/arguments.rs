@@ -80,7 +80,7 @@ pub(super) enum Verb {
     Policy(policy::PolicyVerb),
     /// Create, list and revoke HTTP tokens.
     Token(token::TokenVerb),
-    /// Delete old task output and old refused files; everything else is kept.
+    /// Delete old task output and old files in bad/; everything else is kept.
     Gc(gc::Gc),
     /// Install a Git hook, test its rules, or run as one.
     Hook(hook::Hook),

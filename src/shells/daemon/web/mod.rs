@@ -5,6 +5,7 @@
 
 mod csrf;
 mod results;
+mod routes;
 mod submit;
 
 use std::collections::HashMap;
@@ -15,8 +16,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use serde_json::{Value, json};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
-use crate::adapters::http::names::{Names, guesser};
-use crate::adapters::http::{Answer, Answers, Request};
+use crate::adapters::http::names::{Names, machine_of};
+use crate::adapters::http::{Answer, Request};
 use crate::adapters::spool::audit;
 use crate::adapters::spool::layout::Layout;
 use crate::adapters::tokens::TokensOnDisk;
@@ -42,9 +43,6 @@ const POSTS_WAITING: usize = 1024;
 const READERS: usize = 4;
 /// For how long the loop may not have turned before it counts as stuck: it sleeps for half of that.
 const STUCK_MS: i64 = 60_000;
-
-/// The description of everything here, for programs.
-const OPENAPI: &str = include_str!("openapi.json");
 
 /// Something that was posted, on its way to the loop.
 pub(in crate::shells::daemon) enum Post {
@@ -244,7 +242,7 @@ impl Web {
         if strangers.len() >= STRANGERS_MAX {
             strangers.clear();
         }
-        let peer = request.peer.map(|peer| guesser(peer.ip()));
+        let peer = request.peer.map(|peer| machine_of(peer.ip()));
         let allowance = strangers.entry(peer).or_insert_with(|| Allowance::full(STRANGERS_PER_MINUTE, now));
         if allowance.take(STRANGERS_PER_MINUTE, now) {
             let mut answer = error(401, "你没有登录: no good token; make one with: spoolgate token create");
@@ -265,45 +263,6 @@ impl Web {
             visible(host)
         );
         Some(error(421, &why))
-    }
-
-    async fn route(&self, request: &Request) -> Answer {
-        let path = request.path.trim_end_matches('/');
-        let method = request.method.as_str();
-        if let Some(rest) = path.strip_prefix("/api/v1/task/") {
-            return match method {
-                "GET" | "HEAD" => self.result(request, rest).await,
-                _ => wrong_method("GET"),
-            };
-        }
-        match (path, method) {
-            ("/healthz", "GET" | "HEAD") => self.health(),
-            ("/metrics", "GET" | "HEAD") => self.metrics(),
-            ("/openapi.json", "GET" | "HEAD") => {
-                Answer { body: OPENAPI.as_bytes().to_vec(), ..json_answer(200, &Value::Null) }
-            }
-            ("/api/task/v2/task/accept", "GET" | "HEAD") => self.one_time_key(request),
-            ("/api/task/v2/task/accept", "POST") => self.accept(request).await,
-            ("/api/v1/task", "POST") => self.submit(request).await,
-            ("/api/v1/task", "GET" | "HEAD") => self.list(request).await,
-            ("/api/v1/progress", "POST") => self.progress(request).await,
-            ("/api/v1/kill-task", "POST") => self.kill(request).await,
-            ("/api/task/other/v1/git/hooks", "POST") => self.git_hook(request).await,
-            ("/api/tools/v1/zabbix/hooks", "POST") => self.zabbix_hook(request).await,
-            ("/api/accounts/login", _) => {
-                error(410, "there is no login here: use a token, made with: spoolgate token create")
-            }
-            ("/healthz" | "/metrics" | "/openapi.json", _) => wrong_method("GET"),
-            ("/api/task/v2/task/accept" | "/api/v1/task", _) => wrong_method("GET, POST"),
-            (
-                "/api/v1/progress"
-                | "/api/v1/kill-task"
-                | "/api/task/other/v1/git/hooks"
-                | "/api/tools/v1/zabbix/hooks",
-                _,
-            ) => wrong_method("POST"),
-            _ => error(404, "找不到相关路径-404: nothing is here; see /openapi.json"),
-        }
     }
 
     fn health(&self) -> Answer {
@@ -355,20 +314,6 @@ impl Web {
             headers: Vec::new(),
             body: text.into_bytes(),
         }
-    }
-}
-
-impl Answers for Web {
-    async fn answer(&self, request: Request) -> Answer {
-        self.counters.requests.fetch_add(1, Ordering::Relaxed);
-        match self.misdirected(&request) {
-            Some(answer) => answer,
-            None => self.route(&request).await,
-        }
-    }
-
-    fn refuse(&self, status: u16, why: &str) -> Answer {
-        error(status, why)
     }
 }
 
