@@ -4,7 +4,7 @@
 //! and when there are too many connections those go first that have not asked for anything yet, the oldest before the
 //! others. Secrets in requests are shown by no `Debug`.
 
-mod crowd;
+mod connections;
 mod error;
 pub mod names;
 mod patient;
@@ -32,7 +32,7 @@ use tokio::sync::watch;
 
 use crate::base::limits;
 
-use crowd::{Crowd, Seat};
+use connections::{Connections, Slot};
 pub use error::HttpError;
 use patient::Patient;
 use tls::Tls;
@@ -123,7 +123,7 @@ pub struct Server {
     stop: watch::Sender<bool>,
     /// Where it listens, with the ports that the system chose.
     pub addresses: Vec<SocketAddr>,
-    crowd: Arc<Crowd>,
+    open: Arc<Connections>,
     socket: Option<PathBuf>,
 }
 
@@ -137,29 +137,29 @@ impl Server {
             Some((certificate, key)) => Some(Arc::new(Tls::load(certificate.clone(), key.clone())?)),
             None => None,
         };
-        let crowd = Arc::new(Crowd::new(listen.connections, listen.connections_per_peer));
+        let open = Arc::new(Connections::new(listen.connections, listen.connections_per_peer));
         let (stop, stopped) = watch::channel(false);
         let mut addresses = Vec::new();
         for address in &listen.addresses {
             let failed = |source| HttpError::Listen { address: address.to_string(), source };
             let listener = TcpListener::bind(address).await.map_err(failed)?;
             addresses.push(listener.local_addr().map_err(failed)?);
-            tokio::spawn(accept_tcp(listener, tls.clone(), Arc::clone(&crowd), Arc::clone(&answers), stopped.clone()));
+            tokio::spawn(accept_tcp(listener, tls.clone(), Arc::clone(&open), Arc::clone(&answers), stopped.clone()));
         }
         let socket = listen.socket.clone().map(|(path, _)| path);
         if let Some((path, group)) = listen.socket {
             let failed = |source| HttpError::Listen { address: path.display().to_string(), source };
             let listener = bind_socket(&path, group).map_err(failed)?;
-            tokio::spawn(accept_unix(listener, Arc::clone(&crowd), Arc::clone(&answers), stopped));
+            tokio::spawn(accept_unix(listener, Arc::clone(&open), Arc::clone(&answers), stopped));
         }
-        Ok(Server { stop, addresses, crowd, socket })
+        Ok(Server { stop, addresses, open, socket })
     }
 
     /// Stops listening and waits until what is being answered is answered, for a while.
     pub async fn finish(self) {
         // The receivers may all be gone.
         let _ = self.stop.send(true);
-        let _ = tokio::time::timeout(GRACE, self.crowd.is_empty()).await;
+        let _ = tokio::time::timeout(GRACE, self.open.is_empty()).await;
         if let Some(path) = &self.socket {
             // Nobody listens behind it any more; a new start would remove it, too.
             let _ = std::fs::remove_file(path);
@@ -193,7 +193,7 @@ fn bind_socket(path: &PathBuf, group: Option<u32>) -> io::Result<UnixListener> {
 async fn accept_tcp<A: Answers>(
     listener: TcpListener,
     tls: Option<Arc<Tls>>,
-    crowd: Arc<Crowd>,
+    open: Arc<Connections>,
     answers: Arc<A>,
     mut stopped: watch::Receiver<bool>,
 ) {
@@ -207,21 +207,21 @@ async fn accept_tcp<A: Answers>(
             tokio::time::sleep(Duration::from_millis(50)).await;
             continue;
         };
-        let Some(seat) = crowd.admit(Some(peer.ip())) else { continue };
+        let Some(slot) = open.admit(Some(peer.ip())) else { continue };
         // Answers are small and wait for nothing that follows.
         let _ = stream.set_nodelay(true);
         let (tls, answers, stopped) = (tls.clone(), Arc::clone(&answers), stopped.clone());
         tokio::spawn(async move {
             match tls {
-                None => converse(stream, Some(peer), seat, answers, stopped).await,
+                None => converse(stream, Some(peer), slot, answers, stopped).await,
                 Some(tls) => {
                     let head = Duration::from_secs(limits::HTTP_HEAD_S);
                     let shaken = tokio::select! {
                         shaken = tokio::time::timeout(head, tls.acceptor().accept(stream)) => shaken,
-                        () = seat.sent_away() => return,
+                        () = slot.closed_for_another() => return,
                     };
                     if let Ok(Ok(stream)) = shaken {
-                        converse(stream, Some(peer), seat, answers, stopped).await;
+                        converse(stream, Some(peer), slot, answers, stopped).await;
                     }
                 }
             }
@@ -231,7 +231,7 @@ async fn accept_tcp<A: Answers>(
 
 async fn accept_unix<A: Answers>(
     listener: UnixListener,
-    crowd: Arc<Crowd>,
+    open: Arc<Connections>,
     answers: Arc<A>,
     mut stopped: watch::Receiver<bool>,
 ) {
@@ -244,8 +244,8 @@ async fn accept_unix<A: Answers>(
             tokio::time::sleep(Duration::from_millis(50)).await;
             continue;
         };
-        let Some(seat) = crowd.admit(None) else { continue };
-        tokio::spawn(converse(stream, None, seat, Arc::clone(&answers), stopped.clone()));
+        let Some(slot) = open.admit(None) else { continue };
+        tokio::spawn(converse(stream, None, slot, Arc::clone(&answers), stopped.clone()));
     }
 }
 
@@ -253,14 +253,14 @@ async fn accept_unix<A: Answers>(
 async fn converse<A: Answers, S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     stream: S,
     peer: Option<SocketAddr>,
-    seat: Seat,
+    slot: Slot,
     answers: Arc<A>,
     mut stopped: watch::Receiver<bool>,
 ) {
-    let seat = Arc::new(seat);
+    let slot = Arc::new(slot);
     let service = service_fn(|request| {
-        let (answers, seat) = (Arc::clone(&answers), Arc::clone(&seat));
-        async move { Ok::<_, Infallible>(serve(&*answers, &seat, request, peer).await) }
+        let (answers, slot) = (Arc::clone(&answers), Arc::clone(&slot));
+        async move { Ok::<_, Infallible>(serve(&*answers, &slot, request, peer).await) }
     });
     let stream = TokioIo::new(Patient::new(stream, Duration::from_secs(limits::HTTP_BODY_S)));
     let connection = http1::Builder::new()
@@ -273,7 +273,7 @@ async fn converse<A: Answers, S: AsyncRead + AsyncWrite + Unpin + Send + 'static
     tokio::select! {
         // A client that breaks off has said all it wanted.
         _ = connection.as_mut() => return,
-        () = seat.sent_away() => return,
+        () = slot.closed_for_another() => return,
         _ = stopped.changed() => connection.as_mut().graceful_shutdown(),
     }
     let _ = tokio::time::timeout(GRACE, connection).await;
@@ -281,7 +281,7 @@ async fn converse<A: Answers, S: AsyncRead + AsyncWrite + Unpin + Send + 'static
 
 async fn serve<A: Answers>(
     answers: &A,
-    seat: &Seat,
+    slot: &Slot,
     request: hyper::Request<Incoming>,
     peer: Option<SocketAddr>,
 ) -> hyper::Response<Full<Bytes>> {
@@ -299,7 +299,7 @@ async fn serve<A: Answers>(
         Ok(Err(error)) => answers.refuse(400, &format!("the body cannot be read: {error}")),
         Ok(Ok(body)) => {
             // From here on it is our work that takes time.
-            let Some(_working) = seat.works() else {
+            let Some(_working) = slot.works() else {
                 let why = "there are too many connections, and this one has waited longest; try again";
                 return response(answers.refuse(503, why), false);
             };

@@ -16,7 +16,7 @@ use super::login::log_in;
 use super::proxy::Proxy;
 use super::session::Session;
 use super::target::Target;
-use super::workers::{Destination, Seat};
+use super::workers::{Destination, Slot};
 use crate::base::text::visible;
 
 /// How much longer than it may take a worker is waited for.
@@ -121,16 +121,16 @@ fn of_proxy(error: SshError, limit: Duration, said: &str) -> SshError {
 }
 
 /// Connects to a target, and gives the connection to a worker.
-async fn seated(
+async fn connected(
     target: &Target,
     host: &str,
     way: Option<UnixStream>,
     deadline: Instant,
     explain: bool,
-) -> Result<(Seat, Wire<Report, Order>), SshError> {
+) -> Result<(Slot, Wire<Report, Order>), SshError> {
     let left = || deadline.saturating_duration_since(Instant::now());
     if let Some(way) = way {
-        return target.workers.seat(destination(target, host, left(), false), way, explain).await;
+        return target.workers.slot(destination(target, host, left(), false), way, explain).await;
     }
     let stream = match dial(&target.address, target.port, target.connect_timeout).await {
         Ok(stream) => stream.into_std().map_err(|error| failed(host, &error))?,
@@ -139,24 +139,24 @@ async fn seated(
         Err(NotDialed::Short(source)) => return Err(failed(host, &source)),
     };
     prepare(&stream, target.keepalive).map_err(|error| failed(host, &error))?;
-    target.workers.seat(destination(target, host, left(), true), stream, explain).await
+    target.workers.slot(destination(target, host, left(), true), stream, explain).await
 }
 
 /// Connects and has the host's key compared.
 async fn greet(target: &Target, host: &str, way: Option<UnixStream>, deadline: Instant) -> Result<Session, SshError> {
-    let (seat, mut wire) = seated(target, host, way, deadline, false).await?;
+    let (slot, mut wire) = connected(target, host, way, deadline, false).await?;
     match timeout_at(deadline + SLACK, wire.next()).await {
         Ok(Ok(Some(Frame::Said(Report::Greeted { key_exchange })))) => {
-            Ok(Session::new(wire, host.to_owned(), seat, key_exchange))
+            Ok(Session::new(wire, host.to_owned(), slot, key_exchange))
         }
         Ok(Ok(Some(Frame::Said(Report::Failed(error))))) => Err(error.of_host(host)),
         Ok(_) => {
-            seat.suspect();
+            slot.suspect();
             Err(SshError::Ended { host: host.to_owned() })
         }
         // It has limits of its own for everything that hosts may do.
         Err(_) => {
-            seat.retire();
+            slot.retire();
             Err(SshError::Ended { host: host.to_owned() })
         }
     }
@@ -167,7 +167,7 @@ async fn explained(target: &Target, way: Option<UnixStream>, host: &str) -> Opti
     // It lives as long as the connection through it.
     let (way, _proxy) = lead(target, way, host).ok()?;
     let deadline = Instant::now() + target.connect_timeout;
-    let (_seat, mut wire) = seated(target, host, way, deadline, true).await.ok()?;
+    let (_seat, mut wire) = connected(target, host, way, deadline, true).await.ok()?;
     match wire.next().await {
         Ok(Some(Frame::Said(Report::Explained(why)))) => why.map(|why| visible(&why)),
         _ => None,

@@ -13,7 +13,7 @@ use super::error::{Refused, SshError};
 use crate::adapters::ssh::agent::Keyring;
 use crate::adapters::ssh::frame::{Frame, Order, PIECE_BYTES_MAX, Report, Wire};
 use crate::adapters::ssh::proxy::Proxy;
-use crate::adapters::ssh::workers::Seat;
+use crate::adapters::ssh::workers::Slot;
 use crate::domain::output::{ExecEnd, Stream};
 use crate::domain::runner::{Program, command_line};
 
@@ -25,7 +25,7 @@ const LEAVE_LIMIT: Duration = Duration::from_secs(5);
 pub struct Session {
     pub(super) wire: Wire<Report, Order>,
     pub(super) host: String,
-    pub(super) seat: Seat,
+    pub(super) slot: Slot,
     key_exchange: Option<String>,
     /// Whether somebody stopped waiting for a command.
     busy: bool,
@@ -45,8 +45,8 @@ struct Shell {
     nonce: String,
 }
 
-/// What a conversation came to.
-enum Heard {
+/// How listening to a command ended.
+enum CommandEnd {
     /// The command ended.
     Ended(ExecEnd),
     /// Whoever listens has heard all; the command may go on.
@@ -62,8 +62,8 @@ pub(super) struct Login {
 
 impl Session {
     /// Returns the session of a connection whose host proved its key.
-    pub(super) fn new(wire: Wire<Report, Order>, host: String, seat: Seat, key_exchange: Option<String>) -> Session {
-        Session { wire, host, seat, key_exchange, busy: false, broken: false, shell: None, proxy: None }
+    pub(super) fn new(wire: Wire<Report, Order>, host: String, slot: Slot, key_exchange: Option<String>) -> Session {
+        Session { wire, host, slot, key_exchange, busy: false, broken: false, shell: None, proxy: None }
     }
 
     /// Returns the key exchange that both sides chose, by its name in the protocol.
@@ -103,8 +103,8 @@ impl Session {
         };
         let order = Order::Start { command: command.to_owned(), stays_open: false };
         match self.converse(order, stdin, &mut to_the_end).await? {
-            Heard::Ended(end) => Ok(end),
-            Heard::Enough => Err(self.broken()),
+            CommandEnd::Ended(end) => Ok(end),
+            CommandEnd::Enough => Err(self.broken()),
         }
     }
 
@@ -130,7 +130,7 @@ impl Session {
             if words != program.shell {
                 self.settle().await?;
                 self.wire.say(&Order::Part);
-            } else if let Heard::Enough =
+            } else if let CommandEnd::Enough =
                 self.converse(Order::Resume, sent(program.again(&nonce)), &mut listener).await?
             {
                 self.shell = Some(Shell { words, nonce });
@@ -142,8 +142,8 @@ impl Session {
         }
         let order = Order::Start { command: command_line(&program.command(&nonce)), stays_open: true };
         match self.converse(order, sent(program.first(&nonce)), sink).await? {
-            Heard::Ended(end) => Ok(Some(end)),
-            Heard::Enough => {
+            CommandEnd::Ended(end) => Ok(Some(end)),
+            CommandEnd::Enough => {
                 self.shell = Some(Shell { words: program.shell.clone(), nonce });
                 Ok(None)
             }
@@ -156,7 +156,7 @@ impl Session {
         order: Order,
         mut stdin: impl BufRead + Send,
         sink: &mut (impl FnMut(Stream, &[u8]) -> bool + Send),
-    ) -> Result<Heard, SshError> {
+    ) -> Result<CommandEnd, SshError> {
         self.settle().await?;
         self.busy = true;
         self.wire.say(&order);
@@ -186,11 +186,11 @@ impl Session {
                 }
                 Frame::Said(Report::Ended(end)) => {
                     self.busy = false;
-                    return Ok(Heard::Ended(end));
+                    return Ok(CommandEnd::Ended(end));
                 }
                 Frame::Said(Report::Kept) => {
                     self.busy = false;
-                    return Ok(Heard::Enough);
+                    return Ok(CommandEnd::Enough);
                 }
                 Frame::Said(Report::Failed(error)) => {
                     self.busy = false;
@@ -247,7 +247,7 @@ impl Session {
         loop {
             match self.heard().await? {
                 Frame::Said(Report::Asking) => {
-                    self.seat.lend(&keyring);
+                    self.slot.lend(&keyring);
                     self.wire.say(&Order::Ask);
                 }
                 Frame::Said(Report::LoggedIn { accepted, refused, agent }) => {
@@ -279,7 +279,7 @@ impl Session {
     /// Makes the error of a worker that ended or says what it should not.
     fn broken(&mut self) -> SshError {
         self.broken = true;
-        self.seat.suspect();
+        self.slot.suspect();
         self.lost("the process that spoke with it ended")
     }
 

@@ -85,7 +85,7 @@ async fn lead(mut session: Session, mut wishes: mpsc::Receiver<Request>) {
                 number = number.saturating_add(1);
                 let pair = UnixStream::pair();
                 let given = match pair {
-                    Ok((near, far)) => session.seat.lead(number, &address, port, &far).await.map(|()| near),
+                    Ok((near, far)) => session.slot.lead(number, &address, port, &far).await.map(|()| near),
                     Err(error) => Err(error),
                 };
                 match given {

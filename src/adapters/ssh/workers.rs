@@ -156,13 +156,13 @@ impl Workers {
         Workers::new(PathBuf::from("/proc/self/exe"), dir)
     }
 
-    /// Gives a connection to a worker; returns its seat there and the wire to it.
-    pub(super) async fn seat(
+    /// Gives a connection to a worker; returns its slot there and the wire to it.
+    pub(super) async fn slot(
         &self,
         to: Destination,
         connection: impl AsFd,
         explain: bool,
-    ) -> Result<(Seat, Wire<Report, Order>), SshError> {
+    ) -> Result<(Slot, Wire<Report, Order>), SshError> {
         let place = to.place.clone();
         let failed = |error: &io::Error| -> SshError {
             let host = place.clone();
@@ -171,22 +171,22 @@ impl Workers {
         };
         let (near, far) = UnixStream::pair().map_err(|error| failed(&error))?;
         let mut tries = 0_u32;
-        let seat = loop {
+        let slot = loop {
             let (worker, number) = self.choose(&place).map_err(|error| failed(&error))?;
-            let seat = Seat { workers: self.clone(), worker, number };
+            let slot = Slot { workers: self.clone(), worker, number };
             let words = HandOver::Connection { number, to: to.clone(), explain };
-            match seat.hand_over(&words, &[far.as_fd(), connection.as_fd()]).await {
-                Ok(()) => break seat,
+            match slot.hand_over(&words, &[far.as_fd(), connection.as_fd()]).await {
+                Ok(()) => break slot,
                 // It ended a moment ago, and took nothing.
                 Err(error) if error.kind() == io::ErrorKind::BrokenPipe && tries < TRIES => {
-                    seat.worker.over.store(true, std::sync::atomic::Ordering::Relaxed);
+                    slot.worker.over.store(true, std::sync::atomic::Ordering::Relaxed);
                     tries = tries.saturating_add(1);
                 }
                 Err(error) => return Err(failed(&error)),
             }
         };
         let wire = Wire::new(near).map_err(|error| failed(&error))?;
-        Ok((seat, wire))
+        Ok((slot, wire))
     }
 
     /// Chooses a worker for a place, or starts one.
@@ -350,13 +350,13 @@ fn ending(silent: bool, status: Option<ExitStatus>, said: &[u8]) -> String {
 }
 
 /// The place of one connection in a worker. When it is dropped the worker is free of it.
-pub(super) struct Seat {
+pub(super) struct Slot {
     workers: Workers,
     worker: Arc<Worker>,
     number: u64,
 }
 
-impl Seat {
+impl Slot {
     /// Takes in that the connection's process is gone, perhaps because of what its host said.
     pub(super) fn suspect(&self) {
         let place = lock(&self.worker.places).get(&self.number).cloned();
@@ -406,7 +406,7 @@ fn pass(socket: &OwnedFd, words: &[u8], descriptors: &[BorrowedFd<'_>]) -> io::R
     Ok(())
 }
 
-impl Drop for Seat {
+impl Drop for Slot {
     fn drop(&mut self) {
         lock(&self.worker.places).remove(&self.number);
         if self.worker.connections() == 0 {

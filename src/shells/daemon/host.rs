@@ -22,7 +22,7 @@ use crate::engine::Start;
 use crate::shells::clock::now;
 use crate::shells::daemon::link::{DESCRIPTORS_LIMIT, Link, LinkSettings};
 use crate::shells::daemon::log_sync::LogSync;
-use crate::shells::daemon::talk::{BACKOFF_FIRST, BACKOFF_LAST, Ended, Talk};
+use crate::shells::daemon::runner_client::{BACKOFF_FIRST, BACKOFF_LAST, Ended, RunnerClient};
 
 /// How long a host may take to say what became of a step that was to be ended, beyond the grace of its processes.
 const KILL_ANSWER_S: u64 = 60;
@@ -124,9 +124,9 @@ impl HostOwner {
                 *link = Link::open(host, &self.settings).await.ok();
             }
             let Some(open) = link else { return };
-            let mut talk =
-                Talk::new(start, host, step, self.settings.clone(), false, &self.output, self.inputs.clone());
-            talk.forget(open).await;
+            let mut client =
+                RunnerClient::new(start, host, step, self.settings.clone(), false, &self.output, self.inputs.clone());
+            client.forget(open).await;
         };
         // A host that hangs now is left alone: what is old is removed from it later.
         let _ = timeout(Duration::from_secs(KILL_ANSWER_S), forgotten).await;
@@ -148,12 +148,12 @@ impl HostOwner {
                 }
             }
         }
-        let mut talk =
-            Talk::new(start, host, step, self.settings.clone(), self.clean, &self.output, self.inputs.clone());
-        if let Err(error) = talk.open_log() {
+        let mut client =
+            RunnerClient::new(start, host, step, self.settings.clone(), self.clean, &self.output, self.inputs.clone());
+        if let Err(error) = client.open_log() {
             tracing::error!(task = %self.task, host = %self.host, "{error}");
         }
-        if let Err(error) = talk.read_secrets() {
+        if let Err(error) = client.read_secrets() {
             return Some(Ended::silent(Ending::NotSent(error.to_string())));
         }
         // Counted from here, also when an earlier daemon sent it: a clock that was set meanwhile would end a healthy step.
@@ -162,9 +162,9 @@ impl HostOwner {
             0 => None,
             limit => Some(Duration::from_secs(limit.saturating_add(LATE_S))),
         };
-        let progress = talk.progress();
+        let progress = client.progress();
         let wish = {
-            let mut running = pin!(talk.run(link));
+            let mut running = pin!(client.run(link));
             let ended = tokio::select! {
                 ended = &mut running => Ok(ended),
                 wish = stop_wished(&mut self.commands) => Err(wish),
@@ -192,17 +192,17 @@ impl HostOwner {
         if let Some(link) = link.take() {
             link.close().await;
         }
-        self.stop(start, &mut talk, wish).await
+        self.stop(start, &mut client, wish).await
     }
 
     /// Ends a step and proves it, however often the host must be asked.
-    async fn stop(&mut self, start: &Start, talk: &mut Talk<'_>, wish: Wish) -> Option<Ended> {
+    async fn stop(&mut self, start: &Start, client: &mut RunnerClient<'_>, wish: Wish) -> Option<Ended> {
         let begin = Instant::now();
         let mut backoff = BACKOFF_FIRST;
         let mut told = false;
         loop {
             let limit = Duration::from_secs(2 * limits::KILL_GRACE_S + KILL_ANSWER_S);
-            let why = match timeout(limit, talk.kill()).await {
+            let why = match timeout(limit, client.kill()).await {
                 Ok(Ok(ended)) if ended.lives_on().is_some() => ended.lives_on().unwrap_or_default().to_owned(),
                 Ok(Ok(mut ended)) => {
                     ended.ending = match (ended.ending, wish) {
@@ -218,7 +218,7 @@ impl HostOwner {
             let patience = if wish == Wish::TooLong { limits::REATTACH_S } else { limits::KILL_CONFIRM_S };
             if begin.elapsed() >= Duration::from_secs(patience) {
                 let ending = if wish == Wish::TooLong { Ending::Lost(why) } else { Ending::KillUnconfirmed(why) };
-                return Some(talk.ended(ending));
+                return Some(client.ended(ending));
             }
             if !told {
                 told = true;

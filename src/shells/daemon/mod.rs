@@ -16,12 +16,12 @@ mod observers;
 mod perform;
 mod progress;
 mod reported;
+mod runner_client;
 mod settings;
 mod sight;
 mod spool_inbox;
 mod stop;
 mod sweeper;
-mod talk;
 mod watched;
 mod web;
 mod written;
@@ -180,7 +180,7 @@ async fn serve_once(dirs: &Dirs, layout: &Layout, kept: &mut Kept, stop: &mut St
         tracing::info!(pid = std::process::id(), state = %dirs.state.display(), "ready");
         service::ready();
         let inbox = SpoolInbox::new(layout.clone(), Arc::clone(&library.library))?;
-        turn(library, &mut engine, &mut performer, Ears { inbox, watch, ended, posts, stop }).await
+        turn(library, &mut engine, &mut performer, Sources { inbox, watch, ended, posts, stop }).await
     };
     let ended = ended.await;
     if ended.is_err() {
@@ -234,7 +234,7 @@ async fn listen(config: &Config, group: Option<u32>, web: &Arc<Web>) -> Result<O
 }
 
 /// Everything that the loop listens to.
-struct Ears<'a> {
+struct Sources<'a> {
     inbox: SpoolInbox,
     watch: SpoolWatch,
     ended: mpsc::UnboundedReceiver<Input>,
@@ -288,9 +288,9 @@ async fn turn(
     mut library: LibraryOnDisk<'_>,
     engine: &mut Engine,
     performer: &mut Performer,
-    ears: Ears<'_>,
+    sources: Sources<'_>,
 ) -> Result<(), DaemonError> {
-    let Ears { mut inbox, mut watch, mut ended, posts, stop } = ears;
+    let Sources { mut inbox, mut watch, mut ended, posts, stop } = sources;
     let every = Duration::from_secs(limits::RESCAN_S);
     let mut rescan = interval_at(Instant::now(), every);
     rescan.set_missed_tick_behavior(MissedTickBehavior::Delay);

@@ -93,7 +93,7 @@ impl Input {
     }
 
     /// Takes in what was said already; returns what the conversation comes to with it, if it does.
-    fn look(&mut self, caller: &mut Caller) -> Option<Heard> {
+    fn look(&mut self, caller: &mut Caller) -> Option<CommandEnd> {
         while let Some(frame) = caller.ready().transpose() {
             self.hear(frame.map(Some));
         }
@@ -102,8 +102,8 @@ impl Input {
         }
         match self.wish {
             Wish::All => None,
-            Wish::Enough => Some(Heard::Enough),
-            Wish::Leave | Wish::Gone => Some(Heard::Left),
+            Wish::Enough => Some(CommandEnd::Enough),
+            Wish::Leave | Wish::Gone => Some(CommandEnd::Left),
         }
     }
 
@@ -124,7 +124,7 @@ impl Input {
 }
 
 /// What a conversation came to.
-enum Heard {
+enum CommandEnd {
     /// The command ended.
     Ended,
     /// Whoever listens has heard all; the command may go on.
@@ -186,12 +186,12 @@ impl Connection {
         let starts = command.map(|command| (command.to_owned(), deadline));
         let heard = self.pump(caller, input, starts, stays_open).await?;
         match heard {
-            Heard::Left => Ok(None),
-            Heard::Enough => {
+            CommandEnd::Left => Ok(None),
+            CommandEnd::Enough => {
                 self.kept = self.abandoned.pop();
                 Ok(Some(Report::Kept))
             }
-            Heard::Ended => {
+            CommandEnd::Ended => {
                 let Some(channel) = self.abandoned.pop() else { return Err(self.lost("its channel is gone")) };
                 let end = input.while_listening(caller, self.finish(channel)).await;
                 end.transpose().map(|end| end.map(Report::Ended))
@@ -261,7 +261,7 @@ impl Connection {
         input: &mut Input,
         starts: Option<(String, Instant)>,
         stays_open: bool,
-    ) -> Result<Heard, SshError> {
+    ) -> Result<CommandEnd, SshError> {
         let mut pump = Pump { starts, stays_open, ..Pump::default() };
         let mut quiet_since = Instant::now();
         let mut unanswered = 0_u32;
@@ -293,7 +293,7 @@ impl Connection {
             pump.report(caller);
             match turn {
                 None => {}
-                Some(Ok(Ok(Turn::Ended))) => return Ok(Heard::Ended),
+                Some(Ok(Ok(Turn::Ended))) => return Ok(CommandEnd::Ended),
                 Some(Ok(Ok(Turn::Moved))) => {
                     quiet_since = Instant::now();
                     // A host that never stops talking leaves other hosts their turn.
@@ -304,7 +304,7 @@ impl Connection {
                     if pump.starts.is_some() {
                         return Err(self.lost("no answer to the command"));
                     }
-                    return Ok(Heard::Ended);
+                    return Ok(CommandEnd::Ended);
                 }
                 Some(Err(_)) => {
                     quiet_since = Instant::now();
@@ -317,7 +317,7 @@ impl Connection {
                         );
                     }
                     match input.while_listening(caller, self.ask_whether_it_lives()).await {
-                        None => return Ok(Heard::Left),
+                        None => return Ok(CommandEnd::Left),
                         Some(asked) => asked?,
                     }
                     unanswered = unanswered.saturating_add(1);

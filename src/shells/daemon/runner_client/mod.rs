@@ -6,8 +6,8 @@
 
 mod began;
 mod ending;
-mod heard;
 mod reach;
+mod reply;
 mod secrets;
 
 use std::collections::BTreeMap;
@@ -45,8 +45,8 @@ use crate::shells::daemon::progress::Progress;
 use crate::shells::daemon::reported::Reported;
 pub(super) use ending::Ended;
 use ending::{ToldEnd, ending};
-use heard::{Begun, Heard, Wordless};
 use reach::Reach;
+use reply::{Begun, NoReply, Reply};
 
 /// How long after the first failure a host is tried again; each time twice as long.
 pub(super) const BACKOFF_FIRST: Duration = Duration::from_secs(1);
@@ -65,7 +65,7 @@ const CLOCK_SLACK_S: u64 = 5;
 const LONG_AGO_S: u64 = 1 << 30;
 
 /// One attempt, over as many connections as it takes.
-pub(super) struct Talk<'a> {
+pub(super) struct RunnerClient<'a> {
     start: &'a Start,
     host: &'a PlannedHost,
     step: &'a PlannedStep,
@@ -96,7 +96,7 @@ pub(super) struct Talk<'a> {
     lost: bool,
 }
 
-impl<'a> Talk<'a> {
+impl<'a> RunnerClient<'a> {
     pub(super) fn new(
         start: &'a Start,
         host: &'a PlannedHost,
@@ -105,11 +105,11 @@ impl<'a> Talk<'a> {
         clean: bool,
         output: &Path,
         inputs: UnboundedSender<Input>,
-    ) -> Talk<'a> {
+    ) -> RunnerClient<'a> {
         let id = RunnerId::new(&start.run_key, start.task, start.group, &start.host, step, start.attempt);
         let log_path = output.join(log_name(&start.step, start.attempt));
         let (secrets, masker) = (BTreeMap::new(), Masker::default());
-        Talk {
+        RunnerClient {
             start,
             host,
             step,
@@ -205,43 +205,43 @@ impl<'a> Talk<'a> {
                     }
                     (heard, Some(open))
                 }
-                Err(error) => (Heard::Broken(error), None),
+                Err(error) => (Reply::Broken(error), None),
             };
             let why = match heard {
-                Heard::Over(ending) => {
+                Reply::Over(ending) => {
                     *link = open;
                     return self.ended(ending);
                 }
-                Heard::Ended(verdict) => {
+                Reply::Ended(verdict) => {
                     *link = open;
                     let ending = self.last_words(ending(verdict));
                     return self.ended(ending);
                 }
-                Heard::Refused(why) if !self.sent => {
+                Reply::Refused(why) if !self.sent => {
                     *link = open;
                     return self.ended(Ending::NotSent(why));
                 }
-                Heard::Silent(why) => {
+                Reply::Silent(why) => {
                     if let Some(open) = open {
                         open.close().await;
                     }
                     return self.without_a_word(why).await;
                 }
-                Heard::Broken(error) if !self.sent && open.is_some() && self.to_bring.is_some_and(|left| left > 0) => {
+                Reply::Broken(error) if !self.sent && open.is_some() && self.to_bring.is_some_and(|left| left > 0) => {
                     self.to_bring = self.to_bring.map(|left| left.saturating_sub(1));
                     error.why
                 }
                 // A connection that was kept from the last step may have died since; nothing was sent over it.
-                Heard::Broken(error) if !self.sent && kept && error.never_sent => {
+                Reply::Broken(error) if !self.sent && kept && error.never_sent => {
                     // Nor is it known what became of the files that the host has got.
                     self.to_bring = bring_again(self.step);
                     continue;
                 }
-                Heard::Broken(error) if !self.sent => {
+                Reply::Broken(error) if !self.sent => {
                     let made = if error.unreachable { Ending::Unreachable } else { Ending::NotSent };
                     return self.ended(made(error.why));
                 }
-                Heard::Refused(why) | Heard::Broken(LinkError { why, .. }) => why,
+                Reply::Refused(why) | Reply::Broken(LinkError { why, .. }) => why,
             };
             let since = *silent_since.get_or_insert_with(Instant::now);
             match open {
@@ -282,7 +282,7 @@ impl<'a> Talk<'a> {
                 self.begun = Begun::Yes;
                 let left = LAST_OUTPUT.saturating_sub(begin.elapsed()).max(LAST_OUTPUT_LEAST);
                 match timeout(left, self.tell(&mut link)).await {
-                    Ok(Ok(Heard::Ended(verdict))) => verdict,
+                    Ok(Ok(Reply::Ended(verdict))) => verdict,
                     _ => known,
                 }
             }
@@ -375,7 +375,7 @@ impl<'a> Talk<'a> {
     }
 
     /// Brings the step's files, has the host show the step to its end, and takes what it fetched.
-    async fn converse(&mut self, link: &mut Link) -> Heard {
+    async fn converse(&mut self, link: &mut Link) -> Reply {
         let heard = if self.begun == Begun::NeverIfNotYet {
             self.only_if_begun(link).await
         } else {
@@ -384,7 +384,7 @@ impl<'a> Talk<'a> {
                 Err(heard) => heard,
             }
         };
-        let (Some(fetch), Heard::Ended(Verdict::Exit(0))) = (&self.step.fetch, &heard) else { return heard };
+        let (Some(fetch), Reply::Ended(Verdict::Exit(0))) = (&self.step.fetch, &heard) else { return heard };
         let nonce = random::nonce();
         let take = take_program(self.step, &self.call(&nonce, Offsets::default()));
         let place = self.log_path.with_extension("fetched");
@@ -398,8 +398,8 @@ impl<'a> Talk<'a> {
         .await
         {
             Ok(()) => {}
-            Err(NotCarried::Refused(why)) => return Heard::Over(Ending::NotAllDone(why)),
-            Err(NotCarried::Broken(error)) => return Heard::Broken(error),
+            Err(NotCarried::Refused(why)) => return Reply::Over(Ending::NotAllDone(why)),
+            Err(NotCarried::Broken(error)) => return Reply::Broken(error),
         }
         heard
     }
@@ -408,7 +408,7 @@ impl<'a> Talk<'a> {
     ///
     /// # Errors
     /// What the conversation came to.
-    async fn bring(&mut self, link: &mut Link) -> Result<(), Heard> {
+    async fn bring(&mut self, link: &mut Link) -> Result<(), Reply> {
         let plan = self.start.approved.plan();
         if self.to_bring.is_some() {
             let nonce = random::nonce();
@@ -419,14 +419,14 @@ impl<'a> Talk<'a> {
                 // To bring them until they are taken could last for ever. That it did not begin before, the host must say.
                 Err(NotCarried::Refused(why)) if self.sent && self.to_bring == Some(0) => {
                     return Err(match self.end(link).await {
-                        Ok(Verdict::Never) => Heard::Over(Ending::NotSent(why)),
-                        Ok(verdict) => Heard::Ended(verdict),
-                        Err(_) => Heard::Refused(why),
+                        Ok(Verdict::Never) => Reply::Over(Ending::NotSent(why)),
+                        Ok(verdict) => Reply::Ended(verdict),
+                        Err(_) => Reply::Refused(why),
                     });
                 }
                 Err(NotCarried::Refused(why)) if self.sent => {
                     self.to_bring = self.to_bring.map(|left| left.saturating_sub(1));
-                    return Err(Heard::Refused(why));
+                    return Err(Reply::Refused(why));
                 }
                 Err(why) => return Err(why.into()),
             }
@@ -436,7 +436,7 @@ impl<'a> Talk<'a> {
     }
 
     /// Has the host start the step, or show what it started, from where the log ends.
-    async fn show(&mut self, link: &mut Link) -> Heard {
+    async fn show(&mut self, link: &mut Link) -> Reply {
         match self.tell(link).await {
             Ok(heard) => heard,
             Err(silence) => self.after_silence(link, silence).await,
@@ -447,9 +447,9 @@ impl<'a> Talk<'a> {
     ///
     /// # Errors
     /// When the runner says nothing.
-    async fn tell(&mut self, link: &mut Link) -> Result<Heard, Wordless> {
+    async fn tell(&mut self, link: &mut Link) -> Result<Reply, NoReply> {
         if let Err(error) = self.open_log() {
-            return Ok(Heard::Refused(error.to_string()));
+            return Ok(Reply::Refused(error.to_string()));
         }
         let nonce = random::nonce();
         let call = Call { clean: self.clean, begun: self.begun != Begun::Perhaps, ..self.call(&nonce, self.offsets()) };
@@ -465,20 +465,20 @@ impl<'a> Talk<'a> {
         self.sent = sent_before || answer.running || ended.as_ref().is_err_and(|error| !error.never_sent);
         if let Some((verdict, out, err)) = answer.ended.take() {
             self.heard_end(out, err, &mut answer);
-            return Ok(Heard::Ended(verdict));
+            return Ok(Reply::Ended(verdict));
         }
         if let Some(why) = answer.refused.take() {
-            return Ok(Heard::Refused(self.masker.text(&why)));
+            return Ok(Reply::Refused(self.masker.text(&why)));
         }
         match ended {
-            Err(error) if error.silent && !sent_before => Ok(Heard::Silent(error.why)),
+            Err(error) if error.silent && !sent_before => Ok(Reply::Silent(error.why)),
             Err(error) => {
                 self.lost |= !error.silent && !error.never_sent;
-                Ok(Heard::Broken(error))
+                Ok(Reply::Broken(error))
             }
-            Ok(_) if answer.running => Ok(Heard::Broken(LinkError::broken("the host's runner ended without a word"))),
+            Ok(_) if answer.running => Ok(Reply::Broken(LinkError::broken("the host's runner ended without a word"))),
             Ok(end) => {
-                let silence = Wordless::new(end.as_ref(), &self.masker.text(&answer.noise()));
+                let silence = NoReply::new(end.as_ref(), &self.masker.text(&answer.noise()));
                 if answer.here { Err(silence) } else { Ok(silence.into_refused()) }
             }
         }

@@ -6,8 +6,8 @@
 
 use std::time::Duration;
 
-use super::heard::{Begun, Heard, Wordless};
-use super::{Ended, Link, LinkError, Talk, Verdict, ending};
+use super::reply::{Begun, NoReply, Reply};
+use super::{Ended, Link, LinkError, RunnerClient, Verdict, ending};
 use crate::domain::outcome::Ending;
 
 /// Why what was not sent in time is not sent any more.
@@ -18,9 +18,9 @@ const CUT_SHORT: &str = "its shell on the host was killed before it began";
 /// How long a host that said no word is given for one when it is asked again.
 const ASKED_LIMIT: Duration = Duration::from_secs(5);
 
-impl Talk<'_> {
+impl RunnerClient<'_> {
     /// Finds out whether a step began whose runner was there, and said nothing of it any more.
-    pub(super) async fn after_silence(&mut self, link: &mut Link, first: Wordless) -> Heard {
+    pub(super) async fn after_silence(&mut self, link: &mut Link, first: NoReply) -> Reply {
         if self.sent {
             return first.into_refused();
         }
@@ -40,31 +40,31 @@ impl Talk<'_> {
             Err(_) => None,
         };
         match heard {
-            Some(Heard::Ended(verdict)) => self.ended(self.last_words(ending(verdict))),
+            Some(Reply::Ended(verdict)) => self.ended(self.last_words(ending(verdict))),
             _ => self.ended(Ending::NotSent(why)),
         }
     }
 
     /// Shows a step that may not begin any more, if it began.
-    pub(super) async fn only_if_begun(&mut self, link: &mut Link) -> Heard {
+    pub(super) async fn only_if_begun(&mut self, link: &mut Link) -> Reply {
         let why = if self.start.late { TOO_LATE } else { CUT_SHORT };
-        self.if_begun(link, why).await.unwrap_or_else(Wordless::into_refused)
+        self.if_begun(link, why).await.unwrap_or_else(NoReply::into_refused)
     }
 
     /// Shows the step if it began, and otherwise makes sure that it never does; `why` says then why it was not started.
     ///
     /// # Errors
     /// When the runner says nothing.
-    async fn if_begun(&mut self, link: &mut Link, why: &str) -> Result<Heard, Wordless> {
+    async fn if_begun(&mut self, link: &mut Link, why: &str) -> Result<Reply, NoReply> {
         self.sent = true;
         if self.begun == Begun::Perhaps {
             self.begun = Begun::NeverIfNotYet;
         }
         match self.tell(link).await? {
-            Heard::Ended(Verdict::Forgotten) => Ok(match self.end(link).await {
-                Ok(Verdict::Never) => Heard::Over(Ending::NotSent(why.to_owned())),
-                Ok(verdict) => Heard::Ended(verdict),
-                Err(error) => Heard::Broken(error),
+            Reply::Ended(Verdict::Forgotten) => Ok(match self.end(link).await {
+                Ok(Verdict::Never) => Reply::Over(Ending::NotSent(why.to_owned())),
+                Ok(verdict) => Reply::Ended(verdict),
+                Err(error) => Reply::Broken(error),
             }),
             heard => Ok(heard),
         }
@@ -72,6 +72,6 @@ impl Talk<'_> {
 }
 
 /// The conversation ended before it was known.
-fn unknown(why: String) -> Heard {
-    Heard::Broken(LinkError::broken(why))
+fn unknown(why: String) -> Reply {
+    Reply::Broken(LinkError::broken(why))
 }

@@ -24,7 +24,7 @@ pub(super) enum Begun {
 }
 
 /// What one conversation came to.
-pub(super) enum Heard {
+pub(super) enum Reply {
     /// The runner said how the step ended.
     Ended(Verdict),
     /// The runner would not let it run, or something else answered.
@@ -37,24 +37,24 @@ pub(super) enum Heard {
     Silent(String),
 }
 
-impl From<NotCarried> for Heard {
-    fn from(why: NotCarried) -> Heard {
+impl From<NotCarried> for Reply {
+    fn from(why: NotCarried) -> Reply {
         match why {
-            NotCarried::Refused(why) => Heard::Refused(why),
-            NotCarried::Broken(error) => Heard::Broken(error),
+            NotCarried::Refused(why) => Reply::Refused(why),
+            NotCarried::Broken(error) => Reply::Broken(error),
         }
     }
 }
 
 /// How a conversation ended in which the runner did not say what became of the step.
-pub(super) struct Wordless {
+pub(super) struct NoReply {
     /// What came in the place of its words, and how the command ended.
     pub(super) why: String,
 }
 
-impl Wordless {
+impl NoReply {
     /// Makes one of how the command ended, and what it printed.
-    pub(super) fn new(end: Option<&ExecEnd>, noise: &str) -> Wordless {
+    pub(super) fn new(end: Option<&ExecEnd>, noise: &str) -> NoReply {
         let how = match end {
             None => "it waits".to_owned(),
             Some(ExecEnd::Exit(code)) => format!("exit code {code}"),
@@ -65,11 +65,11 @@ impl Wordless {
         // That one says what is wrong.
         let hint = if noise.starts_with("sudo:") { "" } else { ELSE };
         let why = format!("the host ran no shell for it ({how}){said}{hint}");
-        Wordless { why }
+        NoReply { why }
     }
 
     /// Returns what the conversation came to, where the host knows no more of the step than before.
-    pub(super) fn into_refused(self) -> Heard {
-        Heard::Refused(self.why)
+    pub(super) fn into_refused(self) -> Reply {
+        Reply::Refused(self.why)
     }
 }

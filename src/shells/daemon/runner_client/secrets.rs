@@ -5,13 +5,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Begun, Talk};
+use super::{Begun, RunnerClient};
 use crate::adapters::secrets::SecretError;
 use crate::base::ids::SecretName;
 use crate::base::text::Secret;
 use crate::domain::mask::Masker;
 
-impl Talk<'_> {
+impl RunnerClient<'_> {
     /// Reads the secrets of the task: those that the step gets, and all that are known to be hidden. A step that was sent
     /// before was sent with those of that time: where they are others now, nothing that it prints is shown.
     ///
