@@ -6,18 +6,22 @@
 use std::sync::Arc;
 
 use crate::base::digest::Digest;
-use crate::base::ids::TaskId;
+use crate::base::ids::{TaskId, TemplateName};
 use crate::base::limits::TITLE_BYTES_MAX;
 use crate::base::time::Timestamp;
 use crate::domain::level::Level;
 use crate::domain::order::Wish;
 use crate::domain::plan::Plan;
+use crate::domain::resolve::resolve;
 use crate::domain::right::Right;
-use crate::domain::run::TaskState;
+use crate::domain::run::{Run, TaskState};
+use crate::domain::wire::read_task;
+use crate::shells::dashboard::context::Context;
 use crate::shells::dashboard::edit::Edit;
 use crate::shells::dashboard::form::Form;
 use crate::shells::dashboard::message::Fresh;
-use crate::shells::dashboard::model::Model;
+use crate::shells::dashboard::words::names;
+use crate::shells::dashboard::world::World;
 
 /// A question over the screen.
 #[derive(Debug)]
@@ -133,31 +137,31 @@ impl Approval {
     }
 
     /// Why the field is closed; `None` while it is open.
-    pub(super) fn closed(&self, model: &Model) -> Option<Closed> {
-        let Some(run) = model.runs.get(&self.id) else { return Some(Closed::Reading) };
-        if let Some(why) = model.unreadable.get(&self.id) {
+    pub(super) fn closed(&self, world: &World) -> Option<Closed> {
+        let Some(run) = world.run(self.id) else { return Some(Closed::Reading) };
+        if let Some(why) = world.why_unreadable(self.id) {
             return Some(Closed::NotAllowed(why.clone()));
         }
         if run.state() != TaskState::New {
             return Some(Closed::NotNew(run.state()));
         }
-        if run.approvals.iter().any(|(_, approval)| approval.by.uid == model.me.actor.uid) {
+        if run.approvals.iter().any(|(_, approval)| approval.by.uid == world.me().actor.uid) {
             return Some(Closed::Given);
         }
-        if let Some(Err(why)) = model.may(Right::Approve, run) {
+        if let Some(Err(why)) = world.may(Right::Approve, run) {
             return Some(Closed::NotAllowed(why));
         }
         if let Some((_, _, Fresh::Unresolvable(problems))) = &self.fresh {
             return Some(Closed::Unresolvable(problems.clone()));
         }
         let Some((_, plan)) = &self.shown else { return Some(Closed::Reading) };
-        if self.is_shut(model.now) {
+        if self.is_shut(world.now()) {
             return Some(Closed::Shut);
         }
-        if model.risk(plan).level < Level::High {
+        if world.risk(plan).level < Level::High {
             return None;
         }
-        let waited = model.now.0.saturating_sub(self.opened.0);
+        let waited = world.now().0.saturating_sub(self.opened.0);
         if waited < PAUSE_MS {
             return Some(Closed::Pause(PAUSE_MS.saturating_sub(waited).saturating_add(999) / 1000));
         }
@@ -166,15 +170,21 @@ impl Approval {
     }
 
     /// What is to be typed.
-    pub(super) fn phrase(&self, model: &Model) -> Option<String> {
-        self.shown.as_ref().map(|(_, plan)| model.risk(plan).phrase(plan))
+    pub(super) fn phrase(&self, world: &World) -> Option<String> {
+        self.shown.as_ref().map(|(_, plan)| world.risk(plan).phrase(plan))
+    }
+
+    /// Whether the last run to compare with is still read.
+    pub(super) fn is_reading(&self, world: &World) -> bool {
+        let has_template = world.run(self.id).is_some_and(|run| run.plan.template.is_some());
+        has_template && world.previous(self.id).is_none()
     }
 
     /// Puts on the screen what would run now; whatever was typed or read of another plan counts no longer.
-    pub(super) fn refresh(&mut self, model: &Model) {
-        let Some(run) = model.runs.get(&self.id) else { return };
-        if self.fresh.as_ref().is_none_or(|(of, plan, _)| (*of, *plan) != (model.generation, run.digest)) {
-            self.fresh = Some((model.generation, run.digest, model.plan_anew(run)));
+    pub(super) fn refresh(&mut self, cx: Context<'_>) {
+        let Some(run) = cx.world.run(self.id) else { return };
+        if self.fresh.as_ref().is_none_or(|(of, plan, _)| (*of, *plan) != (cx.world.generation(), run.digest)) {
+            self.fresh = Some((cx.world.generation(), run.digest, plan_anew(cx, run)));
         }
         let (digest, plan) = match &self.fresh {
             Some((_, _, Fresh::Differs(plan))) => (plan.digest(), plan),
@@ -186,7 +196,7 @@ impl Approval {
                 (self.was, self.changed) = (Some(Arc::clone(was)), true);
                 self.field.clear();
                 self.read = [false; SECTIONS];
-                self.opened = model.now;
+                self.opened = cx.world.now();
             }
             None if digest != run.digest => self.was = Some(Arc::clone(&run.plan)),
             None => {}
@@ -195,6 +205,23 @@ impl Approval {
             (self.section, self.tops) = (DIFF, [0; SECTIONS]);
         }
         self.shown = Some((digest, Arc::clone(plan)));
+    }
+}
+
+/// What a task would be if it were planned now.
+fn plan_anew(cx: Context<'_>, run: &Run) -> Fresh {
+    let Some(library) = cx.world.library() else { return Fresh::Same };
+    let read = read_task(run.accepted.submission.as_bytes(), &library.zone).map_err(|unreadable| unreadable.problems);
+    if library.ssh.is_some() {
+        // Its hosts are asked about by the daemon, which compares before it takes an approval.
+        return Fresh::Same;
+    }
+    match read.and_then(|submission| resolve(&submission, library)) {
+        Err(problems) => {
+            Fresh::Unresolvable(problems.iter().map(|problem| names::problem(cx.words, problem)).collect())
+        }
+        Ok(plan) if plan.digest() == run.digest => Fresh::Same,
+        Ok(plan) => Fresh::Differs(Arc::new(plan)),
     }
 }
 
@@ -249,7 +276,7 @@ pub(super) enum Chosen {
     /// The same question as for every act.
     Wish(TaskId, Wish),
     /// A form for a template, or for a script without one.
-    Template(Option<crate::base::ids::TemplateName>),
+    Template(Option<TemplateName>),
 }
 
 /// The keys that work here.

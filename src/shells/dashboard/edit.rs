@@ -3,6 +3,8 @@
 //! **Invariant:** pure. The cursor stands on the edge of a character; what is shown of it is safe to show, and the cursor's
 //! cell is where the terminal shows the next character.
 
+use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
+
 use crate::shells::text::{cells, shown};
 
 /// A text of one line or of many, and where the next character goes.
@@ -28,6 +30,26 @@ impl Edit {
 
     pub(super) fn text(&self) -> &str {
         &self.text
+    }
+
+    /// Takes a key that writes or moves the cursor; `false` when it is another.
+    pub(super) fn typed(&mut self, key: &KeyEvent) -> bool {
+        let held = key.modifiers.contains(KeyModifiers::CONTROL);
+        match (key.code, held) {
+            (KeyCode::Char('w'), true) => self.delete_word(),
+            (KeyCode::Char('u'), true) => self.delete_to_start(),
+            (KeyCode::Char('a'), true) | (KeyCode::Home, _) => self.home(),
+            (KeyCode::Char('e'), true) | (KeyCode::End, _) => self.end(),
+            (KeyCode::Char(c), false) if !key.modifiers.contains(KeyModifiers::ALT) => {
+                self.insert(c.encode_utf8(&mut [0; 4]));
+            }
+            (KeyCode::Backspace, _) => self.backspace(),
+            (KeyCode::Delete, _) => self.delete(),
+            (KeyCode::Left, _) => self.left(),
+            (KeyCode::Right, _) => self.right(),
+            _ => return false,
+        }
+        true
     }
 
     pub(super) fn clear(&mut self) {

@@ -59,6 +59,13 @@ pub(super) enum Action {
     Suspend,
 }
 
+impl Action {
+    /// Whether it changes a task, after a question.
+    pub(super) fn is_act(self) -> bool {
+        BINDINGS.iter().any(|binding| binding.action == self && binding.acts)
+    }
+}
+
 /// Where a key means something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Place {

@@ -6,28 +6,41 @@
 //! **Invariant:** opens the state for reading only. What people decide here is dropped as the same small files that
 //! everybody drops, and the daemon checks it again; ending the dashboard at any moment changes nothing.
 
+mod can;
+mod completion;
+mod consequences;
+mod context;
 mod dialog;
 mod edit;
 mod editor;
 mod eta;
 mod files;
+mod filter;
 mod form;
+mod host_state;
 pub(crate) mod input;
 mod keys;
+mod layout;
+mod list;
+mod log_keys;
 mod log_parts;
 mod look;
 mod message;
 mod model;
 mod pace;
 mod paint;
+mod phrases;
+mod prompt;
 mod refused;
-mod rows;
-mod screens;
+mod requests;
+mod screen;
 mod table;
 pub(super) mod terminal;
+mod ui;
 mod update;
 mod view;
 mod words;
+mod world;
 
 use std::collections::VecDeque;
 use std::io::{self, Write as _};
@@ -47,15 +60,19 @@ use crate::engine::DropBox;
 use crate::shells::Dirs;
 use crate::shells::clock::{now, unique};
 
+use dialog::Dialog;
 use files::Files;
 use input::Arrived;
+use layout::Layout;
 use look::{Look, Theme};
 use message::{Command, Message};
-use model::{Model, SMALLEST};
+use model::Model;
 use pace::Pace;
-use screens::Screen;
+use screen::TaskScreen;
+use screen::table::views;
 use terminal::Terminal;
 use words::Lang;
+use world::NEWS_MS;
 
 /// How long to wait for a key while something moves, and while nothing does.
 const WAIT_BUSY: Duration = Duration::from_millis(100);
@@ -103,7 +120,7 @@ pub(super) enum DashboardError {
         /// The word.
         word: String,
         /// What would do.
-        wanted: &'static str,
+        wanted: String,
     },
 }
 
@@ -111,8 +128,8 @@ pub(super) enum DashboardError {
 pub(super) fn run(dirs: &Dirs, options: &Options) -> Result<(), DashboardError> {
     let mut model = model(dirs, options, crossterm::terminal::size()?)?;
     let mut terminal = Terminal::take()?;
-    if !model.look.ascii {
-        model.look.ascii = !terminal.draws_narrow_lines();
+    if !model.ui.look.ascii {
+        model.ui.look.ascii = !terminal.draws_narrow_lines();
     }
     Dashboard::new(dirs, model).serve(&mut terminal)
 }
@@ -120,19 +137,19 @@ pub(super) fn run(dirs: &Dirs, options: &Options) -> Result<(), DashboardError> 
 /// Returns one frame as text.
 pub(super) fn once(dirs: &Dirs, options: &Options) -> Result<String, DashboardError> {
     let size = options.size.unwrap_or_else(|| crossterm::terminal::size().unwrap_or((80, 24)));
-    if size.0 < SMALLEST.0 || size.1 < SMALLEST.1 {
+    if Layout::new(size.0, size.1).is_too_small() {
         return Err(wrong("--size", &format!("{}x{}", size.0, size.1), "60x15 or larger"));
     }
     let mut model = model(dirs, options, size)?;
     // A frame is text; nobody sits before it.
-    model.bell = false;
+    model.ui.bell = false;
     let mut dashboard = Dashboard::new(dirs, model);
     dashboard.look();
     if let Some(view) = &options.view {
         dashboard.open(view)?;
         dashboard.look();
         if let Ok(id) = view.parse()
-            && dashboard.model.screens.len() == 1
+            && dashboard.model.ui.depth() == 0
         {
             return Err(DashboardError::NoTask(TaskId(id)));
         }
@@ -162,12 +179,12 @@ fn model(dirs: &Dirs, options: &Options, size: (u16, u16)) -> Result<Model, Dash
     // A clock that is right does not wait until the rest of the configuration is.
     let zone = config::time_zone(&dirs.config).unwrap_or_else(Zone::system);
     let mut model = Model::new(me, zone, look, lang, now(), size);
-    model.readonly = options.readonly;
+    model.ui.readonly = options.readonly;
     Ok(model)
 }
 
-fn wrong(what: &'static str, word: &str, wanted: &'static str) -> DashboardError {
-    DashboardError::Word { what, word: word.to_owned(), wanted }
+fn wrong(what: &'static str, word: &str, wanted: &str) -> DashboardError {
+    DashboardError::Word { what, word: word.to_owned(), wanted: wanted.to_owned() }
 }
 
 struct Dashboard {
@@ -238,7 +255,8 @@ impl Dashboard {
     /// Takes the size that the terminal has now, since a change is not always told; `true` when it is another.
     fn fit(&mut self) -> io::Result<bool> {
         let size = crossterm::terminal::size()?;
-        let changed = size != self.model.size;
+        let Layout { width, height } = self.model.ui.layout;
+        let changed = size != (width, height);
         if changed {
             update::update(&mut self.model, Message::Resize(size.0, size.1));
         }
@@ -260,18 +278,18 @@ impl Dashboard {
 
     /// Whether something moves that is looked at often.
     fn is_busy(&self) -> bool {
-        let running = self.model.moves();
-        let waits = self.model.requests.iter().any(|request| matches!(request.answer, model::Answer::Waits(_)));
-        let log = matches!(self.model.screen(), Screen::Log(_));
-        running || waits || log || self.files.is_busy() || matches!(self.model.dialog, Some(dialog::Dialog::Approve(_)))
+        let Model { world, ui } = &self.model;
+        let waits = world.requests().waiting().next().is_some();
+        let approves = matches!(ui.dialog, Some(Dialog::Approve(_)));
+        world.moves() || waits || ui.screen().is_live() || self.files.is_busy() || approves
     }
 
     /// Reads what the screen wants until it has it; `true` when something changed that can be seen.
     fn look(&mut self) -> bool {
-        let before = self.model.now;
+        let before = self.model.world.now();
         let at = now();
         update::update(&mut self.model, Message::Tick(at));
-        let counts = self.model.counts();
+        let counts = self.model.ui.screen().counts();
         let mut changed = seen_time(&self.model, before, at);
         // Each answer may make a screen want more; a few rounds are enough, and the next turn goes on.
         for _ in 0..6 {
@@ -285,11 +303,11 @@ impl Dashboard {
                 self.ring();
             }
         }
-        changed || self.model.counts() != counts
+        changed || self.model.ui.screen().counts() != counts
     }
 
     fn paint(&mut self, terminal: &mut Terminal) -> io::Result<()> {
-        let (width, height) = self.model.size;
+        let Layout { width, height } = self.model.ui.layout;
         let mut frame = Buffer::empty(Rect { x: 0, y: 0, width, height });
         let cursor = view::draw(&self.model, &mut frame);
         terminal.paint(frame, cursor)
@@ -305,16 +323,17 @@ impl Dashboard {
 
     /// Shows the view that a word names.
     fn open(&mut self, word: &str) -> Result<(), DashboardError> {
-        let views = ["board", "hosts", "history", "audit", "templates"];
-        let wanted = "board, hosts, history, audit, templates or a task's number";
-        if let Some(n) = views.iter().position(|name| *name == word) {
+        if let Some(n) = views().position(|(named, _)| named.word == word) {
             let digit = char::from_digit(u32::try_from(n.saturating_add(1)).unwrap_or(1), 10).unwrap_or('1');
             let key = KeyEvent::new(KeyCode::Char(digit), KeyModifiers::NONE);
             update::update(&mut self.model, Message::Key(key));
             return Ok(());
         }
-        let id = word.parse().map_err(|_| wrong("--view", word, wanted))?;
-        self.model.screens.push(Screen::Task(screens::TaskScreen::of(TaskId(id))));
+        let names: Vec<&str> = views().map(|(named, _)| named.word).collect();
+        let wanted = format!("{} or a task's number", names.join(", "));
+        let id = word.parse().map_err(|_| wrong("--view", word, &wanted))?;
+        let Model { world, ui } = &mut self.model;
+        ui.push(world, Box::new(TaskScreen::of(TaskId(id))));
         Ok(())
     }
 
@@ -375,14 +394,14 @@ impl Dashboard {
 
 /// Whether the time that a screen shows has changed.
 fn seen_time(model: &Model, before: Timestamp, at: Timestamp) -> bool {
-    let second = matches!(model.dialog, Some(dialog::Dialog::Approve(_))) || model.moves();
+    let second = matches!(model.ui.dialog, Some(Dialog::Approve(_))) || model.world.moves();
     let step = if second { 1_000 } else { 60_000 };
-    let news = model.tasks.values().any(|task| {
-        let age = |time: Timestamp| time.0.saturating_sub(task.since.0) < model::NEWS_MS;
+    let news = model.world.tasks().values().any(|task| {
+        let age = |time: Timestamp| time.0.saturating_sub(task.since.0) < NEWS_MS;
         age(before) != age(at)
     });
-    let opens = match &model.dialog {
-        Some(dialog::Dialog::Approve(approval)) => approval.is_shut(before) && !approval.is_shut(at),
+    let opens = match &model.ui.dialog {
+        Some(Dialog::Approve(approval)) => approval.is_shut(before) && !approval.is_shut(at),
         _ => false,
     };
     news || opens || before.0.checked_div(step) != at.0.checked_div(step)

@@ -11,8 +11,8 @@ use crate::domain::outcome::{Ending, Outcome};
 use crate::domain::plan::{PlannedGroup, PlannedStep};
 use crate::domain::run::lane::{Lane, Next};
 use crate::domain::run::{Run, StepState, TaskState};
+use crate::shells::dashboard::filter::matches;
 use crate::shells::dashboard::look::Mark;
-use crate::shells::dashboard::model::matches;
 use crate::shells::dashboard::words::{Lang, Words, names};
 
 /// From how many hosts on those in the same state share a row.

@@ -6,7 +6,7 @@ use crate::base::ids::TaskId;
 use crate::shells::dashboard::dialog::Dialog;
 use crate::shells::dashboard::look::Theme;
 use crate::shells::dashboard::model::Model;
-use crate::shells::dashboard::tests::stage::{key, keys, stage};
+use crate::shells::dashboard::tests::stage::{actor, key, keys, stage};
 use crate::shells::dashboard::update::update;
 use crate::shells::dashboard::view;
 use crate::shells::dashboard::words::Lang;
@@ -33,10 +33,10 @@ fn the_last_line_offers_what_can_be_done() {
 }
 
 fn says(model: &mut Model, text: &str) -> String {
-    model.said = None;
+    model.ui.said = None;
     assert!(keys(model, text).is_empty(), "{text} sent something");
-    assert!(model.dialog.is_none(), "{text} opened a dialog");
-    model.said.as_ref().map_or_else(String::new, |(said, _)| said.clone())
+    assert!(model.ui.dialog.is_none(), "{text} opened a dialog");
+    model.ui.said.as_ref().map_or_else(String::new, |(said, _)| said.clone())
 }
 
 #[test]
@@ -66,11 +66,11 @@ fn of_marked_tasks_those_are_asked_about_with_which_it_can_be_done() {
     let mut model = stage((100, 30), Lang::En, Theme::Dark);
     // Two new tasks and one that has ended.
     keys(&mut model, "  ");
-    while model.current_task() != Some(TaskId(7)) {
+    while model.subject().task != Some(TaskId(7)) {
         keys(&mut model, "j");
     }
     keys(&mut model, " x");
-    let Some(Dialog::Confirm(confirm)) = &model.dialog else { panic!("no question: {:?}", model.said) };
+    let Some(Dialog::Confirm(confirm)) = &model.ui.dialog else { panic!("no question: {:?}", model.ui.said) };
     assert_eq!(confirm.targets, [TaskId(1), TaskId(2)]);
 }
 
@@ -81,8 +81,7 @@ fn the_last_line_offers_an_approval_only_to_whoever_may_give_it() {
     // It is bob's own task.
     let own = view::as_text(&model);
     assert!(!own.lines().last().unwrap().contains("approve"), "{own}");
-    model.me.actor.uid = 1001;
-    model.me.actor.user = "alice".to_owned();
+    model.world.seen_by(actor(1001, "alice"));
     keys(&mut model, "\x1b:task 1\n");
     let other = view::as_text(&model);
     assert!(!other.lines().last().unwrap().contains("approve"), "{other}");

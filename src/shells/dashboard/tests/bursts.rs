@@ -116,10 +116,10 @@ fn sections_that_a_paste_runs_through_were_not_read() {
     update(&mut desk.model, Message::Previous(TaskId(2), None));
     update(&mut desk.model, Message::Tick(NOW.plus_ms(4_000)));
     desk.at = Duration::from_secs(4);
-    let Some(Dialog::Approve(before)) = &desk.model.dialog else { panic!("no dialog") };
+    let Some(Dialog::Approve(before)) = &desk.model.ui.dialog else { panic!("no dialog") };
     let (section, read) = (before.section, before.read);
     desk.look(500, "\t\t\t\t\t");
-    let Some(Dialog::Approve(after)) = &desk.model.dialog else { panic!("no dialog") };
+    let Some(Dialog::Approve(after)) = &desk.model.ui.dialog else { panic!("no dialog") };
     assert_eq!((after.section, after.read), (section, read));
 }
 
@@ -165,7 +165,7 @@ fn no_order_and_no_task_is_sent_out_of_a_paste() {
     // A text that is pasted over the board: its letters are keys.
     let mut desk = Desk::open(":task 5\n");
     assert!(desk.look(500, "c\nancel it\n\n\n").is_empty());
-    let Some(Dialog::Confirm(confirm)) = &desk.model.dialog else { panic!("{}", desk.shown()) };
+    let Some(Dialog::Confirm(confirm)) = &desk.model.ui.dialog else { panic!("{}", desk.shown()) };
     // Where a text may be pasted it stands there, and waits for somebody's Enter.
     assert_eq!(confirm.reason.text(), "ancel it");
     assert!(desk.shown().contains("it counts as pasted"), "{}", desk.shown());
@@ -174,13 +174,13 @@ fn no_order_and_no_task_is_sent_out_of_a_paste() {
     for (open, text) in [(":task 5\n", "s\n\n\n"), (":task 5\n", "Rrun again\n\n"), ("  ", "x2\t\nwhy\n\n")] {
         let mut desk = Desk::open(open);
         assert!(desk.look(500, text).is_empty(), "{text:?}");
-        assert!(desk.model.dialog.is_some(), "{text:?}: {}", desk.shown());
+        assert!(desk.model.ui.dialog.is_some(), "{text:?}: {}", desk.shown());
     }
     let mut desk = Desk::open("n\n");
     assert!(update(&mut desk.model, ctrl('s')).is_empty(), "hosts are missing");
     keys(&mut desk.model, "web-0001");
     assert!(update(&mut desk.model, ctrl('s')).is_empty(), "the tag is missing");
     assert!(desk.look(500, "v2.9^").is_empty());
-    assert!(desk.model.said.as_ref().unwrap().0.contains("Press Ctrl-s again"), "{:?}", desk.model.said);
-    assert_eq!(desk.types(100, "^").len(), 1, "{:?}", desk.model.said);
+    assert!(desk.model.ui.said.as_ref().unwrap().0.contains("Press Ctrl-s again"), "{:?}", desk.model.ui.said);
+    assert_eq!(desk.types(100, "^").len(), 1, "{:?}", desk.model.ui.said);
 }

@@ -26,12 +26,12 @@ fn a_form_makes_the_file_that_the_daemon_takes() {
     // The field that is wrong is the one that is typed in.
     keys(&mut model, "tag:web & !web-0001, 1%");
     assert!(submit(&mut model).is_empty(), "the tag is missing");
-    let said = model.said.clone().unwrap().0;
+    let said = model.ui.said.clone().unwrap().0;
     assert!(said.contains("/args/TAG"), "{said}");
     keys(&mut model, "v2.9");
     let commands = submit(&mut model);
     let [Command::Drop { drop_box: DropBox::New, bytes, .. }] = &commands[..] else {
-        panic!("{:?} {commands:?}", model.said)
+        panic!("{:?} {commands:?}", model.ui.said)
     };
     let submission = read_task(bytes, &Zone::utc()).unwrap();
     let named = |hosts: &Hosts| match hosts {
@@ -59,7 +59,7 @@ fn a_task_like_another_keeps_every_parameter_that_it_had() {
     let shown = view::as_text(&model);
     assert!(shown.contains("OTHER") && shown.contains("keep me") && shown.contains("arg02"), "{shown}");
     let commands = update(&mut model, ctrl('s'));
-    let [Command::Drop { bytes, .. }] = &commands[..] else { panic!("{:?} {commands:?}", model.said) };
+    let [Command::Drop { bytes, .. }] = &commands[..] else { panic!("{:?} {commands:?}", model.ui.said) };
     let sent: serde_json::Value = serde_json::from_slice(bytes).unwrap();
     assert_eq!(sent["args"], serde_json::json!({"TAG": "v1", "MODE": "safe", "OTHER": "keep me", "arg02": ""}));
 }
@@ -79,7 +79,7 @@ fn ready(size: (u16, u16)) -> Model {
 
 fn send(model: &mut Model) -> usize {
     let commands = update(model, ctrl('s'));
-    let [Command::Drop { request, .. }] = &commands[..] else { panic!("{:?} {commands:?}", model.said) };
+    let [Command::Drop { request, .. }] = &commands[..] else { panic!("{:?} {commands:?}", model.ui.said) };
     *request
 }
 
@@ -88,7 +88,7 @@ fn why_a_task_was_refused_stands_in_its_form_until_it_is_sent_again() {
     for size in [(60, 15), (80, 24), (160, 45)] {
         let mut model = ready(size);
         let request = send(&mut model);
-        assert!(model.dialog.is_none());
+        assert!(model.ui.dialog.is_none());
         let why = "/args/TAG: found v2.9; wanted a tag of mirrors/pay.git; ".to_owned() + &"/hosts:wrong ".repeat(9);
         update(&mut model, Message::Refused(request, why.clone()));
         let said = |model: &Model| view::as_text(model).contains("Refused: /args/TAG: found v2.9");
@@ -112,7 +112,7 @@ fn a_form_that_is_refused_while_something_else_is_asked_is_not_lost() {
     keys(&mut model, "n\n");
     let second = {
         let mut form = ready((80, 24));
-        std::mem::swap(&mut model.dialog, &mut form.dialog);
+        std::mem::swap(&mut model.ui.dialog, &mut form.ui.dialog);
         send(&mut model)
     };
     keys(&mut model, "?");
@@ -189,7 +189,7 @@ fn a_task_like_another_chooses_its_hosts_as_that_did() {
     update(&mut model, Message::Opened(Box::new(run)));
     keys(&mut model, ":same 9\n");
     let commands = update(&mut model, ctrl('s'));
-    let [Command::Drop { bytes, .. }] = &commands[..] else { panic!("{:?} {commands:?}", model.said) };
+    let [Command::Drop { bytes, .. }] = &commands[..] else { panic!("{:?} {commands:?}", model.ui.said) };
     let sent: serde_json::Value = serde_json::from_slice(bytes).unwrap();
     assert_eq!((&sent["hosts"], &sent["batches"]), (&file["hosts"], &file["batches"]));
 }

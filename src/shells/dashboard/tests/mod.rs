@@ -3,6 +3,7 @@
 mod acts;
 mod bursts;
 mod forms;
+mod named;
 mod said;
 mod selection;
 mod stage;
@@ -25,12 +26,13 @@ use crate::domain::run::TaskState;
 use crate::domain::wire::{read_order, read_task};
 use crate::engine::DropBox;
 use crate::shells::dashboard::dialog::Dialog;
+use crate::shells::dashboard::layout::Layout;
 use crate::shells::dashboard::look::Theme;
 use crate::shells::dashboard::message::{Anchor, Command, LogKey, LogLine, LogPage, LogPart, Message};
 use crate::shells::dashboard::model::Model;
 use crate::shells::dashboard::update::update;
+use crate::shells::dashboard::view;
 use crate::shells::dashboard::words::Lang;
-use crate::shells::dashboard::{screens, view};
 use crate::shells::text::{cells, fit, shown};
 
 use stage::{NOW, ctrl, key, keys, library, stage};
@@ -67,10 +69,10 @@ fn page(key: LogKey) -> LogPage {
 fn broken_configuration(model: &mut Model) {
     let wrong = "policy.toml:3: found the field whoo; wanted one of the fields who, templates and into";
     let more = "templates/publish.toml:9: found a step without a name; wanted one";
-    let clock = model.clock(NOW);
+    let clock = model.world.clock(NOW);
     update(model, Message::Library(Err(vec![wrong.to_owned(), more.to_owned()])));
-    assert_eq!(model.clock(NOW), clock, "the last good time zone stays");
-    if model.size.1 > 24 {
+    assert_eq!(model.world.clock(NOW), clock, "the last good time zone stays");
+    if model.ui.layout.height > 24 {
         keys(model, "?");
     }
 }
@@ -99,8 +101,8 @@ fn scenes() -> Vec<Scene> {
         ("task-acts", |m| drop(keys(m, ":task 5\nzzz"))),
         ("log", |m| {
             keys(m, ":task 5\n\n");
-            let screens::Screen::Log(screen) = m.screen() else { panic!("no log was opened") };
-            let page = page(screen.key.clone());
+            let wanted = m.wants().log.expect("a log was opened");
+            let page = page(wanted.of.key);
             update(m, Message::Log(page));
         }),
         ("hosts", |m| drop(keys(m, "2jj"))),
@@ -149,7 +151,8 @@ fn scenes() -> Vec<Scene> {
 }
 
 fn frame(model: &Model) -> Buffer {
-    let mut buffer = Buffer::empty(Rect { x: 0, y: 0, width: model.size.0, height: model.size.1 });
+    let Layout { width, height } = model.ui.layout;
+    let mut buffer = Buffer::empty(Rect { x: 0, y: 0, width, height });
     view::draw(model, &mut buffer);
     buffer
 }
@@ -185,15 +188,15 @@ fn every_screen_fits_in_every_size_and_language() {
                 let what = format!("{name} {} {size:?}", lang.word());
                 let colour = frame(&model);
                 check_cells(&colour, &what);
-                model.look.theme = Theme::Mono;
+                model.ui.look.theme = Theme::Mono;
                 let mono = frame(&model);
                 assert_eq!(view::lines_of(&colour), view::lines_of(&mono), "{what}: the theme changes the text");
                 assert!(
                     mono.content.iter().all(|cell| cell.fg == Color::Reset && cell.bg == Color::Reset),
                     "{what}: mono has a colour"
                 );
-                model.look.ascii = false;
-                model.look.theme = if size.0 > 100 { Theme::Light } else { Theme::Safe };
+                model.ui.look.ascii = false;
+                model.ui.look.theme = if size.0 > 100 { Theme::Light } else { Theme::Safe };
                 check_cells(&frame(&model), &what);
                 text += &format!("== {}x{}\n{}\n", size.0, size.1, view::lines_of(&colour).join("\n"));
             }
@@ -318,7 +321,7 @@ fn columns_stand_still_whatever_a_name_holds() {
         let room = usize::try_from(dice.roll(40)).unwrap();
         assert_eq!(cells(&fit(&text, room)), room, "case {case}: {name:?} in {room}");
         if case % 50 == 0 {
-            let mut standing = model.tasks[&TaskId(1)].view.clone();
+            let mut standing = model.world.tasks()[&TaskId(1)].view.clone();
             standing.task_name = name.clone();
             update(&mut model, Message::Stands(Box::new(standing), TaskState::New));
             let buffer = frame(&model);
@@ -366,7 +369,7 @@ fn any_message(dice: &mut Dice, model: &Model, phrase: &str) -> Message {
             row: u16::try_from(dice.roll(80)).unwrap(),
             modifiers: KeyModifiers::NONE,
         }),
-        4 => Message::Tick(model.now.plus_ms(i64::try_from(dice.roll(5_000)).unwrap())),
+        4 => Message::Tick(model.world.now().plus_ms(i64::try_from(dice.roll(5_000)).unwrap())),
         5 => ctrl(dice.pick(&['d', 'u', 't', 's', 'r', 'w', 'a', 'e', 'y', 'x', 'l'])),
         6 => match dice.roll(3) {
             0 => Message::Burst(KeyEvent::new(KeyCode::Char(dice.pick(&WORDS)), KeyModifiers::NONE)),
@@ -389,21 +392,21 @@ fn any_key_at_any_time_approves_nothing_but_what_was_typed_for() {
     for event in 0..events {
         if event % 150 == 0 {
             // Nobody leaves a form by chance: a new session begins.
-            (model.dialog, model.prompt, model.size) = (None, None, (80, 24));
-            model.screens.truncate(1);
+            (model.ui.dialog, model.ui.prompt, model.ui.layout) = (None, None, Layout::new(80, 24));
+            model.ui.pop_all();
         }
-        let typed = match &model.dialog {
+        let typed = match &model.ui.dialog {
             Some(Dialog::Approve(approval)) => Some((approval.field.text().trim().to_owned(), approval.id)),
             _ => None,
         };
         let before: Option<(Digest, String)> = typed.as_ref().and_then(|(_, id)| {
-            let run = model.runs.get(id)?;
-            Some((run.digest, model.risk(&run.plan).phrase(&run.plan)))
+            let run = model.world.run(*id)?;
+            Some((run.digest, model.world.risk(&run.plan).phrase(&run.plan)))
         });
-        if dice.roll(40) == 0 && model.dialog.is_none() && model.prompt.is_none() {
+        if dice.roll(40) == 0 && model.ui.dialog.is_none() && model.ui.prompt.is_none() {
             let id = TaskId(dice.roll(6) + 1);
             keys(&mut model, &format!(":approve {id}\n"));
-            let phrase = model.runs.get(&id).map(|run| model.risk(&run.plan).phrase(&run.plan));
+            let phrase = model.world.run(id).map(|run| model.world.risk(&run.plan).phrase(&run.plan));
             keys(&mut model, &phrase.unwrap_or_default());
             eager = true;
             continue;
@@ -416,8 +419,8 @@ fn any_key_at_any_time_approves_nothing_but_what_was_typed_for() {
         for command in update(&mut model, message) {
             match command {
                 Command::Quit => {
-                    model.screens.truncate(1);
-                    model.said = None;
+                    model.ui.pop_all();
+                    model.ui.said = None;
                 }
                 Command::Drop { .. } if !typed_by_somebody => panic!("event {event} {shown} sent something"),
                 Command::Drop { drop_box: DropBox::Orders, bytes, .. } => {
@@ -452,12 +455,12 @@ fn an_approval_carries_the_digest_on_the_screen_and_a_change_clears_the_field() 
     let mut other = library(130);
     other.defaults.user = "root".to_owned();
     update(&mut model, Message::Library(Ok(Arc::new(other.clone()))));
-    let Some(Dialog::Approve(approval)) = &model.dialog else { panic!("it closed") };
+    let Some(Dialog::Approve(approval)) = &model.ui.dialog else { panic!("it closed") };
     assert!(approval.field.text().is_empty() && approval.was.is_some() && approval.changed);
     let commands = keys(&mut model, "3\n");
     let [Command::Drop { bytes, .. }] = &commands[..] else { panic!("{commands:?}") };
     let Wish::Approve { digest, .. } = read_order(bytes, &Zone::utc()).unwrap().wish else { panic!("no approval") };
-    let run = &model.runs[&TaskId(1)];
+    let run = &model.world.runs()[&TaskId(1)];
     let submission = read_task(run.accepted.submission.as_bytes(), &other.zone).unwrap();
     assert_eq!(digest, resolve(&submission, &other).unwrap().digest());
     assert_ne!(digest, run.digest, "what stood there first was not what would run");
@@ -481,7 +484,7 @@ fn high_risk_is_read_before_it_is_approved() {
 #[test]
 fn who_only_reads_changes_nothing() {
     let mut model = stage((80, 24), Lang::En, Theme::Dark);
-    model.readonly = true;
+    model.ui.readonly = true;
     for text in [
         "a",
         "x",
@@ -501,7 +504,7 @@ fn who_only_reads_changes_nothing() {
     ] {
         let sent = keys(&mut model, text).into_iter().any(|command| matches!(command, Command::Drop { .. }));
         assert!(!sent, "{text}");
-        assert!(model.dialog.is_none(), "{text} opened a dialog");
-        model.screens.truncate(1);
+        assert!(model.ui.dialog.is_none(), "{text} opened a dialog");
+        model.ui.pop_all();
     }
 }

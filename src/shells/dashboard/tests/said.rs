@@ -4,7 +4,7 @@ use crate::base::ids::TaskId;
 use crate::shells::dashboard::export;
 use crate::shells::dashboard::look::{Theme, Tone};
 use crate::shells::dashboard::message::{Command, Message};
-use crate::shells::dashboard::screens::Screen;
+use crate::shells::dashboard::screen::{Board, TaskScreen};
 use crate::shells::dashboard::tests::stage::{keys, stage};
 use crate::shells::dashboard::update::update;
 use crate::shells::dashboard::view;
@@ -15,10 +15,10 @@ fn a_task_that_is_not_there_leaves_the_board_on_the_screen() {
     let mut model = stage((80, 24), Lang::En, Theme::Dark);
     for command in [":show 5000\n", ":cancel 5000\n"] {
         keys(&mut model, command);
-        assert!(matches!(model.screen(), Screen::Task(_)) && model.wants().follow.contains(&TaskId(5000)), "{command}");
+        assert!(model.ui.screen().is::<TaskScreen>() && model.wants().follow.contains(&TaskId(5000)), "{command}");
         update(&mut model, Message::Missing(TaskId(5000)));
-        assert!(matches!(model.screen(), Screen::Board(_)), "{command}");
-        assert_eq!(model.said.as_ref().unwrap().0, "There is no task 5000.", "{command}");
+        assert!(model.ui.screen().is::<Board>(), "{command}");
+        assert_eq!(model.ui.said.as_ref().unwrap().0, "There is no task 5000.", "{command}");
     }
 }
 
@@ -26,13 +26,13 @@ fn a_task_that_is_not_there_leaves_the_board_on_the_screen() {
 fn what_was_said_of_one_key_is_over_with_the_next() {
     let mut model = stage((80, 24), Lang::En, Theme::Dark);
     keys(&mut model, ":approve 1\nno\n");
-    assert_eq!(model.said.as_ref().unwrap().0, model.look.words.not_the_phrase);
+    assert_eq!(model.ui.said.as_ref().unwrap().0, model.ui.look.words.not_the_phrase);
     keys(&mut model, "\x1b");
-    assert_eq!((model.dialog.is_none(), &model.said), (true, &None));
+    assert_eq!((model.ui.dialog.is_none(), &model.ui.said), (true, &None));
     keys(&mut model, "n\nx\x1b");
-    assert_eq!(model.said.as_ref().unwrap().0, model.look.words.again_to_leave);
+    assert_eq!(model.ui.said.as_ref().unwrap().0, model.ui.look.words.again_to_leave);
     keys(&mut model, "\x1b");
-    assert_eq!((model.dialog.is_none(), &model.said), (true, &None));
+    assert_eq!((model.ui.dialog.is_none(), &model.ui.said), (true, &None));
 }
 
 #[test]
@@ -42,7 +42,7 @@ fn a_list_that_is_empty_says_why() {
         keys(&mut model, screen);
         keys(&mut model, "/no such word\n");
         let shown = view::as_text(&model);
-        assert!(shown.contains(model.look.words.nothing_matches), "{screen}: {shown}");
+        assert!(shown.contains(model.ui.look.words.nothing_matches), "{screen}: {shown}");
         keys(&mut model, "\x1b");
     }
 }
@@ -67,7 +67,7 @@ fn what_is_said_is_seen_whatever_covers_its_line() {
             let mut model = stage(size, Lang::En, Theme::Dark);
             keys(&mut model, open);
             for said in ["approve 4: done", "reject 7: refused: no rule lets you"] {
-                model.say(said, Tone::Fail);
+                model.ui.say(said, Tone::Fail);
                 let shown = view::as_text(&model);
                 assert!(shown.contains(said), "{open:?} at {size:?}: {shown}");
             }

@@ -7,10 +7,11 @@ use crate::domain::outcome::{Ending, OutputFacts, StepResult};
 use crate::domain::record::view as view_of;
 use crate::domain::run::{Event, Ordered, Place, Recorded, Run, StepState, TaskState};
 use crate::shells::dashboard::dialog::Dialog;
+use crate::shells::dashboard::list::Item;
 use crate::shells::dashboard::look::Theme;
 use crate::shells::dashboard::message::{HistoryWant, Message};
 use crate::shells::dashboard::model::Model;
-use crate::shells::dashboard::screens::{Item, Screen, TaskScreen};
+use crate::shells::dashboard::screen::TaskScreen;
 use crate::shells::dashboard::table::{HostRow, RowKey};
 use crate::shells::dashboard::tests::stage::{NOW, accept, actor, hosts, key, keys, library, stage, start};
 use crate::shells::dashboard::tests::{Dice, count};
@@ -19,17 +20,16 @@ use crate::shells::dashboard::view;
 use crate::shells::dashboard::words::Lang;
 
 fn task(model: &Model) -> &TaskScreen {
-    let Screen::Task(screen) = model.screen() else { panic!("no task is shown") };
-    screen
+    model.ui.screen().as_kind().expect("a task is shown")
 }
 
 /// The hosts that the selected row is about.
 fn selected(model: &Model) -> Vec<HostName> {
-    let run = &model.runs[&task(model).id];
+    let run = &model.world.runs()[&task(model).id];
     let Some(key) = &task(model).selected else { return Vec::new() };
-    let rows = model.host_rows();
+    let rows = task(model).host_rows();
     let row = rows.iter().find(|row| row.key() == *key).expect("the selected row is there");
-    assert_eq!(model.host_rows()[task(model).list.at].key(), *key, "what is painted is what is selected");
+    assert_eq!(task(model).host_rows()[task(model).list.at].key(), *key, "what is painted is what is selected");
     let lanes = match row {
         HostRow::Lane(lane) => vec![*lane],
         HostRow::Fold { lanes, .. } => lanes.clone(),
@@ -91,14 +91,14 @@ fn the_selection_stays_with_its_host_or_with_the_fold_that_holds_it() {
         let mut now = NOW;
         for step in 0..120 {
             let what = format!("case {case} step {step}: {host} of {many}");
-            let run = &model.runs[&TaskId(9)];
+            let run = &model.world.runs()[&TaskId(9)];
             if let Some(event) = any_event(run, &mut dice) {
                 let recorded = Recorded { at: NOW, event };
                 if run.clone().apply(&recorded).is_ok() {
                     update(&mut model, Message::Events(TaskId(9), vec![recorded]));
                 }
             }
-            assert!(model.unreadable.is_empty(), "{what}");
+            assert_eq!(model.world.why_unreadable(TaskId(9)), None, "{what}");
             now = now.plus_ms(i64::try_from(dice.roll(2_000)).unwrap());
             update(&mut model, Message::Tick(now));
             let found = selected(&model);
@@ -110,7 +110,7 @@ fn the_selection_stays_with_its_host_or_with_the_fold_that_holds_it() {
                 if found.len() == 1 {
                     assert!(shown.contains(&format!("only the work on {host}")), "{what}: {shown}");
                 } else {
-                    assert!(matches!(model.dialog, Some(Dialog::Confirm(_))), "{what}: {shown}");
+                    assert!(matches!(model.ui.dialog, Some(Dialog::Confirm(_))), "{what}: {shown}");
                     assert!(!shown.contains("only the work on"), "{what}: {shown}");
                 }
                 keys(&mut model, "\x1b");
@@ -127,7 +127,7 @@ fn a_host_that_is_not_listed_any_more_leaves_nothing_selected() {
     keys(&mut model, "j");
     assert_eq!(selected(&model), ["web-0002".parse().unwrap()]);
     keys(&mut model, "j");
-    let run = &model.runs[&TaskId(5)];
+    let run = &model.world.runs()[&TaskId(5)];
     let step = run.step_name(4, 2).unwrap().clone();
     let (group, asks) = (run.lanes[4].group, run.lanes[4].host.clone());
     assert_eq!(selected(&model), std::slice::from_ref(&asks));
@@ -140,11 +140,11 @@ fn a_host_that_is_not_listed_any_more_leaves_nothing_selected() {
     for event in [released, started] {
         update(&mut model, Message::Events(TaskId(5), vec![Recorded { at: NOW, event }]));
     }
-    assert!(model.unreadable.is_empty(), "{:?}", model.unreadable);
+    assert_eq!(model.world.why_unreadable(TaskId(5)), None);
     assert!(selected(&model).is_empty(), "it is {:?}", selected(&model));
-    let before = model.screens.len();
+    let before = model.ui.depth();
     keys(&mut model, "\n");
-    assert_eq!(model.screens.len(), before, "Enter opens nothing");
+    assert_eq!(model.ui.depth(), before, "Enter opens nothing");
     // It is there again with the others, and whoever moves selects.
     keys(&mut model, "F");
     assert_eq!(selected(&model), [asks]);
@@ -164,7 +164,7 @@ fn a_fold_stays_selected_while_its_hosts_go_on() {
     keys(&mut model, ":task 9\n");
     assert_eq!(selected(&model).len(), 100);
     for lane in 0..30 {
-        let run = &model.runs[&TaskId(9)];
+        let run = &model.world.runs()[&TaskId(9)];
         let (group, host, step) =
             (run.lanes[lane].group, run.lanes[lane].host.clone(), run.step_name(lane, 0).unwrap().clone());
         let event = Event::StepStarted { group, host, step, attempt: 1 };
@@ -220,7 +220,7 @@ fn the_selected_task_of_the_board_is_never_another() {
         for _ in 0..=dice.roll(20) {
             keys(&mut model, "j");
         }
-        let Some(chosen) = model.current_task() else { continue };
+        let Some(chosen) = model.subject().task else { continue };
         for step in 0..60 {
             let mut view = template.clone();
             view.id = TaskId(if dice.roll(5) == 0 { chosen.0 } else { 10 + dice.roll(40) });
@@ -231,10 +231,10 @@ fn the_selected_task_of_the_board_is_never_another() {
             };
             let what = format!("case {case} step {step}: {chosen} after {message:?}");
             update(&mut model, message);
-            assert!([None, Some(chosen)].contains(&model.current_task()), "{what}: {:?}", model.current_task());
+            assert!([None, Some(chosen)].contains(&model.subject().task), "{what}: {:?}", model.subject().task);
             let shown = view::as_text(&model);
             let sign = shown.lines().find(|line| line.starts_with("> "));
-            match (model.current_task(), sign) {
+            match (model.subject().task, sign) {
                 (Some(id), Some(line)) => assert!(line.contains(&format!(" {id} ")), "{what}: {line}"),
                 (None, Some(line)) => panic!("{what}: {line}"),
                 _ => {}
@@ -243,11 +243,24 @@ fn the_selected_task_of_the_board_is_never_another() {
     }
 }
 
+/// What was chosen of a plain list.
+fn chosen_item(model: &mut Model) -> Option<Item> {
+    model.on_screen(|screen, _| screen.list_mut()?.chosen.clone())
+}
+
+/// What the selected line of a plain list is about now.
+fn item_at_selection(model: &mut Model) -> Option<Item> {
+    model.on_screen(|screen, cx| {
+        let at = screen.list_mut()?.at;
+        screen.item(cx, at)
+    })
+}
+
 #[test]
 fn a_list_that_grows_above_keeps_what_is_selected() {
     let mut model = stage((80, 24), Lang::En, Theme::Dark);
     keys(&mut model, "3jjj");
-    let (chosen, lines, all) = (model.current_task(), model.past.lines.clone(), model.past.count);
+    let (chosen, lines, all) = (model.subject().task, model.world.past().lines.clone(), model.world.past().count);
     let part = |start: usize, rows: usize, of: &str| Message::History {
         of: HistoryWant { filter: of.to_owned(), ..HistoryWant::default() },
         count: all + start,
@@ -263,33 +276,31 @@ fn a_list_that_grows_above_keeps_what_is_selected() {
             .collect(),
     };
     update(&mut model, part(2, 40, ""));
-    assert_eq!(model.current_task(), chosen);
+    assert_eq!(model.subject().task, chosen);
     // So many that it is in no part that is known: it comes with the part where it is looked for.
     update(&mut model, part(30, 20, ""));
-    assert_eq!(model.current_task(), None);
+    assert_eq!(model.subject().task, None);
     let wanted = model.wants().history.unwrap();
     let Message::History { of, count, lines, .. } = part(30, 100, "") else { unreachable!() };
     let lines = lines.into_iter().skip(wanted.start).take(wanted.rows).collect();
     update(&mut model, Message::History { of, count, start: wanted.start, lines });
-    assert_eq!(model.current_task(), chosen);
+    assert_eq!(model.subject().task, chosen);
 
     // The audit, whose oldest lines are forgotten, and requests.
     keys(&mut model, "4kkk");
-    let Screen::Audit(list) = model.screen() else { panic!("no audit") };
-    let (chosen, mut audit) = (list.chosen.clone(), model.audit.clone());
+    let (chosen, mut audit) = (chosen_item(&mut model), model.world.audit().to_vec());
     assert!(matches!(chosen, Some(Item::Entry(_))), "{chosen:?}");
     audit.drain(..5);
     update(&mut model, Message::Audit(audit));
-    let Screen::Audit(list) = model.screen() else { panic!("no audit") };
-    assert_eq!(view::audit::rows(&model, list).get(list.at).map(|line| Item::Entry(line.seq)), chosen);
+    assert_eq!(item_at_selection(&mut model), chosen);
 
     // Refused files: the newest stands first.
     keys(&mut model, ":bad\nj");
-    let (count, mut files) = model.refused.clone();
+    let (count, mut files) = (model.world.refused_count(), model.world.refused().to_vec());
     let name = files[1].refusal.name.clone();
     files.insert(0, files[0].clone());
     files[0].refusal.name = "newer.json".to_owned();
     update(&mut model, Message::Refusals { count: count + 1, files: Some(files) });
-    let Screen::Refused(list) = model.screen() else { panic!("no files") };
-    assert_eq!(view::refused::rows(&model, list)[list.at].refusal.name, name);
+    let Some(Item::File(_, selected)) = item_at_selection(&mut model) else { panic!("no files") };
+    assert_eq!(selected, name);
 }

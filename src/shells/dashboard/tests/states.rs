@@ -41,13 +41,13 @@ fn a_host_is_called_the_same_wherever_it_is_shown() {
             assert!(!view::as_text(&model).contains(" 9  refused"), "it has ended");
             continue;
         }
-        let name = model.runs[&TaskId(task)].plan.task_name.split(' ').next().unwrap().to_owned();
+        let name = model.world.runs()[&TaskId(task)].plan.task_name.split(' ').next().unwrap().to_owned();
         let shown = line(&view::as_text(&model), &[&format!(" {task}  {name}")]);
         assert!(shown.ends_with(&format!(" {word}")), "task {task}: {shown}");
-        model.screens.truncate(1);
+        model.ui.pop_all();
     }
     keys(&mut model, ":task 9\n\n");
-    assert_eq!(model.said.as_ref().unwrap().0, "This host was skipped: there is no log.");
+    assert_eq!(model.ui.said.as_ref().unwrap().0, "This host was skipped: there is no log.");
 }
 
 #[test]
@@ -108,7 +108,7 @@ fn a_task_that_one_may_not_see_says_who_may() {
     {
         let mut model = stage((80, 18), lang, Theme::Dark);
         if me == "alice" {
-            model.me.actor = actor(1001, "alice");
+            model.world.seen_by(actor(1001, "alice"));
         }
         update(&mut model, Message::Stands(Box::new(crate::domain::record::view(&hidden)), hidden.state()));
         update(&mut model, Message::Withheld(TaskId(60), Part::Plan));

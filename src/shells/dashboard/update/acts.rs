@@ -2,36 +2,36 @@
 //!
 //! **Invariant:** pure. An order is what everybody's is: a file whose owner is the actor, which the daemon checks again.
 
-use std::collections::BTreeSet;
-
-use crate::base::ids::{GroupNo, HostName, StepName, TaskId};
+use crate::base::ids::{HostName, StepName, TaskId};
 use crate::domain::order::{Order, Which, Wish};
 use crate::domain::run::lane::{Lane, Next};
 use crate::domain::run::{Run, StepState, TaskState};
 use crate::engine::DropBox;
+use crate::shells::dashboard::can;
+use crate::shells::dashboard::consequences::asking;
 use crate::shells::dashboard::dialog::{Approval, Choose, Chosen, Confirm, Dialog};
 use crate::shells::dashboard::keys::Action;
 use crate::shells::dashboard::look::{Mark, Tone};
 use crate::shells::dashboard::message::Command;
 use crate::shells::dashboard::model::Model;
-use crate::shells::dashboard::screens::Screen;
-use crate::shells::dashboard::table::{RowKey, Table};
-use crate::shells::dashboard::update::can;
+use crate::shells::dashboard::screen::News;
+use crate::shells::dashboard::table::Table;
+use crate::shells::dashboard::update::forms;
 use crate::shells::dashboard::words::fill;
 
 /// Opens the question of an act.
 pub(super) fn begin(model: &mut Model, action: Action) -> Vec<Command> {
     if action == Action::New {
-        super::forms::choose(model);
+        forms::choose(model);
         return Vec::new();
     }
-    let targets = targets(model);
+    let targets = model.subject().targets();
     let Some(first) = targets.first().copied() else {
-        model.say(model.look.words.no_task, Tone::Warn);
+        model.ui.say(model.ui.look.words.no_task, Tone::Warn);
         return Vec::new();
     };
-    if targets.len() == 1 && !model.runs.contains_key(&first) && action != Action::Approve {
-        model.say(model.look.words.reading, Tone::Dim);
+    if targets.len() == 1 && !model.world.runs().contains_key(&first) && action != Action::Approve {
+        model.ui.say(model.ui.look.words.reading, Tone::Dim);
         return Vec::new();
     }
     let alone = matches!(
@@ -39,7 +39,7 @@ pub(super) fn begin(model: &mut Model, action: Action) -> Vec<Command> {
         Action::Hold | Action::Release | Action::Retry | Action::RetryUnknown | Action::Skip | Action::SameTemplate
     );
     if alone && targets.len() > 1 {
-        model.say(model.look.words.one_at_a_time, Tone::Warn);
+        model.ui.say(model.ui.look.words.one_at_a_time, Tone::Warn);
         return Vec::new();
     }
     match action {
@@ -48,30 +48,30 @@ pub(super) fn begin(model: &mut Model, action: Action) -> Vec<Command> {
         Action::Withdraw => confirm(model, targets, Wish::Withdraw),
         Action::Cancel => cancel(model, targets),
         Action::Hold => {
-            let held = model.runs.get(&first).is_some_and(|run| run.held().is_some());
+            let held = model.world.run(first).is_some_and(|run| run.held().is_some());
             confirm(model, targets, if held { Wish::Release } else { Wish::Hold });
         }
         Action::Release => release(model, first),
         Action::Retry => {
-            let hosts = chosen_hosts(model);
+            let hosts = model.subject().hosts;
             if hosts.is_empty() {
                 retry_choices(model, first);
             } else {
                 let which = Which::Hosts(hosts);
-                let again = model.runs.get(&first).is_some_and(|run| can::runs_again(run, &which));
+                let again = model.world.run(first).is_some_and(|run| can::runs_again(run, &which));
                 confirm(model, targets, Wish::Retry { which, step: None, again });
             }
         }
         Action::RetryUnknown => {
             let well = |run: &Run| !run.lanes.iter().any(|lane| can::could_be_better(run, lane));
-            if model.runs.get(&first).is_some_and(|run| can::has_begun(run) && well(run)) {
-                model.say(model.look.words.all_well, Tone::Warn);
+            if model.world.run(first).is_some_and(|run| can::has_begun(run) && well(run)) {
+                model.ui.say(model.ui.look.words.all_well, Tone::Warn);
                 return Vec::new();
             }
             confirm(model, targets, Wish::Retry { which: Which::Failed, step: None, again: true });
         }
         Action::Skip => skip(model, first),
-        Action::SameTemplate => super::forms::same(model, first),
+        Action::SameTemplate => forms::same(model, first),
         _ => {}
     }
     Vec::new()
@@ -79,16 +79,16 @@ pub(super) fn begin(model: &mut Model, action: Action) -> Vec<Command> {
 
 /// Cancels tasks, or the work on the hosts that are selected.
 fn cancel(model: &mut Model, targets: Vec<TaskId>) {
-    let hosts = chosen_hosts(model);
-    let words = model.look.words;
+    let hosts = model.subject().hosts;
+    let words = model.ui.look.words;
     let whole = Wish::Cancel { hosts: Vec::new() };
     if let [id] = targets[..]
-        && let Some(why) = model.runs.get(&id).and_then(|run| can::why_not(model, run, &whole))
+        && let Some(why) = model.world.run(id).and_then(|run| can::why_not(model.context(), run, &whole))
     {
-        model.say(why, Tone::Warn);
+        model.ui.say(why, Tone::Warn);
         return;
     }
-    match (&targets[..], selected_host(model)) {
+    match (&targets[..], model.subject().host) {
         (&[id], Some(host)) if hosts.is_empty() => {
             let mut items = vec![
                 (words.cancel_all.to_owned(), Chosen::Wish(id, whole)),
@@ -97,7 +97,7 @@ fn cancel(model: &mut Model, targets: Vec<TaskId>) {
                     Chosen::Wish(id, Wish::Cancel { hosts: vec![host.clone()] }),
                 ),
             ];
-            let lanes = model.runs.get(&id).into_iter().flat_map(|run| {
+            let lanes = model.world.run(id).into_iter().flat_map(|run| {
                 let sliced = |lane: &&Lane| run.plan.group(lane.group).is_some_and(|group| group.batches.len() > 1);
                 run.lanes.iter().filter(sliced)
             });
@@ -112,152 +112,55 @@ fn cancel(model: &mut Model, targets: Vec<TaskId>) {
     }
 }
 
-/// The tasks that an act is about: those that are marked, or the one that is selected.
-pub(super) fn targets(model: &Model) -> Vec<TaskId> {
-    if let Screen::Board(board) = model.screen()
-        && !board.marks.is_empty()
-    {
-        return board.marks.iter().copied().collect();
-    }
-    model.current_task().into_iter().collect()
-}
-
-/// The hosts that are selected on a task's screen: one, when its row is; all, when the steps are looked at.
-fn chosen_hosts(model: &Model) -> Vec<HostName> {
-    let Screen::Task(screen) = model.screen() else { return Vec::new() };
-    let Some(run) = model.runs.get(&screen.id) else { return Vec::new() };
-    let only = screen.shape.only.as_ref();
-    only.map_or_else(Vec::new, |lanes| {
-        let names: BTreeSet<HostName> =
-            lanes.iter().filter_map(|lane| run.lanes.get(*lane)).map(|lane| lane.host.clone()).collect();
-        names.into_iter().collect()
-    })
-}
-
 /// Opens the question whether a plan may run.
 pub(super) fn approve(model: &mut Model, mut targets: Vec<TaskId>) {
-    let is_new = |id: &TaskId| match (model.runs.get(id), model.tasks.get(id)) {
+    let is_new = |id: &TaskId| match (model.world.run(*id), model.world.tasks().get(id)) {
         (Some(run), _) => run.state() == TaskState::New,
         (None, task) => task.is_some_and(|task| task.state == TaskState::New),
     };
-    let first = targets.first().and_then(|id| model.runs.get(id));
+    let first = targets.first().and_then(|id| model.world.run(*id));
     let wish = |run: &Run| Wish::Approve { digest: run.digest, start: None, until: None };
-    let why = first.and_then(|run| can::why_not(model, run, &wish(run)));
+    let why = first.and_then(|run| can::why_not(model.context(), run, &wish(run)));
     targets.retain(is_new);
     if targets.is_empty() {
-        model.say(why.unwrap_or_else(|| model.look.words.reading.to_owned()), Tone::Warn);
+        model.ui.say(why.unwrap_or_else(|| model.ui.look.words.reading.to_owned()), Tone::Warn);
         return;
     }
     let first = targets.remove(0);
-    model.queue = targets;
-    model.dialog = Some(Dialog::Approve(Approval::of(first, model.now)));
+    model.ui.queue = targets;
+    model.ui.dialog = Some(Dialog::Approve(Approval::of(first, model.world.now())));
 }
 
 /// Opens the question whether something is to be done, with what it would do.
 pub(super) fn confirm(model: &mut Model, mut targets: Vec<TaskId>, wish: Wish) {
-    if model.readonly {
-        model.say(model.look.words.readonly, Tone::Warn);
+    if model.ui.readonly {
+        model.ui.say(model.ui.look.words.readonly, Tone::Warn);
         return;
     }
     // Of several, those are asked about with which it can be done.
-    let reason = |id: &TaskId| model.runs.get(id).and_then(|run| can::why_not(model, run, &wish));
+    let reason = |id: &TaskId| model.world.run(*id).and_then(|run| can::why_not(model.context(), run, &wish));
     let why = targets.first().and_then(reason);
     targets.retain(|id| reason(id).is_none());
     if let (true, Some(why)) = (targets.is_empty(), why) {
-        model.say(why, Tone::Warn);
+        model.ui.say(why, Tone::Warn);
         return;
     }
     if let [only] = targets[..]
-        && let Some(run) = model.runs.get(&only)
-        && let Some(Err(why)) = model.may(wish.right(), run)
+        && let Some(run) = model.world.run(only)
+        && let Some(Err(why)) = model.world.may(wish.right(), run)
     {
-        model.say(why, Tone::Fail);
+        model.ui.say(why, Tone::Fail);
         return;
     }
     // What is marked is not always what is looked at.
-    let marked = matches!(model.screen(), Screen::Board(board) if !board.marks.is_empty());
-    model.dialog = Some(Dialog::Confirm(Confirm::of(wish, targets, marked)));
-}
-
-/// Says what an act will do, as things stand.
-pub(in crate::shells::dashboard) fn consequences(model: &Model, targets: &[TaskId], wish: &Wish) -> Vec<String> {
-    let words = model.look.words;
-    let mut sentences = Vec::new();
-    for run in targets.iter().filter_map(|id| model.runs.get(id)) {
-        let table = Table::of(run, model.now);
-        let running = table.count(Mark::Runs).to_string();
-        let waiting = table.count(Mark::Waits).saturating_add(table.count(Mark::Asks)).to_string();
-        let bad = table.count(Mark::Failed).saturating_add(table.count(Mark::Lost)).to_string();
-        sentences.push(match wish {
-            Wish::Approve { .. } | Wish::Acknowledge { .. } => continue,
-            Wish::Reject => fill(words.will_reject, &[]),
-            Wish::Withdraw => fill(words.will_withdraw, &[]),
-            Wish::Cancel { hosts } if hosts.is_empty() => fill(words.will_cancel, &[&running, &waiting]),
-            Wish::Cancel { hosts } => fill(words.will_cancel_hosts, &[&hosts.len().to_string()]),
-            Wish::CancelBatch { group, batch } => {
-                fill(words.will_cancel_hosts, &[&in_batch(run, *group, *batch).to_string()])
-            }
-            Wish::Hold => fill(words.will_hold, &[&running, &waiting]),
-            Wish::Release => fill(words.will_release, &[]),
-            Wish::Continue { group, batch } => {
-                fill(words.will_continue, &[&batch.to_string(), &in_batch(run, *group, *batch).to_string()])
-            }
-            Wish::ReleaseStep { step, hosts } => {
-                let at =
-                    asking(run).iter().filter(|(name, _)| name == step).map(|(_, hosts)| hosts.len()).sum::<usize>();
-                let count = if hosts.is_empty() { at } else { hosts.len() };
-                fill(words.will_release_step, &[step.as_str(), &count.to_string()])
-            }
-            Wish::Retry { which: Which::Hosts(hosts), step: Some(step), again: true } => {
-                fill(words.will_retry_twice, &[&hosts.len().to_string(), step.as_str()])
-            }
-            Wish::Retry { again: true, .. } => fill(words.will_retry_unknown, &[&bad]),
-            Wish::Retry { which: Which::Failed, .. } => fill(words.will_retry, &[&bad]),
-            Wish::Retry { which: Which::Unfinished, .. } => {
-                let all = run.lanes.len().saturating_sub(table.count(Mark::Ok));
-                fill(words.will_retry_unfinished, &[&all.to_string()])
-            }
-            Wish::Retry { which: Which::Hosts(hosts), step: None, .. } => {
-                fill(words.will_retry_hosts, &[&hosts.len().to_string()])
-            }
-            Wish::Retry { which: Which::Hosts(hosts), step: Some(step), .. } => {
-                fill(words.will_retry_from, &[&hosts.len().to_string(), step.as_str()])
-            }
-            Wish::Skip { step, hosts } => fill(words.will_skip, &[step.as_str(), &hosts.len().to_string()]),
-        });
-        if matches!(wish, Wish::Cancel { .. }) && !run.lanes.iter().any(can::is_sent) {
-            sentences.push(words.nothing_begun.to_owned());
-        }
-    }
-    sentences.dedup();
-    sentences
-}
-
-/// How many hosts a batch has.
-fn in_batch(run: &Run, group: GroupNo, batch: u32) -> usize {
-    run.lanes.iter().filter(|lane| (lane.group, lane.batch) == (group, batch)).count()
-}
-
-/// The steps that wait for somebody, each with its hosts.
-fn asking(run: &Run) -> Vec<(StepName, Vec<HostName>)> {
-    let mut found: Vec<(StepName, Vec<HostName>)> = Vec::new();
-    for lane in &run.lanes {
-        let planned = run.plan.group(lane.group).map_or(&[][..], |group| &group.steps);
-        if let Next::Asks { step } = lane.next_step(planned, run.timed_at()) {
-            let name = &planned[step].name;
-            match found.iter_mut().find(|(known, _)| known == name) {
-                Some((_, hosts)) => hosts.push(lane.host.clone()),
-                None => found.push((name.clone(), vec![lane.host.clone()])),
-            }
-        }
-    }
-    found
+    let marked = !model.subject().marked.is_empty();
+    model.ui.dialog = Some(Dialog::Confirm(Confirm::of(wish, targets, marked)));
 }
 
 /// Lets go on what waits for somebody: a held task, a batch, a step.
 fn release(model: &mut Model, id: TaskId) {
-    let Some(run) = model.runs.get(&id) else { return };
-    let words = model.look.words;
+    let Some(run) = model.world.run(id) else { return };
+    let words = model.ui.look.words;
     let mut items: Vec<(String, Chosen)> = Vec::new();
     if run.held().is_some() && run.state() != TaskState::Done {
         items.push((words.release_task.to_owned(), Chosen::Wish(id, Wish::Release)));
@@ -270,7 +173,7 @@ fn release(model: &mut Model, id: TaskId) {
         for (step, hosts) in asking(run) {
             let label = fill(words.release_step, &[step.as_str(), &hosts.len().to_string()]);
             items.push((label, Chosen::Wish(id, Wish::ReleaseStep { step: step.clone(), hosts: hosts.clone() })));
-            if let Some(host) = selected_host(model).filter(|host| hosts.contains(host) && hosts.len() > 1) {
+            if let Some(host) = model.subject().host.filter(|host| hosts.contains(host) && hosts.len() > 1) {
                 let label = fill(words.release_step_on, &[step.as_str(), host.as_str()]);
                 items.push((label, Chosen::Wish(id, Wish::ReleaseStep { step, hosts: vec![host] })));
             }
@@ -279,16 +182,9 @@ fn release(model: &mut Model, id: TaskId) {
     offer(model, words.release_what, items, &fill(words.nothing_waits, &[&id.to_string()]));
 }
 
-/// The host whose row is selected on a task's screen.
-fn selected_host(model: &Model) -> Option<HostName> {
-    let Screen::Task(screen) = model.screen() else { return None };
-    let lane = screen.selected.as_ref().and_then(RowKey::lane)?;
-    Some(model.runs.get(&screen.id)?.lanes.get(lane)?.host.clone())
-}
-
 fn retry_choices(model: &mut Model, id: TaskId) {
-    let Some(run) = model.runs.get(&id) else { return };
-    let words = model.look.words;
+    let Some(run) = model.world.run(id) else { return };
+    let words = model.ui.look.words;
     let retry = |which, step, again| Chosen::Wish(id, Wish::Retry { which, step, again });
     let retry_all = |which| {
         let again = can::runs_again(run, &which);
@@ -298,14 +194,14 @@ fn retry_choices(model: &mut Model, id: TaskId) {
     let mut nothing = words.nothing_to_retry;
     if can::has_begun(run) {
         nothing = words.all_well;
-        let table = Table::of(run, model.now);
+        let table = Table::of(run, model.world.now());
         if table.count(Mark::Failed).saturating_add(table.count(Mark::Lost)) > 0 {
             items.push((words.retry_failed.to_owned(), retry_all(Which::Failed)));
         }
         if table.count(Mark::Ok) < run.lanes.len() {
             items.push((words.retry_unfinished.to_owned(), retry_all(Which::Unfinished)));
         }
-        if let Some(host) = selected_host(model) {
+        if let Some(host) = model.subject().host {
             items.push((fill(words.retry_host, &[host.as_str()]), retry_all(Which::Hosts(vec![host.clone()]))));
             let lane = run.lanes.iter().find(|lane| lane.host == host);
             let planned = lane.and_then(|lane| Some((lane, run.plan.group(lane.group)?)));
@@ -321,8 +217,8 @@ fn retry_choices(model: &mut Model, id: TaskId) {
 
 /// Goes on without a step that failed or waits, on the selected host or on all that stand at it.
 fn skip(model: &mut Model, id: TaskId) {
-    let Some(run) = model.runs.get(&id) else { return };
-    let words = model.look.words;
+    let Some(run) = model.world.run(id) else { return };
+    let words = model.ui.look.words;
     let mut stuck: Vec<(StepName, Vec<HostName>)> = Vec::new();
     let going = run.lanes.iter().filter(|_| run.state() == TaskState::Running);
     for lane in going {
@@ -341,7 +237,7 @@ fn skip(model: &mut Model, id: TaskId) {
     }
     let mut items = Vec::new();
     for (step, hosts) in stuck {
-        if let Some(host) = selected_host(model).filter(|host| hosts.contains(host)) {
+        if let Some(host) = model.subject().host.filter(|host| hosts.contains(host)) {
             let label = fill(words.skip_on, &[step.as_str(), host.as_str()]);
             items.push((label, Chosen::Wish(id, Wish::Skip { step: step.clone(), hosts: vec![host] })));
         }
@@ -353,27 +249,24 @@ fn skip(model: &mut Model, id: TaskId) {
 
 fn offer(model: &mut Model, title: &str, mut items: Vec<(String, Chosen)>, nothing: &str) {
     match items.len() {
-        0 => model.say(nothing, Tone::Warn),
+        0 => model.ui.say(nothing, Tone::Warn),
         1 => {
             if let (_, Chosen::Wish(id, wish)) = items.remove(0) {
                 confirm(model, vec![id], wish);
             }
         }
-        _ => model.dialog = Some(Dialog::Choose(Choose { title: title.to_owned(), items, at: 0 })),
+        _ => model.ui.dialog = Some(Dialog::Choose(Choose { title: title.to_owned(), items, at: 0 })),
     }
 }
 
 /// Makes the order of each task.
 pub(super) fn send(model: &mut Model, targets: &[TaskId], wish: &Wish, reason: Option<&str>) -> Vec<Command> {
     let word = wish.right().word();
-    if let Screen::Board(board) = model.screen_mut() {
-        board.marks.clear();
-        board.range = None;
-    }
+    model.on_screen(|screen, cx| screen.hear(cx, &News::Ordered));
     targets
         .iter()
         .map(|id| {
-            let request = model.request(Some(*id), format!("{word} {id}"));
+            let request = model.world.request(Some(*id), format!("{word} {id}"));
             let order = Order { task: id.to_string(), wish: wish.clone(), reason: reason.map(str::to_owned) };
             Command::Drop { request, drop_box: DropBox::Orders, stem: word.to_owned(), bytes: order.write() }
         })

@@ -6,77 +6,44 @@ use crossterm::event::{KeyCode, KeyEvent};
 
 use crate::base::ids::{HostName, TaskId};
 use crate::domain::order::{Which, Wish};
+use crate::shells::dashboard::completion::{completion, is_of_task};
 use crate::shells::dashboard::edit::Edit;
+use crate::shells::dashboard::keys::Action;
 use crate::shells::dashboard::look::{Theme, Tone};
 use crate::shells::dashboard::message::Command;
-use crate::shells::dashboard::model::{Model, Prompt};
-use crate::shells::dashboard::screens::{DiffScreen, List, Screen};
-use crate::shells::dashboard::update::dialogs::typed;
-use crate::shells::dashboard::update::logs::find;
-use crate::shells::dashboard::update::screens::{perform, push, set_filter, show, show_task};
+use crate::shells::dashboard::model::Model;
+use crate::shells::dashboard::prompt::Prompt;
+use crate::shells::dashboard::screen::table::named;
+use crate::shells::dashboard::update::screens::{follow, perform, set_filter, show, show_diff, show_task};
 use crate::shells::dashboard::update::{acts, forms};
 use crate::shells::dashboard::words::{Lang, fill};
 
-/// The commands, for completion; those that take a task first.
-const OF_TASK: [&str; 14] = [
-    "approve", "reject", "withdraw", "hold", "release", "continue", "cancel", "retry", "skip", "task", "show", "same",
-    "diff", "logs",
-];
-/// How many words are offered at most.
-const OFFERED_MAX: usize = 200;
-/// The other commands.
-const OTHERS: [&str; 15] = [
-    "board",
-    "hosts",
-    "host",
-    "history",
-    "audit",
-    "templates",
-    "new",
-    "theme",
-    "lang",
-    "ascii",
-    "bell",
-    "help",
-    "requests",
-    "bad",
-    "quit",
-];
-
 pub(super) fn press(model: &mut Model, key: &KeyEvent) -> Vec<Command> {
-    let Some(prompt) = model.prompt.take() else { return Vec::new() };
+    let Some(prompt) = model.ui.prompt.take() else { return Vec::new() };
     match prompt {
         Prompt::Filter(mut edit) => match key.code {
             KeyCode::Enter => {}
             KeyCode::Esc => set_filter(model, ""),
             _ => {
-                typed(&mut edit, key);
+                edit.typed(key);
                 set_filter(model, edit.text());
-                model.prompt = Some(Prompt::Filter(edit));
+                model.ui.prompt = Some(Prompt::Filter(edit));
             }
         },
         Prompt::Find(mut edit) => match key.code {
-            KeyCode::Enter => {
-                if let Screen::Log(screen) = model.screen_mut() {
-                    edit.text().clone_into(&mut screen.find);
-                }
-                return find(model, true);
-            }
+            KeyCode::Enter => return answer(model, &Prompt::Find(edit)),
             KeyCode::Esc => {}
             _ => {
-                typed(&mut edit, key);
-                model.prompt = Some(Prompt::Find(edit));
+                edit.typed(key);
+                model.ui.prompt = Some(Prompt::Find(edit));
             }
         },
         Prompt::Keep(mut edit) => match key.code {
-            KeyCode::Enter | KeyCode::Esc => {
-                if let Screen::Log(screen) = model.screen_mut() {
-                    screen.keep = if key.code == KeyCode::Enter { edit.text().to_owned() } else { String::new() };
-                }
-            }
+            KeyCode::Enter => return answer(model, &Prompt::Keep(edit)),
+            KeyCode::Esc => return answer(model, &Prompt::Keep(Edit::default())),
             _ => {
-                typed(&mut edit, key);
-                model.prompt = Some(Prompt::Keep(edit));
+                edit.typed(key);
+                model.ui.prompt = Some(Prompt::Keep(edit));
             }
         },
         Prompt::Command(edit, at) => return command_line(model, edit, at, key),
@@ -84,96 +51,62 @@ pub(super) fn press(model: &mut Model, key: &KeyEvent) -> Vec<Command> {
     Vec::new()
 }
 
+/// Gives a screen what it had asked for.
+fn answer(model: &mut Model, prompt: &Prompt) -> Vec<Command> {
+    let step = model.on_screen(|screen, _| screen.answer(prompt));
+    follow(model, step)
+}
+
 fn command_line(model: &mut Model, mut edit: Edit, at: Option<usize>, key: &KeyEvent) -> Vec<Command> {
     let earlier =
-        |at: Option<usize>| at.and_then(|at| model.commands.get(at)).cloned().map_or_else(Edit::default, Edit::new);
+        |at: Option<usize>| at.and_then(|at| model.ui.commands.get(at)).cloned().map_or_else(Edit::default, Edit::new);
     match key.code {
         KeyCode::Esc => return Vec::new(),
         KeyCode::Enter => {
             let line = edit.text().trim().to_owned();
             if !line.is_empty() {
-                model.commands.retain(|known| *known != line);
-                model.commands.push(line.clone());
+                model.ui.commands.retain(|known| *known != line);
+                model.ui.commands.push(line.clone());
             }
             return execute(model, &line);
         }
         KeyCode::Up => {
-            let at = at.map_or(model.commands.len(), |at| at).checked_sub(1).or(at);
-            model.prompt = Some(Prompt::Command(earlier(at), at));
+            let at = at.map_or(model.ui.commands.len(), |at| at).checked_sub(1).or(at);
+            model.ui.prompt = Some(Prompt::Command(earlier(at), at));
             return Vec::new();
         }
         KeyCode::Down => {
-            let at = at.map(|at| at.saturating_add(1)).filter(|at| *at < model.commands.len());
-            model.prompt = Some(Prompt::Command(earlier(at), at));
+            let at = at.map(|at| at.saturating_add(1)).filter(|at| *at < model.ui.commands.len());
+            model.ui.prompt = Some(Prompt::Command(earlier(at), at));
             return Vec::new();
         }
         KeyCode::Tab => {
-            if let Some(whole) = completion(model, edit.text()) {
+            if let Some(whole) = completion(model.context(), model.subject().task, edit.text()) {
                 edit = Edit::new(whole);
             }
         }
         KeyCode::Backspace if edit.text().is_empty() => return Vec::new(),
-        _ => drop(typed(&mut edit, key)),
+        _ => drop(edit.typed(key)),
     }
-    model.prompt = Some(Prompt::Command(edit, at));
+    model.ui.prompt = Some(Prompt::Command(edit, at));
     Vec::new()
 }
 
-/// Returns what can follow what was typed, in the order in which it is offered.
-pub(in crate::shells::dashboard) fn candidates(model: &Model, line: &str) -> Vec<String> {
-    let (head, last) = line.rsplit_once(' ').map_or(("", line), |(head, last)| (head, last));
-    let words: Vec<String> = match head.split(' ').next().unwrap_or_default() {
-        "" => OF_TASK.iter().chain(&OTHERS).map(|word| (*word).to_owned()).collect(),
-        "theme" => Theme::ALL.iter().map(|theme| theme.word().to_owned()).collect(),
-        "lang" => Lang::ALL.iter().map(|lang| lang.word().to_owned()).collect(),
-        "ascii" | "bell" => ["on", "off"].map(str::to_owned).into(),
-        "new" => {
-            model.library.iter().flat_map(|library| library.catalogue.iter()).map(|t| t.name.to_string()).collect()
-        }
-        "host" => {
-            model.library.iter().flat_map(|library| library.inventory.hosts.keys()).map(ToString::to_string).collect()
-        }
-        verb if OF_TASK.contains(&verb) => {
-            model.current_task().into_iter().chain(model.tasks.keys().copied()).map(|id| id.to_string()).collect()
-        }
-        _ => Vec::new(),
-    };
-    let mut found: Vec<String> = words.into_iter().filter(|word| word.starts_with(last)).collect();
-    let mut seen = std::collections::BTreeSet::new();
-    found.retain(|word| seen.insert(word.clone()));
-    found.truncate(OFFERED_MAX);
-    found
-}
-
-/// Completes the last word as far as all candidates agree.
-fn completion(model: &Model, line: &str) -> Option<String> {
-    let found = candidates(model, line);
-    let first = found.first()?;
-    let head = &line[..line.rfind(' ').map_or(0, |at| at.saturating_add(1))];
-    if let [only] = &found[..] {
-        return Some(format!("{head}{only} "));
-    }
-    let same = (0..=first.len()).rev().find(|length| {
-        first.is_char_boundary(*length) && found.iter().all(|word| word.get(..*length) == Some(&first[..*length]))
-    })?;
-    Some(format!("{head}{}", &first[..same]))
-}
-
 fn execute(model: &mut Model, line: &str) -> Vec<Command> {
-    let words = model.look.words;
+    let words = model.ui.look.words;
     let mut parts = line.split_whitespace();
     let verb = parts.next().unwrap_or_default();
     let rest: Vec<&str> = parts.collect();
     let task = match rest.first() {
         Some(word) => find_task(model, word),
-        None => model.current_task(),
+        None => model.subject().task,
     };
-    if OF_TASK.contains(&verb) {
+    if is_of_task(verb) {
         let Some(id) = task else {
-            model.say(fill(words.no_such_task, &[rest.first().unwrap_or(&"")]), Tone::Warn);
+            model.ui.say(fill(words.no_such_task, &[rest.first().unwrap_or(&"")]), Tone::Warn);
             return Vec::new();
         };
-        if !model.runs.contains_key(&id) && !model.tasks.contains_key(&id) && verb != "diff" {
+        if !model.world.runs().contains_key(&id) && !model.world.tasks().contains_key(&id) && verb != "diff" {
             // What can be done with it is known once it was read.
             show_task(model, id);
             return Vec::new();
@@ -183,38 +116,31 @@ fn execute(model: &mut Model, line: &str) -> Vec<Command> {
     let arg = rest.first().copied().unwrap_or_default();
     match verb {
         "" => {}
-        "board" => show(model, 0),
-        "hosts" => show(model, 1),
-        "history" => show(model, 2),
-        "audit" => show(model, 3),
-        "templates" => show(model, 4),
-        "bad" => push(model, Screen::Refused(List::default())),
-        "host" => match arg.parse::<HostName>() {
-            Ok(name) => push(model, Screen::Host(name, List::default())),
-            Err(wanted) => model.say(format!("host {arg}: {wanted}"), Tone::Warn),
-        },
-        "new" if model.readonly => model.say(words.readonly, Tone::Warn),
+        "new" if model.ui.readonly => model.ui.say(words.readonly, Tone::Warn),
         "new" => match arg.parse() {
             Ok(name) => forms::open(model, Some(&name)),
             Err(_) => forms::choose(model),
         },
         "theme" => match Theme::parse(arg) {
-            Some(theme) => model.look.theme = theme,
-            None => model.say(fill(words.unknown_word, &[arg]), Tone::Warn),
+            Some(theme) => model.ui.look.theme = theme,
+            None => model.ui.say(fill(words.unknown_word, &[arg]), Tone::Warn),
         },
         "lang" => match Lang::parse(arg) {
             Some(lang) => {
-                model.lang = lang;
-                model.look.words = lang.words();
+                model.ui.lang = lang;
+                model.ui.look.words = lang.words();
             }
-            None => model.say(fill(words.unknown_word, &[arg]), Tone::Warn),
+            None => model.ui.say(fill(words.unknown_word, &[arg]), Tone::Warn),
         },
-        "ascii" => model.look.ascii = arg != "off",
-        "bell" => model.bell = arg != "off",
-        "help" => return perform(model, crate::shells::dashboard::keys::Action::Help),
-        "requests" => return perform(model, crate::shells::dashboard::keys::Action::Requests),
+        "ascii" => model.ui.look.ascii = arg != "off",
+        "bell" => model.ui.bell = arg != "off",
+        "help" => return perform(model, Action::Help),
+        "requests" => return perform(model, Action::Requests),
         "q" | "quit" => return vec![Command::Quit],
-        other => model.say(fill(words.unknown_command, &[other]), Tone::Warn),
+        other => match named(other) {
+            Some(named) => show(model, named, arg),
+            None => model.ui.say(fill(words.unknown_command, &[other]), Tone::Warn),
+        },
     }
     Vec::new()
 }
@@ -223,32 +149,32 @@ fn find_task(model: &Model, word: &str) -> Option<TaskId> {
     if let Some(id) = word.parse().ok().map(TaskId) {
         return Some(id);
     }
-    let named = model.tasks.values().rev().find(|task| task.view.name == word).map(|task| task.view.id);
-    named.or_else(|| model.recent.iter().find(|line| line.name == word).map(|line| line.id))
+    let named = model.world.tasks().values().rev().find(|task| task.view.name == word).map(|task| task.view.id);
+    named.or_else(|| model.world.recent().iter().find(|line| line.name == word).map(|line| line.id))
+}
+
+/// Reads the names of a task's hosts, or returns the first word that is none: it must not make it the whole task.
+fn hosts_of<'a>(model: &Model, id: TaskId, words: &[&'a str]) -> Result<Vec<HostName>, &'a str> {
+    let known = |host: &HostName| model.world.run(id).is_none_or(|run| run.lanes.iter().any(|lane| lane.host == *host));
+    let named = words.iter().flat_map(|word| word.split(',')).filter(|word| !word.is_empty());
+    named.map(|word| word.parse().ok().filter(&known).ok_or(word)).collect()
 }
 
 fn of_task(model: &mut Model, verb: &str, id: TaskId, rest: &[&str]) -> Vec<Command> {
-    let words = model.look.words;
-    if model.readonly && !matches!(verb, "task" | "show" | "logs" | "diff") {
-        model.say(words.readonly, Tone::Warn);
+    let words = model.ui.look.words;
+    if model.ui.readonly && !matches!(verb, "task" | "show" | "logs" | "diff") {
+        model.ui.say(words.readonly, Tone::Warn);
         return Vec::new();
     }
-    let takes_step = matches!(verb, "release" | "skip");
-    let named =
-        rest.iter().skip(usize::from(takes_step)).flat_map(|word| word.split(',')).filter(|word| !word.is_empty());
-    let mut hosts: Vec<HostName> = Vec::new();
-    for word in named.filter(|_| verb != "diff") {
-        // A word that names nothing must not make it the whole task.
-        let known =
-            |host: &HostName| model.runs.get(&id).is_none_or(|run| run.lanes.iter().any(|lane| lane.host == *host));
-        match word.parse::<HostName>() {
-            Ok(host) if known(&host) => hosts.push(host),
-            _ => {
-                model.say(fill(words.not_a_host, &[word, &id.to_string()]), Tone::Fail);
-                return Vec::new();
-            }
+    // What follows a verb that takes a step is that step.
+    let named = rest.get(usize::from(matches!(verb, "release" | "skip"))..).unwrap_or_default();
+    let hosts = match hosts_of(model, id, if verb == "diff" { &[] } else { named }) {
+        Ok(hosts) => hosts,
+        Err(word) => {
+            model.ui.say(fill(words.not_a_host, &[word, &id.to_string()]), Tone::Fail);
+            return Vec::new();
         }
-    }
+    };
     let wish = match verb {
         "approve" => {
             acts::approve(model, vec![id]);
@@ -265,8 +191,8 @@ fn of_task(model: &mut Model, verb: &str, id: TaskId, rest: &[&str]) -> Vec<Comm
         "diff" => {
             let other = rest.first().and_then(|word| find_task(model, word));
             match other {
-                Some(other) => push(model, Screen::Diff(DiffScreen { was: other, now: id, list: List::default() })),
-                None => model.say(words.nothing_to_compare, Tone::Warn),
+                Some(other) => show_diff(model, other, id),
+                None => model.ui.say(words.nothing_to_compare, Tone::Warn),
             }
             return Vec::new();
         }
@@ -274,8 +200,8 @@ fn of_task(model: &mut Model, verb: &str, id: TaskId, rest: &[&str]) -> Vec<Comm
         "withdraw" => Wish::Withdraw,
         "hold" => Wish::Hold,
         "continue" => {
-            let Some(wait) = model.runs.get(&id).and_then(|run| run.batch_wait) else {
-                model.say(fill(words.nothing_waits, &[&id.to_string()]), Tone::Warn);
+            let Some(wait) = model.world.run(id).and_then(|run| run.batch_wait) else {
+                model.ui.say(fill(words.nothing_waits, &[&id.to_string()]), Tone::Warn);
                 return Vec::new();
             };
             Wish::Continue { group: wait.group, batch: wait.batch }
@@ -286,7 +212,7 @@ fn of_task(model: &mut Model, verb: &str, id: TaskId, rest: &[&str]) -> Vec<Comm
             (Some(step), _) => Wish::Skip { step, hosts },
             (None, "release") => Wish::Release,
             (None, _) => {
-                model.say(words.which_step, Tone::Warn);
+                model.ui.say(words.which_step, Tone::Warn);
                 return Vec::new();
             }
         },

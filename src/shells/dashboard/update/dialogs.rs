@@ -6,12 +6,13 @@
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 
 use crate::domain::order::Wish;
+use crate::shells::dashboard::context::Context;
 use crate::shells::dashboard::dialog::{Approval, Choose, Chosen, Confirm, DIFF, Dialog, SECTIONS};
-use crate::shells::dashboard::edit::Edit;
 use crate::shells::dashboard::look::Tone;
 use crate::shells::dashboard::message::Command;
-use crate::shells::dashboard::model::{Model, Prompt};
+use crate::shells::dashboard::model::Model;
 use crate::shells::dashboard::pace::sends;
+use crate::shells::dashboard::prompt::Prompt;
 use crate::shells::dashboard::update::{acts, forms};
 use crate::shells::dashboard::view;
 
@@ -19,7 +20,7 @@ use crate::shells::dashboard::view;
 const READABLE_ROWS: usize = 3;
 
 pub(super) fn press(model: &mut Model, key: &KeyEvent) -> Vec<Command> {
-    match model.dialog.take() {
+    match model.ui.dialog.take() {
         Some(Dialog::Approve(approval)) => approve(model, approval, key),
         Some(Dialog::Confirm(confirm)) => answer(model, confirm, key),
         Some(Dialog::Choose(choose)) => pick(model, choose, key),
@@ -30,15 +31,15 @@ pub(super) fn press(model: &mut Model, key: &KeyEvent) -> Vec<Command> {
                 KeyCode::Esc | KeyCode::F(1) | KeyCode::Enter => return Vec::new(),
                 KeyCode::Char('q' | '?') if help.filter.text().is_empty() => return Vec::new(),
                 _ if by != 0 => {
-                    let rows = view::help::rows(model, &help).len();
+                    let rows = view::help::rows(model.context(), &help).len();
                     help.top = help.top.saturating_add_signed(by).min(rows.saturating_sub(1));
                 }
                 _ => {
-                    typed(&mut help.filter, key);
+                    help.filter.typed(key);
                     help.top = 0;
                 }
             }
-            model.dialog = Some(Dialog::Help(help));
+            model.ui.dialog = Some(Dialog::Help(help));
             Vec::new()
         }
         None => Vec::new(),
@@ -58,33 +59,13 @@ fn steps(key: &KeyEvent) -> isize {
     }
 }
 
-/// Takes a key that writes; `false` when it is another.
-pub(super) fn typed(edit: &mut Edit, key: &KeyEvent) -> bool {
-    let held = key.modifiers.contains(KeyModifiers::CONTROL);
-    match (key.code, held) {
-        (KeyCode::Char('w'), true) => edit.delete_word(),
-        (KeyCode::Char('u'), true) => edit.delete_to_start(),
-        (KeyCode::Char('a'), true) | (KeyCode::Home, _) => edit.home(),
-        (KeyCode::Char('e'), true) | (KeyCode::End, _) => edit.end(),
-        (KeyCode::Char(c), false) if !key.modifiers.contains(KeyModifiers::ALT) => {
-            edit.insert(c.encode_utf8(&mut [0; 4]));
-        }
-        (KeyCode::Backspace, _) => edit.backspace(),
-        (KeyCode::Delete, _) => edit.delete(),
-        (KeyCode::Left, _) => edit.left(),
-        (KeyCode::Right, _) => edit.right(),
-        _ => return false,
-    }
-    true
-}
-
 /// Puts pasted text where text is typed, but for the field of an approval.
 pub(super) fn paste(model: &mut Model, text: &str) {
     let line = text.replace(['\r', '\n'], " ");
-    match (&mut model.dialog, &mut model.prompt) {
+    match (&mut model.ui.dialog, &mut model.ui.prompt) {
         (Some(Dialog::Approve(_)), _) => {
-            let words = model.look.words;
-            model.say(words.no_paste, Tone::Warn);
+            let words = model.ui.look.words;
+            model.ui.say(words.no_paste, Tone::Warn);
         }
         (Some(Dialog::Confirm(confirm)), _) if confirm.at_reason => confirm.reason.insert(&line),
         (Some(Dialog::Form(form)), _) => {
@@ -102,12 +83,12 @@ pub(super) fn paste(model: &mut Model, text: &str) {
 /// Takes a key that came faster than people type, where a question is open. It is part of a paste: where texts may be pasted
 /// its character is, and nothing else of it does anything.
 pub(super) fn burst(model: &mut Model, key: &KeyEvent) -> Vec<Command> {
-    let words = model.look.words;
-    let now = model.now;
-    match &mut model.dialog {
+    let words = model.ui.look.words;
+    let now = model.world.now();
+    match &mut model.ui.dialog {
         Some(Dialog::Approve(approval)) => {
             approval.shut_burst(now);
-            model.say(words.no_paste, Tone::Warn);
+            model.ui.say(words.no_paste, Tone::Warn);
         }
         Some(Dialog::Confirm(confirm)) if !confirm.at_reason => {
             confirm.typed.clear();
@@ -119,16 +100,16 @@ pub(super) fn burst(model: &mut Model, key: &KeyEvent) -> Vec<Command> {
                 KeyCode::Enter => confirm.problem = Some(words.enter_in_paste.to_owned()),
                 KeyCode::Tab => confirm.reason.insert(" "),
                 KeyCode::Char(_) | KeyCode::Backspace | KeyCode::Delete | KeyCode::Left | KeyCode::Right => {
-                    typed(&mut confirm.reason, key);
+                    confirm.reason.typed(key);
                 }
                 _ => {}
             }
         }
         Some(Dialog::Form(_)) if sends(*key) && key.code != KeyCode::Enter => {
-            model.say(words.sent_in_paste, Tone::Warn);
+            model.ui.say(words.sent_in_paste, Tone::Warn);
         }
         _ => {
-            model.said = None;
+            model.ui.said = None;
             return press(model, key);
         }
     }
@@ -139,10 +120,10 @@ fn approve(model: &mut Model, mut approval: Approval, key: &KeyEvent) -> Vec<Com
     let held = key.modifiers.contains(KeyModifiers::CONTROL);
     match key.code {
         KeyCode::Esc => {
-            model.queue.clear();
+            model.ui.queue.clear();
             return Vec::new();
         }
-        KeyCode::Char('n') if held && !model.queue.is_empty() => {
+        KeyCode::Char('n') if held && !model.ui.queue.is_empty() => {
             next_approval(model);
             return Vec::new();
         }
@@ -150,18 +131,18 @@ fn approve(model: &mut Model, mut approval: Approval, key: &KeyEvent) -> Vec<Com
         KeyCode::BackTab => approval.section = approval.section.saturating_add(SECTIONS).saturating_sub(1) % SECTIONS,
         KeyCode::Char('y') if held => {
             let digest = approval.shown.as_ref().map(|(digest, _)| digest.to_string());
-            model.dialog = Some(Dialog::Approve(approval));
+            model.ui.dialog = Some(Dialog::Approve(approval));
             return digest.into_iter().map(Command::Copy).collect();
         }
         KeyCode::Char('x') if held => {
             acts::confirm(model, vec![approval.id], Wish::Reject);
-            if model.dialog.is_none() {
-                model.dialog = Some(Dialog::Approve(approval));
+            if model.ui.dialog.is_none() {
+                model.ui.dialog = Some(Dialog::Approve(approval));
             }
             return Vec::new();
         }
         KeyCode::Enter => return give(model, approval),
-        _ if approval.closed(model).is_some() && matches!(key.code, KeyCode::Char('j' | 'k')) => {
+        _ if approval.closed(&model.world).is_some() && matches!(key.code, KeyCode::Char('j' | 'k')) => {
             let by = if key.code == KeyCode::Char('j') { 1 } else { -1 };
             approval.tops[approval.section] = approval.tops[approval.section].saturating_add_signed(by);
         }
@@ -170,19 +151,19 @@ fn approve(model: &mut Model, mut approval: Approval, key: &KeyEvent) -> Vec<Com
             // In the line that is typed these move the cursor, and there is more to read than to type.
             if by != 0 {
                 approval.tops[approval.section] = approval.tops[approval.section].saturating_add_signed(by);
-            } else if approval.closed(model).is_none() {
-                typed(&mut approval.field, key);
+            } else if approval.closed(&model.world).is_none() {
+                approval.field.typed(key);
             }
         }
     }
-    model.dialog = Some(Dialog::Approve(approval));
+    model.ui.dialog = Some(Dialog::Approve(approval));
     Vec::new()
 }
 
 /// Sends the approval, if the field is open and holds the phrase.
 fn give(model: &mut Model, mut approval: Approval) -> Vec<Command> {
-    let phrase = approval.phrase(model);
-    let open = approval.closed(model).is_none();
+    let phrase = approval.phrase(&model.world);
+    let open = approval.closed(&model.world).is_none();
     if let (true, Some(phrase), Some((digest, _))) = (open, phrase, approval.shown.clone())
         && approval.field.text().trim() == phrase
     {
@@ -192,30 +173,39 @@ fn give(model: &mut Model, mut approval: Approval) -> Vec<Command> {
         return commands;
     }
     if open {
-        model.say(model.look.words.not_the_phrase, Tone::Warn);
-        approval.shut_wrong(model.now);
+        model.ui.say(model.ui.look.words.not_the_phrase, Tone::Warn);
+        approval.shut_wrong(model.world.now());
     }
-    model.dialog = Some(Dialog::Approve(approval));
+    model.ui.dialog = Some(Dialog::Approve(approval));
     Vec::new()
 }
 
 /// Opens the question about the next marked task.
 pub(super) fn next_approval(model: &mut Model) {
-    if !model.queue.is_empty() {
-        let next = model.queue.remove(0);
-        model.dialog = Some(Dialog::Approve(Approval::of(next, model.now)));
+    if !model.ui.queue.is_empty() {
+        let next = model.ui.queue.remove(0);
+        model.ui.dialog = Some(Dialog::Approve(Approval::of(next, model.world.now())));
+    }
+}
+
+/// Shows what would run now, and what of it was read.
+pub(super) fn settle(model: &mut Model) {
+    let cx = model.ui.context(&model.world);
+    if let Some(Dialog::Approve(approval)) = &mut model.ui.dialog {
+        approval.refresh(cx);
+        note_what_was_read(cx, approval);
     }
 }
 
 /// Notes which section was seen to its end.
-pub(super) fn settle_approval(model: &Model, approval: &mut Approval) {
+fn note_what_was_read(cx: Context<'_>, approval: &mut Approval) {
     if approval.shown.is_none() {
         return;
     }
-    let (total, seen) = view::approve::section_size(model, approval);
+    let (total, seen) = view::approve::section_size(cx, approval);
     let section = approval.section;
     // Of a few lines nobody can read a plan, and what is still read from the disk was not seen.
-    let known = section != DIFF || !view::approve::is_reading(model, approval);
+    let known = section != DIFF || !approval.is_reading(cx.world);
     approval.tops[section] = approval.tops[section].min(total.saturating_sub(seen));
     if approval.tops[section].saturating_add(seen) >= total && seen >= READABLE_ROWS && known {
         approval.read[section] = true;
@@ -225,14 +215,14 @@ pub(super) fn settle_approval(model: &Model, approval: &mut Approval) {
 fn answer(model: &mut Model, mut confirm: Confirm, key: &KeyEvent) -> Vec<Command> {
     match key.code {
         KeyCode::Esc => {
-            model.queue.clear();
+            model.ui.queue.clear();
             return Vec::new();
         }
         KeyCode::Tab | KeyCode::BackTab | KeyCode::Up | KeyCode::Down if confirm.phrase.is_some() => {
             confirm.at_reason = !confirm.at_reason;
         }
         KeyCode::Enter => {
-            let words = model.look.words;
+            let words = model.ui.look.words;
             let reason = confirm.reason.text().trim().to_owned();
             let said = confirm.phrase.as_ref().is_none_or(|phrase| confirm.typed.text().trim() == phrase);
             if !said {
@@ -250,11 +240,11 @@ fn answer(model: &mut Model, mut confirm: Confirm, key: &KeyEvent) -> Vec<Comman
         }
         _ => {
             let edit = if confirm.at_reason { &mut confirm.reason } else { &mut confirm.typed };
-            typed(edit, key);
+            edit.typed(key);
             confirm.problem = None;
         }
     }
-    model.dialog = Some(Dialog::Confirm(confirm));
+    model.ui.dialog = Some(Dialog::Confirm(confirm));
     Vec::new()
 }
 
@@ -274,6 +264,6 @@ fn pick(model: &mut Model, mut choose: Choose, key: &KeyEvent) -> Vec<Command> {
         }
         _ => choose.at = choose.at.saturating_add_signed(steps(key)).min(last),
     }
-    model.dialog = Some(Dialog::Choose(choose));
+    model.ui.dialog = Some(Dialog::Choose(choose));
     Vec::new()
 }

@@ -13,14 +13,14 @@ use crate::shells::dashboard::form::{FieldKey, FieldKind, Form, Picker, Tab, tem
 use crate::shells::dashboard::look::Tone;
 use crate::shells::dashboard::message::{Command, NotEdited};
 use crate::shells::dashboard::model::Model;
-use crate::shells::dashboard::update::dialogs::typed;
+use crate::shells::dashboard::view::form::picker_items;
 use crate::shells::dashboard::words::{Words, fill, names};
 
 /// Asks which template a new task is of.
 pub(super) fn choose(model: &mut Model) {
-    let words = model.look.words;
-    let Some(library) = &model.library else {
-        model.say(words.no_configuration, Tone::Fail);
+    let words = model.ui.look.words;
+    let Some(library) = model.world.library() else {
+        model.ui.say(words.no_configuration, Tone::Fail);
         return;
     };
     let mut items: Vec<(String, Chosen)> = library
@@ -31,7 +31,7 @@ pub(super) fn choose(model: &mut Model) {
         })
         .collect();
     items.push((words.own_script.to_owned(), Chosen::Template(None)));
-    model.dialog = Some(Dialog::Choose(Choose { title: words.which_template.to_owned(), items, at: 0 }));
+    model.ui.dialog = Some(Dialog::Choose(Choose { title: words.which_template.to_owned(), items, at: 0 }));
 }
 
 fn labels(words: &Words) -> [&'static str; 11] {
@@ -52,51 +52,51 @@ fn labels(words: &Words) -> [&'static str; 11] {
 
 /// Opens an empty form.
 pub(super) fn open(model: &mut Model, name: Option<&TemplateName>) {
-    if model.readonly {
+    if model.ui.readonly {
         return;
     }
-    let Some(library) = &model.library else { return };
+    let Some(library) = model.world.library() else { return };
     let template = name.and_then(|name| library.catalogue.find(&TemplateRef::Name(name.clone())));
-    let form = Form::of(template, &labels(model.look.words));
-    model.dialog = Some(Dialog::Form(Box::new(form)));
+    let form = Form::of(template, &labels(model.ui.look.words));
+    model.ui.dialog = Some(Dialog::Form(Box::new(form)));
     recheck(model);
 }
 
 /// Opens a form with what an earlier task said.
 pub(super) fn same(model: &mut Model, id: TaskId) {
-    let words = model.look.words;
-    let (Some(library), Some(run)) = (&model.library, model.runs.get(&id)) else {
-        model.say(words.no_configuration, Tone::Warn);
+    let words = model.ui.look.words;
+    let (Some(library), Some(run)) = (model.world.library(), model.world.run(id)) else {
+        model.ui.say(words.no_configuration, Tone::Warn);
         return;
     };
     let template = template_of(library, run);
     if run.plan.template.is_some() && template.is_none() {
-        model.say(words.template_gone, Tone::Fail);
+        model.ui.say(words.template_gone, Tone::Fail);
         return;
     }
     let form = Form::of(template, &labels(words)).like(run, library);
-    model.dialog = Some(Dialog::Form(Box::new(form)));
+    model.ui.dialog = Some(Dialog::Form(Box::new(form)));
     recheck(model);
 }
 
 /// Checks the form that is open again.
 pub(super) fn recheck(model: &mut Model) {
-    if let (Some(Dialog::Form(form)), Some(library)) = (&mut model.dialog, &model.library) {
+    if let (Some(Dialog::Form(form)), Some(library)) = (&mut model.ui.dialog, model.world.library()) {
         form.check(library);
     }
 }
 
 /// Takes the text that another program edited.
 pub(super) fn edited(model: &mut Model, text: Result<String, NotEdited>) {
-    let words = model.look.words;
-    match (text, &mut model.dialog) {
+    let words = model.ui.look.words;
+    match (text, &mut model.ui.dialog) {
         (Ok(text), Some(Dialog::Form(form))) => {
             form.raw = Some(Edit::new(text));
             form.tab = Tab::Json;
             form.tried = true;
         }
         (Err(why), Some(Dialog::Form(form))) => form.notice = Some(not_edited(words, &why)),
-        (Err(why), _) => model.say(not_edited(words, &why), Tone::Fail),
+        (Err(why), _) => model.ui.say(not_edited(words, &why), Tone::Fail),
         _ => {}
     }
     recheck(model);
@@ -142,7 +142,7 @@ pub(super) fn press(model: &mut Model, mut form: Box<Form>, key: &KeyEvent) -> V
     let held = key.modifiers.contains(KeyModifiers::CONTROL);
     if form.picker.is_some() {
         choose_hosts(model, &mut form, key);
-        model.dialog = Some(Dialog::Form(form));
+        model.ui.dialog = Some(Dialog::Form(form));
         recheck(model);
         return Vec::new();
     }
@@ -154,8 +154,8 @@ pub(super) fn press(model: &mut Model, mut form: Box<Form>, key: &KeyEvent) -> V
         (KeyCode::Esc, _) if form.leaving || !form.is_touched() => return Vec::new(),
         (KeyCode::Esc, _) => {
             form.leaving = true;
-            model.say(model.look.words.again_to_leave, Tone::Warn);
-            model.dialog = Some(Dialog::Form(form));
+            model.ui.say(model.ui.look.words.again_to_leave, Tone::Warn);
+            model.ui.dialog = Some(Dialog::Form(form));
             return Vec::new();
         }
         (KeyCode::Char('g'), true) => form.raw = None,
@@ -185,7 +185,7 @@ pub(super) fn press(model: &mut Model, mut form: Box<Form>, key: &KeyEvent) -> V
             },
         },
     }
-    model.dialog = Some(Dialog::Form(form));
+    model.ui.dialog = Some(Dialog::Form(form));
     recheck(model);
     commands
 }
@@ -219,7 +219,7 @@ fn in_fields(form: &mut Form, key: &KeyEvent) {
             }
         }
         _ => {
-            if typed(&mut field.edit, key) {
+            if field.edit.typed(key) {
                 field.touched = true;
             }
         }
@@ -227,7 +227,7 @@ fn in_fields(form: &mut Form, key: &KeyEvent) {
 }
 
 fn in_json(model: &Model, form: &mut Form, key: &KeyEvent) {
-    let Some(library) = &model.library else { return };
+    let Some(library) = model.world.library() else { return };
     let bytes = form.bytes(library);
     let moves = [KeyCode::Up, KeyCode::Down, KeyCode::Left, KeyCode::Right, KeyCode::Home, KeyCode::End];
     // Looking at it changes nothing.
@@ -241,15 +241,15 @@ fn in_json(model: &Model, form: &mut Form, key: &KeyEvent) {
         KeyCode::Down => drop(raw.down()),
         KeyCode::Enter => raw.insert("\n"),
         KeyCode::Tab => raw.insert("  "),
-        _ => drop(typed(raw, key)),
+        _ => drop(raw.typed(key)),
     }
 }
 
 /// Chooses hosts and words that stand for hosts.
 fn choose_hosts(model: &Model, form: &mut Form, key: &KeyEvent) {
-    let Some(library) = &model.library else { return };
+    let Some(library) = model.world.library() else { return };
     let Some(picker) = &mut form.picker else { return };
-    let items = crate::shells::dashboard::view::form::picker_items(library, picker);
+    let items = picker_items(library, picker);
     match key.code {
         KeyCode::Esc => form.picker = None,
         KeyCode::Down => picker.at = picker.at.saturating_add(1).min(items.len().saturating_sub(1)),
@@ -279,43 +279,43 @@ fn choose_hosts(model: &Model, form: &mut Form, key: &KeyEvent) {
             }
         }
         _ => {
-            typed(&mut picker.filter, key);
+            picker.filter.typed(key);
             picker.at = 0;
         }
     }
 }
 
 fn edit_outside(model: &Model, form: &Form) -> Option<Command> {
-    let library = model.library.as_ref()?;
+    let library = model.world.library()?;
     Some(Command::Edit(String::from_utf8_lossy(&form.bytes(library)).into_owned()))
 }
 
 /// Sends the task, when nothing is wrong with it.
 fn submit(model: &mut Model, mut form: Box<Form>) -> Vec<Command> {
-    let words = model.look.words;
+    let words = model.ui.look.words;
     form.tried = true;
     form.notice = None;
-    let Some(library) = model.library.clone() else {
-        model.say(words.no_configuration, Tone::Fail);
-        model.dialog = Some(Dialog::Form(form));
+    let Some(library) = model.world.library() else {
+        model.ui.say(words.no_configuration, Tone::Fail);
+        model.ui.dialog = Some(Dialog::Form(form));
         return Vec::new();
     };
-    form.check(&library);
+    form.check(library);
     if let Some(first) = form.problems.first() {
-        model.say(
+        model.ui.say(
             fill(words.problems_left, &[&form.problems.len().to_string(), &names::problem(words, first)]),
             Tone::Fail,
         );
         let wrong = form.fields.iter().position(|field| form.problem(field).is_some());
         form.at = wrong.unwrap_or(form.at);
-        model.dialog = Some(Dialog::Form(form));
+        model.ui.dialog = Some(Dialog::Form(form));
         return Vec::new();
     }
-    let bytes = form.bytes(&library);
+    let bytes = form.bytes(library);
     let name =
         form.fields.iter().find(|field| field.key == FieldKey::TaskName).map_or("task", |field| field.edit.text());
-    let request = model.request(None, format!("submit {name}"));
+    let request = model.world.request(None, format!("submit {name}"));
     let drop_box = if form.schedule() == Schedule::Ready { DropBox::Ready } else { DropBox::New };
-    model.sent.insert(request, form);
+    model.ui.sent.insert(request, form);
     vec![Command::Drop { request, drop_box, stem: "dashboard".to_owned(), bytes }]
 }

@@ -12,11 +12,13 @@ use crate::domain::plan::diff::{differences, script_changes};
 use crate::domain::plan::{Part, Plan, PlannedStep};
 use crate::domain::run::Run;
 use crate::domain::template::Trigger;
+use crate::shells::dashboard::context::Context;
 use crate::shells::dashboard::dialog::{Approval, Closed, DIFF, SECTIONS};
+use crate::shells::dashboard::layout::{LOW, Layout};
 use crate::shells::dashboard::look::{Pen, Row, Tone};
-use crate::shells::dashboard::model::{LOW, Model};
+use crate::shells::dashboard::phrases::span;
+use crate::shells::dashboard::ui::Ui;
 use crate::shells::dashboard::view::dialogs::hint;
-use crate::shells::dashboard::view::span;
 use crate::shells::dashboard::words::{fill, names};
 use crate::shells::text::{cells, cut, sentence, shown, wrapped};
 
@@ -34,35 +36,29 @@ struct Parts {
 
 /// How many rows the notes take: on a low screen one, where the section is worth more; what does not fit stands in the
 /// first section.
-fn notes_count(model: &Model, approval: &Approval) -> usize {
+fn notes_count(cx: Context<'_>, approval: &Approval) -> usize {
     let Some((_, plan)) = &approval.shown else { return 0 };
-    let most = match model.size.1 {
+    let most = match cx.layout.height {
         30.. => 8,
         LOW.. => 3,
         _ => 1,
     };
     usize::from(approval.was.is_some())
         .saturating_add(plan.warnings().len())
-        .saturating_add(model.risk(plan).reasons.len())
+        .saturating_add(cx.world.risk(plan).reasons.len())
         .min(most)
 }
 
-/// Whether the last run to compare with is still read.
-pub(in crate::shells::dashboard) fn is_reading(model: &Model, approval: &Approval) -> bool {
-    let has_template = model.runs.get(&approval.id).is_some_and(|run| run.plan.template.is_some());
-    has_template && !model.previous.contains_key(&approval.id)
-}
-
-fn parts(model: &Model, approval: &Approval) -> Parts {
-    let (width, height) = model.size;
-    let low = model.is_low();
+fn parts(cx: Context<'_>, approval: &Approval) -> Parts {
+    let Layout { width, height } = cx.layout;
+    let low = cx.layout.is_low();
     // Lines between the parts only where there is room for them.
     let line = u16::from(!low);
     let window = Rect { x: 0, y: 0, width: width.min(160), height };
     let inside = Rect { x: 2, y: 1, width: window.width.saturating_sub(4), height: height.saturating_sub(2) };
     let facts = Rect { height: if low { 2 } else { 4 }, ..inside };
     let tabs = Rect { y: facts.bottom().saturating_add(line), height: 1, ..inside };
-    let count = u16::try_from(notes_count(model, approval)).unwrap_or(0);
+    let count = u16::try_from(notes_count(cx, approval)).unwrap_or(0);
     let typed = Rect { y: inside.bottom().saturating_sub(3), height: 3, ..inside };
     let notes = Rect { y: typed.y.saturating_sub(count.saturating_add(line)), height: count, ..inside };
     let bottom = if count > 0 { notes.y } else { typed.y }.saturating_sub(line);
@@ -71,52 +67,52 @@ fn parts(model: &Model, approval: &Approval) -> Parts {
 }
 
 /// How many rows the section that is seen has, and how many of them are seen.
-pub(in crate::shells::dashboard) fn section_size(model: &Model, approval: &Approval) -> (usize, usize) {
-    let area = parts(model, approval).section;
-    let rows = section(model, approval, approval.section, usize::from(area.width));
+pub(in crate::shells::dashboard) fn section_size(cx: Context<'_>, approval: &Approval) -> (usize, usize) {
+    let area = parts(cx, approval).section;
+    let rows = section(cx, approval, approval.section, usize::from(area.width));
     (rows.len(), usize::from(area.height))
 }
 
-pub(super) fn draw(pen: &mut Pen<'_>, model: &Model, approval: &Approval) -> Option<Position> {
+pub(super) fn draw(pen: &mut Pen<'_>, cx: Context<'_>, ui: &Ui, approval: &Approval) -> Option<Position> {
     let words = pen.look.words;
-    let parts = parts(model, approval);
+    let parts = parts(cx, approval);
     let changed = approval.was.is_some();
-    let closed = approval.closed(model);
+    let closed = approval.closed(cx.world);
     let refused = matches!(closed, Some(Closed::Unresolvable(_)));
     let tone = if changed || refused { Tone::Danger } else { Tone::Title };
     let title = match (approval.changed, changed) {
         (true, _) => words.approve_changed.to_owned(),
         (false, true) => words.approve_drifted.to_owned(),
-        (false, false) if model.queue.is_empty() => words.approve_title.to_owned(),
+        (false, false) if ui.queue.is_empty() => words.approve_title.to_owned(),
         (false, false) => {
-            format!("{} ({})", words.approve_title, fill(words.queue_left, &[&model.queue.len().to_string()]))
+            format!("{} ({})", words.approve_title, fill(words.queue_left, &[&ui.queue.len().to_string()]))
         }
     };
     pen.window(parts.window, &title, tone);
-    let (Some(run), Some((digest, plan))) = (model.runs.get(&approval.id), &approval.shown) else {
+    let (Some(run), Some((digest, plan))) = (cx.world.run(approval.id), &approval.shown) else {
         pen.row(parts.facts, &Row::new().put(words.reading, Tone::Dim));
         return None;
     };
-    pen.rows(parts.facts, &facts(model, run, plan, &digest.to_string(), usize::from(parts.facts.width)));
+    pen.rows(parts.facts, &facts(cx, run, plan, &digest.to_string(), usize::from(parts.facts.width)));
     if parts.lines {
         pen.divide(parts.window, parts.tabs.y.saturating_sub(1));
         pen.divide(parts.window, parts.typed.y.saturating_sub(1));
     }
-    pen.row(parts.tabs, &tabs(model, approval, plan));
-    let rows = section(model, approval, approval.section, usize::from(parts.section.width));
+    pen.row(parts.tabs, &tabs(cx, approval, plan));
+    let rows = section(cx, approval, approval.section, usize::from(parts.section.width));
     pen.rows(parts.section, rows.iter().skip(approval.tops[approval.section]));
     if parts.notes.height > 0 {
         if parts.lines {
             pen.divide(parts.window, parts.notes.y.saturating_sub(1));
         }
-        pen.rows(parts.notes, &notes(model, approval, plan, usize::from(parts.notes.width)));
+        pen.rows(parts.notes, &notes(cx, approval, plan, usize::from(parts.notes.width)));
     }
-    typed(pen, model, approval, closed, parts.typed)
+    typed(pen, cx, ui, approval, closed, parts.typed)
 }
 
-fn facts(model: &Model, run: &Run, plan: &Plan, digest: &str, width: usize) -> Vec<Row> {
-    let words = model.look.words;
-    let level = model.risk(plan).level;
+fn facts(cx: Context<'_>, run: &Run, plan: &Plan, digest: &str, width: usize) -> Vec<Row> {
+    let words = cx.words;
+    let level = cx.world.risk(plan).level;
     let tone = match level {
         Level::Low => Tone::Plain,
         Level::Medium => Tone::Warn,
@@ -130,41 +126,41 @@ fn facts(model: &Model, run: &Run, plan: &Plan, digest: &str, width: usize) -> V
         .gap(1)
         .put(&cut(&shown(&plan.task_name), width.saturating_sub(right.used().saturating_add(10))), Tone::Strong);
     let first = first.to(width.saturating_sub(right.used())).join(right);
-    let second = Row::new().put(&cut(&shown(&submitted(model, run)), width), Tone::Plain);
+    let second = Row::new().put(&cut(&shown(&submitted(cx, run)), width), Tone::Plain);
     let third = Row::new().put("plan ", Tone::Dim).put(digest, Tone::Plain);
-    let times = Row::new().put(&times(model, plan), Tone::Plain);
-    if model.is_low() {
+    let times = Row::new().put(&times(cx, plan), Tone::Plain);
+    if cx.layout.is_low() {
         return vec![first, Row::new().put(&plan.digest().short(), Tone::Dim).gap(1).join(times)];
     }
     vec![first, second, third, times]
 }
 
 /// Who submitted it, by the kernel and by the file.
-fn submitted(model: &Model, run: &Run) -> String {
-    let words = model.look.words;
+fn submitted(cx: Context<'_>, run: &Run) -> String {
+    let words = cx.words;
     let file = format!("{}.json", run.accepted.name);
-    let by = fill(words.submitted_by, &[&run.accepted.by.to_string(), &file, &model.clock(run.accepted_at)]);
+    let by = fill(words.submitted_by, &[&run.accepted.by.to_string(), &file, &cx.world.clock(run.accepted_at)]);
     let claim = run.accepted.claims.submitter.as_ref().map(|claim| fill(words.claims, &[claim]));
     let unproved = if run.accepted.unproved { words.unproved_why } else { "" };
     format!("{by} {}{unproved}", claim.unwrap_or_default())
 }
 
 /// When it may begin, and until when.
-fn times(model: &Model, plan: &Plan) -> String {
-    let words = model.look.words;
+fn times(cx: Context<'_>, plan: &Plan) -> String {
+    let words = cx.words;
     let start = match plan.exec_time {
-        Some(time) if time > model.now => {
-            fill(words.runs_at, &[&time.in_zone(&model.zone), &span(time.0.saturating_sub(model.now.0))])
+        Some(time) if time > cx.world.now() => {
+            fill(words.runs_at, &[&time.in_zone(cx.world.zone()), &span(time.0.saturating_sub(cx.world.now().0))])
         }
-        Some(time) => fill(words.runs_at_once_after, &[&time.in_zone(&model.zone)]),
+        Some(time) => fill(words.runs_at_once_after, &[&time.in_zone(cx.world.zone())]),
         None => words.runs_at_once.to_owned(),
     };
-    let end = plan.not_after.map(|time| fill(words.not_after_is, &[&time.in_zone(&model.zone)]));
+    let end = plan.not_after.map(|time| fill(words.not_after_is, &[&time.in_zone(cx.world.zone())]));
     format!("{start} {}", end.unwrap_or_default()).trim_end().to_owned()
 }
 
-fn section_names(model: &Model, plan: &Plan) -> [String; SECTIONS] {
-    let words = model.look.words;
+fn section_names(cx: Context<'_>, plan: &Plan) -> [String; SECTIONS] {
+    let words = cx.words;
     [
         words.section_commands.to_owned(),
         format!("{} {}", words.section_hosts, plan.hosts.len()),
@@ -174,9 +170,9 @@ fn section_names(model: &Model, plan: &Plan) -> [String; SECTIONS] {
     ]
 }
 
-fn tabs(model: &Model, approval: &Approval, plan: &Plan) -> Row {
+fn tabs(cx: Context<'_>, approval: &Approval, plan: &Plan) -> Row {
     let mut row = Row::new();
-    for (n, name) in section_names(model, plan).into_iter().enumerate() {
+    for (n, name) in section_names(cx, plan).into_iter().enumerate() {
         let sign = if approval.read[n] { "+" } else { " " };
         let label = format!("{sign}{} {name}", n.saturating_add(1));
         row = if n == approval.section {
@@ -189,12 +185,12 @@ fn tabs(model: &Model, approval: &Approval, plan: &Plan) -> Row {
 }
 
 /// The rows of a section.
-fn section(model: &Model, approval: &Approval, section: usize, width: usize) -> Vec<Row> {
+fn section(cx: Context<'_>, approval: &Approval, section: usize, width: usize) -> Vec<Row> {
     let Some((_, plan)) = &approval.shown else { return Vec::new() };
-    let words = model.look.words;
+    let words = cx.words;
     match section {
-        0 => model.runs.get(&approval.id).map_or_else(Vec::new, |run| commands(model, run, plan, width)),
-        1 => hosts(model, approval, plan, width),
+        0 => cx.world.run(approval.id).map_or_else(Vec::new, |run| commands(cx, run, plan, width)),
+        1 => hosts(cx, approval, plan, width),
         2 => {
             let mut rows = Vec::new();
             for (name, value) in &plan.env {
@@ -213,10 +209,10 @@ fn section(model: &Model, approval: &Approval, section: usize, width: usize) -> 
             }
             rows
         }
-        DIFF => diff(model, approval, plan, width),
+        DIFF => diff(cx, approval, plan, width),
         _ => {
             let mut rows = Vec::new();
-            let text = model.runs.get(&approval.id).map_or("", |run| run.accepted.submission.as_str());
+            let text = cx.world.run(approval.id).map_or("", |run| run.accepted.submission.as_str());
             for line in text.split('\n') {
                 let line = line.replace('\t', "    ");
                 rows.extend(wrapped(&shown(&line), width).iter().map(|line| Row::new().put(line, Tone::Plain)));
@@ -227,29 +223,29 @@ fn section(model: &Model, approval: &Approval, section: usize, width: usize) -> 
 }
 
 /// What differs from what was on the screen or was submitted, and from the last run of the same template.
-fn diff(model: &Model, approval: &Approval, plan: &Plan, width: usize) -> Vec<Row> {
-    let words = model.look.words;
+fn diff(cx: Context<'_>, approval: &Approval, plan: &Plan, width: usize) -> Vec<Row> {
+    let words = cx.words;
     let mut rows = Vec::new();
     if let Some(was) = &approval.was {
         let head = if approval.changed { words.approve_changed } else { words.approve_drifted };
         rows.push(Row::new().put(head, Tone::Danger));
-        changes(model, was, plan, width, &mut rows);
+        changes(cx, was, plan, width, &mut rows);
         rows.push(Row::new());
     }
-    match model.previous.get(&approval.id) {
+    match cx.world.previous(approval.id) {
         Some(Some((id, before))) => {
             rows.push(Row::new().put(&fill(words.against, &[&id.to_string()]), Tone::Dim));
-            changes(model, before, plan, width, &mut rows);
+            changes(cx, before, plan, width, &mut rows);
         }
-        _ if is_reading(model, approval) => rows.push(Row::new().put(words.reading, Tone::Dim)),
+        _ if approval.is_reading(cx.world) => rows.push(Row::new().put(words.reading, Tone::Dim)),
         _ => rows.push(Row::new().put(words.no_previous, Tone::Dim)),
     }
     rows
 }
 
 /// Everything that differs between two plans; of scripts the lines.
-fn changes(model: &Model, was: &Plan, now: &Plan, width: usize, rows: &mut Vec<Row>) {
-    let words = model.look.words;
+fn changes(cx: Context<'_>, was: &Plan, now: &Plan, width: usize, rows: &mut Vec<Row>) {
+    let words = cx.words;
     let mut put = |sign: &str, tone: Tone, text: &str| {
         for line in wrapped(&shown(text), width.saturating_sub(4)) {
             rows.push(Row::new().gap(2).put(sign, tone).put(&line, Tone::Plain));
@@ -283,8 +279,8 @@ fn changes(model: &Model, was: &Plan, now: &Plan, width: usize, rows: &mut Vec<R
     }
 }
 
-fn commands(model: &Model, run: &Run, plan: &Plan, width: usize) -> Vec<Row> {
-    let words = model.look.words;
+fn commands(cx: Context<'_>, run: &Run, plan: &Plan, width: usize) -> Vec<Row> {
+    let words = cx.words;
     let mut rows = Vec::new();
     let prose = |text: &str, tone: Tone, rows: &mut Vec<Row>| {
         rows.extend(sentence(&shown(text), width).iter().map(|line| Row::new().put(line, tone)));
@@ -292,16 +288,16 @@ fn commands(model: &Model, run: &Run, plan: &Plan, width: usize) -> Vec<Row> {
     for warning in plan.warnings() {
         prose(&format!("! {warning}"), Tone::Warn, &mut rows);
     }
-    if model.is_low() {
+    if cx.layout.is_low() {
         // The lines above have no room for these.
-        for reason in model.risk(plan).reasons {
+        for reason in cx.world.risk(plan).reasons {
             prose(&format!("! {reason}"), Tone::Warn, &mut rows);
         }
-        prose(&submitted(model, run), Tone::Plain, &mut rows);
+        prose(&submitted(cx, run), Tone::Plain, &mut rows);
         prose(&format!("plan {}", plan.digest()), Tone::Dim, &mut rows);
     }
-    if model.size.0 < 100 || plan.not_after.is_some() {
-        prose(&times(model, plan), Tone::Plain, &mut rows);
+    if cx.layout.width < 100 || plan.not_after.is_some() {
+        prose(&times(cx, plan), Tone::Plain, &mut rows);
     }
     if plan.exec_time.is_some() {
         prose(&fill(words.missed_is, &[names::missed(words, plan.missed)]), Tone::Dim, &mut rows);
@@ -324,7 +320,7 @@ fn commands(model: &Model, run: &Run, plan: &Plan, width: usize) -> Vec<Row> {
             prose(&fill(words.max_fail_is, &[&most.to_string()]), Tone::Warn, &mut rows);
         }
         for (n, step) in group.steps.iter().enumerate() {
-            step_rows(model, plan, step, n, width, &mut rows);
+            step_rows(cx, plan, step, n, width, &mut rows);
         }
     }
     rows
@@ -335,8 +331,8 @@ fn seconds(count: u64) -> String {
 }
 
 /// Everything that a step says of itself.
-fn step_rows(model: &Model, plan: &Plan, step: &PlannedStep, n: usize, width: usize, rows: &mut Vec<Row>) {
-    let words = model.look.words;
+fn step_rows(cx: Context<'_>, plan: &Plan, step: &PlannedStep, n: usize, width: usize, rows: &mut Vec<Row>) {
+    let words = cx.words;
     let mut facts = Vec::new();
     match &step.part {
         Part::Step => {}
@@ -412,9 +408,9 @@ fn quoted(value: &str) -> String {
     format!("'{}'", value.replace('\'', "'\\''"))
 }
 
-fn hosts(model: &Model, approval: &Approval, plan: &Plan, width: usize) -> Vec<Row> {
-    let words = model.look.words;
-    let before = model.previous.get(&approval.id).and_then(Option::as_ref).map(|(_, plan)| &plan.hosts);
+fn hosts(cx: Context<'_>, approval: &Approval, plan: &Plan, width: usize) -> Vec<Row> {
+    let words = cx.words;
+    let before = cx.world.previous(approval.id).and_then(Option::as_ref).map(|(_, plan)| &plan.hosts);
     let mut rows = Vec::new();
     for group in &plan.groups {
         let head = fill(words.group_head, &[&group.number.to_string(), &group.hosts.len().to_string()]);
@@ -445,8 +441,8 @@ fn hosts(model: &Model, approval: &Approval, plan: &Plan, width: usize) -> Vec<R
     rows
 }
 
-fn notes(model: &Model, approval: &Approval, plan: &Plan, width: usize) -> Vec<Row> {
-    let words = model.look.words;
+fn notes(cx: Context<'_>, approval: &Approval, plan: &Plan, width: usize) -> Vec<Row> {
+    let words = cx.words;
     let mut rows = Vec::new();
     if let Some(was) = &approval.was {
         let count = differences(was, plan).len().to_string();
@@ -457,7 +453,7 @@ fn notes(model: &Model, approval: &Approval, plan: &Plan, width: usize) -> Vec<R
     for warning in plan.warnings() {
         rows.push(Row::new().put("! ", Tone::Warn).put(&cut(&shown(&warning), width.saturating_sub(2)), Tone::Warn));
     }
-    for reason in model.risk(plan).reasons {
+    for reason in cx.world.risk(plan).reasons {
         rows.push(Row::new().put("! ", Tone::Warn).put(&reason, Tone::Plain));
     }
     rows
@@ -465,7 +461,8 @@ fn notes(model: &Model, approval: &Approval, plan: &Plan, width: usize) -> Vec<R
 
 fn typed(
     pen: &mut Pen<'_>,
-    model: &Model,
+    cx: Context<'_>,
+    ui: &Ui,
     approval: &Approval,
     closed: Option<Closed>,
     area: Rect,
@@ -480,20 +477,20 @@ fn typed(
     ];
     pen.row(Rect { y: area.bottom().saturating_sub(1), height: 1, ..area }, &hint(&keys, usize::from(area.width)));
     if let Some(closed) = closed.filter(|closed| *closed != Closed::Shut) {
-        let lines = sentence(&shown(&why_closed(model, approval, closed.clone())), usize::from(area.width));
+        let lines = sentence(&shown(&why_closed(cx, approval, closed.clone())), usize::from(area.width));
         let tone = closed_tone(&closed);
         let rows: Vec<Row> = lines.iter().take(2).map(|line| Row::new().put(line, tone)).collect();
         pen.rows(Rect { height: 2, ..area }, &rows);
         return None;
     }
-    field(pen, model, approval, area)
+    field(pen, cx, ui, approval, area)
 }
 
 /// What is to be typed, and what is typed; what was said of the last try stands beside it.
-fn field(pen: &mut Pen<'_>, model: &Model, approval: &Approval, area: Rect) -> Option<Position> {
+fn field(pen: &mut Pen<'_>, cx: Context<'_>, ui: &Ui, approval: &Approval, area: Rect) -> Option<Position> {
     let words = pen.look.words;
-    let phrase = approval.phrase(model)?;
-    let level = approval.shown.as_ref().map(|(_, plan)| model.risk(plan).level);
+    let phrase = approval.phrase(cx.world)?;
+    let level = approval.shown.as_ref().map(|(_, plan)| cx.world.risk(plan).level);
     let label = match level {
         Some(Level::High) => fill(words.type_high, &[&phrase]),
         Some(Level::Medium) => fill(words.type_medium, &[&phrase]),
@@ -502,8 +499,8 @@ fn field(pen: &mut Pen<'_>, model: &Model, approval: &Approval, area: Rect) -> O
     pen.row(area, &Row::new().put(&label, Tone::Key));
     let line = Rect { y: area.y.saturating_add(1), height: 1, ..area };
     let known = [words.no_paste, words.not_the_phrase];
-    let said = model.said.as_ref().filter(|(said, _)| known.contains(&said.as_str()));
-    if approval.is_shut(model.now) {
+    let said = ui.said.as_ref().filter(|(said, _)| known.contains(&said.as_str()));
+    if approval.is_shut(cx.world.now()) {
         let (said, tone) = said.map_or((words.shut, Tone::Warn), |(said, tone)| (said.as_str(), *tone));
         pen.row(line, &Row::new().put("x ", Tone::Fail).put(said, tone));
         return None;
@@ -519,8 +516,8 @@ fn field(pen: &mut Pen<'_>, model: &Model, approval: &Approval, area: Rect) -> O
 }
 
 /// Says why nothing can be typed.
-fn why_closed(model: &Model, approval: &Approval, closed: Closed) -> String {
-    let words = model.look.words;
+fn why_closed(cx: Context<'_>, approval: &Approval, closed: Closed) -> String {
+    let words = cx.words;
     match closed {
         Closed::Reading => words.reading.to_owned(),
         Closed::NotNew(state) => fill(words.not_new, &[names::state(words, state)]),
@@ -530,7 +527,7 @@ fn why_closed(model: &Model, approval: &Approval, closed: Closed) -> String {
         Closed::Shut => words.shut.to_owned(),
         Closed::Pause(seconds) => fill(words.opens_in, &[&seconds.to_string()]),
         Closed::Unread(sections) => {
-            let names = approval.shown.as_ref().map(|(_, plan)| section_names(model, plan));
+            let names = approval.shown.as_ref().map(|(_, plan)| section_names(cx, plan));
             let unread = sections
                 .iter()
                 .map(|n| format!("{} {}", n.saturating_add(1), names.as_ref().map_or("", |names| names[*n].as_str())));

@@ -4,24 +4,16 @@
 
 use ratatui::layout::{Position, Rect};
 
+use crate::shells::dashboard::can::called;
+use crate::shells::dashboard::consequences::consequences;
+use crate::shells::dashboard::context::Context;
 use crate::shells::dashboard::dialog::{Choose, Confirm};
+use crate::shells::dashboard::layout::centred;
 use crate::shells::dashboard::look::{Pen, Row, Tone};
-use crate::shells::dashboard::model::Model;
 use crate::shells::dashboard::words::fill;
 use crate::shells::text::{cells, sentence, shown, skip_cells};
 
-/// A window in the middle, as wide as it may be and as high as it must.
-pub(super) fn centred(screen: Rect, width: u16, height: u16) -> Rect {
-    let (width, height) = (width.min(screen.width), height.min(screen.height));
-    Rect {
-        x: screen.x.saturating_add(screen.width.saturating_sub(width) / 2),
-        y: screen.y.saturating_add(screen.height.saturating_sub(height) / 2),
-        width,
-        height,
-    }
-}
-
-pub(super) fn confirm(pen: &mut Pen<'_>, model: &Model, confirm: &Confirm) -> Option<Position> {
+pub(super) fn confirm(pen: &mut Pen<'_>, cx: Context<'_>, confirm: &Confirm) -> Option<Position> {
     let words = pen.look.words;
     let screen = pen.buffer.area;
     let width = screen.width.min(76);
@@ -30,7 +22,7 @@ pub(super) fn confirm(pen: &mut Pen<'_>, model: &Model, confirm: &Confirm) -> Op
         .targets
         .iter()
         .take(5)
-        .map(|id| match (model.runs.get(id), model.tasks.get(id)) {
+        .map(|id| match (cx.world.run(*id), cx.world.tasks().get(id)) {
             (Some(run), _) => format!("{id} {}", run.plan.task_name),
             (None, Some(task)) => format!("{id} {}", task.view.task_name),
             (None, None) => id.to_string(),
@@ -44,7 +36,7 @@ pub(super) fn confirm(pen: &mut Pen<'_>, model: &Model, confirm: &Confirm) -> Op
         );
     }
     rows.push(Row::new());
-    for said in crate::shells::dashboard::update::consequences(model, &confirm.targets, &confirm.wish) {
+    for said in consequences(cx, &confirm.targets, &confirm.wish) {
         rows.extend(sentence(&shown(&said), room).iter().map(|line| Row::new().put(line, Tone::Plain)));
     }
     rows.push(Row::new());
@@ -77,7 +69,7 @@ pub(super) fn confirm(pen: &mut Pen<'_>, model: &Model, confirm: &Confirm) -> Op
     rows.push(hint(if confirm.phrase.is_some() { &keys } else { &two }, room));
     let height = u16::try_from(rows.len().saturating_add(2)).unwrap_or(u16::MAX);
     let window = centred(screen, width, height);
-    let title = crate::shells::dashboard::update::called(words, &confirm.wish).0.to_uppercase();
+    let title = called(words, &confirm.wish).0.to_uppercase();
     let inside = pen.popup(screen, window, &title, Tone::Warn);
     // On a low screen the questions are worth more than the sentences above them.
     let skip = rows.len().saturating_sub(usize::from(inside.height));
@@ -107,7 +99,7 @@ fn place(inside: Rect, cursor: Option<(usize, usize)>, skip: usize) -> Option<Po
     (y < inside.bottom()).then_some(Position { x, y })
 }
 
-pub(super) fn choose(pen: &mut Pen<'_>, _model: &Model, choose: &Choose) -> Option<Position> {
+pub(super) fn choose(pen: &mut Pen<'_>, choose: &Choose) -> Option<Position> {
     let words = pen.look.words;
     let screen = pen.buffer.area;
     let count = u16::try_from(choose.items.len()).unwrap_or(u16::MAX);

@@ -6,10 +6,13 @@ use ratatui::layout::{Position, Rect};
 
 use crate::domain::inventory::host::Host;
 use crate::domain::library::Library;
+use crate::shells::dashboard::context::Context;
+use crate::shells::dashboard::filter::matches;
 use crate::shells::dashboard::form::{FieldKind, Form, Picker, Tab};
+use crate::shells::dashboard::layout::centred;
 use crate::shells::dashboard::look::{Pen, Row, Tone};
-use crate::shells::dashboard::model::{Model, matches};
-use crate::shells::dashboard::view::dialogs::{centred, hint};
+use crate::shells::dashboard::ui::Ui;
+use crate::shells::dashboard::view::dialogs::hint;
 use crate::shells::dashboard::words::{fill, names};
 use crate::shells::text::{cells, fit, sentence, shown, skip_cells, wrapped};
 
@@ -33,29 +36,29 @@ pub(in crate::shells::dashboard) fn picker_items(library: &Library, picker: &Pic
     groups.chain(tags).chain(names).filter(|word| filter.is_empty() || matches(word, &filter)).collect()
 }
 
-pub(super) fn draw(pen: &mut Pen<'_>, model: &Model, form: &Form) -> Option<Position> {
+pub(super) fn draw(pen: &mut Pen<'_>, cx: Context<'_>, ui: &Ui, form: &Form) -> Option<Position> {
     let words = pen.look.words;
     let screen = pen.buffer.area;
     let window = Rect { width: screen.width.min(FORM_WIDTH), ..screen };
     let title = fill(words.form_title, &[&form.title]);
     let inside = pen.window(window, &title, Tone::Title);
-    pen.row(inside, &tabs(model, form));
+    pen.row(inside, &tabs(cx, form));
     let notice = notice(form, inside);
     let below = u16::try_from(notice.len()).unwrap_or(0).saturating_add(3);
     let body =
         Rect { y: inside.y.saturating_add(2), height: inside.height.saturating_sub(below.saturating_add(2)), ..inside };
     let cursor = match form.tab {
-        Tab::Fields => fields(pen, model, form, body),
-        Tab::Json => json(pen, model, form, body),
+        Tab::Fields => fields(pen, cx, form, body),
+        Tab::Json => json(pen, cx, form, body),
         Tab::Plan => {
             plan(pen, form, body);
             None
         }
     };
     pen.rows(Rect { y: body.bottom(), height: below.saturating_sub(3), ..inside }, &notice);
-    bottom(pen, model, form, Rect { y: inside.bottom().saturating_sub(3), height: 3, ..inside });
+    bottom(pen, cx, ui, form, Rect { y: inside.bottom().saturating_sub(3), height: 3, ..inside });
     match &form.picker {
-        Some(picker) => pick(pen, model, picker),
+        Some(picker) => pick(pen, cx, picker),
         None => cursor,
     }
 }
@@ -75,8 +78,8 @@ fn notice(form: &Form, inside: Rect) -> Vec<Row> {
     lines.iter().map(|line| Row::new().put(line, Tone::Fail)).collect()
 }
 
-fn tabs(model: &Model, form: &Form) -> Row {
-    let words = model.look.words;
+fn tabs(cx: Context<'_>, form: &Form) -> Row {
+    let words = cx.words;
     let names = [(Tab::Fields, words.tab_fields), (Tab::Json, "JSON"), (Tab::Plan, words.tab_plan)];
     let mut row = names.iter().fold(Row::new(), |row, (tab, name)| {
         if *tab == form.tab {
@@ -90,10 +93,10 @@ fn tabs(model: &Model, form: &Form) -> Row {
     row.put(said, tone)
 }
 
-fn bottom(pen: &mut Pen<'_>, model: &Model, form: &Form, area: Rect) {
+fn bottom(pen: &mut Pen<'_>, cx: Context<'_>, ui: &Ui, form: &Form, area: Rect) {
     let words = pen.look.words;
     let state = if let Some(plan) = &form.plan {
-        let risk = names::level(words, model.risk(plan).level);
+        let risk = names::level(words, cx.world.risk(plan).level);
         Row::new()
             .put("+ ", Tone::Ok)
             .put(&fill(words.form_ok, &[&plan.hosts.len().to_string(), risk, &plan.digest().short()]), Tone::Ok)
@@ -102,7 +105,7 @@ fn bottom(pen: &mut Pen<'_>, model: &Model, form: &Form, area: Rect) {
         let tone = if form.tried { Tone::Fail } else { Tone::Dim };
         Row::new().put(&fill(words.problems_left, &[&form.problems.len().to_string(), &first]), tone)
     };
-    let state = match &model.said {
+    let state = match &ui.said {
         // What was said of the last key is worth a row; what stands above in full is not said twice.
         Some((said, tone)) if form.notice.is_none() || form.leaving => Row::new().put(said, *tone),
         _ => state,
@@ -131,7 +134,7 @@ fn bottom(pen: &mut Pen<'_>, model: &Model, form: &Form, area: Rect) {
     pen.row(Rect { y: area.y.saturating_add(1), height: 1, ..area }, &Row::new().put(&more, Tone::Dim));
 }
 
-fn fields(pen: &mut Pen<'_>, model: &Model, form: &Form, area: Rect) -> Option<Position> {
+fn fields(pen: &mut Pen<'_>, cx: Context<'_>, form: &Form, area: Rect) -> Option<Position> {
     if form.raw.is_some() {
         pen.row(area, &Row::new().put(pen.look.words.raw_counts, Tone::Warn));
         return None;
@@ -172,9 +175,10 @@ fn fields(pen: &mut Pen<'_>, model: &Model, form: &Form, area: Rect) -> Option<P
             let cell = field.edit.position().1;
             let over = cell.saturating_add(2).saturating_sub(room);
             let seen: String = if over > 0 { skip_cells(&text, over) } else { text };
-            let count = match (&field.kind, &model.library) {
-                (FieldKind::Hosts, Some(library)) => Form::host_count(field, library)
-                    .map(|count| fill(model.look.words.hosts_chosen, &[&count.to_string()])),
+            let count = match (&field.kind, cx.world.library()) {
+                (FieldKind::Hosts, Some(library)) => {
+                    Form::host_count(field, library).map(|count| fill(cx.words.hosts_chosen, &[&count.to_string()]))
+                }
                 _ => None,
             };
             let count = count.unwrap_or_default();
@@ -184,7 +188,7 @@ fn fields(pen: &mut Pen<'_>, model: &Model, form: &Form, area: Rect) -> Option<P
             rows.push((label.gap(1).put(&seen, Tone::Strong).put(&count, Tone::Dim), cursor));
         }
         if let Some(problem) = problem {
-            let said = fill(model.look.words.wanted, &[&problem.wanted]);
+            let said = fill(cx.words.wanted, &[&problem.wanted]);
             rows.push((Row::new().gap(2 + LABEL + 1).put(&said, Tone::Fail), None));
         }
     }
@@ -201,8 +205,8 @@ fn fields(pen: &mut Pen<'_>, model: &Model, form: &Form, area: Rect) -> Option<P
     cursor
 }
 
-fn json(pen: &mut Pen<'_>, model: &Model, form: &Form, area: Rect) -> Option<Position> {
-    let library = model.library.as_ref()?;
+fn json(pen: &mut Pen<'_>, cx: Context<'_>, form: &Form, area: Rect) -> Option<Position> {
+    let library = cx.world.library()?;
     let bytes = form.bytes(library);
     let text = String::from_utf8_lossy(&bytes);
     let (line, cell) = form.raw.as_ref().map_or((0, 0), crate::shells::dashboard::edit::Edit::position);
@@ -263,9 +267,9 @@ fn plan(pen: &mut Pen<'_>, form: &Form, area: Rect) {
     pen.rows(area, rows.iter().skip(top));
 }
 
-fn pick(pen: &mut Pen<'_>, model: &Model, picker: &Picker) -> Option<Position> {
+fn pick(pen: &mut Pen<'_>, cx: Context<'_>, picker: &Picker) -> Option<Position> {
     let words = pen.look.words;
-    let library = model.library.as_ref()?;
+    let library = cx.world.library()?;
     let items = picker_items(library, picker);
     let screen = pen.buffer.area;
     let window = centred(screen, 70, screen.height.saturating_sub(4));

@@ -4,18 +4,19 @@
 
 use ratatui::layout::{Position, Rect};
 
+use crate::shells::dashboard::context::Context;
 use crate::shells::dashboard::dialog::Help;
+use crate::shells::dashboard::filter::matches;
 use crate::shells::dashboard::keys::{BINDINGS, Place};
+use crate::shells::dashboard::layout::centred;
 use crate::shells::dashboard::look::{Pen, Row, Tone};
-use crate::shells::dashboard::model::{Model, matches};
-use crate::shells::dashboard::view::dialogs::centred;
 use crate::shells::text::{cells, sentence, shown};
 
 const WIDTH: u16 = 78;
 
 /// The lines of the help that pass its filter.
-pub(in crate::shells::dashboard) fn rows(model: &Model, help: &Help) -> Vec<Row> {
-    let words = model.look.words;
+pub(in crate::shells::dashboard) fn rows(cx: Context<'_>, help: &Help) -> Vec<Row> {
+    let words = cx.words;
     let filter = help.filter.text().to_lowercase();
     let places = [
         (Place::Tasks, words.help_tasks),
@@ -24,12 +25,12 @@ pub(in crate::shells::dashboard) fn rows(model: &Model, help: &Help) -> Vec<Row>
         (Place::Log, words.help_log),
         (Place::Everywhere, words.help_everywhere),
     ];
-    let room = usize::from(model.size.0.min(WIDTH)).saturating_sub(4);
-    let mut rows = problems(model);
+    let room = usize::from(cx.layout.width.min(WIDTH)).saturating_sub(4);
+    let mut rows = problems(cx);
     for (place, title) in places {
         let here: Vec<Row> = BINDINGS
             .iter()
-            .filter(|binding| binding.place == place && !(model.readonly && binding.acts))
+            .filter(|binding| binding.place == place && !(cx.readonly && binding.acts))
             .filter_map(|binding| {
                 let keys = binding.keys.iter().map(|key| key.word()).collect::<Vec<_>>().join(" ");
                 let what = (binding.what)(words);
@@ -62,23 +63,23 @@ pub(in crate::shells::dashboard) fn rows(model: &Model, help: &Help) -> Vec<Row>
 }
 
 /// Everything that is wrong with the configuration, where somebody who sees that something is looks for it.
-fn problems(model: &Model) -> Vec<Row> {
-    let all = &model.library_problems;
-    let room = usize::from(model.size.0.min(WIDTH)).saturating_sub(6);
+fn problems(cx: Context<'_>) -> Vec<Row> {
+    let all = cx.world.library_problems();
+    let room = usize::from(cx.layout.width.min(WIDTH)).saturating_sub(6);
     let lines = all.iter().flat_map(|problem| sentence(&shown(problem), room));
     let lines = lines.map(|line| Row::new().gap(2).put(&line, Tone::Fail));
-    let title = (!all.is_empty()).then(|| Row::new().put(model.look.words.help_configuration, Tone::Title));
+    let title = (!all.is_empty()).then(|| Row::new().put(cx.words.help_configuration, Tone::Title));
     title.into_iter().chain(lines).collect()
 }
 
-pub(super) fn draw(pen: &mut Pen<'_>, model: &Model, help: &Help) -> Option<Position> {
+pub(super) fn draw(pen: &mut Pen<'_>, cx: Context<'_>, help: &Help) -> Option<Position> {
     let words = pen.look.words;
     let screen = pen.buffer.area;
     let window = centred(screen, WIDTH, screen.height.saturating_sub(2));
     let inside = pen.popup(screen, window, words.help_title, Tone::Title);
     let label = format!("{}: ", words.help_search);
     pen.row(inside, &Row::new().put(&label, Tone::Dim).put(help.filter.text(), Tone::Strong));
-    let rows = rows(model, help);
+    let rows = rows(cx, help);
     let area = Rect { y: inside.y.saturating_add(1), height: inside.height.saturating_sub(1), ..inside };
     pen.rows(area, rows.iter().skip(help.top));
     let x = inside.x.saturating_add(u16::try_from(cells(&label).saturating_add(help.filter.position().1)).ok()?);

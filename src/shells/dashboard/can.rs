@@ -9,13 +9,12 @@ use crate::domain::outcome::Outcome;
 use crate::domain::right::Right;
 use crate::domain::run::lane::{Lane, Next};
 use crate::domain::run::{Run, Stage, StepState, TaskState};
+use crate::shells::dashboard::context::Context;
 use crate::shells::dashboard::keys::Action;
-use crate::shells::dashboard::model::Model;
-use crate::shells::dashboard::update::acts::targets;
 use crate::shells::dashboard::words::{Words, fill, names};
 
 /// Returns what an act is called, as a command and of what it was done to.
-pub(in crate::shells::dashboard) fn called(words: &Words, wish: &Wish) -> (&'static str, &'static str) {
+pub(super) fn called(words: &Words, wish: &Wish) -> (&'static str, &'static str) {
     match wish {
         Wish::Approve { .. } => (words.hint_approve, words.be_approved),
         Wish::Reject => (words.hint_reject, words.be_rejected),
@@ -32,12 +31,12 @@ pub(in crate::shells::dashboard) fn called(words: &Words, wish: &Wish) -> (&'sta
 }
 
 /// Says why an order would be refused as the task stands; `None` when nothing speaks against it.
-pub(super) fn why_not(model: &Model, run: &Run, wish: &Wish) -> Option<String> {
-    let words = model.look.words;
+pub(super) fn why_not(cx: Context<'_>, run: &Run, wish: &Wish) -> Option<String> {
+    let words = cx.words;
     let (state, id) = (run.state(), run.id.to_string());
     let fits = match wish {
         Wish::Approve { .. } => state == TaskState::New,
-        Wish::Withdraw if !has_voted(model, run) => return Some(fill(words.not_voted, &[&id])),
+        Wish::Withdraw if !has_voted(cx, run) => return Some(fill(words.not_voted, &[&id])),
         Wish::Reject | Wish::Withdraw => matches!(state, TaskState::New | TaskState::Ready),
         Wish::Cancel { hosts } if hosts.is_empty() => {
             if run.cancelled.is_some() && state != TaskState::Done {
@@ -60,12 +59,12 @@ pub(super) fn why_not(model: &Model, run: &Run, wish: &Wish) -> Option<String> {
 }
 
 /// Whether a key does something with what is selected or marked: what hints show.
-pub(in crate::shells::dashboard) fn can(model: &Model, action: Action) -> bool {
-    targets(model).iter().any(|id| can_with(model, *id, action))
+pub(super) fn can(cx: Context<'_>, targets: &[TaskId], action: Action) -> bool {
+    targets.iter().any(|id| can_with(cx, *id, action))
 }
 
-fn can_with(model: &Model, id: TaskId, action: Action) -> bool {
-    let Some(run) = model.runs.get(&id) else { return false };
+fn can_with(cx: Context<'_>, id: TaskId, action: Action) -> bool {
+    let Some(run) = cx.world.run(id) else { return false };
     let wish = match action {
         Action::Approve | Action::Reject => Wish::Reject,
         Action::Withdraw => Wish::Withdraw,
@@ -76,21 +75,21 @@ fn can_with(model: &Model, id: TaskId, action: Action) -> bool {
         Action::Retry => Wish::Retry { which: Which::Failed, step: None, again: false },
         _ => return true,
     };
-    let may = |wish: &Wish| !matches!(model.may(wish.right(), run), Some(Err(_)));
+    let may = |wish: &Wish| !matches!(cx.world.may(wish.right(), run), Some(Err(_)));
     match action {
         Action::Approve => {
-            let may = !matches!(model.may(Right::Approve, run), Some(Err(_)));
-            run.state() == TaskState::New && !has_voted(model, run) && may
+            let may = !matches!(cx.world.may(Right::Approve, run), Some(Err(_)));
+            run.state() == TaskState::New && !has_voted(cx, run) && may
         }
         Action::Release => waits_for_somebody(run) && may(&wish),
         Action::Retry => has_begun(run) && run.lanes.iter().any(|lane| could_be_better(run, lane)) && may(&wish),
-        _ => why_not(model, run, &wish).is_none() && may(&wish),
+        _ => why_not(cx, run, &wish).is_none() && may(&wish),
     }
 }
 
 /// Whether whoever looks has approved it.
-pub(super) fn has_voted(model: &Model, run: &Run) -> bool {
-    run.approvals.iter().any(|(_, vote)| vote.by.uid == model.me.actor.uid)
+pub(super) fn has_voted(cx: Context<'_>, run: &Run) -> bool {
+    run.approvals.iter().any(|(_, vote)| vote.by.uid == cx.world.me().actor.uid)
 }
 
 /// Whether something of it was ever to be started.

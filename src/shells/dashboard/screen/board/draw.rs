@@ -1,4 +1,4 @@
-//! The board: every task that waits or runs, and those that ended last.
+//! How the board is painted: one list, or four beside each other.
 //!
 //! **Invariant:** pure; a row that changed in the last seconds is bold, and says in a word what its colour says.
 
@@ -10,11 +10,13 @@ use crate::base::time::Timestamp;
 use crate::domain::outcome::Outcome;
 use crate::domain::record::{HistoryLine, View};
 use crate::domain::run::{Run, TaskState};
+use crate::shells::dashboard::context::Context;
+use crate::shells::dashboard::list::nothing;
 use crate::shells::dashboard::look::{Mark, Pen, Row, Tone, bar, outcome_tone};
-use crate::shells::dashboard::model::{Model, NEWS_MS, Standing};
-use crate::shells::dashboard::screens::{Board, BoardRow};
-use crate::shells::dashboard::view::{nothing, span};
+use crate::shells::dashboard::phrases::span;
+use crate::shells::dashboard::screen::board::rows::{Board, BoardRow};
 use crate::shells::dashboard::words::{fill, names};
+use crate::shells::dashboard::world::{NEWS_MS, Standing};
 
 const STATE: usize = 10;
 const BY: usize = 10;
@@ -22,14 +24,14 @@ const WHEN: usize = 19;
 const HOSTS: usize = 8;
 const RISK: usize = 6;
 
-pub(super) fn draw(pen: &mut Pen<'_>, model: &Model, board: &Board, body: Rect) -> Option<Position> {
-    let rows = model.board_rows();
+pub(super) fn draw(pen: &mut Pen<'_>, cx: Context<'_>, board: &Board, body: Rect) -> Option<Position> {
+    let rows = board.rows();
     if rows.is_empty() {
-        empty(pen, model, board, body);
+        empty(pen, cx, board, body);
         return None;
     }
-    if model.is_wide() {
-        return lanes(pen, model, board, &rows, body);
+    if cx.layout.is_wide() {
+        return lanes(pen, cx, board, &rows, body);
     }
     let words = pen.look.words;
     let room = name_room(usize::from(body.width));
@@ -52,10 +54,10 @@ pub(super) fn draw(pen: &mut Pen<'_>, model: &Model, board: &Board, body: Rect) 
             over = pen.look.selected();
             cursor = Some(Position { x: body.x, y });
         }
-        if is_news(model, rows[at]) {
+        if is_news(cx, rows[at]) {
             over = over.add_modifier(Modifier::BOLD);
         }
-        pen.row_over(line, &row(model, board, rows[at], room), over);
+        pen.row_over(line, &row(cx, board, rows[at], room), over);
     }
     cursor
 }
@@ -65,9 +67,9 @@ fn name_room(width: usize) -> usize {
 }
 
 /// What to do when there is nothing.
-fn empty(pen: &mut Pen<'_>, model: &Model, board: &Board, body: Rect) {
-    let words = model.look.words;
-    if let Some(why) = &model.blind {
+fn empty(pen: &mut Pen<'_>, cx: Context<'_>, board: &Board, body: Rect) {
+    let words = cx.words;
+    if let Some(why) = cx.world.blind() {
         let rows =
             [Row::new(), Row::new().gap(2).put(words.board_blind, Tone::Fail), Row::new().gap(2).put(why, Tone::Plain)];
         pen.rows(body, &rows);
@@ -79,49 +81,49 @@ fn empty(pen: &mut Pen<'_>, model: &Model, board: &Board, body: Rect) {
         return;
     }
     let mut rows = vec![Row::new(), Row::new().gap(2).put(words.board_empty, Tone::Strong)];
-    let hint = if model.readonly { words.board_empty_readonly } else { words.board_empty_hint };
+    let hint = if cx.readonly { words.board_empty_readonly } else { words.board_empty_hint };
     rows.push(Row::new().gap(2).put(hint, Tone::Plain));
-    if model.daemon_known && model.daemon.is_none() {
+    if cx.world.is_daemon_known() && cx.world.daemon().is_none() {
         rows.push(Row::new().gap(2).put(words.daemon_down_hint, Tone::Warn));
     }
     pen.rows(body, &rows);
 }
 
-fn is_news(model: &Model, row: BoardRow) -> bool {
+fn is_news(cx: Context<'_>, row: BoardRow) -> bool {
     match row {
         BoardRow::Task(id) => {
-            model.tasks.get(&id).is_some_and(|task| model.now.0.saturating_sub(task.since.0) < NEWS_MS)
+            cx.world.tasks().get(&id).is_some_and(|task| cx.world.now().0.saturating_sub(task.since.0) < NEWS_MS)
         }
         BoardRow::Ended(n) => {
-            model.recent.get(n).is_some_and(|line| model.now.0.saturating_sub(line.ended.0) < NEWS_MS)
+            cx.world.recent().get(n).is_some_and(|line| cx.world.now().0.saturating_sub(line.ended.0) < NEWS_MS)
         }
         BoardRow::Heading(_) | BoardRow::More(..) => false,
     }
 }
 
-fn heading(model: &Model, state: TaskState) -> Row {
-    let words = model.look.words;
+fn heading(cx: Context<'_>, state: TaskState) -> Row {
+    let words = cx.words;
     let (said, tone) = match state {
         TaskState::New => (words.heading_new, Tone::Warn),
         TaskState::Ready => (words.heading_ready, Tone::Strong),
         TaskState::Running => (words.heading_running, Tone::Run),
         TaskState::Done => (words.heading_done, Tone::Strong),
     };
-    Row::new().gap(1).put(&fill(said, &[&model.count(state).to_string()]), tone)
+    Row::new().gap(1).put(&fill(said, &[&cx.world.count(state).to_string()]), tone)
 }
 
-fn row(model: &Model, board: &Board, row: BoardRow, room: usize) -> Row {
+fn row(cx: Context<'_>, board: &Board, row: BoardRow, room: usize) -> Row {
     match row {
-        BoardRow::Heading(state) => heading(model, state),
+        BoardRow::Heading(state) => heading(cx, state),
         BoardRow::More(_, count) => {
-            Row::new().gap(2 + STATE).put(&fill(model.look.words.more, &[&count.to_string()]), Tone::Dim)
+            Row::new().gap(2 + STATE).put(&fill(cx.words.more, &[&count.to_string()]), Tone::Dim)
         }
-        BoardRow::Task(id) => match model.tasks.get(&id) {
-            Some(task) => task_row(model, board, task, room),
+        BoardRow::Task(id) => match cx.world.tasks().get(&id) {
+            Some(task) => task_row(cx, board, task, room),
             None => Row::new(),
         },
-        BoardRow::Ended(n) => match model.recent.get(n) {
-            Some(line) => ended_row(model, board, line, room),
+        BoardRow::Ended(n) => match cx.world.recent().get(n) {
+            Some(line) => ended_row(cx, board, line, room),
             None => Row::new(),
         },
     }
@@ -136,12 +138,12 @@ fn sign(board: &Board, id: TaskId) -> (&'static str, Tone) {
     }
 }
 
-fn task_row(model: &Model, board: &Board, task: &Standing, room: usize) -> Row {
-    let run = model.runs.get(&task.view.id);
+fn task_row(cx: Context<'_>, board: &Board, task: &Standing, room: usize) -> Row {
+    let run = cx.world.run(task.view.id);
     let (mark, mark_tone) = sign(board, task.view.id);
-    let (state, tone) = state(model, task, run);
+    let (state, tone) = state(cx, task, run);
     let name = format!("{} {}", task.view.id, task.view.task_name);
-    let (when, when_tone) = when(model, task, run);
+    let (when, when_tone) = when(cx, task, run);
     let hosts = match (task.state, run) {
         (TaskState::Running, Some(run)) => {
             let (ended, _) = progress(run);
@@ -149,7 +151,7 @@ fn task_row(model: &Model, board: &Board, task: &Standing, room: usize) -> Row {
         }
         _ => task.view.hosts.to_string(),
     };
-    let (risk, risk_tone) = risk(model, run);
+    let (risk, risk_tone) = risk(cx, run);
     Row::new()
         .put(mark, mark_tone)
         .col(&state, STATE, tone)
@@ -164,8 +166,8 @@ fn task_row(model: &Model, board: &Board, task: &Standing, room: usize) -> Row {
 }
 
 /// The word for where a task stands, and how many votes it has.
-fn state(model: &Model, task: &Standing, run: Option<&Run>) -> (String, Tone) {
-    let words = model.look.words;
+fn state(cx: Context<'_>, task: &Standing, run: Option<&Run>) -> (String, Tone) {
+    let words = cx.words;
     let Some(run) = run else { return (names::state(words, task.state).to_owned(), Tone::Plain) };
     if run.held().is_some() {
         return (words.held.to_owned(), Tone::Warn);
@@ -174,7 +176,7 @@ fn state(model: &Model, task: &Standing, run: Option<&Run>) -> (String, Tone) {
         TaskState::New => {
             let wanted: u32 = run.needs.iter().map(|need| need.approvals).max().unwrap_or(1);
             let given = run.approvals.len();
-            let voted = run.approvals.iter().any(|(_, vote)| vote.by.uid == model.me.actor.uid);
+            let voted = run.approvals.iter().any(|(_, vote)| vote.by.uid == cx.world.me().actor.uid);
             let tone = if voted { Tone::Dim } else { Tone::Warn };
             (format!("{} {given}/{wanted}", words.new), tone)
         }
@@ -226,14 +228,14 @@ fn asks(run: &Run) -> bool {
     any
 }
 
-fn when(model: &Model, task: &Standing, run: Option<&Run>) -> (String, Tone) {
-    let words = model.look.words;
+fn when(cx: Context<'_>, task: &Standing, run: Option<&Run>) -> (String, Tone) {
+    let words = cx.words;
     let until = |time: Timestamp| {
-        let left = time.0.saturating_sub(model.now.0);
+        let left = time.0.saturating_sub(cx.world.now().0);
         if left > 0 {
-            format!("{} {}", model.clock(time), fill(words.in_time, &[&span(left)]))
+            format!("{} {}", cx.world.clock(time), fill(words.in_time, &[&span(left)]))
         } else {
-            model.clock(time)
+            cx.world.clock(time)
         }
     };
     match task.state {
@@ -243,29 +245,29 @@ fn when(model: &Model, task: &Standing, run: Option<&Run>) -> (String, Tone) {
                 _ => None,
             });
             match since {
-                Some(since) => (fill(words.for_time, &[&span(model.now.0.saturating_sub(since.0))]), Tone::Plain),
+                Some(since) => (fill(words.for_time, &[&span(cx.world.now().0.saturating_sub(since.0))]), Tone::Plain),
                 None => (String::new(), Tone::Plain),
             }
         }
         TaskState::Ready => match run.and_then(Run::begins_at).or(task.view.exec_time) {
-            Some(time) if time > model.now => (until(time), Tone::Plain),
-            time => match run.and_then(|run| run.waits_for(model.runs.values())) {
+            Some(time) if time > cx.world.now() => (until(time), Tone::Plain),
+            time => match run.and_then(|run| run.waits_for(cx.world.runs().values())) {
                 Some((host, other)) => (fill(words.waits_for, &[&other.to_string(), host.as_str()]), Tone::Warn),
                 None => (time.map_or_else(|| words.now.to_owned(), until), Tone::Plain),
             },
         },
         _ => match task.view.exec_time {
-            Some(time) if time <= model.now => (words.when_approved.to_owned(), Tone::Plain),
+            Some(time) if time <= cx.world.now() => (words.when_approved.to_owned(), Tone::Plain),
             Some(time) => (until(time), Tone::Plain),
             None => (words.when_approved.to_owned(), Tone::Plain),
         },
     }
 }
 
-fn risk(model: &Model, run: Option<&Run>) -> (&'static str, Tone) {
+fn risk(cx: Context<'_>, run: Option<&Run>) -> (&'static str, Tone) {
     use crate::domain::level::Level;
-    let words = model.look.words;
-    match run.map(|run| model.risk(&run.plan).level) {
+    let words = cx.words;
+    match run.map(|run| cx.world.risk(&run.plan).level) {
         None => ("", Tone::Plain),
         Some(Level::Low) => (words.low, Tone::Dim),
         Some(Level::Medium) => (words.medium, Tone::Warn),
@@ -273,13 +275,13 @@ fn risk(model: &Model, run: Option<&Run>) -> (&'static str, Tone) {
     }
 }
 
-fn ended_row(model: &Model, board: &Board, line: &HistoryLine, room: usize) -> Row {
+fn ended_row(cx: Context<'_>, board: &Board, line: &HistoryLine, room: usize) -> Row {
     let (mark, mark_tone) = sign(board, line.id);
     let took = line.started.map(|started| span(line.ended.0.saturating_sub(started.0))).unwrap_or_default();
-    let when = format!("{} {took}", model.clock(line.ended));
+    let when = format!("{} {took}", cx.world.clock(line.ended));
     Row::new()
         .put(mark, mark_tone)
-        .col(names::outcome(model.look.words, line.outcome), STATE, outcome_tone(line.outcome))
+        .col(names::outcome(cx.words, line.outcome), STATE, outcome_tone(line.outcome))
         .col(&format!("{} {}", line.id, line.task_name), room.saturating_sub(1), Tone::Plain)
         .gap(1)
         .col(&line.submitter.user, BY - 1, Tone::Plain)
@@ -289,14 +291,14 @@ fn ended_row(model: &Model, board: &Board, line: &HistoryLine, room: usize) -> R
 }
 
 /// Four states side by side.
-fn lanes(pen: &mut Pen<'_>, model: &Model, board: &Board, rows: &[BoardRow], body: Rect) -> Option<Position> {
+fn lanes(pen: &mut Pen<'_>, cx: Context<'_>, board: &Board, rows: &[BoardRow], body: Rect) -> Option<Position> {
     let states = [TaskState::New, TaskState::Ready, TaskState::Running, TaskState::Done];
     let width = body.width / 4;
     let mut cursor = None;
     for (n, state) in states.into_iter().enumerate() {
         let x = body.x.saturating_add(width.saturating_mul(u16::try_from(n).unwrap_or(0)));
         let lane = Rect { x, width: if n == 3 { body.right().saturating_sub(x) } else { width }, ..body };
-        pen.row(lane, &heading(model, state));
+        pen.row(lane, &heading(cx, state));
         for y in body.y..body.bottom() {
             if n > 0 {
                 pen.row(
@@ -308,7 +310,7 @@ fn lanes(pen: &mut Pen<'_>, model: &Model, board: &Board, rows: &[BoardRow], bod
         let of_lane = |row: &BoardRow| match row {
             BoardRow::Heading(_) => false,
             BoardRow::More(of, _) => *of == state,
-            BoardRow::Task(id) => model.tasks.get(id).is_some_and(|task| task.state == state),
+            BoardRow::Task(id) => cx.world.tasks().get(id).is_some_and(|task| task.state == state),
             BoardRow::Ended(_) => state == TaskState::Done,
         };
         let own: Vec<(usize, BoardRow)> = rows.iter().copied().enumerate().filter(|(_, row)| of_lane(row)).collect();
@@ -321,13 +323,13 @@ fn lanes(pen: &mut Pen<'_>, model: &Model, board: &Board, rows: &[BoardRow], bod
             let card = Rect { x: lane.x.saturating_add(1), y, width: lane.width.saturating_sub(2), height: 1 };
             let selected = *at == board.list.at && !board.list.lost;
             let mut over = if selected { pen.look.selected() } else { Style::new() };
-            if is_news(model, *row) {
+            if is_news(cx, *row) {
                 over = over.add_modifier(Modifier::BOLD);
             }
             if selected {
                 cursor = Some(Position { x: card.x, y });
             }
-            for (k, line) in lane_card(model, board, *row, usize::from(card.width)).iter().enumerate() {
+            for (k, line) in lane_card(cx, board, *row, usize::from(card.width)).iter().enumerate() {
                 pen.row_over(Rect { y: y.saturating_add(u16::try_from(k).unwrap_or(0)), ..card }, line, over);
             }
         }
@@ -336,19 +338,19 @@ fn lanes(pen: &mut Pen<'_>, model: &Model, board: &Board, rows: &[BoardRow], bod
 }
 
 /// A task in two or three short lines.
-fn lane_card(model: &Model, board: &Board, row: BoardRow, width: usize) -> Vec<Row> {
+fn lane_card(cx: Context<'_>, board: &Board, row: BoardRow, width: usize) -> Vec<Row> {
     match row {
         BoardRow::Heading(_) => Vec::new(),
         BoardRow::More(_, count) => {
-            vec![Row::new().gap(2).put(&fill(model.look.words.more, &[&count.to_string()]), Tone::Dim)]
+            vec![Row::new().gap(2).put(&fill(cx.words.more, &[&count.to_string()]), Tone::Dim)]
         }
         BoardRow::Task(id) => {
-            let Some(task) = model.tasks.get(&id) else { return Vec::new() };
-            let run = model.runs.get(&id);
+            let Some(task) = cx.world.tasks().get(&id) else { return Vec::new() };
+            let run = cx.world.run(id);
             let (mark, mark_tone) = sign(board, id);
-            let (risk, risk_tone) = risk(model, run);
-            let (state, tone) = state(model, task, run);
-            let (when, when_tone) = when(model, task, run);
+            let (risk, risk_tone) = risk(cx, run);
+            let (state, tone) = state(cx, task, run);
+            let (when, when_tone) = when(cx, task, run);
             let name = format!("{id} {}", task.view.task_name);
             let mut rows = vec![
                 Row::new()
@@ -371,7 +373,7 @@ fn lane_card(model: &Model, board: &Board, row: BoardRow, width: usize) -> Vec<R
             rows
         }
         BoardRow::Ended(n) => {
-            let Some(line) = model.recent.get(n) else { return Vec::new() };
+            let Some(line) = cx.world.recent().get(n) else { return Vec::new() };
             let (mark, mark_tone) = sign(board, line.id);
             let took = line.started.map(|started| span(line.ended.0.saturating_sub(started.0))).unwrap_or_default();
             vec![
@@ -380,11 +382,11 @@ fn lane_card(model: &Model, board: &Board, row: BoardRow, width: usize) -> Vec<R
                     width.saturating_sub(2),
                     Tone::Plain,
                 ),
-                Row::new().gap(2).put(names::outcome(model.look.words, line.outcome), outcome_tone(line.outcome)).put(
+                Row::new().gap(2).put(names::outcome(cx.words, line.outcome), outcome_tone(line.outcome)).put(
                     &format!(
                         "  {}  {} {took}  {}/{}",
                         line.submitter.user,
-                        model.clock(line.ended),
+                        cx.world.clock(line.ended),
                         line.hosts.saturating_sub(line.hosts_not_ok),
                         line.hosts
                     ),

@@ -7,20 +7,20 @@ use ratatui::layout::Rect;
 use crate::base::ids::TaskId;
 use crate::domain::policy::Part;
 use crate::domain::run::TaskState;
+use crate::shells::dashboard::context::Context;
 use crate::shells::dashboard::look::{Pen, Row, Tone, outcome_tone};
-use crate::shells::dashboard::model::Model;
-use crate::shells::dashboard::view::one_line;
+use crate::shells::dashboard::phrases::one_line;
 use crate::shells::dashboard::words::names;
 use crate::shells::text::wrapped;
 
 /// Paints what everybody may know of a task; `false`, and nothing, where it is not withheld.
-pub(super) fn draw(pen: &mut Pen<'_>, model: &Model, id: TaskId, body: Rect) -> bool {
-    if model.withheld.get(&id) != Some(&Part::Plan) {
+pub(super) fn draw(pen: &mut Pen<'_>, cx: Context<'_>, id: TaskId, body: Rect) -> bool {
+    if cx.world.withheld(id) != Some(&Part::Plan) {
         return false;
     }
     let words = pen.look.words;
-    let ended = || model.recent.iter().chain(&model.past.lines).find(|line| line.id == id);
-    let known = match model.tasks.get(&id) {
+    let ended = || cx.world.recent().iter().chain(&cx.world.past().lines).find(|line| line.id == id);
+    let known = match cx.world.tasks().get(&id) {
         Some(task) => {
             let state = match task.state {
                 TaskState::New => (words.new, Tone::Warn),
@@ -49,7 +49,7 @@ pub(super) fn draw(pen: &mut Pen<'_>, model: &Model, id: TaskId, body: Rect) -> 
     }
     put(pen, &row);
     put(pen, &Row::new());
-    let mine = known.is_some_and(|(_, submitter, _)| *submitter == model.me.actor);
+    let mine = known.is_some_and(|(_, submitter, _)| *submitter == cx.world.me().actor);
     let why = if mine { words.withheld_own } else { words.withheld };
     for (text, tone) in [(why, Tone::Warn), (words.withheld_do, Tone::Plain)] {
         for line in wrapped(text, usize::from(body.width).saturating_sub(2)) {
