@@ -11,6 +11,7 @@ mod completion;
 mod consequences;
 mod context;
 mod dialog;
+mod drafts;
 mod edit;
 mod editor;
 mod eta;
@@ -289,7 +290,7 @@ impl Dashboard {
         let before = self.model.world.now();
         let at = now();
         update::update(&mut self.model, Message::Tick(at));
-        let counts = self.model.ui.screen().counts();
+        let counts = self.model.ui.screen().times_counted();
         let mut changed = seen_time(&self.model, before, at);
         // Each answer may make a screen want more; a few rounds are enough, and the next turn goes on.
         for _ in 0..6 {
@@ -303,7 +304,7 @@ impl Dashboard {
                 self.ring();
             }
         }
-        changed || self.model.ui.screen().counts() != counts
+        changed || self.model.ui.screen().times_counted() != counts
     }
 
     fn paint(&mut self, terminal: &mut Terminal) -> io::Result<()> {

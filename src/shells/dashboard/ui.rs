@@ -2,15 +2,13 @@
 //!
 //! **Invariant:** pure; knows no fact. The stack is never empty: the board is below everything else.
 
-use std::collections::{BTreeMap, VecDeque};
-
 use crate::base::ids::TaskId;
 use crate::shells::dashboard::context::Context;
 use crate::shells::dashboard::dialog::Dialog;
-use crate::shells::dashboard::form::Form;
+use crate::shells::dashboard::drafts::Drafts;
 use crate::shells::dashboard::layout::Layout;
 use crate::shells::dashboard::look::{Look, Tone};
-use crate::shells::dashboard::prompt::Prompt;
+use crate::shells::dashboard::prompt::{Prompt, TypedCommands};
 use crate::shells::dashboard::screen::{Board, News, Screen};
 use crate::shells::dashboard::words::Lang;
 use crate::shells::dashboard::world::World;
@@ -32,12 +30,9 @@ pub(super) struct Ui {
     pub(super) said: Option<(String, Tone)>,
     /// Tasks whose approvals wait for their turn.
     pub(super) queue: Vec<TaskId>,
-    /// New tasks on their way, as they were written, by the numbers of their requests.
-    pub(super) sent: BTreeMap<usize, Box<Form>>,
-    /// Those that were refused, to be mended as soon as nothing else is asked.
-    pub(super) refused_forms: VecDeque<Box<Form>>,
-    /// The commands that were typed, the newest last.
-    pub(super) commands: Vec<String>,
+    /// New tasks on their way.
+    pub(super) drafts: Drafts,
+    pub(super) typed_commands: TypedCommands,
 }
 
 impl Ui {
@@ -55,9 +50,8 @@ impl Ui {
             prompt: None,
             said: None,
             queue: Vec::new(),
-            sent: BTreeMap::new(),
-            refused_forms: VecDeque::new(),
-            commands: Vec::new(),
+            drafts: Drafts::default(),
+            typed_commands: TypedCommands::default(),
         }
     }
 

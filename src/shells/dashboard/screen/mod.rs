@@ -160,7 +160,7 @@ pub(super) trait Screen: Any + Debug {
     }
 
     /// How often it counted again what it shows: a frame that was painted before the last time is old.
-    fn counts(&self) -> u64 {
+    fn times_counted(&self) -> u64 {
         0
     }
 

@@ -58,26 +58,19 @@ fn answer(model: &mut Model, prompt: &Prompt) -> Vec<Command> {
 }
 
 fn command_line(model: &mut Model, mut edit: Edit, at: Option<usize>, key: &KeyEvent) -> Vec<Command> {
-    let earlier =
-        |at: Option<usize>| at.and_then(|at| model.ui.commands.get(at)).cloned().map_or_else(Edit::default, Edit::new);
     match key.code {
         KeyCode::Esc => return Vec::new(),
         KeyCode::Enter => {
-            let line = edit.text().trim().to_owned();
-            if !line.is_empty() {
-                model.ui.commands.retain(|known| *known != line);
-                model.ui.commands.push(line.clone());
-            }
-            return execute(model, &line);
+            let line = edit.text().trim();
+            model.ui.typed_commands.add(line);
+            return execute(model, line);
         }
         KeyCode::Up => {
-            let at = at.map_or(model.ui.commands.len(), |at| at).checked_sub(1).or(at);
-            model.ui.prompt = Some(Prompt::Command(earlier(at), at));
+            model.ui.prompt = Some(model.ui.typed_commands.before(at));
             return Vec::new();
         }
         KeyCode::Down => {
-            let at = at.map(|at| at.saturating_add(1)).filter(|at| *at < model.ui.commands.len());
-            model.ui.prompt = Some(Prompt::Command(earlier(at), at));
+            model.ui.prompt = Some(model.ui.typed_commands.after(at));
             return Vec::new();
         }
         KeyCode::Tab => {

@@ -316,6 +316,6 @@ fn submit(model: &mut Model, mut form: Box<Form>) -> Vec<Command> {
         form.fields.iter().find(|field| field.key == FieldKey::TaskName).map_or("task", |field| field.edit.text());
     let request = model.world.request(None, format!("submit {name}"));
     let drop_box = if form.schedule() == Schedule::Ready { DropBox::Ready } else { DropBox::New };
-    model.ui.sent.insert(request, form);
+    model.ui.drafts.send(request, form);
     vec![Command::Drop { request, drop_box, stem: "dashboard".to_owned(), bytes }]
 }

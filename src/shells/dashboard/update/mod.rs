@@ -106,16 +106,12 @@ fn answered(model: &mut Model, message: Message) {
         }
         Message::Dropped(number, Err(why)) | Message::Refused(number, why) => {
             ui.say(why.clone(), Tone::Fail);
-            // What was written is not lost: it is there to be mended.
-            if let Some(mut form) = ui.sent.remove(&number) {
-                form.notice = Some(fill(words.form_refused, &[&why]));
-                ui.refused_forms.push_back(form);
-            }
+            ui.drafts.refuse(number, fill(words.form_refused, &[&why]));
             world.answer(number, Answer::Refused(why));
         }
         Message::Taken(number, id) => {
             ui.say(fill(words.taken, &[&id.to_string()]), Tone::Ok);
-            ui.sent.remove(&number);
+            ui.drafts.take(number);
             world.answer(number, Answer::Done(Some(id)));
         }
         _ => {}
@@ -210,7 +206,7 @@ fn click(model: &mut Model, mouse: MouseEvent) -> Vec<Command> {
 /// Makes everything fit again: numbers, selections, what of a list is seen.
 pub(super) fn settle(model: &mut Model) {
     if model.ui.dialog.is_none() && model.ui.prompt.is_none() {
-        model.ui.dialog = model.ui.refused_forms.pop_front().map(Dialog::Form);
+        model.ui.dialog = model.ui.drafts.next_to_mend().map(Dialog::Form);
     }
     model.on_screen(Screen::settle);
     dialogs::settle(model);

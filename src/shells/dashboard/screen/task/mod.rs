@@ -95,8 +95,8 @@ impl Screen for TaskScreen {
         self.id == id
     }
 
-    fn counts(&self) -> u64 {
-        self.times_counted()
+    fn times_counted(&self) -> u64 {
+        self.counts
     }
 
     fn key(&mut self, cx: Context<'_>, action: Action) -> Step {

@@ -37,7 +37,7 @@ pub(in crate::shells::dashboard) struct TaskScreen {
     plan: Option<Digest>,
     counted: Option<Counted>,
     /// How often something was counted.
-    counts: u64,
+    pub(super) counts: u64,
     hosts: Option<(u64, Shape, Arc<[HostRow]>)>,
 }
 
@@ -101,11 +101,6 @@ impl TaskScreen {
     /// The rows of hosts, as they were at the last [`TaskScreen::count_again`].
     pub(in crate::shells::dashboard) fn host_rows(&self) -> Arc<[HostRow]> {
         self.hosts.as_ref().map_or_else(Arc::default, |(_, _, rows)| Arc::clone(rows))
-    }
-
-    /// How often something was counted.
-    pub(super) fn times_counted(&self) -> u64 {
-        self.counts
     }
 
     /// The lane whose row is selected.
