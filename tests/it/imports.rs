@@ -35,6 +35,17 @@ const LAYERS: [&[&str]; 11] = [
     &["audit", "record", "resolve", "wire"],
     &["runner"],
 ];
+/// The layers of `src/shells/dashboard`, lowest first: a module imports from its own and from those below.
+const DASHBOARD_LAYERS: [&[&str]; 8] = [
+    &["edit", "filter", "keys", "look", "message", "pace", "phrases", "prompt", "words"],
+    &["context", "eta", "host_state", "layout", "list", "log_keys", "requests", "table", "world"],
+    &["can", "consequences", "dialog", "form"],
+    &["screen"],
+    &["completion", "drafts", "model", "ui"],
+    &["view"],
+    &["update"],
+    &["editor", "files", "input", "log_parts", "mod", "paint", "refused", "terminal"],
+];
 /// The shells that do not know each other, and what may know all of them.
 const SHELLS: [&str; 3] = ["cli", "daemon", "dashboard"];
 const ENTRY: &str = "entry";
@@ -219,24 +230,36 @@ fn circles(imports: &BTreeMap<&str, BTreeSet<&str>>) -> Vec<String> {
     all.into_iter().map(|files| format!("these import each other: {}", files.join(", "))).collect()
 }
 
-/// Returns the imports that lead up among the layers of the domain.
-fn upward(imports: &BTreeMap<&str, BTreeSet<&str>>) -> Vec<String> {
+/// Returns the imports that lead up among the layers of a directory; where `apart`, also those within a layer.
+fn upward_in(
+    imports: &BTreeMap<&str, BTreeSet<&str>>,
+    directory: &str,
+    layers: &[&[&str]],
+    apart: bool,
+) -> Vec<String> {
     let layer = |file: &str| {
-        let name = file.strip_prefix("src/domain/")?.split(['/', '.']).next()?.to_owned();
-        Some((LAYERS.iter().position(|layer| layer.contains(&name.as_str())), name)).filter(|(_, name)| name != "mod")
+        let name = file.strip_prefix(directory)?.split(['/', '.']).next()?.to_owned();
+        Some((layers.iter().position(|layer| layer.contains(&name.as_str())), name))
+            .filter(|(at, name)| name != "mod" || at.is_some())
     };
     let mut problems = Vec::new();
     for (file, others) in imports {
         let Some((own, name)) = layer(file) else { continue };
         let Some(own) = own else {
-            problems.push(format!("{file} is in no layer: give {name} its place in LAYERS"));
+            problems.push(format!("{file} is in no layer: give {name} its place in the list"));
             continue;
         };
-        let up = others
-            .iter()
-            .filter(|other| layer(other).is_some_and(|(at, other)| other != name && at.is_none_or(|at| at >= own)));
+        let below = |at: Option<usize>| at.is_some_and(|at| at < own || (at == own && !apart));
+        let up = others.iter().filter(|other| layer(other).is_some_and(|(at, other)| other != name && !below(at)));
         problems.extend(up.map(|other| format!("{file} (layer {own}) imports {other}, which is not below it")));
     }
+    problems
+}
+
+/// Returns the imports that lead up among the layers of the domain and of the dashboard.
+fn upward(imports: &BTreeMap<&str, BTreeSet<&str>>) -> Vec<String> {
+    let mut problems = upward_in(imports, "src/domain/", &LAYERS, true);
+    problems.extend(upward_in(imports, "src/shells/dashboard/", &DASHBOARD_LAYERS, false));
     problems
 }
 
@@ -270,12 +293,12 @@ fn no_file_is_in_a_circle_of_imports() {
     // What finds nothing would keep everything.
     let found = imports.values().map(BTreeSet::len).sum::<usize>();
     assert!(found > 5 * imports.len(), "only {found} imports were found in {} files", imports.len());
-    for layer in LAYERS.iter().copied().flatten() {
-        let there = [format!("src/domain/{layer}.rs"), format!("src/domain/{layer}/mod.rs")];
-        assert!(
-            there.iter().any(|file| Path::new(env!("CARGO_MANIFEST_DIR")).join(file).exists()),
-            "there is no {layer}"
-        );
+    let domain = LAYERS.iter().copied().flatten().map(|name| format!("src/domain/{name}"));
+    let dashboard = DASHBOARD_LAYERS.iter().copied().flatten().map(|name| format!("src/shells/dashboard/{name}"));
+    for module in domain.chain(dashboard) {
+        let there = [format!("{module}.rs"), format!("{module}/mod.rs")];
+        let exists = |file: &String| Path::new(env!("CARGO_MANIFEST_DIR")).join(file).exists();
+        assert!(there.iter().any(exists), "there is no {module}");
     }
 }
 
@@ -309,6 +332,12 @@ fn the_rules_of_imports_can_fail() {
         [0, 0, 1]
     );
     assert_eq!(of(&[daemon, ("src/shells/entry/mod.rs", "use crate::shells::daemon::run;")]), [0, 0, 0]);
+    let world = ("src/shells/dashboard/world.rs", "pub struct World(super::requests::Request);");
+    let request = ("src/shells/dashboard/requests.rs", "pub struct Request;");
+    assert_eq!(of(&[world, request]), [0, 0, 0]);
+    let knows_ui = ("src/shells/dashboard/requests.rs", "pub struct Request(super::ui::Ui);");
+    let ui = ("src/shells/dashboard/ui.rs", "pub struct Ui;");
+    assert_eq!(of(&[world, knows_ui, ui, ("src/shells/dashboard/misplaced.rs", "pub struct New;")]), [0, 2, 0]);
     // What a text, a comment or a test says is no import.
     let quoted = "//! crate::domain::plan::Plan\npub struct Level(&'static str, \"crate::domain::plan::Plan\");\n\
                   #[cfg(test)]\nmod tests {\n    use crate::domain::plan::Plan;\n}";
