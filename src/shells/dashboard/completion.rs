@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use crate::base::ids::TaskId;
 use crate::shells::dashboard::context::Context;
 use crate::shells::dashboard::look::Theme;
-use crate::shells::dashboard::screen::table::{NAMED, Way};
+use crate::shells::dashboard::screen::table::{NAMED_SCREENS, Placement};
 use crate::shells::dashboard::words::Lang;
 
 /// The commands that take a task first.
@@ -28,8 +28,8 @@ pub(super) fn is_of_task(verb: &str) -> bool {
 /// Every command, in the order in which they are offered: what is over all views stands after what is a part of one.
 fn commands() -> Vec<String> {
     let screens = |over: bool| {
-        let stands = move |way: Way| matches!(way, Way::Over) == over;
-        NAMED.iter().filter(move |named| stands(named.way)).map(|named| named.word)
+        let stands = move |placement: Placement| matches!(placement, Placement::Over) == over;
+        NAMED_SCREENS.iter().filter(move |named| stands(named.placement)).map(|named| named.word)
     };
     let all = OF_TASK.into_iter().chain(screens(false)).chain(OF_DASHBOARD).chain(screens(true)).chain(["quit"]);
     all.map(str::to_owned).collect()

@@ -2,7 +2,7 @@
 //!
 //! **Invariant:** pure; nothing in it can be changed.
 
-use crate::shells::dashboard::layout::Layout;
+use crate::shells::dashboard::layout::ScreenSize;
 use crate::shells::dashboard::words::Words;
 use crate::shells::dashboard::world::World;
 
@@ -10,7 +10,7 @@ use crate::shells::dashboard::world::World;
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Context<'a> {
     pub(super) world: &'a World,
-    pub(super) layout: Layout,
+    pub(super) size: ScreenSize,
     pub(super) words: &'static Words,
     /// Whether nothing may be asked of the daemon.
     pub(super) readonly: bool,

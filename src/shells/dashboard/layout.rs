@@ -11,22 +11,22 @@ pub(super) const LOW: u16 = 18;
 
 /// How many columns and rows the terminal has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Layout {
+pub(super) struct ScreenSize {
     pub(super) width: u16,
     pub(super) height: u16,
 }
 
-impl Layout {
+impl ScreenSize {
     /// The smallest screen that is painted.
-    pub(super) const SMALLEST: Layout = Layout { width: 60, height: 15 };
+    pub(super) const SMALLEST: ScreenSize = ScreenSize { width: 60, height: 15 };
 
-    pub(super) fn new(width: u16, height: u16) -> Layout {
-        Layout { width, height }
+    pub(super) fn new(width: u16, height: u16) -> ScreenSize {
+        ScreenSize { width, height }
     }
 
     /// Whether nothing is painted because there is no room for it.
     pub(super) fn is_too_small(self) -> bool {
-        self.width < Layout::SMALLEST.width || self.height < Layout::SMALLEST.height
+        self.width < ScreenSize::SMALLEST.width || self.height < ScreenSize::SMALLEST.height
     }
 
     pub(super) fn is_low(self) -> bool {

@@ -64,7 +64,7 @@ use crate::shells::clock::{now, unique};
 use dialog::Dialog;
 use files::Files;
 use input::Arrived;
-use layout::Layout;
+use layout::ScreenSize;
 use look::{Look, Theme};
 use message::{Command, Message};
 use model::Model;
@@ -138,7 +138,7 @@ pub(super) fn run(dirs: &Dirs, options: &Options) -> Result<(), DashboardError> 
 /// Returns one frame as text.
 pub(super) fn once(dirs: &Dirs, options: &Options) -> Result<String, DashboardError> {
     let size = options.size.unwrap_or_else(|| crossterm::terminal::size().unwrap_or((80, 24)));
-    if Layout::new(size.0, size.1).is_too_small() {
+    if ScreenSize::new(size.0, size.1).is_too_small() {
         return Err(wrong("--size", &format!("{}x{}", size.0, size.1), "60x15 or larger"));
     }
     let mut model = model(dirs, options, size)?;
@@ -256,7 +256,7 @@ impl Dashboard {
     /// Takes the size that the terminal has now, since a change is not always told; `true` when it is another.
     fn fit(&mut self) -> io::Result<bool> {
         let size = crossterm::terminal::size()?;
-        let Layout { width, height } = self.model.ui.layout;
+        let ScreenSize { width, height } = self.model.ui.size;
         let changed = size != (width, height);
         if changed {
             update::update(&mut self.model, Message::Resize(size.0, size.1));
@@ -308,7 +308,7 @@ impl Dashboard {
     }
 
     fn paint(&mut self, terminal: &mut Terminal) -> io::Result<()> {
-        let Layout { width, height } = self.model.ui.layout;
+        let ScreenSize { width, height } = self.model.ui.size;
         let mut frame = Buffer::empty(Rect { x: 0, y: 0, width, height });
         let cursor = view::draw(&self.model, &mut frame);
         terminal.paint(frame, cursor)

@@ -8,11 +8,11 @@ use crate::domain::policy::Person;
 use crate::domain::run::TaskState;
 use crate::shells::dashboard::context::Context;
 use crate::shells::dashboard::dialog::Dialog;
-use crate::shells::dashboard::layout::Layout;
+use crate::shells::dashboard::layout::ScreenSize;
 use crate::shells::dashboard::look::Look;
 use crate::shells::dashboard::message::Wants;
 use crate::shells::dashboard::requests::Answer;
-use crate::shells::dashboard::screen::{News, Screen, Subject};
+use crate::shells::dashboard::screen::{Screen, ScreenEvent, Targets};
 use crate::shells::dashboard::ui::Ui;
 use crate::shells::dashboard::words::Lang;
 use crate::shells::dashboard::world::World;
@@ -29,7 +29,7 @@ pub(super) struct Model {
 
 impl Model {
     pub(super) fn new(me: Person, zone: Zone, look: Look, lang: Lang, now: Timestamp, size: (u16, u16)) -> Model {
-        Model { world: World::new(me, zone, now), ui: Ui::new(look, lang, Layout::new(size.0, size.1)) }
+        Model { world: World::new(me, zone, now), ui: Ui::new(look, lang, ScreenSize::new(size.0, size.1)) }
     }
 
     /// What screens and dialogs are computed from.
@@ -38,8 +38,8 @@ impl Model {
     }
 
     /// What acts are about on the screen that is seen.
-    pub(super) fn subject(&self) -> Subject {
-        self.ui.screen().subject(self.context())
+    pub(super) fn targets(&self) -> Targets {
+        self.ui.screen().targets(self.context())
     }
 
     /// Does something on the screen that is seen.
@@ -49,9 +49,9 @@ impl Model {
     }
 
     /// Tells every screen what happened.
-    pub(super) fn tell(&mut self, news: &News<'_>) {
+    pub(super) fn notify_screens(&mut self, news: &ScreenEvent<'_>) {
         let cx = self.ui.context(&self.world);
-        self.ui.screens_mut().for_each(|screen| screen.hear(cx, news));
+        self.ui.screens_mut().for_each(|screen| screen.on_event(cx, news));
     }
 
     /// What the screens that are seen need to know.

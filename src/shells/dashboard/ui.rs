@@ -6,17 +6,17 @@ use crate::base::ids::TaskId;
 use crate::shells::dashboard::context::Context;
 use crate::shells::dashboard::dialog::Dialog;
 use crate::shells::dashboard::drafts::Drafts;
-use crate::shells::dashboard::layout::Layout;
+use crate::shells::dashboard::layout::ScreenSize;
 use crate::shells::dashboard::look::{Look, Tone};
 use crate::shells::dashboard::prompt::{Prompt, TypedCommands};
-use crate::shells::dashboard::screen::{Board, News, Screen};
+use crate::shells::dashboard::screen::{BoardScreen, Screen, ScreenEvent};
 use crate::shells::dashboard::words::Lang;
 use crate::shells::dashboard::world::World;
 
 /// What is on the screen.
 #[derive(Debug)]
 pub(super) struct Ui {
-    pub(super) layout: Layout,
+    pub(super) size: ScreenSize,
     pub(super) look: Look,
     pub(super) lang: Lang,
     pub(super) readonly: bool,
@@ -36,15 +36,15 @@ pub(super) struct Ui {
 }
 
 impl Ui {
-    pub(super) fn new(look: Look, lang: Lang, layout: Layout) -> Ui {
+    pub(super) fn new(look: Look, lang: Lang, size: ScreenSize) -> Ui {
         Ui {
-            layout,
+            size,
             look,
             lang,
             readonly: false,
             mouse: false,
             bell: true,
-            below: Box::new(Board::default()),
+            below: Box::new(BoardScreen::default()),
             over: Vec::new(),
             dialog: None,
             prompt: None,
@@ -57,7 +57,7 @@ impl Ui {
 
     /// What screens and dialogs are computed from.
     pub(super) fn context<'a>(&self, world: &'a World) -> Context<'a> {
-        Context { world, layout: self.layout, words: self.look.words, readonly: self.readonly }
+        Context { world, size: self.size, words: self.look.words, readonly: self.readonly }
     }
 
     /// The screen that is seen.
@@ -87,7 +87,7 @@ impl Ui {
     /// Shows a screen over the one that is seen.
     pub(super) fn push(&mut self, world: &World, screen: Box<dyn Screen>) {
         let cx = self.context(world);
-        self.screen_mut().hear(cx, &News::Covered);
+        self.screen_mut().on_event(cx, &ScreenEvent::Covered);
         self.over.push(screen);
     }
 

@@ -12,19 +12,19 @@ use crate::shells::dashboard::list::{self, Item, List, draw_nothing, nothing};
 use crate::shells::dashboard::look::{Pen, Row, Tone};
 use crate::shells::dashboard::message::Wants;
 use crate::shells::dashboard::phrases::one_line;
-use crate::shells::dashboard::screen::{BACK, Chooses, FILTER, OPEN, Offer, Screen, Step, Subject};
+use crate::shells::dashboard::screen::{BACK, FILTER, LineFilter, OPEN, Offer, Reaction, Screen, Targets};
 use crate::shells::dashboard::words::{Words, names};
 
 /// The newest lines of the audit.
 #[derive(Debug)]
-pub(super) struct Audit {
+pub(super) struct AuditScreen {
     list: List,
 }
 
-impl Audit {
+impl AuditScreen {
     /// Opens it at its newest line.
-    pub(super) fn at_end() -> Audit {
-        Audit { list: List { at: usize::MAX, ..List::default() } }
+    pub(super) fn at_end() -> AuditScreen {
+        AuditScreen { list: List { at: usize::MAX, ..List::default() } }
     }
 
     /// The lines that pass the filter.
@@ -42,7 +42,7 @@ impl Audit {
     }
 }
 
-impl Screen for Audit {
+impl Screen for AuditScreen {
     fn draw(&self, pen: &mut Pen<'_>, cx: Context<'_>, body: Rect) -> Option<Position> {
         let words = pen.look.words;
         let lines = self.rows(cx);
@@ -93,14 +93,14 @@ impl Screen for Audit {
         wants.audit = true;
     }
 
-    fn subject(&self, cx: Context<'_>) -> Subject {
-        Subject::of(self.rows(cx).get(self.list.at).and_then(|line| line.entry.task))
+    fn targets(&self, cx: Context<'_>) -> Targets {
+        Targets::of(self.rows(cx).get(self.list.at).and_then(|line| line.entry.task))
     }
 
-    fn key(&mut self, cx: Context<'_>, action: Action) -> Step {
+    fn key(&mut self, cx: Context<'_>, action: Action) -> Reaction {
         match action {
-            Action::Open => self.subject(cx).task.map_or(Step::Stay, Step::OpenTask),
-            _ => Step::Pass,
+            Action::Open => self.targets(cx).task.map_or(Reaction::Stay, Reaction::OpenTask),
+            _ => Reaction::Pass,
         }
     }
 
@@ -108,8 +108,8 @@ impl Screen for Audit {
         self.list.notes(words)
     }
 
-    fn chooses(&mut self) -> Chooses<'_> {
-        Chooses { filter: Some(&mut self.list.filter), ..Chooses::default() }
+    fn line_filter(&mut self) -> LineFilter<'_> {
+        LineFilter { filter: Some(&mut self.list.filter), ..LineFilter::default() }
     }
 
     fn list_mut(&mut self) -> Option<&mut List> {

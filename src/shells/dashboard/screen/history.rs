@@ -10,16 +10,16 @@ use crate::shells::dashboard::list::{self, Item, List, draw_nothing, nothing};
 use crate::shells::dashboard::look::{Pen, Row, Tone, outcome_tone};
 use crate::shells::dashboard::message::{HistoryWant, Wants};
 use crate::shells::dashboard::phrases::span;
-use crate::shells::dashboard::screen::{BACK, Chooses, FILTER, News, OPEN, Offer, Screen, Step, Subject};
+use crate::shells::dashboard::screen::{BACK, FILTER, LineFilter, OPEN, Offer, Reaction, Screen, ScreenEvent, Targets};
 use crate::shells::dashboard::words::{Words, names};
 
 /// The tasks that ended.
 #[derive(Debug, Default)]
-pub(super) struct History {
+pub(super) struct HistoryScreen {
     list: List,
 }
 
-impl Screen for History {
+impl Screen for HistoryScreen {
     fn draw(&self, pen: &mut Pen<'_>, cx: Context<'_>, body: Rect) -> Option<Position> {
         let words = pen.look.words;
         let name = usize::from(body.width).saturating_sub(2 + 12 + 10 + 12 + 12 + 9 + 1).max(16);
@@ -66,25 +66,25 @@ impl Screen for History {
 
     fn wants(&self, cx: Context<'_>, wants: &mut Wants) {
         let (filter, failed_only) = (self.list.filter.clone(), self.list.failed_only);
-        let rows = cx.layout.body_rows();
+        let rows = cx.size.body_rows();
         wants.history = Some(HistoryWant { filter, failed_only, start: self.list.top, rows });
-        wants.follow.extend(self.subject(cx).task);
+        wants.follow.extend(self.targets(cx).task);
     }
 
-    fn subject(&self, cx: Context<'_>) -> Subject {
-        Subject::of(cx.world.past().line(self.list.at).map(|line| line.id))
+    fn targets(&self, cx: Context<'_>) -> Targets {
+        Targets::of(cx.world.past().line(self.list.at).map(|line| line.id))
     }
 
-    fn key(&mut self, cx: Context<'_>, action: Action) -> Step {
+    fn key(&mut self, cx: Context<'_>, action: Action) -> Reaction {
         match action {
-            Action::Open => self.subject(cx).task.map_or(Step::Stay, Step::OpenTask),
-            _ => Step::Pass,
+            Action::Open => self.targets(cx).task.map_or(Reaction::Stay, Reaction::OpenTask),
+            _ => Reaction::Pass,
         }
     }
 
-    fn hear(&mut self, cx: Context<'_>, news: &News<'_>) {
+    fn on_event(&mut self, cx: Context<'_>, news: &ScreenEvent<'_>) {
         // What ended meanwhile stands above what was known: the rest stands further down.
-        if let News::PastGrew(more) = news
+        if let ScreenEvent::PastGrew(more) = news
             && let Some(Item::Task(id)) = &self.list.chosen
             && cx.world.past().place_of(*id).is_none()
         {
@@ -101,8 +101,8 @@ impl Screen for History {
         self.list.notes(words)
     }
 
-    fn chooses(&mut self) -> Chooses<'_> {
-        Chooses { filter: Some(&mut self.list.filter), failed_only: Some(&mut self.list.failed_only) }
+    fn line_filter(&mut self) -> LineFilter<'_> {
+        LineFilter { filter: Some(&mut self.list.filter), failed_only: Some(&mut self.list.failed_only) }
     }
 
     fn list_mut(&mut self) -> Option<&mut List> {

@@ -13,7 +13,7 @@ use crate::shells::dashboard::keys::Action;
 use crate::shells::dashboard::list::{self, Item, List};
 use crate::shells::dashboard::look::{Pen, Row, Tone};
 use crate::shells::dashboard::message::Wants;
-use crate::shells::dashboard::screen::{Screen, Step};
+use crate::shells::dashboard::screen::{Reaction, Screen};
 use crate::shells::dashboard::table::line_of;
 use crate::shells::dashboard::words::fill;
 
@@ -103,12 +103,12 @@ impl Screen for HostScreen {
         wants.follow.extend(cx.world.tasks().keys().take(TASKS_MAX));
     }
 
-    fn key(&mut self, cx: Context<'_>, action: Action) -> Step {
+    fn key(&mut self, cx: Context<'_>, action: Action) -> Reaction {
         if action != Action::Open {
-            return Step::Pass;
+            return Reaction::Pass;
         }
         let task = self.page(cx).into_iter().nth(self.list.at).and_then(|(_, task)| task);
-        task.map_or(Step::Stay, Step::OpenTask)
+        task.map_or(Reaction::Stay, Reaction::OpenTask)
     }
 
     fn list_mut(&mut self) -> Option<&mut List> {

@@ -14,16 +14,16 @@ use crate::shells::dashboard::keys::Action;
 use crate::shells::dashboard::list::{self, Item, List, draw_nothing, nothing};
 use crate::shells::dashboard::look::{Pen, Row, Tone};
 use crate::shells::dashboard::screen::host::HostScreen;
-use crate::shells::dashboard::screen::{BACK, Chooses, FILTER, OPEN, Offer, Screen, Step};
+use crate::shells::dashboard::screen::{BACK, FILTER, LineFilter, OPEN, Offer, Reaction, Screen};
 use crate::shells::dashboard::words::Words;
 
 /// The hosts of the inventory.
 #[derive(Debug, Default)]
-pub(super) struct Hosts {
+pub(super) struct HostsScreen {
     list: List,
 }
 
-impl Hosts {
+impl HostsScreen {
     /// The hosts that pass the filter.
     fn rows<'a>(&self, cx: Context<'a>) -> Vec<&'a Host> {
         let Some(library) = cx.world.library() else { return Vec::new() };
@@ -59,7 +59,7 @@ fn busy(cx: Context<'_>) -> BTreeMap<&HostName, usize> {
     counts
 }
 
-impl Screen for Hosts {
+impl Screen for HostsScreen {
     fn draw(&self, pen: &mut Pen<'_>, cx: Context<'_>, body: Rect) -> Option<Position> {
         let words = pen.look.words;
         let hosts = self.rows(cx);
@@ -117,11 +117,13 @@ impl Screen for Hosts {
         &[OPEN, FILTER, BACK]
     }
 
-    fn key(&mut self, cx: Context<'_>, action: Action) -> Step {
+    fn key(&mut self, cx: Context<'_>, action: Action) -> Reaction {
         match action {
-            Action::Open => self.selected(cx).map_or(Step::Stay, |name| Step::Open(Box::new(HostScreen::of(name)))),
-            Action::Copy => Step::Copy(self.selected(cx).map_or_else(String::new, |name| name.to_string())),
-            _ => Step::Pass,
+            Action::Open => {
+                self.selected(cx).map_or(Reaction::Stay, |name| Reaction::Open(Box::new(HostScreen::of(name))))
+            }
+            Action::Copy => Reaction::Copy(self.selected(cx).map_or_else(String::new, |name| name.to_string())),
+            _ => Reaction::Pass,
         }
     }
 
@@ -129,8 +131,8 @@ impl Screen for Hosts {
         self.list.notes(words)
     }
 
-    fn chooses(&mut self) -> Chooses<'_> {
-        Chooses { filter: Some(&mut self.list.filter), failed_only: Some(&mut self.list.failed_only) }
+    fn line_filter(&mut self) -> LineFilter<'_> {
+        LineFilter { filter: Some(&mut self.list.filter), failed_only: Some(&mut self.list.failed_only) }
     }
 
     fn list_mut(&mut self) -> Option<&mut List> {

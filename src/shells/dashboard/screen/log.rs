@@ -17,7 +17,7 @@ use crate::shells::dashboard::message::{
 };
 use crate::shells::dashboard::phrases::size;
 use crate::shells::dashboard::prompt::Prompt;
-use crate::shells::dashboard::screen::{BACK, News, Offer, Screen, Step, Subject};
+use crate::shells::dashboard::screen::{BACK, Offer, Reaction, Screen, ScreenEvent, Targets};
 use crate::shells::dashboard::words::{Words, fill};
 use crate::shells::dashboard::world::World;
 use crate::shells::text::cells::units;
@@ -67,19 +67,19 @@ impl Screen for LogScreen {
 
     fn wants(&self, cx: Context<'_>, wants: &mut Wants) {
         wants.follow.insert(self.key.task);
-        let rows = cx.layout.body_rows();
+        let rows = cx.size.body_rows();
         wants.log = Some(LogWant { of: self.part(), anchor: self.anchor, rows, keep: self.keep.clone() });
     }
 
-    fn subject(&self, _cx: Context<'_>) -> Subject {
-        Subject::of(Some(self.key.task))
+    fn targets(&self, _cx: Context<'_>) -> Targets {
+        Targets::of(Some(self.key.task))
     }
 
     fn is_live(&self) -> bool {
         true
     }
 
-    fn key(&mut self, cx: Context<'_>, action: Action) -> Step {
+    fn key(&mut self, cx: Context<'_>, action: Action) -> Reaction {
         match action {
             Action::First => {
                 if self.anchor == Anchor::End {
@@ -93,10 +93,10 @@ impl Screen for LogScreen {
             Action::Back if !self.keep.is_empty() => self.keep.clear(),
             Action::NextPane => return self.other_stream(true),
             Action::PreviousPane => return self.other_stream(false),
-            Action::Find => return Step::Ask(Prompt::Find(Edit::default())),
+            Action::Find => return Reaction::Ask(Prompt::Find(Edit::default())),
             Action::FindNext => return self.find(true),
             Action::FindPrevious => return self.find(false),
-            Action::Keep => return Step::Ask(Prompt::Keep(Edit::new(self.keep.clone()))),
+            Action::Keep => return Reaction::Ask(Prompt::Keep(Edit::new(self.keep.clone()))),
             Action::PreviousLog => self.other_log(cx.world, false),
             Action::NextLog => self.other_log(cx.world, true),
             Action::Follow => self.follow(),
@@ -104,13 +104,13 @@ impl Screen for LogScreen {
                 self.wrap = !self.wrap;
                 self.left = 0;
             }
-            Action::Copy => return Step::Copy(self.text(cx.layout.body_rows())),
-            _ => return Step::Pass,
+            Action::Copy => return Reaction::Copy(self.text(cx.size.body_rows())),
+            _ => return Reaction::Pass,
         }
-        Step::Stay
+        Reaction::Stay
     }
 
-    fn answer(&mut self, prompt: &Prompt) -> Step {
+    fn answer(&mut self, prompt: &Prompt) -> Reaction {
         match prompt {
             Prompt::Find(edit) => {
                 edit.text().clone_into(&mut self.find);
@@ -118,22 +118,22 @@ impl Screen for LogScreen {
             }
             Prompt::Keep(edit) => {
                 edit.text().clone_into(&mut self.keep);
-                Step::Stay
+                Reaction::Stay
             }
-            Prompt::Filter(_) | Prompt::Command(..) => Step::Stay,
+            Prompt::Filter(_) | Prompt::Command(..) => Reaction::Stay,
         }
     }
 
-    fn hear(&mut self, _cx: Context<'_>, news: &News<'_>) {
+    fn on_event(&mut self, _cx: Context<'_>, news: &ScreenEvent<'_>) {
         match news {
-            News::Page(page) if page.of == self.part() => self.page = Some((*page).clone()),
-            News::PageAt(of, offset) if **of == self.part() => self.anchor = Anchor::At(*offset),
+            ScreenEvent::Page(page) if page.of == self.part() => self.page = Some((*page).clone()),
+            ScreenEvent::PageAt(of, offset) if **of == self.part() => self.anchor = Anchor::At(*offset),
             _ => {}
         }
     }
 
-    fn scroll(&mut self, cx: Context<'_>, by: isize) -> Step {
-        self.scroll_lines(by, cx.layout.body_rows())
+    fn scroll(&mut self, cx: Context<'_>, by: isize) -> Reaction {
+        self.scroll_lines(by, cx.size.body_rows())
     }
 }
 
@@ -157,8 +157,8 @@ impl LogScreen {
         LogPart { key: self.key.clone(), stream: self.stream }
     }
 
-    fn scroll_lines(&mut self, by: isize, seen: usize) -> Step {
-        let Some(page) = &self.page else { return Step::Stay };
+    fn scroll_lines(&mut self, by: isize, seen: usize) -> Reaction {
+        let Some(page) = &self.page else { return Reaction::Stay };
         // The page may be older than the last key: what counts is where the last key led.
         let at = match self.anchor {
             Anchor::At(offset) => offset,
@@ -166,7 +166,7 @@ impl LogScreen {
         };
         if by > 0 {
             if self.anchor == Anchor::End {
-                return Step::Stay;
+                return Reaction::Stay;
             }
             let here = page.lines.iter().position(|line| line.offset >= at).unwrap_or(page.lines.len());
             let there = here.saturating_add(by.unsigned_abs());
@@ -177,13 +177,13 @@ impl LogScreen {
                 _ if ends => Anchor::End,
                 _ => Anchor::At(page.next),
             };
-            return Step::Stay;
+            return Reaction::Stay;
         }
         if self.anchor == Anchor::End {
             self.left_at = page.length;
         }
         let (of, keep) = (self.part(), self.keep.clone());
-        Step::Do(Command::LogBack { of, from: at, lines: by.unsigned_abs(), keep })
+        Reaction::Do(Command::LogBack { of, from: at, lines: by.unsigned_abs(), keep })
     }
 
     /// Shows the log of the step or attempt before or after on the same host.
@@ -202,19 +202,19 @@ impl LogScreen {
         }
     }
 
-    fn find(&self, forward: bool) -> Step {
+    fn find(&self, forward: bool) -> Reaction {
         if self.find.is_empty() {
-            return Step::Stay;
+            return Reaction::Stay;
         }
         let lines = self.page.as_ref().map_or(&[][..], |page| &page.lines);
         let first = lines.first().map_or(0, |line| line.offset);
         // From the line after the first that is seen, or from the first one backwards.
         let from = if forward { lines.get(1).map_or(first.saturating_add(1), |line| line.offset) } else { first };
-        Step::Do(Command::LogFind { of: self.part(), from, needle: self.find.clone(), forward })
+        Reaction::Do(Command::LogFind { of: self.part(), from, needle: self.find.clone(), forward })
     }
 
     /// Shows the next or the previous of both streams, standard output and standard error, where the log stands.
-    fn other_stream(&mut self, next: bool) -> Step {
+    fn other_stream(&mut self, next: bool) -> Reaction {
         let of = self.part();
         let stream = match (self.stream, next) {
             (None, true) | (Some(Stream::Err), false) => Some(Stream::Out),
@@ -224,8 +224,8 @@ impl LogScreen {
         // What was counted and read is of the other part.
         (self.stream, self.page, self.left_at) = (stream, None, 0);
         match self.anchor {
-            Anchor::End => Step::Stay,
-            Anchor::At(from) => Step::Do(Command::LogMove { of, from, to: stream }),
+            Anchor::End => Reaction::Stay,
+            Anchor::At(from) => Reaction::Do(Command::LogMove { of, from, to: stream }),
         }
     }
 

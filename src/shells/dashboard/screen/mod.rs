@@ -1,6 +1,6 @@
 //! The screens: one file each, with what it remembers, what it wants read, what its keys do, and how it is painted.
 //!
-//! **Invariant:** pure; a screen changes nothing but itself. What else is to happen it returns as a [`Step`].
+//! **Invariant:** pure; a screen changes nothing but itself. What else is to happen it returns as a [`Reaction`].
 
 mod audit;
 mod board;
@@ -30,7 +30,7 @@ use crate::shells::dashboard::message::{Command, LogPage, LogPart, Wants};
 use crate::shells::dashboard::prompt::Prompt;
 use crate::shells::dashboard::words::Words;
 
-pub(super) use board::Board;
+pub(super) use board::BoardScreen;
 pub(super) use diff::DiffScreen;
 pub(super) use requests::RequestsScreen;
 pub(super) use task::TaskScreen;
@@ -45,7 +45,7 @@ const BACK: Offer = (Action::Back, |words| words.hint_back);
 
 /// What follows from a key on a screen.
 #[derive(Debug)]
-pub(super) enum Step {
+pub(super) enum Reaction {
     /// It is none of the screen's own keys.
     Pass,
     /// Nothing else.
@@ -68,7 +68,7 @@ pub(super) enum Step {
 
 /// What acts are about.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Subject {
+pub(super) struct Targets {
     /// The task that is selected or shown.
     pub(super) task: Option<TaskId>,
     /// The tasks that are marked.
@@ -79,20 +79,20 @@ pub(super) struct Subject {
     pub(super) hosts: Vec<HostName>,
 }
 
-impl Subject {
-    pub(super) fn of(task: Option<TaskId>) -> Subject {
-        Subject { task, ..Subject::default() }
+impl Targets {
+    pub(super) fn of(task: Option<TaskId>) -> Targets {
+        Targets { task, ..Targets::default() }
     }
 
     /// The tasks that an act is about: those that are marked, or the one that is selected.
-    pub(super) fn targets(&self) -> Vec<TaskId> {
+    pub(super) fn tasks(&self) -> Vec<TaskId> {
         if self.marked.is_empty() { self.task.into_iter().collect() } else { self.marked.clone() }
     }
 }
 
 /// What chooses the lines that a screen shows, as far as it can be changed.
 #[derive(Debug, Default)]
-pub(super) struct Chooses<'a> {
+pub(super) struct LineFilter<'a> {
     /// The text that lines must have.
     pub(super) filter: Option<&'a mut String>,
     /// Whether only what failed is shown.
@@ -101,7 +101,7 @@ pub(super) struct Chooses<'a> {
 
 /// Something that happened, and that screens hear of beside the facts.
 #[derive(Debug)]
-pub(super) enum News<'a> {
+pub(super) enum ScreenEvent<'a> {
     /// A task is listed no more.
     Gone(TaskId),
     /// So many lines came in above the part of the history that was known.
@@ -145,8 +145,8 @@ pub(super) trait Screen: Any + Debug {
     fn wants(&self, _cx: Context<'_>, _wants: &mut Wants) {}
 
     /// What acts are about here.
-    fn subject(&self, _cx: Context<'_>) -> Subject {
-        Subject::default()
+    fn targets(&self, _cx: Context<'_>) -> Targets {
+        Targets::default()
     }
 
     /// Whether it shows a task that could turn out not to be there.
@@ -165,21 +165,21 @@ pub(super) trait Screen: Any + Debug {
     }
 
     /// Does what a key of its own asks for. What every list does alike with a key follows when it passes.
-    fn key(&mut self, _cx: Context<'_>, _action: Action) -> Step {
-        Step::Pass
+    fn key(&mut self, _cx: Context<'_>, _action: Action) -> Reaction {
+        Reaction::Pass
     }
 
     /// Takes what was typed where it had asked for something.
-    fn answer(&mut self, _prompt: &Prompt) -> Step {
-        Step::Stay
+    fn answer(&mut self, _prompt: &Prompt) -> Reaction {
+        Reaction::Stay
     }
 
     /// Takes what happened beside the facts.
-    fn hear(&mut self, _cx: Context<'_>, _news: &News<'_>) {}
+    fn on_event(&mut self, _cx: Context<'_>, _news: &ScreenEvent<'_>) {}
 
     /// What chooses its lines.
-    fn chooses(&mut self) -> Chooses<'_> {
-        Chooses::default()
+    fn line_filter(&mut self) -> LineFilter<'_> {
+        LineFilter::default()
     }
 
     /// Its list of lines.
@@ -194,7 +194,7 @@ pub(super) trait Screen: Any + Debug {
 
     /// How many lines of its list are seen at once.
     fn seen(&self, cx: Context<'_>) -> usize {
-        cx.layout.body_rows().saturating_sub(1)
+        cx.size.body_rows().saturating_sub(1)
     }
 
     /// What a line of its list is about.
@@ -213,12 +213,12 @@ pub(super) trait Screen: Any + Debug {
     }
 
     /// Moves the selection, or what is seen.
-    fn scroll(&mut self, cx: Context<'_>, by: isize) -> Step {
+    fn scroll(&mut self, cx: Context<'_>, by: isize) -> Reaction {
         let count = self.count(cx);
         if let Some(list) = self.list_mut() {
             list.step(by, count);
         }
-        Step::Stay
+        Reaction::Stay
     }
 
     /// Selects what a row of the body shows; the first row names the columns.

@@ -11,7 +11,7 @@ use crate::shells::dashboard::list::{self, Item, List, draw_nothing, nothing};
 use crate::shells::dashboard::look::{Pen, Row, Tone};
 use crate::shells::dashboard::message::{RefusedFile, Wants};
 use crate::shells::dashboard::phrases::one_line;
-use crate::shells::dashboard::screen::{BACK, Chooses, FILTER, Offer, Screen};
+use crate::shells::dashboard::screen::{BACK, FILTER, LineFilter, Offer, Screen};
 use crate::shells::dashboard::words::{Words, names};
 use crate::shells::text::{sentence, shown};
 
@@ -89,8 +89,8 @@ impl Screen for RefusedScreen {
         self.list.notes(words)
     }
 
-    fn chooses(&mut self) -> Chooses<'_> {
-        Chooses { filter: Some(&mut self.list.filter), ..Chooses::default() }
+    fn line_filter(&mut self) -> LineFilter<'_> {
+        LineFilter { filter: Some(&mut self.list.filter), ..LineFilter::default() }
     }
 
     fn list_mut(&mut self) -> Option<&mut List> {
@@ -111,6 +111,6 @@ impl Screen for RefusedScreen {
     }
 
     fn seen(&self, cx: Context<'_>) -> usize {
-        lines(above(cx.layout.body()).0)
+        lines(above(cx.size.body()).0)
     }
 }

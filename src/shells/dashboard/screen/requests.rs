@@ -9,7 +9,7 @@ use crate::shells::dashboard::keys::Action;
 use crate::shells::dashboard::list::{self, Item, List, draw_nothing};
 use crate::shells::dashboard::look::{Pen, Row, Tone};
 use crate::shells::dashboard::requests::Answer;
-use crate::shells::dashboard::screen::{Screen, Step, Subject};
+use crate::shells::dashboard::screen::{Reaction, Screen, Targets};
 use crate::shells::dashboard::words::fill;
 
 /// The newest requests.
@@ -58,17 +58,17 @@ impl Screen for RequestsScreen {
         None
     }
 
-    fn subject(&self, cx: Context<'_>) -> Subject {
-        Subject::of(cx.world.requests().get(self.list.at).and_then(|request| match request.answer {
+    fn targets(&self, cx: Context<'_>) -> Targets {
+        Targets::of(cx.world.requests().get(self.list.at).and_then(|request| match request.answer {
             Answer::Done(Some(id)) => Some(id),
             _ => request.task,
         }))
     }
 
-    fn key(&mut self, cx: Context<'_>, action: Action) -> Step {
+    fn key(&mut self, cx: Context<'_>, action: Action) -> Reaction {
         match action {
-            Action::Open => self.subject(cx).task.map_or(Step::Stay, Step::OpenTask),
-            _ => Step::Pass,
+            Action::Open => self.targets(cx).task.map_or(Reaction::Stay, Reaction::OpenTask),
+            _ => Reaction::Pass,
         }
     }
 

@@ -8,24 +8,24 @@ use crate::domain::template::{ParamKind, Template};
 use crate::shells::dashboard::context::Context;
 use crate::shells::dashboard::filter::matches;
 use crate::shells::dashboard::keys::Action;
-use crate::shells::dashboard::layout::{Layout, above, beside, lines};
+use crate::shells::dashboard::layout::{ScreenSize, above, beside, lines};
 use crate::shells::dashboard::list::{self, Item, List};
 use crate::shells::dashboard::look::{Pen, Row, Tone};
-use crate::shells::dashboard::screen::{BACK, Chooses, FILTER, Offer, Screen, Step};
+use crate::shells::dashboard::screen::{BACK, FILTER, LineFilter, Offer, Reaction, Screen};
 use crate::shells::dashboard::words::{Words, fill, names};
 
 /// The templates of the configuration.
 #[derive(Debug, Default)]
-pub(super) struct Templates {
+pub(super) struct TemplatesScreen {
     list: List,
 }
 
 /// Where the list stands, and what is known of its selected line.
-fn parts(layout: Layout, body: Rect) -> (Rect, Rect) {
-    if layout.is_wide() { beside(body) } else { above(body) }
+fn parts(size: ScreenSize, body: Rect) -> (Rect, Rect) {
+    if size.is_wide() { beside(body) } else { above(body) }
 }
 
-impl Templates {
+impl TemplatesScreen {
     /// The templates that pass the filter.
     fn rows<'a>(&self, cx: Context<'a>) -> Vec<&'a Template> {
         let Some(library) = cx.world.library() else { return Vec::new() };
@@ -37,11 +37,11 @@ impl Templates {
     }
 }
 
-impl Screen for Templates {
+impl Screen for TemplatesScreen {
     fn draw(&self, pen: &mut Pen<'_>, cx: Context<'_>, body: Rect) -> Option<Position> {
         let words = pen.look.words;
         let templates = self.rows(cx);
-        let (area, detail) = parts(cx.layout, body);
+        let (area, detail) = parts(cx.size, body);
         let heading = Row::new()
             .right("id", 6, Tone::Dim)
             .gap(2)
@@ -72,20 +72,20 @@ impl Screen for Templates {
         &[(Action::Open, |words| words.hint_new), FILTER, BACK]
     }
 
-    fn key(&mut self, cx: Context<'_>, action: Action) -> Step {
+    fn key(&mut self, cx: Context<'_>, action: Action) -> Reaction {
         if action != Action::Open {
-            return Step::Pass;
+            return Reaction::Pass;
         }
         let template = self.rows(cx).get(self.list.at).filter(|_| !cx.readonly).map(|template| template.name.clone());
-        template.map_or(Step::Stay, Step::OpenForm)
+        template.map_or(Reaction::Stay, Reaction::OpenForm)
     }
 
     fn notes(&self, words: &Words) -> Vec<(String, Tone)> {
         self.list.notes(words)
     }
 
-    fn chooses(&mut self) -> Chooses<'_> {
-        Chooses { filter: Some(&mut self.list.filter), ..Chooses::default() }
+    fn line_filter(&mut self) -> LineFilter<'_> {
+        LineFilter { filter: Some(&mut self.list.filter), ..LineFilter::default() }
     }
 
     fn list_mut(&mut self) -> Option<&mut List> {
@@ -106,7 +106,7 @@ impl Screen for Templates {
     }
 
     fn seen(&self, cx: Context<'_>) -> usize {
-        lines(parts(cx.layout, cx.layout.body()).0)
+        lines(parts(cx.size, cx.size.body()).0)
     }
 }
 

@@ -66,7 +66,7 @@ fn of_marked_tasks_those_are_asked_about_with_which_it_can_be_done() {
     let mut model = stage((100, 30), Lang::En, Theme::Dark);
     // Two new tasks and one that has ended.
     keys(&mut model, "  ");
-    while model.subject().task != Some(TaskId(7)) {
+    while model.targets().task != Some(TaskId(7)) {
         keys(&mut model, "j");
     }
     keys(&mut model, " x");

@@ -26,7 +26,7 @@ use crate::domain::run::TaskState;
 use crate::domain::wire::{read_order, read_task};
 use crate::engine::DropBox;
 use crate::shells::dashboard::dialog::Dialog;
-use crate::shells::dashboard::layout::Layout;
+use crate::shells::dashboard::layout::ScreenSize;
 use crate::shells::dashboard::look::Theme;
 use crate::shells::dashboard::message::{Anchor, Command, LogKey, LogLine, LogPage, LogPart, Message};
 use crate::shells::dashboard::model::Model;
@@ -72,7 +72,7 @@ fn broken_configuration(model: &mut Model) {
     let clock = model.world.clock(NOW);
     update(model, Message::Library(Err(vec![wrong.to_owned(), more.to_owned()])));
     assert_eq!(model.world.clock(NOW), clock, "the last good time zone stays");
-    if model.ui.layout.height > 24 {
+    if model.ui.size.height > 24 {
         keys(model, "?");
     }
 }
@@ -151,7 +151,7 @@ fn scenes() -> Vec<Scene> {
 }
 
 fn frame(model: &Model) -> Buffer {
-    let Layout { width, height } = model.ui.layout;
+    let ScreenSize { width, height } = model.ui.size;
     let mut buffer = Buffer::empty(Rect { x: 0, y: 0, width, height });
     view::draw(model, &mut buffer);
     buffer
@@ -392,7 +392,7 @@ fn any_key_at_any_time_approves_nothing_but_what_was_typed_for() {
     for event in 0..events {
         if event % 150 == 0 {
             // Nobody leaves a form by chance: a new session begins.
-            (model.ui.dialog, model.ui.prompt, model.ui.layout) = (None, None, Layout::new(80, 24));
+            (model.ui.dialog, model.ui.prompt, model.ui.size) = (None, None, ScreenSize::new(80, 24));
             model.ui.pop_all();
         }
         let typed = match &model.ui.dialog {

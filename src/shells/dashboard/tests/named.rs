@@ -3,7 +3,7 @@
 use crate::shells::dashboard::completion::candidates;
 use crate::shells::dashboard::keys::{Action, BINDINGS};
 use crate::shells::dashboard::look::Theme;
-use crate::shells::dashboard::screen::table::{NAMED, views};
+use crate::shells::dashboard::screen::table::{NAMED_SCREENS, views};
 use crate::shells::dashboard::tests::stage::{keys, stage};
 use crate::shells::dashboard::tests::{SIZES, check_cells, frame};
 use crate::shells::dashboard::view::lines_of;
@@ -11,7 +11,7 @@ use crate::shells::dashboard::words::Lang;
 
 #[test]
 fn every_screen_is_shown_by_its_name_fits_and_can_be_left() {
-    for (named, lang) in NAMED.iter().flat_map(|named| Lang::ALL.map(|lang| (named, lang))) {
+    for (named, lang) in NAMED_SCREENS.iter().flat_map(|named| Lang::ALL.map(|lang| (named, lang))) {
         for size in SIZES {
             let what = format!("{} {} {size:?}", named.word, lang.word());
             let mut model = stage(size, lang, Theme::Dark);

@@ -4,7 +4,7 @@ use crate::base::ids::TaskId;
 use crate::shells::dashboard::export;
 use crate::shells::dashboard::look::{Theme, Tone};
 use crate::shells::dashboard::message::{Command, Message};
-use crate::shells::dashboard::screen::{Board, TaskScreen};
+use crate::shells::dashboard::screen::{BoardScreen, TaskScreen};
 use crate::shells::dashboard::tests::stage::{keys, stage};
 use crate::shells::dashboard::update::update;
 use crate::shells::dashboard::view;
@@ -17,7 +17,7 @@ fn a_task_that_is_not_there_leaves_the_board_on_the_screen() {
         keys(&mut model, command);
         assert!(model.ui.screen().is::<TaskScreen>() && model.wants().follow.contains(&TaskId(5000)), "{command}");
         update(&mut model, Message::Missing(TaskId(5000)));
-        assert!(model.ui.screen().is::<Board>(), "{command}");
+        assert!(model.ui.screen().is::<BoardScreen>(), "{command}");
         assert_eq!(model.ui.said.as_ref().unwrap().0, "There is no task 5000.", "{command}");
     }
 }

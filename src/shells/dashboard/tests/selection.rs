@@ -220,7 +220,7 @@ fn the_selected_task_of_the_board_is_never_another() {
         for _ in 0..=dice.roll(20) {
             keys(&mut model, "j");
         }
-        let Some(chosen) = model.subject().task else { continue };
+        let Some(chosen) = model.targets().task else { continue };
         for step in 0..60 {
             let mut view = template.clone();
             view.id = TaskId(if dice.roll(5) == 0 { chosen.0 } else { 10 + dice.roll(40) });
@@ -231,10 +231,10 @@ fn the_selected_task_of_the_board_is_never_another() {
             };
             let what = format!("case {case} step {step}: {chosen} after {message:?}");
             update(&mut model, message);
-            assert!([None, Some(chosen)].contains(&model.subject().task), "{what}: {:?}", model.subject().task);
+            assert!([None, Some(chosen)].contains(&model.targets().task), "{what}: {:?}", model.targets().task);
             let shown = view::as_text(&model);
             let sign = shown.lines().find(|line| line.starts_with("> "));
-            match (model.subject().task, sign) {
+            match (model.targets().task, sign) {
                 (Some(id), Some(line)) => assert!(line.contains(&format!(" {id} ")), "{what}: {line}"),
                 (None, Some(line)) => panic!("{what}: {line}"),
                 _ => {}
@@ -260,7 +260,7 @@ fn item_at_selection(model: &mut Model) -> Option<Item> {
 fn a_list_that_grows_above_keeps_what_is_selected() {
     let mut model = stage((80, 24), Lang::En, Theme::Dark);
     keys(&mut model, "3jjj");
-    let (chosen, lines, all) = (model.subject().task, model.world.past().lines.clone(), model.world.past().count);
+    let (chosen, lines, all) = (model.targets().task, model.world.past().lines.clone(), model.world.past().count);
     let part = |start: usize, rows: usize, of: &str| Message::History {
         of: HistoryWant { filter: of.to_owned(), ..HistoryWant::default() },
         count: all + start,
@@ -276,15 +276,15 @@ fn a_list_that_grows_above_keeps_what_is_selected() {
             .collect(),
     };
     update(&mut model, part(2, 40, ""));
-    assert_eq!(model.subject().task, chosen);
+    assert_eq!(model.targets().task, chosen);
     // So many that it is in no part that is known: it comes with the part where it is looked for.
     update(&mut model, part(30, 20, ""));
-    assert_eq!(model.subject().task, None);
+    assert_eq!(model.targets().task, None);
     let wanted = model.wants().history.unwrap();
     let Message::History { of, count, lines, .. } = part(30, 100, "") else { unreachable!() };
     let lines = lines.into_iter().skip(wanted.start).take(wanted.rows).collect();
     update(&mut model, Message::History { of, count, start: wanted.start, lines });
-    assert_eq!(model.subject().task, chosen);
+    assert_eq!(model.targets().task, chosen);
 
     // The audit, whose oldest lines are forgotten, and requests.
     keys(&mut model, "4kkk");

@@ -14,7 +14,7 @@ use crate::shells::dashboard::keys::Action;
 use crate::shells::dashboard::look::{Mark, Tone};
 use crate::shells::dashboard::message::Command;
 use crate::shells::dashboard::model::Model;
-use crate::shells::dashboard::screen::News;
+use crate::shells::dashboard::screen::ScreenEvent;
 use crate::shells::dashboard::table::Table;
 use crate::shells::dashboard::update::forms;
 use crate::shells::dashboard::words::fill;
@@ -25,7 +25,7 @@ pub(super) fn begin(model: &mut Model, action: Action) -> Vec<Command> {
         forms::choose(model);
         return Vec::new();
     }
-    let targets = model.subject().targets();
+    let targets = model.targets().tasks();
     let Some(first) = targets.first().copied() else {
         model.ui.say(model.ui.look.words.no_task, Tone::Warn);
         return Vec::new();
@@ -53,7 +53,7 @@ pub(super) fn begin(model: &mut Model, action: Action) -> Vec<Command> {
         }
         Action::Release => release(model, first),
         Action::Retry => {
-            let hosts = model.subject().hosts;
+            let hosts = model.targets().hosts;
             if hosts.is_empty() {
                 retry_choices(model, first);
             } else {
@@ -79,7 +79,7 @@ pub(super) fn begin(model: &mut Model, action: Action) -> Vec<Command> {
 
 /// Cancels tasks, or the work on the hosts that are selected.
 fn cancel(model: &mut Model, targets: Vec<TaskId>) {
-    let hosts = model.subject().hosts;
+    let hosts = model.targets().hosts;
     let words = model.ui.look.words;
     let whole = Wish::Cancel { hosts: Vec::new() };
     if let [id] = targets[..]
@@ -88,7 +88,7 @@ fn cancel(model: &mut Model, targets: Vec<TaskId>) {
         model.ui.say(why, Tone::Warn);
         return;
     }
-    match (&targets[..], model.subject().host) {
+    match (&targets[..], model.targets().host) {
         (&[id], Some(host)) if hosts.is_empty() => {
             let mut items = vec![
                 (words.cancel_all.to_owned(), Chosen::Wish(id, whole)),
@@ -153,7 +153,7 @@ pub(super) fn confirm(model: &mut Model, mut targets: Vec<TaskId>, wish: Wish) {
         return;
     }
     // What is marked is not always what is looked at.
-    let marked = !model.subject().marked.is_empty();
+    let marked = !model.targets().marked.is_empty();
     model.ui.dialog = Some(Dialog::Confirm(Confirm::of(wish, targets, marked)));
 }
 
@@ -173,7 +173,7 @@ fn release(model: &mut Model, id: TaskId) {
         for (step, hosts) in asking(run) {
             let label = fill(words.release_step, &[step.as_str(), &hosts.len().to_string()]);
             items.push((label, Chosen::Wish(id, Wish::ReleaseStep { step: step.clone(), hosts: hosts.clone() })));
-            if let Some(host) = model.subject().host.filter(|host| hosts.contains(host) && hosts.len() > 1) {
+            if let Some(host) = model.targets().host.filter(|host| hosts.contains(host) && hosts.len() > 1) {
                 let label = fill(words.release_step_on, &[step.as_str(), host.as_str()]);
                 items.push((label, Chosen::Wish(id, Wish::ReleaseStep { step, hosts: vec![host] })));
             }
@@ -201,7 +201,7 @@ fn retry_choices(model: &mut Model, id: TaskId) {
         if table.count(Mark::Ok) < run.lanes.len() {
             items.push((words.retry_unfinished.to_owned(), retry_all(Which::Unfinished)));
         }
-        if let Some(host) = model.subject().host {
+        if let Some(host) = model.targets().host {
             items.push((fill(words.retry_host, &[host.as_str()]), retry_all(Which::Hosts(vec![host.clone()]))));
             let lane = run.lanes.iter().find(|lane| lane.host == host);
             let planned = lane.and_then(|lane| Some((lane, run.plan.group(lane.group)?)));
@@ -237,7 +237,7 @@ fn skip(model: &mut Model, id: TaskId) {
     }
     let mut items = Vec::new();
     for (step, hosts) in stuck {
-        if let Some(host) = model.subject().host.filter(|host| hosts.contains(host)) {
+        if let Some(host) = model.targets().host.filter(|host| hosts.contains(host)) {
             let label = fill(words.skip_on, &[step.as_str(), host.as_str()]);
             items.push((label, Chosen::Wish(id, Wish::Skip { step: step.clone(), hosts: vec![host] })));
         }
@@ -262,7 +262,7 @@ fn offer(model: &mut Model, title: &str, mut items: Vec<(String, Chosen)>, nothi
 /// Makes the order of each task.
 pub(super) fn send(model: &mut Model, targets: &[TaskId], wish: &Wish, reason: Option<&str>) -> Vec<Command> {
     let word = wish.right().word();
-    model.on_screen(|screen, cx| screen.hear(cx, &News::Ordered));
+    model.on_screen(|screen, cx| screen.on_event(cx, &ScreenEvent::Ordered));
     targets
         .iter()
         .map(|id| {

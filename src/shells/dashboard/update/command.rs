@@ -13,7 +13,7 @@ use crate::shells::dashboard::look::{Theme, Tone};
 use crate::shells::dashboard::message::Command;
 use crate::shells::dashboard::model::Model;
 use crate::shells::dashboard::prompt::Prompt;
-use crate::shells::dashboard::screen::table::named;
+use crate::shells::dashboard::screen::table::screen_named;
 use crate::shells::dashboard::update::screens::{follow, perform, set_filter, show, show_diff, show_task};
 use crate::shells::dashboard::update::{acts, forms};
 use crate::shells::dashboard::words::{Lang, fill};
@@ -53,8 +53,8 @@ pub(super) fn press(model: &mut Model, key: &KeyEvent) -> Vec<Command> {
 
 /// Gives a screen what it had asked for.
 fn answer(model: &mut Model, prompt: &Prompt) -> Vec<Command> {
-    let step = model.on_screen(|screen, _| screen.answer(prompt));
-    follow(model, step)
+    let reaction = model.on_screen(|screen, _| screen.answer(prompt));
+    follow(model, reaction)
 }
 
 fn command_line(model: &mut Model, mut edit: Edit, at: Option<usize>, key: &KeyEvent) -> Vec<Command> {
@@ -74,7 +74,7 @@ fn command_line(model: &mut Model, mut edit: Edit, at: Option<usize>, key: &KeyE
             return Vec::new();
         }
         KeyCode::Tab => {
-            if let Some(whole) = completion(model.context(), model.subject().task, edit.text()) {
+            if let Some(whole) = completion(model.context(), model.targets().task, edit.text()) {
                 edit = Edit::new(whole);
             }
         }
@@ -92,7 +92,7 @@ fn execute(model: &mut Model, line: &str) -> Vec<Command> {
     let rest: Vec<&str> = parts.collect();
     let task = match rest.first() {
         Some(word) => find_task(model, word),
-        None => model.subject().task,
+        None => model.targets().task,
     };
     if is_of_task(verb) {
         let Some(id) = task else {
@@ -130,7 +130,7 @@ fn execute(model: &mut Model, line: &str) -> Vec<Command> {
         "help" => return perform(model, Action::Help),
         "requests" => return perform(model, Action::Requests),
         "q" | "quit" => return vec![Command::Quit],
-        other => match named(other) {
+        other => match screen_named(other) {
             Some(named) => show(model, named, arg),
             None => model.ui.say(fill(words.unknown_command, &[other]), Tone::Warn),
         },

@@ -16,12 +16,12 @@ use crate::domain::outcome::Outcome;
 use crate::domain::record::View;
 use crate::domain::run::{Event, Recorded, TaskState};
 use crate::shells::dashboard::dialog::Dialog;
-use crate::shells::dashboard::layout::Layout;
+use crate::shells::dashboard::layout::ScreenSize;
 use crate::shells::dashboard::look::Tone;
 use crate::shells::dashboard::message::{Command, LogPart, Message};
 use crate::shells::dashboard::model::Model;
 use crate::shells::dashboard::requests::Answer;
-use crate::shells::dashboard::screen::{News, Screen};
+use crate::shells::dashboard::screen::{Screen, ScreenEvent};
 use crate::shells::dashboard::words::fill;
 use crate::shells::dashboard::world::Past;
 
@@ -46,19 +46,19 @@ fn apply(model: &mut Model, message: Message) -> Vec<Command> {
         Message::Burst(key) => return burst(model, &key),
         Message::Paste(text) => dialogs::paste(model, &text),
         Message::Mouse(mouse) => return click(model, mouse),
-        Message::Resize(width, height) => model.ui.layout = Layout::new(width, height),
+        Message::Resize(width, height) => model.ui.size = ScreenSize::new(width, height),
         Message::Stands(view, state) => return stands(model, *view, state),
         Message::Gone(id) => {
             model.world.remove(id);
-            model.tell(&News::Gone(id));
+            model.notify_screens(&ScreenEvent::Gone(id));
         }
         Message::Events(id, events) => return news(model, id, &events),
         Message::Missing(id) => screens::missing(model, id),
         Message::History { of, count, start, lines } => {
             let more = model.world.take_past(Past { of, count, start, lines });
-            model.tell(&News::PastGrew(more));
+            model.notify_screens(&ScreenEvent::PastGrew(more));
         }
-        Message::Log(page) => model.on_screen(|screen, cx| screen.hear(cx, &News::Page(&page))),
+        Message::Log(page) => model.on_screen(|screen, cx| screen.on_event(cx, &ScreenEvent::Page(&page))),
         Message::LogTop(of, offset) => move_log(model, &of, Some(offset)),
         Message::Found(of, offset) => move_log(model, &of, offset),
         Message::Dropped(..) | Message::Refused(..) | Message::Taken(..) | Message::Unanswered(_) => {
@@ -121,7 +121,7 @@ fn answered(model: &mut Model, message: Message) {
 /// Shows a log from where something was found, or says that it was not.
 fn move_log(model: &mut Model, of: &LogPart, offset: Option<u64>) {
     match offset {
-        Some(offset) => model.on_screen(|screen, cx| screen.hear(cx, &News::PageAt(of, offset))),
+        Some(offset) => model.on_screen(|screen, cx| screen.on_event(cx, &ScreenEvent::PageAt(of, offset))),
         None => model.ui.say(model.ui.look.words.not_found, Tone::Warn),
     }
 }
@@ -163,7 +163,7 @@ fn press(model: &mut Model, key: &KeyEvent) -> Vec<Command> {
         return commands;
     }
     // Nothing is done that cannot be seen.
-    if model.ui.layout.is_too_small() {
+    if model.ui.size.is_too_small() {
         return Vec::new();
     }
     // What was said of one key is over with the next.

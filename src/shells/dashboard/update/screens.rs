@@ -12,8 +12,8 @@ use crate::shells::dashboard::look::Tone;
 use crate::shells::dashboard::message::Command;
 use crate::shells::dashboard::model::Model;
 use crate::shells::dashboard::prompt::Prompt;
-use crate::shells::dashboard::screen::table::{Named, Way, named, views};
-use crate::shells::dashboard::screen::{DiffScreen, RequestsScreen, Step, TaskScreen};
+use crate::shells::dashboard::screen::table::{NamedScreen, Placement, screen_named, views};
+use crate::shells::dashboard::screen::{DiffScreen, Reaction, RequestsScreen, TaskScreen};
 use crate::shells::dashboard::update::{acts, forms};
 use crate::shells::dashboard::view;
 use crate::shells::dashboard::words::fill;
@@ -60,30 +60,30 @@ pub(super) fn perform(model: &mut Model, action: Action) -> Vec<Command> {
         return Vec::new();
     }
     match model.on_screen(|screen, cx| screen.key(cx, action)) {
-        Step::Pass => everywhere(model, action),
-        step => follow(model, step),
+        Reaction::Pass => everywhere(model, action),
+        reaction => follow(model, reaction),
     }
 }
 
 /// Does what follows from a key on a screen.
-pub(super) fn follow(model: &mut Model, step: Step) -> Vec<Command> {
+pub(super) fn follow(model: &mut Model, reaction: Reaction) -> Vec<Command> {
     let Model { world, ui } = &mut *model;
-    match step {
-        Step::Pass | Step::Stay => {}
-        Step::Open(screen) => ui.push(world, screen),
-        Step::OpenTask(id) => show_task(model, id),
-        Step::OpenForm(template) => forms::open(model, Some(&template)),
-        Step::Say(text, tone) => ui.say(text, tone),
-        Step::Ask(prompt) => ui.prompt = Some(prompt),
-        Step::Copy(text) => return copy(model, text),
-        Step::Do(command) => return vec![command],
+    match reaction {
+        Reaction::Pass | Reaction::Stay => {}
+        Reaction::Open(screen) => ui.push(world, screen),
+        Reaction::OpenTask(id) => show_task(model, id),
+        Reaction::OpenForm(template) => forms::open(model, Some(&template)),
+        Reaction::Say(text, tone) => ui.say(text, tone),
+        Reaction::Ask(prompt) => ui.prompt = Some(prompt),
+        Reaction::Copy(text) => return copy(model, text),
+        Reaction::Do(command) => return vec![command],
     }
     Vec::new()
 }
 
 /// Does what a key means on every screen.
 fn everywhere(model: &mut Model, action: Action) -> Vec<Command> {
-    let half = isize::try_from(model.ui.layout.body_rows() / 2).unwrap_or(1).max(1);
+    let half = isize::try_from(model.ui.size.body_rows() / 2).unwrap_or(1).max(1);
     match action {
         Action::Down => return scroll(model, 1),
         Action::Up => return scroll(model, -1),
@@ -104,7 +104,7 @@ fn everywhere(model: &mut Model, action: Action) -> Vec<Command> {
             }
         }
         Action::FailedOnly => model.on_screen(|screen, _| {
-            if let Some(failed_only) = screen.chooses().failed_only {
+            if let Some(failed_only) = screen.line_filter().failed_only {
                 *failed_only = !*failed_only;
             }
             screen.listed_anew();
@@ -114,14 +114,14 @@ fn everywhere(model: &mut Model, action: Action) -> Vec<Command> {
         Action::Copy => {
             let known =
                 |id: TaskId| model.world.run(id).map_or_else(|| id.to_string(), |run| format!("{id} {}", run.digest));
-            let text = model.subject().task.map_or_else(String::new, known);
+            let text = model.targets().task.map_or_else(String::new, known);
             return copy(model, text);
         }
         Action::Export => return export(model),
         Action::Mouse => return mouse(model),
         Action::Requests if model.ui.screen().is::<RequestsScreen>() => {}
         Action::Requests => {
-            if let Some(named) = named("requests") {
+            if let Some(named) = screen_named("requests") {
                 show(model, named, "");
             }
         }
@@ -136,7 +136,7 @@ fn everywhere(model: &mut Model, action: Action) -> Vec<Command> {
 }
 
 /// Shows a screen that has a name.
-pub(super) fn show(model: &mut Model, named: &Named, arg: &str) {
+pub(super) fn show(model: &mut Model, named: &NamedScreen, arg: &str) {
     let Model { world, ui } = model;
     let screen = match (named.open)(arg) {
         Ok(screen) => screen,
@@ -145,9 +145,9 @@ pub(super) fn show(model: &mut Model, named: &Named, arg: &str) {
             return;
         }
     };
-    match named.way {
-        Way::View(_) => ui.show_view(world, screen),
-        Way::OfView | Way::Over => ui.push(world, screen),
+    match named.placement {
+        Placement::View(_) => ui.show_view(world, screen),
+        Placement::OfView | Placement::Over => ui.push(world, screen),
     }
 }
 
@@ -180,13 +180,13 @@ pub(super) fn missing(model: &mut Model, id: TaskId) {
 
 /// The text that chooses what of the screen's list is shown.
 fn filter(model: &mut Model) -> Option<String> {
-    model.on_screen(|screen, _| screen.chooses().filter.cloned())
+    model.on_screen(|screen, _| screen.line_filter().filter.cloned())
 }
 
 /// Chooses what of the screen's list is shown.
 pub(super) fn set_filter(model: &mut Model, text: &str) {
     model.on_screen(|screen, _| {
-        if let Some(filter) = screen.chooses().filter {
+        if let Some(filter) = screen.line_filter().filter {
             text.clone_into(filter);
         }
         screen.listed_anew();
@@ -194,16 +194,16 @@ pub(super) fn set_filter(model: &mut Model, text: &str) {
 }
 
 pub(super) fn scroll(model: &mut Model, by: isize) -> Vec<Command> {
-    let step = model.on_screen(|screen, cx| screen.scroll(cx, by));
-    follow(model, step)
+    let reaction = model.on_screen(|screen, cx| screen.scroll(cx, by));
+    follow(model, reaction)
 }
 
 /// Compares the two marked tasks, or the selected one with the one before it of the same kind.
 fn diff(model: &mut Model) {
-    let subject = model.subject();
-    let pair = match subject.marked[..] {
+    let targets = model.targets();
+    let pair = match targets.marked[..] {
         [was, now] => Some((was, now)),
-        _ => subject.task.and_then(|now| Some((before(model, now)?, now))),
+        _ => targets.task.and_then(|now| Some((before(model, now)?, now))),
     };
     match pair {
         Some((was, now)) => show_diff(model, was, now),
@@ -250,7 +250,7 @@ fn mouse(model: &mut Model) -> Vec<Command> {
 
 /// Selects what a row of the terminal shows.
 pub(super) fn select_row(model: &mut Model, row: u16) {
-    if let Some(row) = model.ui.layout.body_row(row) {
+    if let Some(row) = model.ui.size.body_row(row) {
         model.on_screen(|screen, cx| screen.click(cx, row));
     }
 }

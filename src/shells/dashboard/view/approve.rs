@@ -14,7 +14,7 @@ use crate::domain::run::Run;
 use crate::domain::template::Trigger;
 use crate::shells::dashboard::context::Context;
 use crate::shells::dashboard::dialog::{Approval, Closed, DIFF, SECTIONS};
-use crate::shells::dashboard::layout::{LOW, Layout};
+use crate::shells::dashboard::layout::{LOW, ScreenSize};
 use crate::shells::dashboard::look::{Pen, Row, Tone};
 use crate::shells::dashboard::phrases::span;
 use crate::shells::dashboard::ui::Ui;
@@ -38,7 +38,7 @@ struct Parts {
 /// first section.
 fn notes_count(cx: Context<'_>, approval: &Approval) -> usize {
     let Some((_, plan)) = &approval.shown else { return 0 };
-    let most = match cx.layout.height {
+    let most = match cx.size.height {
         30.. => 8,
         LOW.. => 3,
         _ => 1,
@@ -50,8 +50,8 @@ fn notes_count(cx: Context<'_>, approval: &Approval) -> usize {
 }
 
 fn parts(cx: Context<'_>, approval: &Approval) -> Parts {
-    let Layout { width, height } = cx.layout;
-    let low = cx.layout.is_low();
+    let ScreenSize { width, height } = cx.size;
+    let low = cx.size.is_low();
     // Lines between the parts only where there is room for them.
     let line = u16::from(!low);
     let window = Rect { x: 0, y: 0, width: width.min(160), height };
@@ -129,7 +129,7 @@ fn facts(cx: Context<'_>, run: &Run, plan: &Plan, digest: &str, width: usize) ->
     let second = Row::new().put(&cut(&shown(&submitted(cx, run)), width), Tone::Plain);
     let third = Row::new().put("plan ", Tone::Dim).put(digest, Tone::Plain);
     let times = Row::new().put(&times(cx, plan), Tone::Plain);
-    if cx.layout.is_low() {
+    if cx.size.is_low() {
         return vec![first, Row::new().put(&plan.digest().short(), Tone::Dim).gap(1).join(times)];
     }
     vec![first, second, third, times]
@@ -288,7 +288,7 @@ fn commands(cx: Context<'_>, run: &Run, plan: &Plan, width: usize) -> Vec<Row> {
     for warning in plan.warnings() {
         prose(&format!("! {warning}"), Tone::Warn, &mut rows);
     }
-    if cx.layout.is_low() {
+    if cx.size.is_low() {
         // The lines above have no room for these.
         for reason in cx.world.risk(plan).reasons {
             prose(&format!("! {reason}"), Tone::Warn, &mut rows);
@@ -296,7 +296,7 @@ fn commands(cx: Context<'_>, run: &Run, plan: &Plan, width: usize) -> Vec<Row> {
         prose(&submitted(cx, run), Tone::Plain, &mut rows);
         prose(&format!("plan {}", plan.digest()), Tone::Dim, &mut rows);
     }
-    if cx.layout.width < 100 || plan.not_after.is_some() {
+    if cx.size.width < 100 || plan.not_after.is_some() {
         prose(&times(cx, plan), Tone::Plain, &mut rows);
     }
     if plan.exec_time.is_some() {

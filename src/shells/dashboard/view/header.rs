@@ -20,7 +20,7 @@ const ENOUGH: usize = 40;
 pub(super) fn first(cx: Context<'_>) -> Row {
     let words = cx.words;
     // On a low screen what is wrong stands in the place of the name.
-    let named = !cx.layout.is_low() || (cx.world.library_problems().is_empty() && cx.world.cuts() == 0);
+    let named = !cx.size.is_low() || (cx.world.library_problems().is_empty() && cx.world.cuts() == 0);
     let mut row = if named { Row::new().put(" spoolgate", Tone::Title).gap(2) } else { Row::new().gap(1) };
     row = match cx.world.daemon() {
         _ if !cx.world.is_daemon_known() => row.put(words.daemon_unknown, Tone::Dim),
@@ -42,14 +42,14 @@ pub(super) fn first(cx: Context<'_>) -> Row {
     let now = cx.world.now().in_zone(cx.world.zone());
     let clock = now.get(11..16).unwrap_or_default();
     let right = Row::new().put(&me, Tone::Strong).gap(2).put(clock, Tone::Plain).gap(1);
-    let width = usize::from(cx.layout.width);
+    let width = usize::from(cx.size.width);
     let counts = counts(cx);
     if row.used().saturating_add(2).saturating_add(counts.used()).saturating_add(2).saturating_add(right.used())
         <= width
     {
         row = row.gap(2).join(counts);
     }
-    if cx.layout.is_low()
+    if cx.size.is_low()
         && let Some(notice) =
             notice(cx, width.saturating_sub(row.used().saturating_add(right.used()).saturating_add(1)))
     {

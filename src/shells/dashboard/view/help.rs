@@ -25,7 +25,7 @@ pub(in crate::shells::dashboard) fn rows(cx: Context<'_>, help: &Help) -> Vec<Ro
         (Place::Log, words.help_log),
         (Place::Everywhere, words.help_everywhere),
     ];
-    let room = usize::from(cx.layout.width.min(WIDTH)).saturating_sub(4);
+    let room = usize::from(cx.size.width.min(WIDTH)).saturating_sub(4);
     let mut rows = problems(cx);
     for (place, title) in places {
         let here: Vec<Row> = BINDINGS
@@ -65,7 +65,7 @@ pub(in crate::shells::dashboard) fn rows(cx: Context<'_>, help: &Help) -> Vec<Ro
 /// Everything that is wrong with the configuration, where somebody who sees that something is looks for it.
 fn problems(cx: Context<'_>) -> Vec<Row> {
     let all = cx.world.library_problems();
-    let room = usize::from(cx.layout.width.min(WIDTH)).saturating_sub(6);
+    let room = usize::from(cx.size.width.min(WIDTH)).saturating_sub(6);
     let lines = all.iter().flat_map(|problem| sentence(&shown(problem), room));
     let lines = lines.map(|line| Row::new().gap(2).put(&line, Tone::Fail));
     let title = (!all.is_empty()).then(|| Row::new().put(cx.words.help_configuration, Tone::Title));

@@ -17,7 +17,7 @@ use crate::shells::dashboard::completion::candidates;
 use crate::shells::dashboard::dialog::Dialog;
 use crate::shells::dashboard::edit::Edit;
 use crate::shells::dashboard::keys::{Action, key_of};
-use crate::shells::dashboard::layout::Layout;
+use crate::shells::dashboard::layout::ScreenSize;
 use crate::shells::dashboard::look::{Pen, Row, Tone, harmless};
 use crate::shells::dashboard::model::Model;
 use crate::shells::dashboard::phrases::one_line;
@@ -32,13 +32,13 @@ pub(super) fn draw(model: &Model, buffer: &mut Buffer) -> Option<Position> {
     let (ui, cx) = (&model.ui, model.context());
     let area = buffer.area;
     let mut pen = Pen { buffer, look: &ui.look };
-    if Layout::new(area.width, area.height).is_too_small() {
-        let Layout { width, height } = Layout::SMALLEST;
+    if ScreenSize::new(area.width, area.height).is_too_small() {
+        let ScreenSize { width, height } = ScreenSize::SMALLEST;
         let sentence = fill(ui.look.words.too_small, &[&width.to_string(), &height.to_string()]);
         pen.row(area, &Row::new().put(&sentence, Tone::Plain));
         return None;
     }
-    let low = ui.layout.is_low();
+    let low = ui.size.is_low();
     pen.row(area, &header::first(cx));
     if !low {
         pen.row(Rect { y: 1, ..area }, &header::views(ui));
@@ -48,7 +48,7 @@ pub(super) fn draw(model: &Model, buffer: &mut Buffer) -> Option<Position> {
         }
         pen.rule(Rect { y: area.height.saturating_sub(3), height: 1, ..area });
     }
-    let mut cursor = ui.screen().draw(&mut pen, cx, ui.layout.body());
+    let mut cursor = ui.screen().draw(&mut pen, cx, ui.size.body());
     cursor = bottom(&mut pen, model, area).or(cursor);
     if let Some(dialog) = &ui.dialog {
         let covers = covers_what_is_said(ui, dialog);
@@ -71,7 +71,7 @@ pub(super) fn draw(model: &Model, buffer: &mut Buffer) -> Option<Position> {
 
 /// Paints the lines at the bottom; returns where the cursor goes when something is typed there.
 fn bottom(pen: &mut Pen<'_>, model: &Model, area: Rect) -> Option<Position> {
-    let low = model.ui.layout.is_low();
+    let low = model.ui.size.is_low();
     let bottom = Rect { y: area.height.saturating_sub(1), height: 1, ..area };
     let above = Rect { y: area.height.saturating_sub(2), ..bottom };
     let (line, typed) = message(model);
@@ -102,14 +102,14 @@ fn covers_what_is_said(ui: &Ui, dialog: &Dialog) -> bool {
     match dialog {
         Dialog::Approve(_) => !ui.said.as_ref().is_some_and(|(said, _)| own(said)),
         Dialog::Help(_) => true,
-        Dialog::Confirm(_) | Dialog::Choose(_) => ui.layout.is_low(),
+        Dialog::Confirm(_) | Dialog::Choose(_) => ui.size.is_low(),
         Dialog::Form(_) => false,
     }
 }
 
 /// Returns the frame as lines of text, without colours.
 pub(super) fn as_text(model: &Model) -> String {
-    let Layout { width, height } = model.ui.layout;
+    let ScreenSize { width, height } = model.ui.size;
     let mut buffer = Buffer::empty(Rect { x: 0, y: 0, width, height });
     draw(model, &mut buffer);
     lines_of(&buffer).join("\n") + "\n"
@@ -154,7 +154,7 @@ fn message(model: &Model) -> (Option<Row>, Option<usize>) {
         }
         Some(Prompt::Command(edit, _)) => {
             let (row, at) = line(" :", edit);
-            let offered = candidates(model.context(), model.subject().task, edit.text()).join(" ");
+            let offered = candidates(model.context(), model.targets().task, edit.text()).join(" ");
             (row.gap(3).put(&offered, Tone::Dim), Some(at))
         }
         None => match &model.ui.said {
@@ -189,9 +189,9 @@ fn hints(model: &Model) -> Row {
         }
         return row;
     }
-    let width = usize::from(model.ui.layout.width);
+    let width = usize::from(model.ui.size.width);
     let right = always(words, &ALWAYS);
-    let targets = model.subject().targets();
+    let targets = model.targets().tasks();
     for (action, what) in model.ui.screen().offers() {
         let possible = || *action == Action::New || can(model.context(), &targets, *action);
         if action.is_act() && (model.ui.readonly || !possible()) {

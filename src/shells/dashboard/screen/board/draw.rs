@@ -14,7 +14,7 @@ use crate::shells::dashboard::context::Context;
 use crate::shells::dashboard::list::nothing;
 use crate::shells::dashboard::look::{Mark, Pen, Row, Tone, bar, outcome_tone};
 use crate::shells::dashboard::phrases::span;
-use crate::shells::dashboard::screen::board::rows::{Board, BoardRow};
+use crate::shells::dashboard::screen::board::rows::{BoardRow, BoardScreen};
 use crate::shells::dashboard::words::{fill, names};
 use crate::shells::dashboard::world::{NEWS_MS, Standing};
 
@@ -24,13 +24,13 @@ const WHEN: usize = 19;
 const HOSTS: usize = 8;
 const RISK: usize = 6;
 
-pub(super) fn draw(pen: &mut Pen<'_>, cx: Context<'_>, board: &Board, body: Rect) -> Option<Position> {
+pub(super) fn draw(pen: &mut Pen<'_>, cx: Context<'_>, board: &BoardScreen, body: Rect) -> Option<Position> {
     let rows = board.rows();
     if rows.is_empty() {
         empty(pen, cx, board, body);
         return None;
     }
-    if cx.layout.is_wide() {
+    if cx.size.is_wide() {
         return lanes(pen, cx, board, &rows, body);
     }
     let words = pen.look.words;
@@ -67,7 +67,7 @@ fn name_room(width: usize) -> usize {
 }
 
 /// What to do when there is nothing.
-fn empty(pen: &mut Pen<'_>, cx: Context<'_>, board: &Board, body: Rect) {
+fn empty(pen: &mut Pen<'_>, cx: Context<'_>, board: &BoardScreen, body: Rect) {
     let words = cx.words;
     if let Some(why) = cx.world.blind() {
         let rows =
@@ -112,7 +112,7 @@ fn heading(cx: Context<'_>, state: TaskState) -> Row {
     Row::new().gap(1).put(&fill(said, &[&cx.world.count(state).to_string()]), tone)
 }
 
-fn row(cx: Context<'_>, board: &Board, row: BoardRow, room: usize) -> Row {
+fn row(cx: Context<'_>, board: &BoardScreen, row: BoardRow, room: usize) -> Row {
     match row {
         BoardRow::Heading(state) => heading(cx, state),
         BoardRow::More(_, count) => {
@@ -129,7 +129,7 @@ fn row(cx: Context<'_>, board: &Board, row: BoardRow, room: usize) -> Row {
     }
 }
 
-fn sign(board: &Board, id: TaskId) -> (&'static str, Tone) {
+fn sign(board: &BoardScreen, id: TaskId) -> (&'static str, Tone) {
     match (board.selected == Some(id), board.marks.contains(&id)) {
         (true, true) => (">*", Tone::Key),
         (true, false) => ("> ", Tone::Key),
@@ -138,7 +138,7 @@ fn sign(board: &Board, id: TaskId) -> (&'static str, Tone) {
     }
 }
 
-fn task_row(cx: Context<'_>, board: &Board, task: &Standing, room: usize) -> Row {
+fn task_row(cx: Context<'_>, board: &BoardScreen, task: &Standing, room: usize) -> Row {
     let run = cx.world.run(task.view.id);
     let (mark, mark_tone) = sign(board, task.view.id);
     let (state, tone) = state(cx, task, run);
@@ -275,7 +275,7 @@ fn risk(cx: Context<'_>, run: Option<&Run>) -> (&'static str, Tone) {
     }
 }
 
-fn ended_row(cx: Context<'_>, board: &Board, line: &HistoryLine, room: usize) -> Row {
+fn ended_row(cx: Context<'_>, board: &BoardScreen, line: &HistoryLine, room: usize) -> Row {
     let (mark, mark_tone) = sign(board, line.id);
     let took = line.started.map(|started| span(line.ended.0.saturating_sub(started.0))).unwrap_or_default();
     let when = format!("{} {took}", cx.world.clock(line.ended));
@@ -291,7 +291,7 @@ fn ended_row(cx: Context<'_>, board: &Board, line: &HistoryLine, room: usize) ->
 }
 
 /// Four states side by side.
-fn lanes(pen: &mut Pen<'_>, cx: Context<'_>, board: &Board, rows: &[BoardRow], body: Rect) -> Option<Position> {
+fn lanes(pen: &mut Pen<'_>, cx: Context<'_>, board: &BoardScreen, rows: &[BoardRow], body: Rect) -> Option<Position> {
     let states = [TaskState::New, TaskState::Ready, TaskState::Running, TaskState::Done];
     let width = body.width / 4;
     let mut cursor = None;
@@ -338,7 +338,7 @@ fn lanes(pen: &mut Pen<'_>, cx: Context<'_>, board: &Board, rows: &[BoardRow], b
 }
 
 /// A task in two or three short lines.
-fn lane_card(cx: Context<'_>, board: &Board, row: BoardRow, width: usize) -> Vec<Row> {
+fn lane_card(cx: Context<'_>, board: &BoardScreen, row: BoardRow, width: usize) -> Vec<Row> {
     match row {
         BoardRow::Heading(_) => Vec::new(),
         BoardRow::More(_, count) => {

@@ -15,11 +15,11 @@ use crate::shells::dashboard::list::List;
 use crate::shells::dashboard::look::{Pen, Tone};
 use crate::shells::dashboard::message::Wants;
 use crate::shells::dashboard::screen::board::rows::BoardRow;
-use crate::shells::dashboard::screen::{Chooses, FILTER, News, OPEN, Offer, Screen, Step, Subject};
+use crate::shells::dashboard::screen::{FILTER, LineFilter, OPEN, Offer, Reaction, Screen, ScreenEvent, Targets};
 use crate::shells::dashboard::words::{Words, fill};
 use crate::shells::dashboard::world::World;
 
-pub(in crate::shells::dashboard) use rows::Board;
+pub(in crate::shells::dashboard) use rows::BoardScreen;
 
 const OFFERS: &[Offer] = &[
     OPEN,
@@ -34,7 +34,7 @@ const OFFERS: &[Offer] = &[
     FILTER,
 ];
 
-impl Screen for Board {
+impl Screen for BoardScreen {
     fn draw(&self, pen: &mut Pen<'_>, cx: Context<'_>, body: Rect) -> Option<Position> {
         draw::draw(pen, cx, self, body)
     }
@@ -55,7 +55,7 @@ impl Screen for Board {
 
     fn wants(&self, cx: Context<'_>, wants: &mut Wants) {
         let rows = self.rows();
-        let seen = rows.iter().skip(self.list.top).take(cx.layout.body_rows());
+        let seen = rows.iter().skip(self.list.top).take(cx.size.body_rows());
         wants.follow.extend(seen.filter_map(|row| match row {
             BoardRow::Task(id) => Some(*id),
             _ => None,
@@ -63,11 +63,11 @@ impl Screen for Board {
         wants.follow.extend(self.selected);
     }
 
-    fn subject(&self, _cx: Context<'_>) -> Subject {
-        Subject { marked: self.marks.iter().copied().collect(), ..Subject::of(self.selected) }
+    fn targets(&self, _cx: Context<'_>) -> Targets {
+        Targets { marked: self.marks.iter().copied().collect(), ..Targets::of(self.selected) }
     }
 
-    fn key(&mut self, cx: Context<'_>, action: Action) -> Step {
+    fn key(&mut self, cx: Context<'_>, action: Action) -> Reaction {
         match action {
             Action::Open => return self.open(cx.world),
             Action::Left => self.fold(cx.world, false),
@@ -77,34 +77,34 @@ impl Screen for Board {
             Action::Mark => self.mark(),
             Action::MarkRange => return self.mark_range(cx),
             Action::ClearMarks => self.clear_marks(),
-            _ => return Step::Pass,
+            _ => return Reaction::Pass,
         }
-        Step::Stay
+        Reaction::Stay
     }
 
-    fn hear(&mut self, _cx: Context<'_>, news: &News<'_>) {
+    fn on_event(&mut self, _cx: Context<'_>, news: &ScreenEvent<'_>) {
         match news {
-            News::Gone(id) => drop(self.marks.remove(id)),
-            News::Ordered => self.clear_marks(),
+            ScreenEvent::Gone(id) => drop(self.marks.remove(id)),
+            ScreenEvent::Ordered => self.clear_marks(),
             _ => {}
         }
     }
 
-    fn chooses(&mut self) -> Chooses<'_> {
-        Chooses { filter: Some(&mut self.list.filter), failed_only: Some(&mut self.list.failed_only) }
+    fn line_filter(&mut self) -> LineFilter<'_> {
+        LineFilter { filter: Some(&mut self.list.filter), failed_only: Some(&mut self.list.failed_only) }
     }
 
     fn list_mut(&mut self) -> Option<&mut List> {
         Some(&mut self.list)
     }
 
-    fn scroll(&mut self, _cx: Context<'_>, by: isize) -> Step {
+    fn scroll(&mut self, _cx: Context<'_>, by: isize) -> Reaction {
         self.step(by);
-        Step::Stay
+        Reaction::Stay
     }
 
     fn click(&mut self, cx: Context<'_>, row: usize) {
-        if cx.layout.is_wide() {
+        if cx.size.is_wide() {
             return;
         }
         let at = self.list.top.saturating_add(row.saturating_sub(1));
@@ -119,7 +119,7 @@ impl Screen for Board {
     }
 }
 
-impl Board {
+impl BoardScreen {
     fn stand(&mut self, at: usize) {
         self.list.stand(at);
         self.moved = true;
@@ -137,13 +137,13 @@ impl Board {
         }
     }
 
-    fn open(&mut self, world: &World) -> Step {
+    fn open(&mut self, world: &World) -> Reaction {
         match self.row().filter(|_| !self.list.lost) {
             Some(BoardRow::More(..)) => {
                 self.fold(world, true);
-                Step::Stay
+                Reaction::Stay
             }
-            row => row.and_then(|row| row.task(world)).map_or(Step::Stay, Step::OpenTask),
+            row => row.and_then(|row| row.task(world)).map_or(Reaction::Stay, Reaction::OpenTask),
         }
     }
 
@@ -188,10 +188,10 @@ impl Board {
     }
 
     /// Begins a range, or marks everything from where it began.
-    fn mark_range(&mut self, cx: Context<'_>) -> Step {
+    fn mark_range(&mut self, cx: Context<'_>) -> Reaction {
         let Some(begin) = self.range else {
             self.range = self.selected;
-            return Step::Say(cx.words.range_begun.to_owned(), Tone::Plain);
+            return Reaction::Say(cx.words.range_begun.to_owned(), Tone::Plain);
         };
         let rows = self.rows();
         let position = |id: TaskId| rows.iter().position(|row| row.task(cx.world) == Some(id));
@@ -199,7 +199,7 @@ impl Board {
             self.marks.extend(rows[a.min(b)..=a.max(b)].iter().filter_map(|row| row.task(cx.world)));
         }
         self.range = None;
-        Step::Stay
+        Reaction::Stay
     }
 
     fn clear_marks(&mut self) {

@@ -14,7 +14,7 @@ use crate::shells::dashboard::world::{Standing, World};
 
 /// The tasks.
 #[derive(Debug, Default)]
-pub(in crate::shells::dashboard) struct Board {
+pub(in crate::shells::dashboard) struct BoardScreen {
     pub(super) list: List,
     /// The task whose line is selected.
     pub(super) selected: Option<TaskId>,
@@ -49,8 +49,8 @@ struct Shape {
     minute: i64,
 }
 
-impl Board {
-    /// The lines, as they were at the last [`Board::count_again`].
+impl BoardScreen {
+    /// The lines, as they were at the last [`BoardScreen::count_again`].
     pub(super) fn rows(&self) -> Arc<[BoardRow]> {
         Arc::clone(&self.rows.1)
     }

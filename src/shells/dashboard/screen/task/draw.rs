@@ -38,7 +38,7 @@ pub(super) fn draw(pen: &mut Pen<'_>, cx: Context<'_>, screen: &TaskScreen, body
         acts(pen, cx, run, screen, below_title(body));
         return None;
     }
-    let parts = parts(cx.layout, screen, body);
+    let parts = parts(cx.size, screen, body);
     steps(pen, table, parts.steps);
     if !parts.reasons.is_empty() {
         reasons(pen, cx, run, table, parts.reasons);
@@ -74,7 +74,7 @@ fn title(cx: Context<'_>, run: &Run) -> Row {
         .put(&one_line(&run.plan.task_name), Tone::Strong)
         .put(&format!("  {work}  {} {}", words.by, run.accepted.by.user), Tone::Dim)
         .put(&if run.accepted.unproved { format!("  {}", words.unproved) } else { String::new() }, Tone::Warn);
-    let room = usize::from(cx.layout.width).saturating_sub(right.used());
+    let room = usize::from(cx.size.width).saturating_sub(right.used());
     let mut row = Row::new();
     row = row.join(left);
     if row.used() > room {

@@ -22,7 +22,7 @@ use crate::shells::dashboard::message::Wants;
 use crate::shells::dashboard::screen::log::LogScreen;
 use crate::shells::dashboard::screen::task::parts::{host_rows_seen, map_room};
 use crate::shells::dashboard::screen::task::state::Zoom;
-use crate::shells::dashboard::screen::{Chooses, News, Offer, Screen, Step, Subject};
+use crate::shells::dashboard::screen::{LineFilter, Offer, Reaction, Screen, ScreenEvent, Targets};
 use crate::shells::dashboard::table::{HostRow, heat};
 use crate::shells::dashboard::words::{Words, fill};
 
@@ -68,7 +68,7 @@ impl Screen for TaskScreen {
         wants.follow.insert(self.id);
         let Some(run) = cx.world.run(self.id).filter(|_| self.zoom != Zoom::Acts) else { return };
         let rows = self.host_rows();
-        let seen = rows.iter().skip(self.list.top).take(cx.layout.body_rows()).filter_map(|row| match row {
+        let seen = rows.iter().skip(self.list.top).take(cx.size.body_rows()).filter_map(|row| match row {
             HostRow::Lane(lane) => Some(*lane),
             HostRow::Fold { .. } => None,
         });
@@ -76,19 +76,19 @@ impl Screen for TaskScreen {
         let samples = reasons.take(SAMPLES).filter_map(|(_, lanes)| lanes.first().copied());
         let wanted = seen.chain(samples).filter_map(|lane| log_key(run, lane));
         wants.tails.extend(wanted.map(|key| (key, LAST_LINE_BYTES)));
-        if cx.layout.is_wide()
+        if cx.size.is_wide()
             && let Some(key) = self.lane().and_then(|lane| log_key(run, lane))
         {
             wants.tails.insert(key, PANE_BYTES);
         }
     }
 
-    fn subject(&self, cx: Context<'_>) -> Subject {
+    fn targets(&self, cx: Context<'_>) -> Targets {
         let run = cx.world.run(self.id);
         let host = |lane: usize| Some(run?.lanes.get(lane)?.host.clone());
         let only = self.shape.only.iter().flatten();
         let hosts: BTreeSet<HostName> = only.filter_map(|lane| host(*lane)).collect();
-        Subject { host: self.lane().and_then(host), hosts: hosts.into_iter().collect(), ..Subject::of(Some(self.id)) }
+        Targets { host: self.lane().and_then(host), hosts: hosts.into_iter().collect(), ..Targets::of(Some(self.id)) }
     }
 
     fn is_about(&self, id: TaskId) -> bool {
@@ -99,7 +99,7 @@ impl Screen for TaskScreen {
         self.counts
     }
 
-    fn key(&mut self, cx: Context<'_>, action: Action) -> Step {
+    fn key(&mut self, cx: Context<'_>, action: Action) -> Reaction {
         match action {
             Action::Open => return self.open(cx),
             Action::Back if self.shape.only.is_some() => {
@@ -115,19 +115,19 @@ impl Screen for TaskScreen {
                 self.shape.order = self.shape.order.next();
                 self.list.again = true;
             }
-            _ => return Step::Pass,
+            _ => return Reaction::Pass,
         }
-        Step::Stay
+        Reaction::Stay
     }
 
-    fn hear(&mut self, _cx: Context<'_>, news: &News<'_>) {
-        if matches!(news, News::Covered) {
+    fn on_event(&mut self, _cx: Context<'_>, news: &ScreenEvent<'_>) {
+        if matches!(news, ScreenEvent::Covered) {
             self.forget_counts();
         }
     }
 
-    fn chooses(&mut self) -> Chooses<'_> {
-        Chooses { filter: Some(&mut self.shape.filter), failed_only: Some(&mut self.shape.failed_only) }
+    fn line_filter(&mut self) -> LineFilter<'_> {
+        LineFilter { filter: Some(&mut self.shape.filter), failed_only: Some(&mut self.shape.failed_only) }
     }
 
     fn list_mut(&mut self) -> Option<&mut List> {
@@ -142,14 +142,14 @@ impl Screen for TaskScreen {
     }
 
     fn seen(&self, cx: Context<'_>) -> usize {
-        host_rows_seen(cx.layout, self)
+        host_rows_seen(cx.size, self)
     }
 
-    fn scroll(&mut self, cx: Context<'_>, by: isize) -> Step {
+    fn scroll(&mut self, cx: Context<'_>, by: isize) -> Reaction {
         let rows = self.count(cx);
         match self.zoom {
             Zoom::Map => {
-                let columns = isize::try_from(map_room(cx.layout).1).unwrap_or(1);
+                let columns = isize::try_from(map_room(cx.size).1).unwrap_or(1);
                 self.cell = self.cell.saturating_add_signed(by.saturating_mul(columns));
             }
             Zoom::Acts => {
@@ -157,7 +157,7 @@ impl Screen for TaskScreen {
             }
             Zoom::All | Zoom::Hosts => self.list.step(by, rows),
         }
-        Step::Stay
+        Reaction::Stay
     }
 
     /// Its rows stand somewhere else with every zoom: no click finds them.
@@ -169,7 +169,7 @@ impl Screen for TaskScreen {
         }
         self.count_again(cx.world);
         self.settle_hosts(cx.world, self.seen(cx));
-        let (rows, columns) = map_room(cx.layout);
+        let (rows, columns) = map_room(cx.size);
         let (cells, each) = self.table().map_or((1, 1), |table| {
             let (cells, each) = heat(table, rows.saturating_mul(columns));
             (cells.len(), each)
@@ -193,33 +193,33 @@ impl TaskScreen {
         }
     }
 
-    fn open(&mut self, cx: Context<'_>) -> Step {
+    fn open(&mut self, cx: Context<'_>) -> Reaction {
         if self.zoom == Zoom::Map {
             self.open_cell(cx);
-            return Step::Stay;
+            return Reaction::Stay;
         }
         match self.host_rows().get(self.list.at).filter(|_| !self.list.lost) {
             Some(HostRow::Fold { .. }) => {
                 self.sideways(true);
-                Step::Stay
+                Reaction::Stay
             }
             Some(HostRow::Lane(lane)) => self.open_log(cx, *lane),
-            None => Step::Stay,
+            None => Reaction::Stay,
         }
     }
 
-    fn open_log(&self, cx: Context<'_>, lane: usize) -> Step {
-        let Some(run) = cx.world.run(self.id) else { return Step::Stay };
+    fn open_log(&self, cx: Context<'_>, lane: usize) -> Reaction {
+        let Some(run) = cx.world.run(self.id) else { return Reaction::Stay };
         let nothing = if run.state() == TaskState::Done { cx.words.was_skipped } else { cx.words.not_begun };
         match log_key(run, lane) {
-            Some(key) => Step::Open(Box::new(LogScreen::of(key))),
-            None => Step::Say(nothing.to_owned(), Tone::Plain),
+            Some(key) => Reaction::Open(Box::new(LogScreen::of(key))),
+            None => Reaction::Say(nothing.to_owned(), Tone::Plain),
         }
     }
 
     /// Shows the hosts that a cell of the map stands for.
     fn open_cell(&mut self, cx: Context<'_>) {
-        let (rows, columns) = map_room(cx.layout);
+        let (rows, columns) = map_room(cx.size);
         let Some(table) = self.table() else { return };
         let (_, each) = heat(table, rows.saturating_mul(columns));
         let all = table.lanes.len();

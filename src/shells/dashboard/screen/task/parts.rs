@@ -4,7 +4,7 @@
 
 use ratatui::layout::Rect;
 
-use crate::shells::dashboard::layout::{Layout, lines};
+use crate::shells::dashboard::layout::{ScreenSize, lines};
 use crate::shells::dashboard::screen::task::state::{TaskScreen, Zoom};
 
 /// How many lines stand above everything: what it is, and how many hosts stand where.
@@ -32,7 +32,7 @@ pub(super) fn below_title(body: Rect) -> Rect {
 }
 
 /// Divides the body as what is looked at asks for.
-pub(super) fn parts(layout: Layout, screen: &TaskScreen, body: Rect) -> Parts {
+pub(super) fn parts(size: ScreenSize, screen: &TaskScreen, body: Rect) -> Parts {
     let rest = below_title(body);
     let mut parts = Parts::default();
     let Some(table) = screen.table() else { return parts };
@@ -43,7 +43,7 @@ pub(super) fn parts(layout: Layout, screen: &TaskScreen, body: Rect) -> Parts {
         Zoom::All => {
             let steps = u16::try_from(table.steps.len().min(STEPS_MAX)).unwrap_or(1).saturating_add(1);
             let few = table.lanes.len() <= 1;
-            if layout.is_wide() {
+            if size.is_wide() {
                 let height = steps.saturating_add(8).min(rest.height / 2);
                 let left = body.width.saturating_mul(2) / 5;
                 parts.steps = Rect { width: left, height: steps.min(height), ..rest };
@@ -56,7 +56,7 @@ pub(super) fn parts(layout: Layout, screen: &TaskScreen, body: Rect) -> Parts {
                     height,
                     ..rest
                 };
-                let log = if layout.height >= LIVE_LOG_FROM { rest.height.saturating_sub(height) / 2 } else { 0 };
+                let log = if size.height >= LIVE_LOG_FROM { rest.height.saturating_sub(height) / 2 } else { 0 };
                 let y = rest.y.saturating_add(height).saturating_add(1);
                 parts.hosts = Rect { y, height: rest.bottom().saturating_sub(y.saturating_add(log)), ..rest };
                 parts.log = Rect { y: rest.bottom().saturating_sub(log), height: log, ..rest };
@@ -84,12 +84,12 @@ pub(super) fn parts(layout: Layout, screen: &TaskScreen, body: Rect) -> Parts {
 }
 
 /// How many rows of hosts are seen.
-pub(super) fn host_rows_seen(layout: Layout, screen: &TaskScreen) -> usize {
-    lines(parts(layout, screen, layout.body()).hosts).max(1)
+pub(super) fn host_rows_seen(size: ScreenSize, screen: &TaskScreen) -> usize {
+    lines(parts(size, screen, size.body()).hosts).max(1)
 }
 
 /// How many rows and columns the map has.
-pub(super) fn map_room(layout: Layout) -> (usize, usize) {
-    let area = layout.body();
+pub(super) fn map_room(size: ScreenSize) -> (usize, usize) {
+    let area = size.body();
     (usize::from(area.height.saturating_sub(TITLE + 1)).max(1), usize::from(area.width.saturating_sub(2)).max(1))
 }
