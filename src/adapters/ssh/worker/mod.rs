@@ -49,8 +49,20 @@ pub fn run_if_asked() -> Option<ExitCode> {
     asked.then(run)
 }
 
+/// Closes what the daemon was started with and let this process inherit: files that hosts' bytes have nothing to do with. Nothing
+/// here has opened anything yet.
+fn close_inherited() {
+    let entries = std::fs::read_dir("/proc/self/fd").into_iter().flatten().flatten();
+    let numbers: Vec<i32> = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect();
+    for number in numbers.into_iter().filter(|number| *number > 2) {
+        // The one that listed them is closed already.
+        let _ = nix::unistd::close(number);
+    }
+}
+
 /// Runs until the process that started this one is gone.
 fn run() -> ExitCode {
+    close_inherited();
     let Ok(socket) = io::stdin().as_fd().try_clone_to_owned() else { return ExitCode::FAILURE };
     // Both open what they need when they begin: the library its settings, the loop its own pair of sockets.
     let warmed = ssh2::Session::new();
