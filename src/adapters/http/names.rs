@@ -1,4 +1,4 @@
-//! Which names this server answers to, and who counts as one machine_of. Floor 3.
+//! Which names this server answers to, and who counts as one machine. Floor 3.
 //!
 //! **Invariant:** a page in somebody's browser reaches this server only under a name that its owner chose for it: any other name may
 //! be one of the page's own that points here (DNS rebinding).

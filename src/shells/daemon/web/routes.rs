@@ -19,7 +19,7 @@ struct Route {
     method: &'static str,
     /// Its path, as it is described; `{id}` stands for one part. A slash at the end may be left out or added.
     path: &'static str,
-    /// What `/openapi.json` says of it: an operation of OpenAPI 3.0, but for the errors that all have, and with the codes of its
+    /// What `/openapi.json` says of it: an operation of `OpenAPI` 3.0, but for the errors that all have, and with the codes of its
     /// others in `errors`.
     operation: &'static str,
     answer: for<'a> fn(&'a Web, &'a Request) -> Answering<'a>,
