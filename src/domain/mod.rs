@@ -17,6 +17,7 @@ pub mod known_hosts;
 pub mod level;
 pub mod library;
 pub mod mask;
+pub mod needs;
 pub mod order;
 pub mod outcome;
 pub mod output;

@@ -32,7 +32,7 @@ const LAYERS: [&[&str]; 11] = [
     &["policy"],
     &["library"],
     &["run"],
-    &["audit", "record", "resolve", "wire"],
+    &["audit", "needs", "record", "resolve", "wire"],
     &["runner"],
 ];
 /// The layers of `src/shells/dashboard`, lowest first: a module imports from its own and from those below.

@@ -41,6 +41,7 @@ mod login_files;
 mod login_shells;
 mod main_job;
 mod mixed_load;
+mod needs;
 mod numbers;
 mod observers;
 mod odd_sshds;

@@ -9,6 +9,7 @@ mod history;
 mod host;
 mod hosts;
 mod log;
+mod needs;
 mod refused;
 mod requests;
 pub(super) mod table;

@@ -9,6 +9,7 @@ use crate::shells::dashboard::screen::board::BoardScreen;
 use crate::shells::dashboard::screen::history::HistoryScreen;
 use crate::shells::dashboard::screen::host::HostScreen;
 use crate::shells::dashboard::screen::hosts::HostsScreen;
+use crate::shells::dashboard::screen::needs::NeedsScreen;
 use crate::shells::dashboard::screen::refused::RefusedScreen;
 use crate::shells::dashboard::screen::requests::RequestsScreen;
 use crate::shells::dashboard::screen::templates::TemplatesScreen;
@@ -57,6 +58,7 @@ pub(in crate::shells::dashboard) static NAMED_SCREENS: &[NamedScreen] = &[
     view("history", |words| words.history, |_| Ok(Box::new(HistoryScreen::default()))),
     view("audit", |words| words.audit, |_| Ok(Box::new(AuditScreen::at_end()))),
     view("templates", |words| words.templates, |_| Ok(Box::new(TemplatesScreen::default()))),
+    over("needs", |_| Ok(Box::new(NeedsScreen::default()))),
     over("requests", |_| Ok(Box::new(RequestsScreen::at_end()))),
     over("bad", |_| Ok(Box::new(RefusedScreen::default()))),
 ];

@@ -111,6 +111,7 @@ fn scenes() -> Vec<Scene> {
         ("audit", |m| drop(keys(m, "4"))),
         ("templates", |m| drop(keys(m, "5"))),
         ("refused", |m| drop(keys(m, ":bad\nj"))),
+        ("needs", |m| drop(keys(m, ":needs\nj"))),
         ("diff", |m| drop(keys(m, ":diff 1 7\n"))),
         ("requests", |m| {
             let commands = keys(m, ":cancel 5\nno longer\n");

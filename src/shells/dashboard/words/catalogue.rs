@@ -69,4 +69,5 @@ words! {
     ending_not_all ending_died ending_unreachable ending_not_sent problem_place problem_found map_each shut
     enter_in_paste sent_in_paste form_refused edit_words edit_not_found edit_not_started edit_ended edit_gone
     edit_not_text edit_too_long edit_empty edit_unchanged edit_file nothing_in_stream proved_same proved_other proved_root
+    need_approval need_gate need_step need_unknown need_refused needs_nothing col_needed
 }
