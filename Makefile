@@ -37,7 +37,7 @@ bench-peers: ## Measure beside OpenSSH, pssh, asyncssh, pyinfra, Ansible and oth
 	.ci/install-peers
 	$(CARGO) bench --bench peers
 
-sim: ## A long campaign of the engine's simulator: SIM_SEEDS=1000000
+sim: ## A long campaign of the engine's simulator: seeds SIM_FROM=0 up to SIM_SEEDS=1000000
 	SIM_SEEDS=$${SIM_SEEDS:-1000000} $(CARGO) test --release --lib simulator -- --nocapture
 
 http: ## A long campaign against HTTP: schemathesis for ten minutes, slowhttptest in three modes

@@ -30,14 +30,7 @@ const CLOCK_WAS_SET_MS: i64 = 5_000;
 impl Engine {
     /// Sets the timers of a run.
     pub(super) fn watch(&mut self, run: &Run) {
-        let start = match &run.stage {
-            Stage::Ready { .. } => Some(run.begins_at().unwrap_or(run.accepted_at)),
-            _ => None,
-        };
-        let waits = matches!(run.stage, Stage::New | Stage::Ready { .. });
-        let end = run.plan.not_after.filter(|_| waits);
-        let lapses = run.approvals.iter().filter_map(|(_, approval)| approval.until).filter(|_| waits);
-        self.timers.extend(start.into_iter().chain(end).chain(lapses).map(|at| (at, run.id)));
+        self.timers.extend(times_of(run).map(|at| (at, run.id)));
     }
 
     pub(super) fn watch_id(&mut self, id: TaskId) {
@@ -86,6 +79,8 @@ impl Engine {
     /// Looks at a task whose time has come, as it was seen then.
     pub(super) fn on_timer(&mut self, id: TaskId, fired: Fired, out: &mut Outbox) {
         let Some(run) = self.runs.get_mut(&id) else { return };
+        // What it was seen for may be yet to come: the clock may have been set back since.
+        self.timers.extend(times_of(run).filter(|at| *at > out.now()).map(|at| (at, id)));
         let waits = matches!(run.stage, Stage::New | Stage::Ready { .. });
         if waits && run.plan.not_after.is_some_and(|end| end <= out.now()) {
             return self.close(id, Outcome::Expired, out);
@@ -491,6 +486,18 @@ fn say_until_again(run: &mut Run, wait: BatchWait, until: Timestamp, out: &mut O
         let (group, batch, gate) = (wait.group, wait.batch, wait.gate);
         Engine::record(run, Event::BatchWaits { group, batch, until: Some(until), gate }, out);
     }
+}
+
+/// Returns when a task that waits has to be looked at: when it may begin, when it or an approval of it ends.
+fn times_of(run: &Run) -> impl Iterator<Item = Timestamp> {
+    let start = match &run.stage {
+        Stage::Ready { .. } => Some(run.begins_at().unwrap_or(run.accepted_at)),
+        _ => None,
+    };
+    let waits = matches!(run.stage, Stage::New | Stage::Ready { .. });
+    let end = run.plan.not_after.filter(|_| waits);
+    let lapses = run.approvals.iter().filter_map(|(_, approval)| approval.until).filter(move |_| waits);
+    start.into_iter().chain(end).chain(lapses)
 }
 
 /// Returns the effect that writes a closed run's record.

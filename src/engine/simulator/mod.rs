@@ -450,10 +450,10 @@ fn live(seed: u64, mutant: Option<Mutant>) -> World {
 
 #[test]
 fn simulator_seeds_lose_nothing_and_start_nothing_twice() {
-    let seeds = match (std::env::var("SIM_SEED"), std::env::var("SIM_SEEDS")) {
-        (Ok(seed), _) => seed.parse().map(|seed| seed..seed + 1).expect("SIM_SEED is a number"),
-        (_, Ok(count)) => 0..count.parse().expect("SIM_SEEDS is a number"),
-        _ => 0..10_000,
+    let number = |name: &str| std::env::var(name).ok().map(|text| text.parse::<u64>().expect("a seed is a number"));
+    let seeds = match number("SIM_SEED") {
+        Some(seed) => seed..seed + 1,
+        None => number("SIM_FROM").unwrap_or(0)..number("SIM_SEEDS").unwrap_or(10_000),
     };
     let outcomes: Mutex<BTreeMap<Outcome, u32>> = Mutex::default();
     let next = AtomicU64::new(seeds.start);

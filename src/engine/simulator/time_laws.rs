@@ -132,3 +132,26 @@ fn what_was_written_before_the_clock_was_set_back_does_not_shorten_a_downtime() 
         assert_eq!(run.held().is_some(), held, "down for {down_ms} ms");
     }
 }
+
+#[test]
+fn a_task_whose_clock_is_set_back_while_it_is_read_starts_at_its_time() {
+    let mut world = World::new(1);
+    world.crashes = false;
+    world.start_engine();
+    let at = world.now.plus_ms(5_000);
+    let task = format!(r#"{{"task_name": "t", "temp_id": "plain", "hosts": {{"1": ["h1"]}}, "exec_time": "{at}"}}"#);
+    world.drop_file(DropBox::Ready, "boss", task);
+    world.rescan();
+    world.pass_ms(6_000);
+    // Its time has come, so it is read; meanwhile somebody sets the clock back.
+    let now = world.moment();
+    let turn = world.engine.as_mut().expect("it runs").handle(now, Input::Tick);
+    world.perform(turn);
+    assert_eq!(world.fetched.len(), 1);
+    world.now = world.now.plus_ms(-4_000);
+    world.answer_fetches();
+    assert_eq!(world.flights.len(), 0, "its time is yet to come");
+    world.pass_ms(4_000);
+    world.input(Input::Tick);
+    assert_eq!(world.flights.len(), 1, "its time has come again");
+}
